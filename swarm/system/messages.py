@@ -1,0 +1,33 @@
+"""What a node of the graph is told, and how earlier answers enter its prompt."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+FIRST_HEADER = "Please answer the following question.\n"
+LATER_HEADER = (
+    "Please answer the following question with the help of previous responses, "
+    "feel free to ignore wrong or unhelpful responses.\n"
+)
+
+
+@dataclass(frozen=True)
+class Query:
+    """One question put to a whole system."""
+
+    text: str
+
+
+def node_prompt(query: Query, previous: Sequence[str]) -> str:
+    """The prompt of one node: the question, preceded by its direct predecessors' answers (arXiv 2502.04510, appendix A).
+
+    `previous` holds the answers in ascending order of the predecessors' node ids; it is empty for a source node.
+    """
+    if not previous:
+        return f"{FIRST_HEADER}Question: {query.text}"
+    responses = "".join(f"Previous response {k}: {text}\n" for k, text in enumerate(previous, start=1))
+    return f"{LATER_HEADER}{responses}Question: {query.text}"
+
+
+def tidy_answer(text: str) -> str:
+    """A model's raw text as it is passed on and scored: stripped, on one line."""
+    return text.strip().replace("\n", " ")
