@@ -1,0 +1,34 @@
+"""Which expert deserves what: the JFK-score (arXiv 2502.04510, section 3.2)."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def draw_assignments(count: int, places: int, members: int, rng: np.random.Generator) -> np.ndarray:
+    """Random assignments of members to places, shape (count, places), each place drawn uniformly with replacement.
+
+    A member that no assignment holds would have no score, so it is put in the place of one that occurs more than
+    once. This needs count * places >= members; raises ValueError otherwise.
+    """
+    if count * places < members:
+        raise ValueError(f"{count} assignments of {places} places cannot hold each of {members} members")
+    flat = rng.integers(0, members, size=count * places)
+    counts = np.bincount(flat, minlength=members)
+    for missing in np.flatnonzero(counts == 0):
+        spare = rng.choice(np.flatnonzero(counts[flat] > 1))
+        counts[flat[spare]] -= 1
+        counts[missing] += 1
+        flat[spare] = missing
+    return flat.reshape(count, places)
+
+
+def jfk_scores(assignments: Sequence[Sequence[int]] | np.ndarray, scores: Sequence[float], members: int) -> np.ndarray:
+    """Each member's mean score over the assignments, weighted by how often it occurs in each; shape (members,).
+
+    A member that never occurs has no score: NaN.
+    """
+    counts = np.stack([np.bincount(np.asarray(row), minlength=members) for row in assignments])  # (M, members)
+    occurrences = counts.sum(axis=0)
+    with np.errstate(invalid="ignore"):
+        return np.where(occurrences > 0, np.asarray(scores, dtype=float) @ counts / occurrences, np.nan)
