@@ -1,0 +1,118 @@
+"""What an engine has been made to do, and a stop when the user's budget is used up."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from swarm.engines.base import Completion, Engine, Request
+from swarm.errors import BudgetReached
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Work done so far: generations, tokens read and written, seconds spent in the run."""
+
+    generations: int = 0
+    prompt_tokens: int = 0
+    new_tokens: int = 0
+    seconds: float = 0.0
+
+    @property
+    def tokens(self) -> int:
+        """Tokens read and written."""
+        return self.prompt_tokens + self.new_tokens
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The most that a search may use; None is no limit. Times are in seconds."""
+
+    generations: int | None = None
+    tokens: int | None = None
+    seconds: float | None = None
+
+    def reached_by(self, usage: Usage) -> str | None:
+        """The first limit that is used up, in words; None if there is none."""
+        limits = (
+            ("generations", usage.generations, self.generations),
+            ("tokens", usage.tokens, self.tokens),
+            ("time", usage.seconds, self.seconds),
+        )
+        for name, used, limit in limits:
+            if limit is not None and used >= limit:
+                return f"--max_{name} {limit:g} reached"
+        return None
+
+
+class Progress(Protocol):
+    """Who wants to know how the requests of a step get on."""
+
+    def asked(self, count: int) -> None:
+        """So many more requests have been put to the engine."""
+        ...
+
+    def answered(self) -> None:
+        """One of them is done."""
+        ...
+
+
+class MeteredEngine:
+    """Counts what the inner engine generates, tells a listener, and stops at the budget.
+
+    Attributes:
+      usage: work so far, that of earlier sittings of a resumed run included.
+      budget: None or a limit; the caller lifts it for the final scores.
+      progress: None or who is told of every request.
+    """
+
+    def __init__(
+        self,
+        inner: Engine,
+        usage: Usage = Usage(),  # noqa: B008 (frozen)
+        budget: Budget | None = None,
+        progress: Progress | None = None,
+    ):
+        self.inner = inner
+        self.budget = budget
+        self.progress = progress
+        self._usage = usage
+        self._since = time.monotonic()
+
+    @property
+    def usage(self) -> Usage:
+        """Work done so far."""
+        done = self._usage
+        seconds = done.seconds + time.monotonic() - self._since
+        return Usage(done.generations, done.prompt_tokens, done.new_tokens, seconds)
+
+    def facts(self) -> dict[str, str]:
+        """The inner engine's."""
+        return self.inner.facts()
+
+    def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
+        """The inner engine's answers; raises BudgetReached as soon as a limit is used up with requests left."""
+        left = len(requests)
+        if left:
+            self._stop_at_budget()
+        if self.progress:
+            self.progress.asked(left)
+        for index, completion in self.inner.generate(requests):
+            done = self._usage
+            self._usage = Usage(
+                done.generations + 1,
+                done.prompt_tokens + completion.prompt_tokens,
+                done.new_tokens + completion.new_tokens,
+                done.seconds,
+            )
+            left -= 1
+            if self.progress:
+                self.progress.answered()
+            yield index, completion
+            if left:
+                self._stop_at_budget()
+
+    def _stop_at_budget(self) -> None:
+        reason = self.budget.reached_by(self.usage) if self.budget else None
+        if reason:
+            raise BudgetReached(reason)

@@ -1,0 +1,149 @@
+"""A system: the DAG, the assignment of experts to its places, and the experts. What answers, and what is saved."""
+
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import networkx as nx
+import numpy as np
+
+from swarm.engines.base import GenerationParams
+from swarm.errors import UserError
+from swarm.maths.decode import end_node, topological_order
+from swarm.weights.adapters import write_adapter
+from swarm.weights.materialise import materialise
+from swarm.weights.pool import Expert, Pool, portable_base, read_pool
+
+FILE = "system.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class System:
+    """A multi-LLM system.
+
+    Attributes:
+      graph: nodes are places 0 .. k-1; an edge u -> v says that u tells v its answer; one end.
+      assignment: for every place the index of its expert in `experts`.
+      experts: the experts that can be placed.
+      params: how it was asked when it was found; None leaves this to whoever asks.
+    """
+
+    graph: nx.DiGraph
+    assignment: tuple[int, ...]
+    experts: tuple[Expert, ...]
+    params: GenerationParams | None = None
+
+    def __post_init__(self) -> None:
+        end_node(self.graph)
+        if set(self.graph) != set(range(len(self.assignment))):
+            raise ValueError(f"{len(self.assignment)} places are assigned, but the graph has nodes {sorted(self.graph)}")
+        if not all(0 <= index < len(self.experts) for index in self.assignment):
+            raise ValueError(f"assignment {self.assignment} names an expert beyond the {len(self.experts)} there are")
+
+    @property
+    def end(self) -> int:
+        """The place whose answer is the system's."""
+        return end_node(self.graph)
+
+    @property
+    def order(self) -> list[int]:
+        """The places so that every one comes after those that it listens to."""
+        return topological_order(self.graph)
+
+    def expert_at(self, place: int) -> Expert:
+        """The expert that speaks at a place."""
+        return self.experts[self.assignment[place]]
+
+    def listens_to(self, place: int) -> list[int]:
+        """The places whose answers a place is told, ascending."""
+        return sorted(self.graph.predecessors(place))
+
+    @staticmethod
+    def load(folder: str | Path) -> "LoadedSystem":
+        """The system in a folder that `save_system` wrote, with the pool that its engine needs.
+
+        Raises UserError if the folder holds none, or one that this version cannot read.
+        """
+        return load_system(Path(folder))
+
+
+@dataclass(frozen=True)
+class LoadedSystem(System):
+    """A system read from disk; `pool` holds its experts as they were saved."""
+
+    pool: Pool = Pool((), "")
+    scores: Any = None
+
+
+def single(expert: Expert, params: GenerationParams | None = None) -> System:
+    """The system of one expert alone."""
+    graph = nx.DiGraph()
+    graph.add_node(0)
+    return System(graph, (0,), (expert,), params)
+
+
+def save_system(
+    folder: Path, system: System, pool: Pool, adjacency: np.ndarray, scores: dict[str, Any] | None = None
+) -> None:
+    """Writes a system as a folder that `System.load` reads, whole or not at all.
+
+    `experts/<name>/` are plain PEFT folders of the experts that it uses, system.json says who sits where and tells
+    whom, adjacency.npy and assignment.json are the published program's files (indices into the run's whole pool).
+    """
+    used = sorted(set(system.assignment))
+    waiting = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    try:
+        for index in used:
+            expert = system.experts[index]
+            target = waiting / "experts" / expert.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            # the base is named relative to where the folder will lie in the end
+            base = portable_base(pool.base, folder / "experts" / expert.name)
+            write_adapter(target, materialise(pool, expert.coefficients), base, pool.revision)
+        record = {
+            "format": FORMAT,
+            "places": [system.experts[index].name for index in system.assignment],
+            "edges": sorted([int(u), int(v)] for u, v in system.graph.edges),
+            "base": portable_base(pool.base, folder),
+            "revision": pool.revision,
+            "generation": asdict(system.params) if system.params else None,
+            "scores": scores,
+        }
+        (waiting / FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf8")
+        (waiting / "assignment.json").write_text(json.dumps(list(system.assignment)) + "\n", encoding="utf8")
+        np.save(waiting / "adjacency.npy", adjacency.astype(np.float64), allow_pickle=False)
+        if folder.exists():
+            shutil.rmtree(folder)
+        waiting.rename(folder)
+    finally:
+        shutil.rmtree(waiting, ignore_errors=True)
+
+
+def load_system(folder: Path) -> LoadedSystem:
+    """See `System.load`."""
+    path = folder / FILE
+    if not path.is_file():
+        raise UserError(f"{folder} holds no system ({FILE} missing); wanted a system's folder or a run that found one")
+    try:
+        record = json.loads(path.read_text(encoding="utf8"))
+        if record["format"] != FORMAT:
+            raise UserError(f"{path} has format {record['format']}, this version reads {FORMAT}: update h-swarm")
+        base = folder / record["base"]
+        pool = read_pool(folder / "experts", base=str(base.resolve()) if base.is_dir() else record["base"])
+        graph = nx.DiGraph()
+        graph.add_nodes_from(range(len(record["places"])))
+        graph.add_edges_from(record["edges"])
+        params = GenerationParams(**record["generation"]) if record["generation"] else None
+        return LoadedSystem(graph, _indices(record["places"], pool), tuple(pool.experts()), params, pool,
+                            record["scores"])  # fmt: skip
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path} is damaged ({type(error).__name__}: {error}): restore it or save it again") from error
+
+
+def _indices(places: Sequence[str], pool: Pool) -> tuple[int, ...]:
+    return tuple(pool.names.index(name) for name in places)

@@ -1,0 +1,150 @@
+"""The transformers engine against plain transformers + PEFT, on real tiny models."""
+
+import dataclasses
+
+import pytest
+import torch
+from peft import PeftModel
+from tiny import make_adapter, make_base, make_pool
+from transformers import AutoTokenizer, LlamaForCausalLM
+
+from swarm.engines.base import GenerationParams, Request
+from swarm.engines.in_process import InProcessEngine
+from swarm.engines.slots import FoldedSlot, PeftSlot
+from swarm.errors import UserError
+from swarm.weights.materialise import materialise
+from swarm.weights.pool import read_pool
+
+PARAMS = GenerationParams(max_new_tokens=6)
+PROMPTS = ["what is red", "is two blue yes no one", "no", "green green what is three is one yes blue red"]
+
+
+def run(engine, requests):
+    answers = dict(engine.generate(requests))
+    assert sorted(answers) == list(range(len(requests)))
+    return [answers[i].text for i in range(len(requests))]
+
+
+def requests_of(pool, prompts=PROMPTS, params=PARAMS):
+    return [Request(expert, prompt, params) for prompt in prompts for expert in pool.experts()]
+
+
+def reference(pool, request, **options):
+    """One prompt at a time, each with model and adapter loaded anew, as the published program does."""
+    folder = next(a.folder for a in pool.adapters if a.name == request.expert.name)
+    model = PeftModel.from_pretrained(LlamaForCausalLM.from_pretrained(pool.base), folder)
+    tokenizer = AutoTokenizer.from_pretrained(pool.base)
+    ids = tokenizer(request.prompt, return_tensors="pt", **options)["input_ids"]
+    output = model.generate(input_ids=ids, do_sample=False, max_new_tokens=request.params.max_new_tokens)
+    return tokenizer.decode(output[0, ids.shape[1] :], skip_special_tokens=True)
+
+
+@pytest.mark.parametrize("lora", [{}, {"use_rslora": True}, {"use_dora": True}, {"target_modules": ["embed_tokens"]}])
+def test_texts_equal_plain_transformers(tmp_path, lora):
+    pool = read_pool(make_pool(tmp_path, **lora))
+    requests = requests_of(pool)
+    engine = InProcessEngine(pool, device="cpu")
+    texts = run(engine, requests)
+    assert texts == [reference(pool, request) for request in requests]
+    assert len(set(texts)) > 3, "the experts should differ, or this shows nothing"
+    assert texts == run(engine, requests), "experts are exchanged without a trace"
+
+
+@pytest.mark.parametrize("token_budget", [1, 40, 10_000])
+def test_batches_change_no_text(tmp_path, token_budget):
+    pool = read_pool(make_pool(tmp_path))
+    requests = requests_of(pool)
+    whole = run(InProcessEngine(pool, device="cpu"), requests)
+    assert run(InProcessEngine(pool, device="cpu", token_budget=token_budget), requests[::-1])[::-1] == whole
+
+
+def test_folding_equals_peft_layers(tmp_path):
+    """Both slots, for an expert that is a mixture."""
+    pool = read_pool(make_pool(tmp_path), combine="exact")
+    weights = materialise(pool, [0.5, 0.7, -0.1])
+    ids = torch.tensor([[2, 12, 13, 9, 4]])
+    folded = InProcessEngine(pool, device="cpu")._slot
+    assert isinstance(folded, FoldedSlot)
+    peft = PeftSlot(LlamaForCausalLM.from_pretrained(pool.base), weights.config)
+    for slot in (folded, peft):
+        slot.place(materialise(pool, [0, 1, 0]))
+        slot.place(weights)
+    assert torch.allclose(folded.model(ids).logits, peft.model(ids).logits, atol=1e-5)
+
+
+def test_half_precision_keeps_the_factors_apart(tmp_path):
+    pool = read_pool(make_pool(tmp_path))
+    engine = InProcessEngine(pool, device="cpu", dtype="bfloat16")
+    assert engine.facts()["adapters"] == "peft"
+    assert len(run(engine, requests_of(pool))) == 12
+
+
+def test_chat_template_and_the_second_bos(tmp_path):
+    directory = make_pool(tmp_path)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "base")
+    tokenizer.chat_template = "{{ bos_token }} {% for m in messages %}{{ m.content }} {% endfor %}yes"
+    tokenizer.save_pretrained(tmp_path / "base")
+    engine = InProcessEngine(read_pool(directory), device="cpu")
+    chat = GenerationParams(6, chat=True)
+    assert engine._tokenise(["red no"], chat) == [[2, 4, 8, 7]]
+    assert engine._tokenise(["red no"], PARAMS) == [[4, 8]]
+    # this tokenizer adds nothing by itself, so a second <bos> shows only with one that does
+    engine.tokenizer._tokenizer.post_processor = _bos_in_front()
+    assert engine._tokenise(["red no"], chat) == [[2, 4, 8, 7]]
+    assert engine._tokenise(["red no"], dataclasses.replace(chat, second_bos=True)) == [[2, 2, 4, 8, 7]]
+    assert engine._tokenise(["red no"], PARAMS) == [[2, 4, 8]]
+
+
+def _bos_in_front():
+    from tokenizers.processors import TemplateProcessing
+
+    return TemplateProcessing(single="<bos> $A", special_tokens=[("<bos>", 2)])
+
+
+def test_tokens_are_counted_without_padding(tmp_path):
+    pool = read_pool(make_pool(tmp_path))
+    completions = dict(InProcessEngine(pool, device="cpu").generate(requests_of(pool)))
+    for index, request in enumerate(requests_of(pool)):
+        assert completions[index].prompt_tokens == len(request.prompt.split())
+        assert 1 <= completions[index].new_tokens <= 6
+
+
+def test_out_of_memory_halves_the_batch(tmp_path, monkeypatch, caplog):
+    pool = read_pool(make_pool(tmp_path))
+    requests = requests_of(pool)
+    whole = run(InProcessEngine(pool, device="cpu"), requests)
+    engine = InProcessEngine(pool, device="cpu")
+    generate = engine._generate
+
+    def small_memory(rows, params):
+        if len(rows) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return generate(rows, params)
+
+    monkeypatch.setattr(engine, "_generate", small_memory)
+    assert run(engine, requests) == whole
+    assert engine.halvings >= 2
+    assert sum("out of memory" in r.message for r in caplog.records if r.levelname == "WARNING") == 1
+    monkeypatch.setattr(engine, "_generate", lambda rows, params: (_ for _ in ()).throw(torch.OutOfMemoryError()))
+    with pytest.raises(UserError, match="one prompt of 10 tokens does not fit into the memory of cpu"):
+        run(engine, requests)
+
+
+def test_bases_that_do_not_fit(tmp_path):
+    directory = make_pool(tmp_path)
+    with pytest.raises(UserError, match="neither a local folder nor to be had from the hub"):
+        InProcessEngine(read_pool(directory, base="nobody/nothing"), device="cpu")
+    with pytest.raises(UserError, match="no config.json"):
+        InProcessEngine(read_pool(directory, base=str(tmp_path)), device="cpu")
+    torch.manual_seed(0)
+    wide = LlamaForCausalLM.from_pretrained(tmp_path / "base").config
+    wide.intermediate_size = 64
+    make_base(tmp_path / "wide")
+    LlamaForCausalLM(wide).save_pretrained(tmp_path / "wide")
+    with pytest.raises(UserError, match=r"layer model.layers.0.mlp.down_proj is 16 x 32, but 16 x 64 in base"):
+        InProcessEngine(read_pool(directory, base=str(tmp_path / "wide")), device="cpu")
+    wide.num_hidden_layers = 1
+    LlamaForCausalLM(wide).save_pretrained(tmp_path / "wide")
+    make_adapter(tmp_path / "deep" / "one", tmp_path / "base", 1, target_modules=["q_proj"])
+    with pytest.raises(UserError, match=r"layer model.layers.1.self_attn.q_proj, which base model .* does not have"):
+        InProcessEngine(read_pool(tmp_path / "deep", base=str(tmp_path / "wide")), device="cpu")
