@@ -19,6 +19,7 @@ from swarm.weights.pool import Pool
 log = logging.getLogger(__name__)
 
 CPU_TOKENS = 16_384
+SMALL_MODEL = 10_000_000  # parameters below which threads wait for each other longer than they compute
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -60,6 +61,8 @@ class InProcessEngine:
             raise UserError(f"base model {pool.base} cannot be loaded: {reason}") from error
         if self.tokenizer.pad_token_id is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
+        if self.device.type == "cpu" and model.num_parameters() < SMALL_MODEL:
+            torch.set_num_threads(1)
         first = materialise(pool, pool.experts()[0].coefficients)
         self._slot: Slot = make_slot(model.to(self.device).eval(), first, pool.base)
         self._placed = ""

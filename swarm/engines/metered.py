@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from swarm.engines.base import Completion, Engine, Request
 from swarm.errors import BudgetReached
@@ -45,25 +44,12 @@ class Budget:
         return None
 
 
-class Progress(Protocol):
-    """Who wants to know how the requests of a step get on."""
-
-    def asked(self, count: int) -> None:
-        """So many more requests have been put to the engine."""
-        ...
-
-    def answered(self) -> None:
-        """One of them is done."""
-        ...
-
-
 class MeteredEngine:
-    """Counts what the inner engine generates, tells a listener, and stops at the budget.
+    """Counts what the inner engine generates, and stops at the budget.
 
     Attributes:
       usage: work so far, that of earlier sittings of a resumed run included.
       budget: None or a limit; the caller lifts it for the final scores.
-      progress: None or who is told of every request.
     """
 
     def __init__(
@@ -71,11 +57,9 @@ class MeteredEngine:
         inner: Engine,
         usage: Usage = Usage(),  # noqa: B008 (frozen)
         budget: Budget | None = None,
-        progress: Progress | None = None,
     ):
         self.inner = inner
         self.budget = budget
-        self.progress = progress
         self._usage = usage
         self._since = time.monotonic()
 
@@ -95,8 +79,6 @@ class MeteredEngine:
         left = len(requests)
         if left:
             self._stop_at_budget()
-        if self.progress:
-            self.progress.asked(left)
         for index, completion in self.inner.generate(requests):
             done = self._usage
             self._usage = Usage(
@@ -106,8 +88,6 @@ class MeteredEngine:
                 done.seconds,
             )
             left -= 1
-            if self.progress:
-                self.progress.answered()
             yield index, completion
             if left:
                 self._stop_at_budget()

@@ -74,10 +74,10 @@ class System:
 
 @dataclass(frozen=True)
 class LoadedSystem(System):
-    """A system read from disk; `pool` holds its experts as they were saved."""
+    """A system read from disk; `pool` holds its experts as they were saved, `about` what was noted with it."""
 
     pool: Pool = Pool((), "")
-    scores: Any = None
+    about: Any = None
 
 
 def single(expert: Expert, params: GenerationParams | None = None) -> System:
@@ -88,12 +88,13 @@ def single(expert: Expert, params: GenerationParams | None = None) -> System:
 
 
 def save_system(
-    folder: Path, system: System, pool: Pool, adjacency: np.ndarray, scores: dict[str, Any] | None = None
+    folder: Path, system: System, pool: Pool, adjacency: np.ndarray, about: dict[str, Any] | None = None
 ) -> None:
     """Writes a system as a folder that `System.load` reads, whole or not at all.
 
     `experts/<name>/` are plain PEFT folders of the experts that it uses, system.json says who sits where and tells
     whom, adjacency.npy and assignment.json are the published program's files (indices into the run's whole pool).
+    `about` is kept with it: where it comes from, what it scored.
     """
     used = sorted(set(system.assignment))
     waiting = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
@@ -112,7 +113,7 @@ def save_system(
             "base": portable_base(pool.base, folder),
             "revision": pool.revision,
             "generation": asdict(system.params) if system.params else None,
-            "scores": scores,
+            "about": about or {},
         }
         (waiting / FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf8")
         (waiting / "assignment.json").write_text(json.dumps(list(system.assignment)) + "\n", encoding="utf8")
@@ -140,7 +141,7 @@ def load_system(folder: Path) -> LoadedSystem:
         graph.add_edges_from(record["edges"])
         params = GenerationParams(**record["generation"]) if record["generation"] else None
         return LoadedSystem(graph, _indices(record["places"], pool), tuple(pool.experts()), params, pool,
-                            record["scores"])  # fmt: skip
+                            record["about"])  # fmt: skip
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} is damaged ({type(error).__name__}: {error}): restore it or save it again") from error
 

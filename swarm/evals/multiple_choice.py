@@ -1,0 +1,283 @@
+"""Multiple choice: which of the lettered choices does the reply pick?
+
+Two scorers: `compat`, the published program's search for a letter in the reply's first and last five characters, under
+which scores can be compared with its own, and `strict`, which reads the reply as a person would and takes no side
+where it names several choices or none.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from swarm.engines.base import GenerationParams
+from swarm.errors import UserError
+from swarm.evals.base import Dataset, Example, Judging
+from swarm.evals.exact_match import ANSWER_MARKER, one_line, phrase_spans, without_echo
+from swarm.system.messages import Query
+
+_PUBLISHED = GenerationParams(max_new_tokens=50)
+_USUAL_OPENING = "Please choose an option that best answers the question.\n"
+_OPENINGS = {
+    "knowledge_crosswords": "",
+    "hellaswag": "Please choose an option that best completes the sentence.\n",
+}
+
+# What a pick follows. Filler between it and the pick says nothing; "not" is no filler.
+_PICK_MARKER = re.compile(
+    rf"{ANSWER_MARKER.pattern}|\b(?:option|choice)\s*:|"
+    r"\b(?:correct|right|best)\s+(?:option|choice|one)\s*(?:is|would be|:)|"
+    r"(?<!not )(?<!n't )\b(?:choose|chose|select|pick|go with)\b|"
+    r"\b(?:it is|it's|it must be|i think|i believe|i'd say|i would say)\b",
+    re.IGNORECASE,
+)
+_FILLER = re.compile(
+    r"[\W_]*(?:(?:the|that|to|be|it|is|it's|option|choice|letter|answer|correct|right|best|one|most|likely|probably|"
+    r"clearly|definitely|therefore|thus|indeed|text|textbf|mathrm|mathbf)\b[\W_]*)*",
+    re.IGNORECASE,
+)
+_JOINT = re.compile(r"\W*\b(?:or|and)\b\W*|\s*/\s*")
+_DENIAL = re.compile(
+    r"(?:\bnot|n't|\bneither|\bnor|\bexcept|\bthan|\binstead of)\s+(?:be\s+)?(?:(?:option|choice|answer)\s+)?\W?$",
+    re.IGNORECASE,
+)
+# Words that an article "A" cannot stand before, so that the "A" in front of them is a letter.
+_AFTER_LETTER = "because|since|is|as|with|in|by|for|from|but|due|based|which|that|if|so|according|at|on|of"
+
+
+class MultipleChoice:
+    """The share of examples whose right choice the reply picks."""
+
+    name = "multiple_choice"
+    lowest = 0.0
+    highest = 1.0
+
+    def params(self, dataset: Dataset) -> GenerationParams:
+        """How the published program generates for this dataset; the dataset's own settings come first.
+
+        It is the same for all the datasets that it knows, and so for any other: 50 new tokens, no chat template.
+
+        Raises:
+          UserError: an example of either split has no choices.
+        """
+        for split, examples in (("dev", dataset.dev), ("test", dataset.test)):
+            for index, example in enumerate(examples):
+                if not example.choices:
+                    raise UserError(
+                        f"{dataset.name}: {split} record {index} has no choices, which multiple_choice asks for; "
+                        "add them to the file or score it with exact_match"
+                    )
+        own: dict[str, Any] = dict(dataset.generation)
+        return replace(_PUBLISHED, **own)
+
+    def judge(self, dataset: Dataset, examples: Sequence[Example]) -> Judging:
+        """Asks every question once; each scorer gives 1.0 or 0.0 per example."""
+        prompts = [prompt(dataset, example) for example in examples]
+        replies = yield [Query(text) for text in prompts]
+        strict, compat = [], []
+        for reply, example, asked in zip(replies, examples, prompts, strict=True):
+            picked = strict_key(reply, example.choices, (asked, dataset.prefix, example.question))
+            strict.append(picked == example.answer)
+            compat.append(compat_key(reply, example.choices) == example.answer)
+        return {"strict": np.array(strict, dtype=float), "compat": np.array(compat, dtype=float)}
+
+
+def prompt(dataset: Dataset, example: Example) -> str:
+    """The question with its choices as it is put to the system: an opening line, if any, and one line per choice."""
+    prefix = f"{dataset.prefix}\n" if dataset.prefix else ""
+    opening = _OPENINGS.get(dataset.name, _USUAL_OPENING)
+    choices = "".join(f"{key}: {text}\n" for key, text in example.choices.items())
+    return f"{prefix}{opening}Question: {example.question}\n{choices}The answer is"
+
+
+def compat_key(reply: str, choices: Mapping[str, str]) -> str:
+    """The choice that the published program reads in a reply; "Z" for none.
+
+    The first hit counts: a key anywhere in the first five characters, a key anywhere in the last five, a choice's text
+    anywhere in any case. Its effects belong to it: "Answer: B" is read as A, "Because" as B, "none" as the text "no".
+    """
+    for window in (reply[:5], reply[-5:]):
+        for key in choices:
+            if key in window:
+                return key
+    for key, text in choices.items():
+        if text.lower() in reply.lower():
+            return key
+    return "Z"
+
+
+def strict_key(reply: str, choices: Mapping[str, str], asked: Sequence[str] = ()) -> str | None:
+    """The one choice that a reply picks, or None where it picks none or several.
+
+    In this order: a statement ("the answer is B", "B is correct", "option B"; the last one counts), a key at the
+    start ("B. Because"), the only choice text in the reply, the only key in the reply. `asked` holds texts, such as
+    the prompt, that the reply may repeat without saying anything. A model may go on with a question of its own; so
+    what stands before the next "Question:" is read first, and all of it only where that says nothing.
+    """
+    names = {key.lower() for key in choices}
+    texts = {key: text for key, raw in choices.items() if (text := one_line(raw).rstrip(".;, ")).lower() not in names}
+    any_case = len(names) == len(choices) == len(texts)
+    reader = _Reader(_letters(tuple(choices), any_case), {key: text for key, text in texts.items() if text})
+    text = without_echo(reply, *asked)
+    for part in dict.fromkeys((text.partition("Question:")[0], text)):
+        picked = reader.stated(part)
+        if picked is None:
+            rest = _without_list(part, choices)
+            picked = reader.opening(rest) or reader.only_text(rest) or reader.only_key(rest)
+        if picked is not None:
+            return picked
+    return None
+
+
+def _without_list(text: str, choices: Mapping[str, str]) -> str:
+    """The text less a list of the choices; a single choice with its text ("B: no") is no list."""
+    pieces = [
+        piece
+        for key, choice in choices.items()
+        for mark in ":.)"
+        if (piece := f"{key}{mark} {one_line(choice)}") in text
+    ]
+    for piece in pieces if len(pieces) > 1 else ():
+        text = text.replace(piece, " ", 1)
+    return text
+
+
+@dataclass(frozen=True)
+class _Letters:
+    """How the keys of a question are written where they are letters, not words or parts of words."""
+
+    keys: tuple[str, ...]
+    alone: re.Pattern[str]  # anywhere
+    picked: re.Pattern[str]  # where a pick is expected
+    opening: re.Pattern[str]  # at a reply's start
+    praised: re.Pattern[str]  # "B is correct"
+    option: re.Pattern[str]  # "option B"
+    denied: re.Pattern[str]  # what follows a key that is ruled out
+
+    def key(self, written: str) -> str:
+        """The key that was written, perhaps in the other case."""
+        return written if written in self.keys else next(key for key in self.keys if key.lower() == written.lower())
+
+
+@lru_cache(maxsize=256)
+def _letters(keys: tuple[str, ...], any_case: bool) -> _Letters:
+    """The patterns for these keys; with `any_case`, "b." means B where a pick is expected."""
+    one_of = "|".join(sorted(map(re.escape, keys), key=len, reverse=True))
+    # Not in "B-cell", "I'm", "1.5", "U.S.A", "A.M." or "5 °C".
+    one = rf"(?<![\w°])(?<!\w[-'])(?<!\d[.,])(?<!\b\w\.)(?:{one_of})(?!\w)(?![-']\w)(?![.,]\d)(?!\.\w\b)"
+    # "A" and "I" are words in "A good idea" and "I think", letters in "A because", "A is right" and "A or B".
+    joined = rf"(?:and|or|not|and not)\s+\W?{one}"
+    article = rf"[Aa]\s+(?!(?:{_AFTER_LETTER})\b|{joined})[a-z\d]"
+    word = rf"{article}|[Ii]\s+(?!(?:because|since|is)\b|{joined})[a-z\d]|I,\s+[a-z]"
+    alone = rf"(?!{word}){one}"
+    closing, ruled_out = r"[)\]*\"'.]*", r"(?:\w+\s+)?(?:not|wrong|incorrect|false)"
+    denied = rf"(?i:{closing}\s+(?:(?:is|are)(?:n't|\s+{ruled_out})|can't|cannot|doesn't|does\s+not)\b)"
+    several = rf"[)\]*\"']*(?:\s*[,/&]\s*(?:(?:and|or)\s+)?|\s+(?:(?:and|or)\s+)?)[(\[*\"']*{alone}"
+    ended = r"(?=\s*$|[.):,;\]}*\"']|\s+[-–—=]\s)"
+    # A line's end in the reply has become a blank: "B Explanation: ..." opens with B, "A Tale" and "I Think" with none.
+    led_on = r"(?=\s+(?:because|since|as|is)\b)|(?<![AI])(?=\s+[A-Z(])"
+    loose = rf"|(?!{word})(?i:{one}){ended}(?!{several})" if any_case else ""
+    return _Letters(
+        keys,
+        alone=re.compile(alone),
+        picked=re.compile(rf"(?:{alone}{loose})(?!{several})(?!{denied})"),
+        opening=re.compile(rf"(?:{alone}(?:{ended}|{led_on}){loose})(?!{several})(?!{denied})"),
+        praised=re.compile(
+            rf"({one})(?i:{closing}\s+(?:is|would be)\s+(?:(?:the|my)\s+)?(?:(?:most|only)\s+)?"
+            r"(?:correct|right|best|answer|accurate|appropriate|likely)\b)"
+        ),
+        option=re.compile(rf"(?i:\b(?:option|choice|letter|answer))\s+[(\[*\"']*({alone})"),
+        denied=re.compile(denied),
+    )
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Reads picks out of a text on one line.
+
+    Attributes:
+      letters: the keys' patterns.
+      texts: key -> text of the choices that can be told from a key.
+    """
+
+    letters: _Letters
+    texts: Mapping[str, str]
+
+    def stated(self, text: str) -> str | None:
+        """What the last statement picks, or else the only "option B"."""
+        bare = self._bare(text)
+        picks = [
+            (found.start(), found[1])
+            for found in self.letters.praised.finditer(bare)
+            if not _DENIAL.search(bare, max(0, found.start() - 30), found.start())
+        ]
+        for marker in _PICK_MARKER.finditer(text):
+            picked = self._picked(text, marker.end())
+            if picked is not None:
+                picks.append((marker.start(), picked))
+        return max(picks)[1] if picks else self._only(self.letters.option, bare, group=1)
+
+    def opening(self, text: str) -> str | None:
+        """The key that the text opens with as a pick, unless it belongs to a choice's text ("B. F. Skinner")."""
+        start = re.match(r"[\W_]*", text)
+        found = self.letters.opening.match(text, start.end() if start else 0)
+        return self.letters.key(found[0]) if found and self._leading_text(text) is None else None
+
+    def only_text(self, text: str) -> str | None:
+        """The choice whose text alone stands in the text, not counting texts inside longer ones."""
+        spans = {key: phrase_spans(choice, text) for key, choice in self.texts.items()}
+        every = [span for found in spans.values() for span in found]
+        keys = [key for key, found in spans.items() if any(not _inside(span, every) for span in found)]
+        return keys[0] if len(keys) == 1 else None
+
+    def only_key(self, text: str) -> str | None:
+        """The only key that stands in the text as a letter and is not ruled out there."""
+        return self._only(self.letters.alone, self._bare(text))
+
+    def _bare(self, text: str) -> str:
+        """The text, as long as before, less the choice texts that hold letters themselves ("Both A and B")."""
+        lettered = [choice for choice in self.texts.values() if self.letters.alone.search(choice)]
+        for choice in sorted(lettered, key=len, reverse=True):
+            text = re.sub(re.escape(choice), lambda found: "_" * len(found[0]), text, flags=re.IGNORECASE)
+        return text
+
+    def _only(self, pattern: re.Pattern[str], text: str, group: int = 0) -> str | None:
+        """The one key that the pattern finds, leaving out those that are denied."""
+        keys = {
+            found[group]
+            for found in pattern.finditer(text)
+            if not self.letters.denied.match(text, found.end())
+            and not _DENIAL.search(text, max(0, found.start() - 30), found.start())
+        }
+        return keys.pop() if len(keys) == 1 else None
+
+    def _picked(self, text: str, start: int) -> str | None:
+        """The choice that is named from `start` on, by its text or its key."""
+        reach = 100 + 2 * max(map(len, self.texts.values()), default=0)  # filler, a choice, "or" and another
+        key = self._leading_text(text[start : start + reach])
+        if key is not None:
+            return key
+        filler = _FILLER.match(text, start)
+        found = self.letters.picked.match(text, filler.end() if filler else start)
+        return self.letters.key(found[0]) if found else None
+
+    def _leading_text(self, text: str) -> str | None:
+        """The choice with the longest text that the text begins with, filler aside; none of "yes or no"."""
+        text = text.casefold()
+        spans = [(*span, key) for key, choice in self.texts.items() for span in phrase_spans(choice, text)]
+        leading = [(end, key) for start, end, key in spans if _FILLER.fullmatch(text, 0, start)]
+        if not leading:
+            return None
+        end, key = max(leading)
+        another = _JOINT.match(text, end)
+        alike = sum(end == other for other, _ in leading) > 1  # two choices with one text
+        return None if alike or (another and any(start == another.end() for start, _, _ in spans)) else key
+
+
+def _inside(span: tuple[int, int], others: Sequence[tuple[int, int]]) -> bool:
+    """Is this stretch of text part of a longer one?"""
+    start, end = span
+    return any(left <= start and end <= right and right - left > end - start for left, right in others)

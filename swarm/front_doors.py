@@ -1,0 +1,137 @@
+"""What search.py and evaluate.py call: their surroundings, from logging to exit codes."""
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from swarm.engines.base import GenerationParams
+from swarm.errors import UserError
+from swarm.evals.base import Dataset, Eval
+from swarm.search.config import SearchConfig
+from swarm.weights.pool import expert_folders
+
+DONE, BAD_INPUT, LIMIT_REACHED, INTERRUPTED = 0, 2, 3, 130
+PUBLISHED_EXPERTS = Path("initial_experts")
+EMBEDDED_EXPERTS = Path("data/embedded/experts")
+
+
+def leave_script_folder(script: str) -> None:
+    """Takes a front door's own folder off the import path.
+
+    Python puts it first, and there our search.py and evaluate.py would be found by a library's `import evaluate`.
+    The package `swarm` is imported by then, so its own modules need the path no more.
+    """
+    folder = Path(script).resolve().parent
+    sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != folder]
+
+
+def guarded(program: Callable[[], int]) -> int:
+    """Runs a program: what the user can cure becomes one line and exit code 2, an interruption 130."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        return program()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+@contextmanager
+def signals_wait() -> Iterator[None]:
+    """Ctrl-C and SIGTERM take effect after this block, so that what is being written is finished."""
+    waiting = {signal.SIGINT, signal.SIGTERM}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, waiting)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def log_to(path: Path | None) -> None:
+    """Our messages go to the terminal and, if a path is given, to that file; other libraries only warn."""
+    ours = logging.getLogger("swarm")
+    ours.setLevel(logging.INFO)
+    ours.propagate = False
+    screen = logging.StreamHandler(sys.stdout)
+    screen.setFormatter(logging.Formatter("%(message)s"))
+    handlers: list[logging.Handler] = [screen]
+    if path is not None:
+        handlers.append(logging.FileHandler(path, encoding="utf8"))
+        handlers[1].setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    for old in ours.handlers[:]:
+        old.close()
+    ours.handlers = handlers
+
+
+def quieten_libraries() -> None:
+    """No progress bars of libraries where nobody watches, and no warnings about what we do on purpose."""
+    import transformers
+
+    transformers.utils.logging.set_verbosity_error()
+    if not sys.stderr.isatty():
+        transformers.utils.logging.disable_progress_bar()
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+
+
+def expert_directory(given: str | None) -> tuple[Path, str]:
+    """Where the experts are, and a line that says so: the given folder, the published ones, else the embedded ones."""
+    if given is not None:
+        return Path(given), f"experts: {given}"
+    if expert_folders(PUBLISHED_EXPERTS):
+        return PUBLISHED_EXPERTS, f"experts: {PUBLISHED_EXPERTS}"
+    if expert_folders(EMBEDDED_EXPERTS):
+        return EMBEDDED_EXPERTS, (
+            f"experts: {EMBEDDED_EXPERTS}, six toy models of 0.2 M parameters that know graph tasks only, because "
+            f"{PUBLISHED_EXPERTS} is empty. For the ten published Gemma-7B experts: python "
+            "initial_experts/initial_experts.py; for your own: -i FOLDER"
+        )
+    return PUBLISHED_EXPERTS, f"experts: {PUBLISHED_EXPERTS}"
+
+
+def generation_params(
+    evaluation: Eval, dataset: Dataset, max_new_tokens: int | None, chat: bool | None, second_bos: bool = False
+) -> GenerationParams:
+    """How nodes generate: the user's word first, then the dataset file's, then the eval's."""
+    usual = evaluation.params(dataset)
+    return GenerationParams(
+        max_new_tokens or usual.max_new_tokens, usual.chat if chat is None else chat, second_bos
+    )  # fmt: skip
+
+
+def device_of(gpus: str | None) -> str | None:
+    """The torch device for -g; None leaves the choice to the engine.
+
+    Raises UserError for ids that are no numbers or that this machine does not have.
+    """
+    if gpus is None:
+        return None
+    import torch
+
+    ids = [part.strip() for part in gpus.split(",")]
+    if not all(part.isdecimal() for part in ids):
+        raise UserError(f"--gpus is {gpus!r}; wanted CUDA device ids such as 0")
+    there = torch.cuda.device_count()
+    for part in ids:
+        if int(part) >= there:
+            have = f"this machine has ids 0 to {there - 1}" if there else "this machine has no CUDA device"
+            raise UserError(f"--gpus names device {part}, but {have}; leave out -g to use what there is")
+    if len(ids) > 1:
+        logging.getLogger("swarm").warning("this version uses one device: %s of %s", ids[0], gpus)
+    return f"cuda:{int(ids[0])}"
+
+
+def make_engine(pool: Any, config: SearchConfig) -> Any:
+    """The engine that the settings ask for."""
+    quieten_libraries()
+    from swarm.engines.in_process import InProcessEngine
+
+    return InProcessEngine(
+        pool, device_of(config.gpus), config.dtype, config.token_budget, config.trust_remote_code
+    )  # fmt: skip

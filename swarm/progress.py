@@ -1,0 +1,77 @@
+"""What a person sees while a search runs: a bar on a terminal, one line per step elsewhere and in log.txt."""
+
+import logging
+import sys
+import time
+
+from tqdm import tqdm
+
+from swarm.search.config import SearchConfig
+from swarm.search.cost import duration
+from swarm.search.state import SearchState
+
+log = logging.getLogger(__name__)
+
+
+class Progress:
+    """Follows a search step by step and request by request."""
+
+    def __init__(self, config: SearchConfig, experts: int, dev_size: int):
+        self._config = config
+        self._experts = experts
+        self._dev = dev_size
+        self._bar: tqdm | None = None  # type: ignore[type-arg]
+        self._began = time.monotonic()
+        self._seconds: list[float] = []
+
+    def before(self, state: SearchState) -> None:
+        """A step begins."""
+        self._began = time.monotonic()
+        if sys.stderr.isatty():
+            best = f", best {state.best.score:.3f}" if state.best else ""
+            self._bar = tqdm(
+                total=self._requests(state), desc=f"{_place(state, self._config)}{best}", unit="req", leave=False
+            )
+
+    def answered(self) -> None:
+        """One request is done."""
+        if self._bar is not None:
+            self._bar.update()
+
+    def after(self, before: SearchState, state: SearchState, saved: int, asked: int) -> None:
+        """A step is done: says what it brought."""
+        self.close()
+        self._seconds.append(time.monotonic() - self._began)
+        swarm = state.graphs if before.next_step.endswith("role") else state.experts
+        assert swarm is not None and state.best is not None
+        what = "best graph" if before.next_step.endswith("role") else "best expert's credit"
+        new = "  <- new best" if before.best is None or state.best.score > before.best.score else ""
+        log.info(
+            "%-14s %s %.3f, best system %.3f, %d requests, %.0f%% shared, %s%s%s",
+            _place(before, self._config), what, max(history[-1] for history in swarm.histories), state.best.score,
+            asked, 100 * saved / max(asked, 1), duration(self._seconds[-1]), self._left(state), new,
+        )  # fmt: skip
+
+    def close(self) -> None:
+        """Takes the bar away."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def _requests(self, state: SearchState) -> int:
+        systems = self._config.graph_num if state.next_step.endswith("role") else self._config.trial_num
+        alone = self._experts if state.next_step == "start_role" else 0
+        return (systems * self._experts + alone) * self._dev
+
+    def _left(self, state: SearchState) -> str:
+        if state.next_step == "final":
+            return ""
+        steps = 2 * (self._config.max_iteration + 1) - state.steps_done
+        recent = self._seconds[-4:]
+        return f", at most {duration(steps * sum(recent) / len(recent))} left"
+
+
+def _place(state: SearchState, config: SearchConfig) -> str:
+    if state.iteration == 0:
+        return {"start_role": "first graphs", "start_weight": "first experts"}[state.next_step]
+    return f"{state.next_step} {state.iteration}/{config.max_iteration}"

@@ -1,0 +1,111 @@
+"""The found system as text, and pictures of its graph and of both swarms' curves."""
+
+from pathlib import Path
+from typing import Any
+
+import networkx as nx
+
+from swarm.search.state import SearchState
+from swarm.system.system import System
+
+
+def graph_as_text(system: System) -> list[str]:
+    """The graph from its end down to its sources, one line per place; who is indented below tells its answer upwards."""
+    lines: list[str] = []
+    shown: set[int] = set()
+
+    def show(place: int, lead: str, branch: str) -> None:
+        again = " (see above)" if place in shown and system.listens_to(place) else ""
+        answers = "  <- the answer" if place == system.end else ""
+        lines.append(f"{lead}{branch}role {place}: {system.expert_at(place).name}{again}{answers}")
+        if place in shown:
+            return
+        shown.add(place)
+        sources = system.listens_to(place)
+        below = lead + {"": "", "├─ ": "│  ", "└─ ": "   "}[branch]
+        for source in sources:
+            show(source, below, "└─ " if source == sources[-1] else "├─ ")
+
+    show(system.end, "", "")
+    return lines
+
+
+def graph_as_mermaid(system: System) -> str:
+    """The graph as a Mermaid diagram, which many viewers of Markdown draw."""
+    nodes = [f'  {place}["role {place}: {system.expert_at(place).name}"]' for place in sorted(system.graph)]
+    edges = [f"  {u} --> {v}" for u, v in sorted(system.graph.edges)]
+    return "\n".join(["graph LR", *nodes, *edges])
+
+
+def draw_graph(system: System, path: Path) -> None:
+    """A picture of the graph: roles, experts, and arrows from who tells to who is told. Needs matplotlib."""
+    plt = _pyplot()
+    # columns by distance from the end, so that every arrow points to the right
+    columns = list(nx.topological_generations(system.graph.reverse(copy=True)))
+    positions = nx.multipartite_layout(system.graph, subset_key={-i: places for i, places in enumerate(columns)})
+    levels = len(columns)
+    figure, axes = plt.subplots(figsize=(2.6 * levels + 1, 0.9 * len(system.graph) + 1))
+    labels = {place: f"role {place}\n{system.expert_at(place).name}" for place in system.graph}
+    nx.draw_networkx_edges(
+        system.graph, positions, ax=axes, node_size=6000, arrowsize=16, edge_color="#555555", node_shape="s"
+    )
+    for place, (x, y) in positions.items():
+        colour = "#ffd27f" if place == system.end else "#cfe3f7"
+        axes.text(
+            x, y, labels[place], ha="center", va="center", fontsize=9,
+            bbox={"boxstyle": "round,pad=0.5", "facecolor": colour, "edgecolor": "#333333"},
+        )  # fmt: skip
+    axes.set_title("the found system: an arrow tells an answer; the last role speaks for all")
+    axes.margins(0.25)
+    axes.axis("off")
+    figure.savefig(path, dpi=130, bbox_inches="tight")
+    plt.close(figure)
+
+
+def draw_curves(state: SearchState, path: Path, scores: dict[str, Any] | None = None) -> None:
+    """Both swarms' utilities over the iterations, with the best so far. Needs matplotlib."""
+    assert state.graphs is not None and state.experts is not None
+    plt = _pyplot()
+    figure, panels = plt.subplots(1, 2, figsize=(11, 4), sharey=True)
+    for panel, swarm, name in zip(panels, (state.graphs, state.experts), ("graphs", "experts (JFK)"), strict=True):
+        for history in swarm.histories:
+            panel.plot(history, color="#9db8d2", linewidth=1)
+        panel.plot(swarm.best_history, color="#1f4e79", linewidth=2, label="swarm's best")
+        panel.plot(state.best_history, color="#c55a11", linewidth=2, label="best system")
+        panel.axhline(max(state.singles), color="#777777", linestyle="--", label="best single expert")
+        panel.set_xlabel("iteration")
+        panel.set_title(name)
+    panels[0].set_ylabel("utility on dev")
+    panels[0].legend()
+    figure.savefig(path, dpi=130, bbox_inches="tight")
+    plt.close(figure)
+
+
+def score_table(scores: dict[str, Any], scorer: str) -> list[str]:
+    """The final scores as lines: who, dev and test with interval, by the scorer that was maximised and the other."""
+    names = {
+        "found": "found system",
+        "best_single": f"best single expert ({scores['best_single']['name']})",
+        "uniform_average": "uniform average of the experts",
+    }
+    width = max(map(len, names.values())) + 2
+    lines = []
+    for which in sorted(scores["found"]["test"], key=lambda name: name != scorer):
+        lines.append(f"{which + ' score':<{width}}{'dev':<28}{'test':<28}")
+        for who, label in names.items():
+            cells = "".join(f"{_interval(scores[who][split][which]):<28}" for split in ("dev", "test"))
+            lines.append(f"{label:<{width}}{cells}")
+    return lines
+
+
+def _interval(one: dict[str, float]) -> str:
+    return f"{one['mean']:.3f} [{one['low']:.3f}, {one['high']:.3f}] n={one['size']:.0f}"
+
+
+def _pyplot() -> Any:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    return pyplot

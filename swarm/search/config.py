@@ -1,0 +1,199 @@
+"""Every setting of a search with its default, in one frozen value. The command line is made from it (options.py)."""
+
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any
+
+from swarm.errors import UserError
+from swarm.maths.decode import DecodeRule
+from swarm.maths.pso import MoveCoefficients, RestartRule
+
+PAPER_CODE = "paper-code"
+PAPER_CODE_DEFAULTS = {
+    "patience": 10, "max_iteration": 200, "scorer": "compat", "credit_graph": "iteration", "patience_on": "graph"
+}  # fmt: skip
+
+
+def option(
+    default: Any, group: str, help: str, *, short: str = "", choices: tuple[str, ...] = (), least: float | None = None
+) -> Any:
+    """A setting: its default, the heading that it stands under in the help, what it means, and what it may be."""
+    return field(
+        default=default, metadata={"group": group, "help": help, "short": short, "choices": choices, "least": least}
+    )
+
+
+TASK, SWARM, GRAPH = "the task", "the swarms", "graphs"
+WEIGHTS, SCORES, LIMITS = "experts", "scoring", "limits"
+ENGINE, RECORD, UNUSED = "engine", "the run", "accepted without effect (options of the published program)"
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """What a search does. Names and short forms of the published program's options are kept."""
+
+    name: str | None = option(None, TASK, "run name: the run is search/<name> (default: a fresh name)", short="n")
+    eval_type: str | None = option(None, TASK, "what scores an answer: exact_match, multiple_choice", short="e")
+    dataset: str | None = option(None, TASK, "name of a file in --data_directory, or a path to one", short="d")
+    data_directory: str = option("data/eval", TASK, "where datasets lie, as <name>.json")
+    initial_expert_directory: str | None = option(
+        None, TASK, "one PEFT folder per expert (default: initial_experts, or the embedded ones if that is empty)",
+        short="i",
+    )  # fmt: skip
+    base_model: str | None = option(None, TASK, "hub id or folder of the base (default: what the adapters name)", short="b")
+    compat: str | None = option(
+        None, TASK, "paper-code: the published program's rules and defaults where they change scores (docs/compat.md)",
+        choices=(PAPER_CODE,),
+    )  # fmt: skip
+
+    graph_num: int = option(10, SWARM, "graphs in the swarm (N)", least=1)
+    trial_num: int = option(10, SWARM, "random assignments per weight step (M)", least=1)
+    inertia: float = option(0.4, SWARM, "weight of the velocity in a move", least=0)
+    cognitive_coeff: float = option(0.3, SWARM, "weight of the way to the personal best", least=0)
+    social_coeff: float = option(0.3, SWARM, "weight of the way to the global best", least=0)
+    repel_coeff: float = option(0.3, SWARM, "weight of the way from the global worst", least=0)
+    repel_term: bool = option(False, SWARM, "use the repel term")
+    weight_randomness: bool = option(True, SWARM, "multiply the weights by a fresh random number each")
+    step_length: float = option(1.0, SWARM, "how far along its velocity a particle moves", least=0)
+    weight_step_length: float | None = option(None, SWARM, "the same for experts (default: --step_length)", least=0)
+    step_length_factor: float = option(1.0, SWARM, "step lengths are multiplied by this after each iteration", least=0)
+    minimum_step_length: float = option(0.1, SWARM, "and never fall below this", least=0)
+    starting_velocity_mode: str = option("random", SWARM, "first velocity: towards a random particle, none, or towards "
+                                         "the best one", choices=("random", "zero", "best"))  # fmt: skip
+    restart_stray_particles: bool = option(False, SWARM, "send particles that found nothing for long to their best")
+    restart_patience: float = option(0.5, SWARM, "how long, as a fraction of the patience", least=0)
+    patience: int = option(6, SWARM, "stop after so many iterations without improvement", short="p", least=1)
+    patience_on: str = option("best", SWARM, "improvement of what: the best system, or the best graph of a role step "
+                              "alone", choices=("best", "graph"))  # fmt: skip
+    max_iteration: int = option(20, SWARM, "iterations at most", short="m", least=0)
+    move_graphs: bool = option(True, SWARM, "0: graphs stay where they started (ablation)")
+    move_experts: bool = option(True, SWARM, "0: experts stay where they started (ablation)")
+    seed: int = option(0, SWARM, "of every random draw of the search", least=0)
+
+    top_p: float = option(0.0, GRAPH, "nucleus when a graph is decoded; 0 is deterministic, the paper uses 0.8", least=0)
+    edges: str = option("tree", GRAPH, "tree: each node tells one other (published program); bernoulli: several (paper)",
+                        choices=("tree", "bernoulli"))  # fmt: skip
+    clamp_adjacency: bool = option(False, GRAPH, "take negative strengths for 0")
+    end_rule: str = option("softmax", GRAPH, "which node ends a graph: softmax of 1 / strength, or the weakest sender",
+                           choices=("softmax", "lowest"))  # fmt: skip
+    credit_graph: str = option("ever", GRAPH, "graph on which experts are credited: the best ever found, or the best of "
+                               "this iteration", choices=("ever", "iteration"))  # fmt: skip
+
+    combine: str = option("linear", WEIGHTS, "how experts combine: A and B each (published), exactly in ΔW, or ΔW "
+                          "truncated", choices=("linear", "exact", "svd"))  # fmt: skip
+    combine_rank: int | None = option(None, WEIGHTS, "rank kept by --combine svd (default: the adapters')", least=1)
+
+    scorer: str = option("strict", SCORES, "score that the search maximises; both are reported",
+                         choices=("strict", "compat"))  # fmt: skip
+    max_new_tokens: int | None = option(None, SCORES, "tokens per answer (default: the dataset's)", least=1)
+    chat: bool | None = option(None, SCORES, "use the chat template (default: the dataset's)")
+    dev_limit: int | None = option(None, SCORES, "use only the first so many dev examples", least=1)
+    test_limit: int | None = option(None, SCORES, "use only the first so many test examples", least=1)
+
+    max_generations: int | None = option(None, LIMITS, "end the search after so many generations", least=1)
+    max_tokens: int | None = option(None, LIMITS, "end the search after so many tokens, read and written", least=1)
+    max_time: float | None = option(None, LIMITS, "end the search after so many seconds", least=0)
+
+    gpus: str | None = option(None, ENGINE, "CUDA device id; without it the first one, or the CPU", short="g")
+    dtype: str | None = option(None, ENGINE, "number format (default: bfloat16 on CUDA, float32 on the CPU)",
+                               choices=("float32", "bfloat16", "float16"))  # fmt: skip
+    token_budget: int | None = option(None, ENGINE, "tokens per batch (default: by memory)", least=1)
+    trust_remote_code: bool = option(False, ENGINE, "run code that comes with the base model")
+
+    wandb: str = option("auto", RECORD, "auto is online where there is a login and disabled otherwise",
+                        choices=("auto", "online", "offline", "disabled"))  # fmt: skip
+    project_name_wb: str = option("search", RECORD, "wandb project (WANDB_PROJECT goes first)")
+
+    fast_merge: bool = option(False, UNUSED, "experts are combined in memory in any case")
+    num_cpu_when_merging: int = option(1, UNUSED, "a move of coefficients needs no processes")
+    clean_up_on_end: bool = option(True, UNUSED, "nothing is left to clean up")
+    starting_test_set_eval: bool = option(False, UNUSED, "test is read once, at the end")
+    populate_initial_experts: bool = option(False, UNUSED, "not yet")
+    initial_experts_num: int | None = option(None, UNUSED, "not yet")
+    to_visualize: bool = option(False, UNUSED, "pictures are always made")
+    correctness_emergence: bool = option(False, UNUSED, "unused there, too")
+    dropK: float = option(0.0, UNUSED, "unused there, too")  # noqa: N815 (the published spelling)
+    dropN: float = option(0.0, UNUSED, "unused there, too")  # noqa: N815
+
+    @property
+    def paper_code(self) -> bool:
+        """Whether the published program's rules hold."""
+        return self.compat == PAPER_CODE
+
+    @property
+    def move_coefficients(self) -> MoveCoefficients:
+        """Of both swarms."""
+        repel = self.repel_coeff if self.repel_term else 0.0
+        return MoveCoefficients(
+            self.inertia, self.cognitive_coeff, self.social_coeff, repel, self.weight_randomness
+        )  # fmt: skip
+
+    @property
+    def restart_rule(self) -> RestartRule:
+        """Of both swarms."""
+        return RestartRule(self.patience, self.restart_patience, self.restart_stray_particles)
+
+    @property
+    def decode_rule(self) -> DecodeRule:
+        """How a matrix becomes a graph."""
+        renormalise = "softmax" if self.paper_code else "ordinary"
+        return DecodeRule(self.top_p, self.edges, renormalise, self.clamp_adjacency, self.end_rule, self.paper_code)
+
+    @property
+    def decay(self) -> float:
+        """Factor of the step lengths; the published program parses it and never applies it."""
+        return 1.0 if self.paper_code else self.step_length_factor
+
+
+def defaults(compat: str | None = None) -> dict[str, Any]:
+    """Every setting's default, under this compatibility mode."""
+    values = {f.name: f.default for f in fields(SearchConfig) if f.default is not MISSING}
+    return values | (PAPER_CODE_DEFAULTS | {"compat": compat} if compat == PAPER_CODE else {})
+
+
+def make_config(given: dict[str, Any]) -> SearchConfig:
+    """A checked config from the settings that the user gave.
+
+    Raises UserError for a name that is no setting, a missing one, or a value that cannot be.
+    """
+    known = {f.name: f for f in fields(SearchConfig)}
+    if unknown := sorted(set(given) - set(known)):
+        raise UserError(f"unknown setting {unknown[0]!r}; wanted one of: {', '.join(known)}")
+    config = SearchConfig(**(defaults(given.get("compat")) | given))
+    for name, setting in known.items():
+        value, least, choices = getattr(config, name), setting.metadata["least"], setting.metadata["choices"]
+        if value is not None and choices and value not in choices:
+            raise UserError(f"--{name} is {value!r}; wanted one of: {', '.join(choices)}")
+        if value is not None and least is not None and not value >= least:
+            raise UserError(f"--{name} is {value}; wanted at least {least:g}")
+    _check_together(config)
+    return config
+
+
+def unused_but_given(config: SearchConfig) -> list[str]:
+    """Settings without effect that were given a value of their own, for a warning."""
+    names = [f.name for f in fields(SearchConfig) if f.metadata["group"] == UNUSED and getattr(config, f.name) != f.default]
+    if config.paper_code and config.step_length_factor != 1:
+        names.append("step_length_factor")
+    return names
+
+
+def _check_together(config: SearchConfig) -> None:
+    for name, short in (("eval_type", "e"), ("dataset", "d")):
+        if not getattr(config, name):
+            raise UserError(f"--{name} (-{short}) is missing; for example: python search.py -e exact_match -d gsm8k")
+    if config.name is not None and (not config.name.strip() or config.name[0] == "." or set(config.name) & set("/\\\0")):
+        raise UserError(f"--name is {config.name!r}; wanted a plain folder name without separators")
+    if config.starting_velocity_mode == "random" and config.graph_num < 2:
+        raise UserError("--graph_num is 1; wanted at least 2, or --starting_velocity_mode zero")
+    move = config.move_coefficients
+    if move.inertia + move.cognitive + move.social + move.repel <= 0:
+        raise UserError("inertia, cognitive_coeff, social_coeff and repel_coeff are all 0; wanted a positive one")
+    if config.top_p > 1:
+        raise UserError(f"--top_p is {config.top_p}; wanted at most 1")
+    if config.paper_code and config.starting_velocity_mode != "random":
+        raise UserError(
+            f"--starting_velocity_mode {config.starting_velocity_mode} stops the published program "
+            "(NotImplementedError); use random, or leave out --compat"
+        )
+    if config.paper_code and config.edges != "tree":
+        raise UserError("--edges bernoulli is the paper's, not the published program's; leave out --compat")

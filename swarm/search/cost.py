@@ -1,0 +1,139 @@
+"""What a search will cost, before anything is loaded; and how fast this machine answers, once measured."""
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from swarm.engines.base import GenerationParams
+from swarm.errors import UserError
+from swarm.evals.base import Dataset, Eval
+from swarm.search.config import SearchConfig
+from swarm.search.files import write_json
+from swarm.system.messages import LATER_HEADER, node_prompt
+
+LETTERS_PER_TOKEN = 4  # English text under the usual tokenizers
+USUALLY_SAVED = 0.4  # share of requests that equal another one, on random graphs (measured on graph structure)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Upper bounds: every request generated, every answer of full length, no early end.
+
+    Attributes:
+      node_evaluations: places asked about the whole dev split.
+      generations: single prompts.
+      prompt_tokens, new_tokens: estimated from letters; and at most.
+    """
+
+    node_evaluations: int
+    generations: int
+    prompt_tokens: int
+    new_tokens: int
+
+    def __add__(self, other: "Cost") -> "Cost":
+        return Cost(*(mine + its for mine, its in zip(vars(self).values(), vars(other).values(), strict=True)))
+
+    def times(self, factor: int) -> "Cost":
+        """So many of these."""
+        return Cost(*(value * factor for value in vars(self).values()))
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """The parts of a search: `start` once, `iteration` up to `iterations` times, `end` once."""
+
+    start: Cost
+    iteration: Cost
+    iterations: int
+    end: Cost
+
+    @property
+    def total(self) -> Cost:
+        """All of it, if patience never ends it early."""
+        return self.start + self.iteration.times(self.iterations) + self.end
+
+
+def forecast(
+    config: SearchConfig, experts: int, dataset: Dataset, evaluation: Eval, params: GenerationParams
+) -> Forecast:
+    """What this search costs at most, with `experts` experts in the pool."""
+    dev = _cost_of(dataset, evaluation, "dev", params)
+    test = _cost_of(dataset, evaluation, "test", params)
+    tree, alone = dev(experts, experts - 1), dev(1, 0)
+    iteration = tree.times(config.graph_num + config.trial_num)
+    end = tree + test(experts, experts - 1) + (alone + test(1, 0)).times(2)
+    return Forecast(iteration + alone.times(experts), iteration, config.max_iteration, end)
+
+
+def describe(plan: Forecast, tokens_per_second: float | None) -> list[str]:
+    """The forecast as lines for a person."""
+    lines = [f"{'':<22}{'node evaluations':>17}{'generations':>14}{'tokens read':>14}{'tokens written':>16}"]
+    for name, cost in (
+        ("start", plan.start), ("each iteration", plan.iteration), ("final scores", plan.end),
+        (f"all, {plan.iterations} iterations", plan.total),
+    ):  # fmt: skip
+        lines.append(
+            f"{name:<22}{cost.node_evaluations:>17,}{cost.generations:>14,}{cost.prompt_tokens:>14,}{cost.new_tokens:>16,}"
+        )
+    lines.append(
+        "These are upper bounds (tokens read: estimated from letters). Equal requests are asked once, which saves about "
+        f"{USUALLY_SAVED:.0%} on random graphs; patience may end the search early."
+    )
+    if tokens_per_second:
+        tokens = plan.total.prompt_tokens + plan.total.new_tokens
+        seconds = tokens * (1 - USUALLY_SAVED) / tokens_per_second
+        lines.append(f"At the {tokens_per_second:,.0f} tokens/s measured here: about {duration(seconds)} at most.")
+    else:
+        lines.append("For a time, measure this machine once: the same command with --calibrate.")
+    return lines
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def remember_speed(engine: str, tokens_per_second: float) -> None:
+    """Keeps a measured speed for later forecasts."""
+    speeds = _speeds() | {engine: tokens_per_second}
+    _speeds_file().parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_json(_speeds_file(), speeds)
+
+
+def known_speed(engine: str) -> float | None:
+    """The speed measured for this engine, in tokens read and written per second."""
+    return _speeds().get(engine)
+
+
+def _speeds_file() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "h_swarm" / "speed.json"
+
+
+def _speeds() -> dict[str, float]:
+    try:
+        speeds = json.loads(_speeds_file().read_text(encoding="utf8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise UserError(f"{_speeds_file()} is damaged ({error}): delete it and measure again (--calibrate)") from error
+    assert isinstance(speeds, dict)
+    return speeds
+
+
+def _cost_of(dataset: Dataset, evaluation: Eval, split: str, params: GenerationParams) -> Callable[[int, int], Cost]:
+    """(places, edges) -> the cost of one system with so many of them on a split."""
+    examples = dataset.dev if split == "dev" else dataset.test
+    queries = next(evaluation.judge(dataset, examples))
+    letters = sum(len(node_prompt(query, [])) for query in queries)
+    response = len(LATER_HEADER) + len("Previous response 1: \n")
+
+    def cost(places: int, edges: int) -> Cost:
+        read = letters * places + edges * len(queries) * (response + params.max_new_tokens * LETTERS_PER_TOKEN)
+        generations = places * len(queries)
+        return Cost(places, generations, read // LETTERS_PER_TOKEN, generations * params.max_new_tokens)
+
+    return cost

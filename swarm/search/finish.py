@@ -1,0 +1,40 @@
+"""The final scores: the found system and what it has to beat, on dev and on test, with intervals."""
+
+from typing import Any
+
+import numpy as np
+
+from swarm.evals.base import Judgement
+from swarm.maths.interval import estimate
+from swarm.search.state import SearchState
+from swarm.search.steps import Problem
+from swarm.system.system import System, single
+
+
+def final_scores(problem: Problem, state: SearchState) -> dict[str, Any]:
+    """{who: {split: {scorer: estimate}}} for the found system, the best single expert and the uniform average.
+
+    test is read here for the first time. The best single expert is the one with the best dev score, alone.
+    """
+    assert state.best is not None
+    fitness, n = problem.fitness, problem.size
+    initial = problem.pool.experts()
+    chosen = initial[int(np.argmax(state.singles))]
+    average = problem.pool.expert("average", [1 / n] * n)
+    systems: dict[str, System] = {
+        "found": problem.best_system(state.best),
+        "best_single": single(chosen, fitness.params),
+        "uniform_average": single(average, fitness.params),
+    }
+    table: dict[str, Any] = {who: {} for who in systems}
+    for split, examples in (("dev", fitness.dataset.dev), ("test", fitness.dataset.test)):
+        for who, judgement in zip(systems, fitness.judge(list(systems.values()), examples), strict=True):
+            table[who][split] = summarise(judgement)
+    table["best_single"]["name"] = chosen.name
+    table["found"]["score_in_search"] = state.best.score
+    return table
+
+
+def summarise(judgement: Judgement) -> dict[str, dict[str, float | int]]:
+    """scorer -> mean, 95 % interval and size."""
+    return {scorer: vars(estimate(scores)) for scorer, scores in judgement.items()}

@@ -1,0 +1,72 @@
+"""How good systems are: many of them judged side by side by one eval."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from swarm.engines.base import Engine, GenerationParams
+from swarm.errors import UserError
+from swarm.evals.base import Dataset, Eval, Example, Judgement
+from swarm.system.execute import answer_all
+from swarm.system.system import System
+
+
+@dataclass(frozen=True)
+class Fitness:
+    """Judges systems on one dataset.
+
+    Attributes:
+      engine: what answers.
+      evaluation: what scores the answers.
+      dataset: its dev split is what a search sees.
+      params: how every node generates.
+      scorer: the score that is the utility, "strict" or "compat".
+    """
+
+    engine: Engine
+    evaluation: Eval
+    dataset: Dataset
+    params: GenerationParams
+    scorer: str
+
+    def utilities(self, systems: Sequence[System]) -> list[float]:
+        """Every system's utility on dev: the mean of its scores, higher is better."""
+        return [float(judgement[self.scorer].mean()) for judgement in self.judge(systems, self.dataset.dev)]
+
+    def judge(self, systems: Sequence[System], examples: Sequence[Example]) -> list[Judgement]:
+        """Every system's scores, scorer by scorer, one per example.
+
+        Raises UserError if the eval gives a score that is missing, not finite or out of its range.
+        """
+        judgings = [self.evaluation.judge(self.dataset, examples) for _ in systems]
+        asked = {i: next(judging) for i, judging in enumerate(judgings)}
+        judgements: list[Judgement] = [{} for _ in systems]
+        while asked:
+            order = list(asked)
+            texts = answer_all(self.engine, [(systems[i], asked[i]) for i in order], self.params)
+            for i, answers in zip(order, texts, strict=True):
+                try:
+                    asked[i] = judgings[i].send(answers)
+                except StopIteration as finished:
+                    judgements[i] = check_judgement(self.evaluation, finished.value, len(examples), self.scorer)
+                    del asked[i]
+        return judgements
+
+
+def check_judgement(evaluation: Eval, judgement: Judgement, size: int, scorer: str) -> Judgement:
+    """The judgement, if it can be trusted as far as a program can tell."""
+    if scorer not in judgement:
+        raise UserError(f"eval {evaluation.name} gives scores {sorted(judgement)}, wanted {scorer!r} among them")
+    for name, scores in judgement.items():
+        if np.shape(scores) != (size,):
+            raise UserError(f"eval {evaluation.name} gave {name} scores of shape {np.shape(scores)}, wanted ({size},)")
+        with np.errstate(invalid="ignore"):
+            wrong = ~((scores >= evaluation.lowest) & (scores <= evaluation.highest))
+        if wrong.any():
+            index = int(np.flatnonzero(wrong)[0])
+            raise UserError(
+                f"eval {evaluation.name} gave example {index} the {name} score {scores[index]}; wanted a number from "
+                f"{evaluation.lowest:g} to {evaluation.highest:g}: mend the eval, then --resume"
+            )
+    return judgement

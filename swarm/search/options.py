@@ -1,0 +1,86 @@
+"""The command line of a search, made from SearchConfig."""
+
+import argparse
+import sys
+import types
+from dataclasses import fields
+from typing import Any, NoReturn, get_args, get_type_hints
+
+from swarm.search.config import PAPER_CODE_DEFAULTS, SearchConfig
+
+EXAMPLES = """examples:
+  python search.py -e exact_match -d gsm8k                       with the experts in initial_experts/
+  python search.py -e exact_match -d gsm8k --dry-run             what that would cost
+  python search.py --resume search/gsm8k_20261120_101500         go on with an interrupted run
+exit codes: 0 done, 2 bad input, 3 a limit ended the search (with a result), 130 interrupted (resumable)"""
+
+
+class Parser(argparse.ArgumentParser):
+    """Errors are one line; exit code 2."""
+
+    def error(self, message: str) -> NoReturn:
+        """Ends the program."""
+        self.exit(2, f"{self.prog}: error: {message} (--help lists the options)\n")
+
+
+def search_parser() -> Parser:
+    """The parser of search.py; settings that the user does not give are absent from its result."""
+    parser = Parser(
+        prog="search.py",
+        description="Searches for a multi-LLM system: a graph of roles and the weights of the experts in them.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+    )
+    modes = parser.add_argument_group("other than a new search")
+    modes.add_argument("--resume", metavar="RUN", help="go on with this run; only limits and engine options may change")
+    modes.add_argument("--dry-run", "--dry_run", action="store_true", help="print what the search will cost, load nothing")
+    modes.add_argument("--calibrate", action="store_true", help="time a few generations first, for --dry-run and the "
+                       "time left")  # fmt: skip
+    groups: dict[str, Any] = {}
+    kinds = get_type_hints(SearchConfig)
+    for setting in fields(SearchConfig):
+        about = setting.metadata
+        if about["group"] not in groups:
+            groups[about["group"]] = parser.add_argument_group(about["group"])
+        flags = [f"-{about['short']}"] if about["short"] else []
+        flags += [f"--{setting.name}"] + ([f"--{setting.name.replace('_', '-')}"] if "_" in setting.name else [])
+        kind = _kind(kinds[setting.name])
+        metavar = "|".join(about["choices"]) or {bool: "0|1"}.get(kind, kind.__name__.upper())
+        groups[about["group"]].add_argument(
+            *flags, dest=setting.name, type=truth if kind is bool else kind, metavar=metavar,
+            choices=about["choices"] or None, help=_with_default(setting.name, about["help"], setting.default),
+        )  # fmt: skip
+    return parser
+
+
+def truth(text: str) -> bool:
+    """0/1, as the published program takes them, or true/false, yes/no."""
+    if text.lower() in ("1", "true", "yes"):
+        return True
+    if text.lower() in ("0", "false", "no"):
+        return False
+    raise argparse.ArgumentTypeError(f"{text!r} is neither 0 nor 1")
+
+
+def parse(arguments: list[str] | None = None) -> tuple[dict[str, Any], argparse.Namespace]:
+    """(settings that were given, the mode options); ends the program on bad input."""
+    given = vars(search_parser().parse_args(sys.argv[1:] if arguments is None else arguments))
+    modes = {"resume": None, "dry_run": False, "calibrate": False}
+    mode = argparse.Namespace(**{name: given.pop(name, default) for name, default in modes.items()})
+    return given, mode
+
+
+def _kind(hint: Any) -> type:
+    if isinstance(hint, types.UnionType):
+        hint = next(kind for kind in get_args(hint) if kind is not type(None))
+    assert isinstance(hint, type)
+    return hint
+
+
+def _with_default(name: str, text: str, default: Any) -> str:
+    shown = int(default) if isinstance(default, bool) else default
+    other = f"; {PAPER_CODE_DEFAULTS[name]} with --compat" if name in PAPER_CODE_DEFAULTS else ""
+    text = text if default is None else f"{text} (default: {shown}{other})"
+    return text.replace("%", "%%")

@@ -1,0 +1,195 @@
+"""A run's folder: search/<name>/ with its settings, state, numbers and best system. One process at a time."""
+
+import fcntl
+import json
+import os
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from swarm.errors import UserError
+from swarm.search.config import SearchConfig, make_config
+from swarm.search.files import write_json
+from swarm.search.state import SearchState, state_from_json, state_to_json
+from swarm.search.steps import Problem
+from swarm.system.system import save_system
+
+ARGS, ORIGIN, STATE, RESULT = "args.json", "origin.json", "state.json", "result.json"
+METRICS, SCRATCHPAD, LOG, BEST = "metrics.jsonl", "utility_scratchpad.json", "log.txt", "best"
+FREE_ON_RESUME = (
+    "max_generations", "max_tokens", "max_time", "gpus", "dtype", "token_budget", "trust_remote_code", "wandb",
+    "project_name_wb", "base_model", "initial_expert_directory", "data_directory", "dataset",
+)  # fmt: skip
+
+
+class Run:
+    """One run's folder, locked for this process while it is open."""
+
+    def __init__(self, folder: Path):
+        """Takes the lock. Raises UserError if another process holds it."""
+        self.folder = folder
+        self._lock = open(folder / "lock", "a")  # noqa: SIM115 (held for the life of the run)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._lock.close()
+            raise UserError(f"{folder} is in use by another process; wait for it or stop it, then --resume") from None
+
+    def close(self) -> None:
+        """Gives the lock back."""
+        self._lock.close()
+
+    def write_origin(self, config: SearchConfig, origin: dict[str, Any]) -> None:
+        """Settings, and the digests of what they were applied to."""
+        write_json(self.folder / ARGS, asdict(config))
+        write_json(self.folder / ORIGIN, origin)
+
+    def save(self, state: SearchState) -> None:
+        """Writes the state, whole or not at all."""
+        write_json(self.folder / STATE, state_to_json(state), indent=None)
+
+    def load(self) -> SearchState | None:
+        """The last state written; None if the run did not get that far. Raises UserError if it cannot be read."""
+        path = self.folder / STATE
+        try:
+            return state_from_json(json.loads(path.read_text(encoding="utf8")))
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{path} cannot be read ({type(error).__name__}: {error}); restore it from a copy") from error
+
+    def check_origin(self, origin: dict[str, Any]) -> list[str]:
+        """Raises UserError if experts, data or eval are others than the run began with; gives warnings for the rest."""
+        path = self.folder / ORIGIN
+        before = read_json(path)
+        for part, cure in (("experts", "-i"), ("base", "-b"), ("dataset", "-d"), ("eval", "-e")):
+            if before.get(part) != origin.get(part):
+                raise UserError(
+                    f"{self.folder} was begun with other content for {part} (digest {str(before.get(part))[:12]}, now "
+                    f"{str(origin.get(part))[:12]}); restore it ({cure}), or start a new run"
+                )
+        changed = [key for key, value in origin.get("engine", {}).items() if before.get("engine", {}).get(key) != value]
+        return [f"the engine's {key} differs from the run's beginning: texts may differ" for key in changed]
+
+    def write_metrics(self, step: int, record: dict[str, Any]) -> None:
+        """Appends one step's numbers to metrics.jsonl."""
+        with open(self.folder / METRICS, "a", encoding="utf8") as file:
+            file.write(json.dumps({"step": step} | record, allow_nan=False) + "\n")
+
+    def forget_metrics_after(self, step: int) -> None:
+        """Drops lines of steps that an interrupted sitting wrote but whose state was never written."""
+        path = self.folder / METRICS
+        if path.exists():
+            lines = [line for line in path.read_text(encoding="utf8").splitlines() if _step_of(line) <= step]
+            path.write_text("".join(line + "\n" for line in lines), encoding="utf8")
+
+    def write_best(self, problem: Problem, state: SearchState, scores: dict[str, Any] | None = None) -> None:
+        """The best system as a folder that `System.load` reads."""
+        assert state.best is not None
+        about = {
+            "eval": problem.fitness.evaluation.name,
+            "dataset": problem.fitness.dataset.name,
+            "found": state.best.found,
+            "dev_in_search": state.best.score,
+            "scores": scores,
+        }
+        system = problem.best_system(state.best)
+        save_system(self.folder / BEST, system, problem.pool, state.best.decoded.adjacency, about)
+
+    def write_graphs(self, state: SearchState) -> None:
+        """graphs/: the swarm's matrices under the published program's names."""
+        if state.graphs is None:
+            return
+        graphs = state.graphs
+        named = {f"graph_{k}/now": matrix for k, matrix in enumerate(graphs.positions)}
+        named |= {f"graph_{k}/personal_best": matrix for k, matrix in enumerate(graphs.personal_bests)}
+        named |= {f"graph_{k}/velocity": matrix for k, matrix in enumerate(graphs.velocities)}
+        for name, matrix in {**named, "global_best": graphs.global_best, "global_worst": graphs.global_worst}.items():
+            target = self.folder / "graphs" / name
+            target.mkdir(parents=True, exist_ok=True)
+            np.save(target / "adjacency.npy", matrix, allow_pickle=False)
+
+
+def scratchpad(state: SearchState) -> dict[str, Any]:
+    """The numbers so far under the published program's keys (utility_scratchpad.json)."""
+    record: dict[str, Any] = {}
+    for kind, swarm in (("model", state.experts), ("graph", state.graphs)):
+        if swarm is None:
+            continue
+        record |= {
+            f"{kind}_g": swarm.global_best_score,
+            f"{kind}_g_worst": swarm.global_worst_score,
+            f"{kind}_g_history": list(swarm.best_history),
+        }
+        for i, history in enumerate(swarm.histories):
+            record |= {
+                f"{kind}_{i}_now": history[-1], f"{kind}_{i}_best": max(history), f"{kind}_{i}_history": list(history)
+            }  # fmt: skip
+    if state.best is not None:
+        record["all_time_best_dev"] = state.best.score
+    return record
+
+
+def create_run(root: Path, config: SearchConfig) -> Run:
+    """A new folder for a run. Raises UserError if the name that was asked for exists."""
+    root.mkdir(parents=True, exist_ok=True)
+    for name in [config.name] if config.name else _fresh_names(config):
+        folder = root / name
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            if config.name:
+                raise UserError(
+                    f"{folder} exists; wanted a new name (-n), or go on with it: python search.py --resume {folder}"
+                ) from None
+            continue
+        return Run(folder)
+    raise AssertionError("names never end")
+
+
+def open_run(folder: Path, given: dict[str, Any]) -> tuple[Run, SearchConfig]:
+    """A run to go on with, and its settings with those that may change replaced by the given ones.
+
+    Raises UserError if it is no run, is in use, or if a setting is given that has to stay.
+    """
+    if not (folder / ARGS).is_file():
+        raise UserError(f"{folder} is no run ({ARGS} missing); wanted a folder such as search/<name>")
+    if fixed := sorted(set(given) - set(FREE_ON_RESUME)):
+        raise UserError(
+            f"--{fixed[0]} cannot change when a run is resumed; start a new run for it, or leave it out. May change: "
+            + ", ".join(FREE_ON_RESUME)
+        )
+    before = read_json(folder / ARGS)
+    limits = dict.fromkeys(("max_generations", "max_tokens", "max_time"))
+    return Run(folder), make_config(before | limits | given)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object. Raises UserError if it cannot be read."""
+    try:
+        record = json.loads(path.read_text(encoding="utf8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read ({error}); restore it from a copy") from error
+    if not isinstance(record, dict):
+        raise UserError(f"{path} is no JSON object; restore it from a copy")
+    return record
+
+
+def _fresh_names(config: SearchConfig) -> Iterator[str]:
+    stem = re.sub(r"[^A-Za-z0-9_.-]", "_", Path(str(config.dataset)).stem)
+    base = f"{stem}_{time.strftime('%Y%m%d_%H%M%S')}"
+    yield base
+    while True:
+        yield f"{base}_{os.urandom(2).hex()}"
+
+
+def _step_of(line: str) -> float:
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return float("inf")  # a line that was cut off in the middle

@@ -1,0 +1,176 @@
+"""The search, step by step: each takes a state and returns the next (arXiv 2502.04510, algorithms 1 to 3)."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from swarm.maths import pso
+from swarm.maths.credit import draw_assignments, jfk_scores
+from swarm.maths.decode import decode
+from swarm.search.config import SearchConfig
+from swarm.search.fitness import Fitness
+from swarm.search.state import Best, Decoded, SearchState
+from swarm.system.system import System, single
+from swarm.weights.pool import Pool
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is searched: settings, experts, and what says how good a system of them is."""
+
+    config: SearchConfig
+    pool: Pool
+    fitness: Fitness
+
+    @property
+    def size(self) -> int:
+        """n: experts in the pool and places in a graph."""
+        return len(self.pool.adapters)
+
+    def system(self, decoded: Decoded, assignment: Sequence[int], coefficients: np.ndarray) -> System:
+        """Experts at these coefficients, placed on this graph."""
+        experts = tuple(self.pool.experts(coefficients))
+        return System(decoded.graph, tuple(assignment), experts, self.fitness.params)
+
+    def best_system(self, best: Best) -> System:
+        """The best system found."""
+        return self.system(best.decoded, best.assignment, best.coefficients)
+
+
+def start_role(problem: Problem, state: SearchState) -> SearchState:
+    """Draws the first graphs and scores them with the identity assignment; scores every expert alone."""
+    config, n = problem.config, problem.size
+    rngs = {purpose: state.generator(purpose) for purpose in ("graphs", "decode")}
+    positions = rngs["graphs"].uniform(size=(config.graph_num, n, n)) * (1 - np.eye(n))
+    decoded = _decode_all(problem, positions, rngs["decode"])
+    experts = np.eye(n)
+    systems = [problem.system(one, range(n), experts) for one in decoded]
+    alone = [single(expert, problem.fitness.params) for expert in problem.pool.experts()]
+    scores = problem.fitness.utilities([*systems, *alone])
+    scores, singles = scores[: len(systems)], scores[len(systems) :]
+    velocities = pso.starting_velocities(config.starting_velocity_mode, positions, scores, rngs["graphs"])
+    first = int(np.argmax(scores))
+    return state.after(
+        rngs,
+        next_step="start_weight",
+        graphs=pso.start_swarm(positions, scores, velocities, config.step_length),
+        best_graph=decoded[first],
+        iteration_graph=decoded[first],
+        best=Best(scores[first], decoded[first], tuple(range(n)), experts, "start"),
+        singles=tuple(singles),
+    )
+
+
+def start_weight(problem: Problem, state: SearchState) -> SearchState:
+    """Credits the initial experts on the best initial graph.
+
+    The published program throws away the best assignment that it meets here; otherwise it is kept like any other.
+    """
+    assert state.iteration_graph is not None
+    rngs = {purpose: state.generator(purpose) for purpose in ("experts", "assignments")}
+    config, positions = problem.config, np.eye(problem.size)
+    credits, best = _credit(problem, state, state.iteration_graph, positions, rngs["assignments"])
+    velocities = pso.starting_velocities(config.starting_velocity_mode, positions, credits, rngs["experts"])
+    step_length = config.step_length if config.weight_step_length is None else config.weight_step_length
+    swarm = pso.start_swarm(positions, credits, velocities, step_length)
+    state = state.after(rngs, experts=swarm, best=state.best if config.paper_code else best)
+    return _end_iteration(problem, state)
+
+
+def role_step(problem: Problem, state: SearchState) -> SearchState:
+    """Moves the graphs and scores them, with the identity assignment and the experts of the last weight step."""
+    assert state.graphs is not None and state.experts is not None and state.best is not None
+    config, n = problem.config, problem.size
+    rngs = {purpose: state.generator(purpose) for purpose in ("graphs", "decode")}
+    graphs = state.graphs
+    if config.move_graphs:
+        graphs = pso.move_all(graphs, config.move_coefficients, config.restart_rule, rngs["graphs"])
+    decoded = _decode_all(problem, graphs.positions, rngs["decode"])
+    coefficients = state.experts.positions
+    scores = problem.fitness.utilities([problem.system(one, range(n), coefficients) for one in decoded])
+    first = int(np.argmax(scores))
+    best = state.best
+    if scores[first] > best.score:
+        best = Best(scores[first], decoded[first], tuple(range(n)), coefficients, state.title)
+    return state.after(
+        rngs,
+        next_step="weight",
+        graphs=pso.record(graphs, scores),
+        best_graph=decoded[first] if scores[first] > graphs.global_best_score else state.best_graph,
+        iteration_graph=decoded[first],
+        best=best,
+    )
+
+
+def weight_step(problem: Problem, state: SearchState) -> SearchState:
+    """Moves the experts and credits them by random assignments on one graph."""
+    assert state.graphs is not None and state.experts is not None
+    config = problem.config
+    rngs = {purpose: state.generator(purpose) for purpose in ("experts", "assignments")}
+    experts = state.experts
+    if config.move_experts:
+        ages = None
+        if config.paper_code:
+            # the published program takes the last graph's age, as it was before this iteration's scores
+            ages = [pso.age_of_best(state.graphs.histories[-1][:-1])] * problem.size
+        experts = pso.move_all(experts, config.move_coefficients, config.restart_rule, rngs["experts"], ages)
+    graph = state.iteration_graph if config.credit_graph == "iteration" else state.best_graph
+    assert graph is not None
+    credits, best = _credit(problem, state, graph, experts.positions, rngs["assignments"])
+    return _end_iteration(problem, state.after(rngs, experts=pso.record(experts, credits), best=best))
+
+
+STEPS: dict[str, Callable[[Problem, SearchState], SearchState]] = {
+    "start_role": start_role,
+    "start_weight": start_weight,
+    "role": role_step,
+    "weight": weight_step,
+}
+
+
+def _decode_all(problem: Problem, positions: np.ndarray, rng: np.random.Generator) -> list[Decoded]:
+    rule = problem.config.decode_rule
+    graphs = [decode(position, rng=rng, rule=rule) for position in positions]
+    return [
+        Decoded(position, tuple(sorted((int(u), int(v)) for u, v in graph.edges)))
+        for position, graph in zip(positions, graphs, strict=True)
+    ]
+
+
+def _credit(
+    problem: Problem, state: SearchState, graph: Decoded, coefficients: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, Best]:
+    """Every expert's JFK-score on a graph, and the best system after the assignments that were tried."""
+    assert state.best is not None
+    n = problem.size
+    assignments = draw_assignments(problem.config.trial_num, n, n, rng)
+    scores = problem.fitness.utilities([problem.system(graph, row.tolist(), coefficients) for row in assignments])
+    first, best = int(np.argmax(scores)), state.best
+    if scores[first] > best.score:
+        best = Best(scores[first], graph, tuple(assignments[first].tolist()), coefficients, state.title)
+    return jfk_scores(assignments, scores, n), best
+
+
+def _end_iteration(problem: Problem, state: SearchState) -> SearchState:
+    """The state at the start of the next iteration, or at the end if patience or iterations are used up."""
+    assert state.graphs is not None and state.experts is not None and state.best is not None
+    config = problem.config
+    history = (*state.best_history, state.best.score)
+    reason = ""
+    if pso.stagnated(state.graphs.best_history if config.patience_on == "graph" else history, config.patience):
+        reason = f"no better {'graph' if config.patience_on == 'graph' else 'system'} for {config.patience} iterations"
+    elif state.iteration >= config.max_iteration:
+        reason = f"{config.max_iteration} iterations done"
+    graphs, experts = state.graphs, state.experts
+    if state.iteration > 0:
+        graphs, experts = (pso.shorten_step(s, config.decay, config.minimum_step_length) for s in (graphs, experts))
+    return replace(
+        state,
+        next_step="final" if reason else "role",
+        iteration=state.iteration if reason else state.iteration + 1,
+        graphs=graphs,
+        experts=experts,
+        best_history=history,
+        stop_reason=reason,
+    )

@@ -1,0 +1,85 @@
+"""Numbers to wandb under the published program's keys. A tracker that fails never stops a search."""
+
+import logging
+import netrc
+import os
+from pathlib import Path
+from typing import Any
+
+from swarm.search.state import SearchState
+
+log = logging.getLogger(__name__)
+
+
+def numbers(state: SearchState) -> dict[str, float]:
+    """A state's scores under the keys that the published program logs."""
+    record: dict[str, float] = {}
+    for kind, swarm in (("graph", state.graphs), ("model", state.experts)):
+        if swarm is not None:
+            record |= {f"{kind}_g": swarm.global_best_score, f"{kind}_g_worst": swarm.global_worst_score}
+            record |= {f"{kind}_{i}_now": history[-1] for i, history in enumerate(swarm.histories)}
+    if state.best is not None:
+        record["all_time_best_dev"] = state.best.score
+    return record
+
+
+class Tracker:
+    """wandb, or nothing. Its first failure is logged and ends the tracking, not the search."""
+
+    def __init__(self, mode: str, project: str, name: str, config: dict[str, Any], folder: Path):
+        """Starts a wandb run in this mode (auto, online, offline, disabled); never asks for a login."""
+        self._run: Any = None
+        self.mode = choose_mode(mode)
+        if self.mode == "disabled":
+            return
+        try:
+            import wandb
+        except ImportError:
+            log.warning("wandb is not installed, so nothing is tracked there: pip install wandb, or --wandb disabled")
+            self.mode = "disabled"
+            return
+        os.environ.setdefault("WANDB_SILENT", "true")
+        self._guarded(
+            lambda: setattr(
+                self, "_run",
+                wandb.init(
+                    project=os.environ.get("WANDB_PROJECT", project), name=name, id=None, config=config,
+                    dir=str(folder), mode=self.mode, settings=wandb.Settings(init_timeout=30),
+                ),
+            )
+        )  # fmt: skip
+
+    def log(self, record: dict[str, Any], step: int) -> None:
+        """One step's numbers."""
+        if self._run is not None:
+            self._guarded(lambda: self._run.log(record, step=step))
+
+    def finish(self) -> None:
+        """Sends what is left."""
+        if self._run is not None:
+            self._guarded(lambda: self._run.finish())
+            self._run = None
+
+    def _guarded(self, act: Any) -> None:
+        try:
+            act()
+        except Exception as error:  # whatever a tracker raises, the search goes on and says so
+            log.warning("wandb failed and is switched off for this run: %s", " ".join(str(error).split())[:300])
+            self._run = None
+
+
+def choose_mode(mode: str) -> str:
+    """online, offline or disabled; auto follows WANDB_MODE, else is online only where a login is known."""
+    if mode != "auto":
+        return mode
+    wanted = os.environ.get("WANDB_MODE", "")
+    if wanted in ("online", "offline", "disabled"):
+        return wanted
+    return "online" if os.environ.get("WANDB_API_KEY") or _logged_in() else "disabled"
+
+
+def _logged_in() -> bool:
+    try:
+        return netrc.netrc().authenticators("api.wandb.ai") is not None
+    except (OSError, netrc.NetrcParseError):
+        return False
