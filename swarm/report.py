@@ -45,16 +45,24 @@ def draw_graph(system: System, path: Path) -> None:
     positions = nx.multipartite_layout(system.graph, subset_key={-i: places for i, places in enumerate(columns)})
     levels = len(columns)
     figure, axes = plt.subplots(figsize=(2.6 * levels + 1, 0.9 * len(system.graph) + 1))
-    labels = {place: f"role {place}\n{system.expert_at(place).name}" for place in system.graph}
-    nx.draw_networkx_edges(
-        system.graph, positions, ax=axes, node_size=6000, arrowsize=16, edge_color="#555555", node_shape="s"
-    )
-    for place, (x, y) in positions.items():
-        colour = "#ffd27f" if place == system.end else "#cfe3f7"
-        axes.text(
-            x, y, labels[place], ha="center", va="center", fontsize=9,
-            bbox={"boxstyle": "round,pad=0.5", "facecolor": colour, "edgecolor": "#333333"},
-        )  # fmt: skip
+    boxes = {
+        place: axes.text(
+            x, y, f"role {place}\n{system.expert_at(place).name}", ha="center", va="center", fontsize=9, zorder=2,
+            bbox={
+                "boxstyle": "round,pad=0.5",
+                "facecolor": "#ffd27f" if place == system.end else "#cfe3f7",
+                "edgecolor": "#333333",
+            },
+        )
+        for place, (x, y) in positions.items()
+    }  # fmt: skip
+    figure.canvas.draw()  # gives the boxes their sizes, at whose rims the arrows end
+    for source, target in system.graph.edges:
+        ends = {"patchA": boxes[source].get_bbox_patch(), "patchB": boxes[target].get_bbox_patch()}
+        axes.annotate(
+            "", positions[target], positions[source], arrowprops={"arrowstyle": "-|>", "color": "#555555", **ends}
+        )
+    axes.update_datalim(list(positions.values()))
     axes.set_title("the found system: an arrow tells an answer; the last role speaks for all")
     axes.margins(0.25)
     axes.axis("off")
@@ -74,6 +82,7 @@ def draw_curves(state: SearchState, path: Path, scores: dict[str, Any] | None = 
         panel.plot(state.best_history, color="#c55a11", linewidth=2, label="best system")
         panel.axhline(max(state.singles), color="#777777", linestyle="--", label="best single expert")
         panel.set_xlabel("iteration")
+        panel.xaxis.get_major_locator().set_params(integer=True)
         panel.set_title(name)
     panels[0].set_ylabel("utility on dev")
     panels[0].legend()

@@ -117,6 +117,7 @@ def write_adapter(folder: Path, weights: LoraWeights, base: str, revision: str |
         save_file({k: v.contiguous() for k, v in weights.tensors.items()}, waiting / WEIGHTS, {"format": "pt"})
         config = weights.config | {"base_model_name_or_path": base, "revision": revision, "inference_mode": True}
         (waiting / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf8")
+        shutil.copymode(waiting / CONFIG, waiting / WEIGHTS)  # safetensors writes for the owner only
         if folder.exists():
             shutil.rmtree(folder)
         waiting.rename(folder)

@@ -1,0 +1,60 @@
+"""Small searches whose every number is known: a scripted engine over a pool that has names but no weights."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from swarm.engines.base import GenerationParams
+from swarm.engines.scripted import ScriptedEngine
+from swarm.evals.base import Dataset, Example
+from swarm.search.config import make_config
+from swarm.search.fitness import Fitness
+from swarm.search.steps import Problem
+from swarm.weights.adapters import Adapter
+from swarm.weights.pool import Pool
+
+PARAMS = GenerationParams(max_new_tokens=4)
+WORDS = ("red", "green", "blue")
+
+
+def paper_pool(n=4):
+    """A pool whose adapters have digests and nothing else."""
+    adapters = tuple(Adapter(f"expert_{i}", Path(f"expert_{i}"), {}, {}, f"digest {i}") for i in range(n))
+    return Pool(adapters, base="none")
+
+
+def chaotic(request):
+    """A text that depends on all of the request's content and on nothing else."""
+    content = f"{request.expert.digest} {request.prompt}".encode()
+    return WORDS[hashlib.sha256(content).digest()[0] % 3]
+
+
+class CountWords:
+    """The share of examples whose answer is given."""
+
+    name, lowest, highest = "count_words", 0.0, 1.0
+
+    def params(self, dataset):
+        return PARAMS
+
+    def judge(self, dataset, examples):
+        from swarm.system.messages import Query
+
+        texts = yield [Query(example.question) for example in examples]
+        right = np.array([text == example.answer for text, example in zip(texts, examples, strict=True)], dtype=float)
+        return {"strict": right, "compat": right}
+
+
+def questions(size=12):
+    """A dataset whose answers are words that `chaotic` gives now and then."""
+    split = tuple(Example(f"question {i}", WORDS[i % 3]) for i in range(size))
+    return Dataset("questions", split, split)
+
+
+def problem(engine=None, n=4, evaluation=None, **settings):
+    """A search over `n` experts; settings as on the command line."""
+    given = {"eval_type": "count_words", "dataset": "questions", "graph_num": 3, "trial_num": 3, "max_iteration": 4}
+    config = make_config(given | settings)
+    fitness = Fitness(engine or ScriptedEngine(chaotic), evaluation or CountWords(), questions(), PARAMS, config.scorer)
+    return Problem(config, paper_pool(n), fitness)

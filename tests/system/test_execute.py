@@ -1,0 +1,96 @@
+"""A graph of experts answers: who is told what, in which order, asked how often."""
+
+import networkx as nx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from worlds import PARAMS, chaotic, paper_pool
+
+from swarm.engines.scripted import ScriptedEngine
+from swarm.maths.decode import decode
+from swarm.system.execute import answer, answer_all
+from swarm.system.messages import Query, node_prompt, tidy_answer
+from swarm.system.system import System, single
+
+
+def system_of(edges, assignment, n=4):
+    graph = nx.DiGraph()
+    graph.add_nodes_from(range(n))
+    graph.add_edges_from(edges)
+    return System(graph, tuple(assignment), tuple(paper_pool(n).experts()), PARAMS)
+
+
+def echo(request):
+    lines = request.prompt.splitlines()
+    told = [line.split(": ", 1)[1] for line in lines if line.startswith("Previous response")]
+    return f" {request.expert.name[-1]}({','.join(told)})\n"
+
+
+def test_only_direct_predecessors_are_heard_in_ascending_order():
+    chain = system_of([(3, 1), (0, 1), (1, 2)], [0, 1, 2, 3])
+    assert answer(ScriptedEngine(echo), chain, ["q"]) == ["2(1(0(),3()))"]
+    assigned = system_of([(3, 1), (0, 1), (1, 2)], [3, 3, 1, 0])
+    assert answer(ScriptedEngine(echo), assigned, ["q"]) == ["1(3(3(),0()))"]
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 1000), st.integers(1, 6), st.sampled_from(["tree", "bernoulli"]))
+def test_side_by_side_equals_node_by_node(seed, n, edges):
+    """The published procedure, one graph and one node after another, gives the same texts."""
+    import numpy as np
+
+    from swarm.maths.decode import DecodeRule
+
+    rng = np.random.default_rng(seed)
+    systems = []
+    for _ in range(3):
+        graph = decode(rng.uniform(size=(n, n)) * (1 - np.eye(n)), rng=rng, rule=DecodeRule(edges=edges))
+        experts = tuple(paper_pool(n).experts())
+        systems.append(System(graph, tuple(rng.integers(0, n, size=n).tolist()), experts))
+    queries = [Query("one"), Query("two")]
+    together = answer_all(ScriptedEngine(chaotic), [(system, queries) for system in systems], PARAMS)
+    for system, texts in zip(systems, together, strict=True):
+        for query, text in zip(queries, texts, strict=True):
+            said = {}
+            for place in system.order:
+                prompt = node_prompt(query, [said[source] for source in system.listens_to(place)])
+                from swarm.engines.base import Request
+
+                said[place] = tidy_answer(chaotic(Request(system.expert_at(place), prompt, PARAMS)))
+            assert text == said[system.end]
+
+
+def test_no_level_waits_for_another_graph():
+    """A chain of four and a single expert: the engine is called once per level of the longest, with all that is ready."""
+    calls = []
+
+    class Recording(ScriptedEngine):
+        def generate(self, requests):
+            calls.append(len(requests))
+            return super().generate(requests)
+
+    chain = system_of([(0, 1), (1, 2), (2, 3)], [0, 1, 2, 3])
+    star = system_of([(0, 3), (1, 3), (2, 3)], [0, 1, 2, 3])
+    answer_all(Recording(chaotic), [(chain, [Query("q")]), (star, [Query("q")])], PARAMS)
+    assert calls == [1 + 3, 1 + 1, 1, 1]
+
+
+def test_no_queries_and_one_expert():
+    assert answer(ScriptedEngine(echo), system_of([(0, 3), (1, 3), (2, 3)], [0, 1, 2, 3]), []) == []
+    assert answer(ScriptedEngine(echo), single(paper_pool().experts()[2], PARAMS), ["q"]) == ["2()"]
+
+
+def test_how_to_generate_must_be_known():
+    with pytest.raises(ValueError, match="hand in params"):
+        answer(ScriptedEngine(echo), single(paper_pool().experts()[0]), ["q"])
+
+
+def test_systems_that_are_none():
+    with pytest.raises(ValueError, match="one end, got end nodes"):
+        system_of([(0, 1)], [0, 1, 2, 3])
+    with pytest.raises(ValueError, match="acyclic"):
+        system_of([(0, 1), (1, 0), (2, 3), (0, 3)], [0, 1, 2, 3])
+    with pytest.raises(ValueError, match="3 places are assigned"):
+        system_of([(0, 3), (1, 3), (2, 3)], [0, 1, 2])
+    with pytest.raises(ValueError, match="beyond the 4"):
+        system_of([(0, 3), (1, 3), (2, 3)], [0, 1, 2, 4])
