@@ -116,6 +116,7 @@ class _Session(Watcher):
         """The exit code: done, limit reached, or interrupted."""
         config = self._config
         budget = Budget(config.max_generations, config.max_tokens, config.max_time)
+        self._warn_of_small_limits()
         try:
             if self._state.best is not None:
                 self._write(lambda: self._run.write_best(self._problem, self._state))
@@ -132,6 +133,17 @@ class _Session(Watcher):
             self._progress.close()
             self._tracker.finish()
             self._run.close()
+
+    def _warn_of_small_limits(self) -> None:
+        fitness, config = self._problem.fitness, self._config
+        plan = cost.forecast(config, self._problem.size, fitness.dataset, fitness.evaluation, fitness.params)
+        start = plan.start
+        for name, limit_given, needed in (
+            ("max_generations", config.max_generations, start.generations),
+            ("max_tokens", config.max_tokens, start.prompt_tokens + start.new_tokens),
+        ):
+            if limit_given is not None and limit_given < needed:
+                log.warning("--%s %d is less than the start alone may take (%d)", name, limit_given, needed)
 
     def before(self, state: SearchState) -> None:
         """A step begins."""

@@ -53,9 +53,20 @@ class Dataset:
 class Eval(Protocol):
     """How good an answer is."""
 
-    name: str
-    lowest: float
-    highest: float
+    @property
+    def name(self) -> str:
+        """Under which it is asked for."""
+        ...
+
+    @property
+    def lowest(self) -> float:
+        """The least score that an example can get; higher is better."""
+        ...
+
+    @property
+    def highest(self) -> float:
+        """The highest score that an example can get."""
+        ...
 
     def params(self, dataset: Dataset) -> GenerationParams:
         """How the published program generates for this dataset; the dataset's own settings come first."""

@@ -1,0 +1,131 @@
+"""A run's folder: names, lock, whole files, what a resume accepts."""
+
+import json
+import subprocess
+import sys
+import textwrap
+
+import pytest
+from worlds import problem
+
+from swarm.errors import UserError
+from swarm.search.config import make_config
+from swarm.search.files import write_json, write_whole
+from swarm.search.run import Run, create_run, open_run, scratchpad
+from swarm.search.state import first_state
+from swarm.search.steps import STEPS
+
+TASK = {"eval_type": "exact_match", "dataset": "some/gsm 8k.json"}
+
+
+def test_names(tmp_path):
+    first, second = (create_run(tmp_path / "search", make_config(TASK)) for _ in range(2))
+    assert first.folder != second.folder
+    assert first.folder.name.startswith("gsm_8k_20")
+    named = create_run(tmp_path / "search", make_config(TASK | {"name": "mine"}))
+    assert named.folder.name == "mine"
+    with pytest.raises(UserError, match="mine exists; wanted a new name .-n., or go on with it: python search.py --resume"):
+        create_run(tmp_path / "search", make_config(TASK | {"name": "mine"}))
+
+
+def test_one_process_at_a_time(tmp_path):
+    run = create_run(tmp_path, make_config(TASK | {"name": "mine"}))
+    with pytest.raises(UserError, match="in use by another process"):
+        Run(run.folder)
+    run.close()
+    Run(run.folder).close()
+
+
+def test_what_a_resume_accepts(tmp_path):
+    run = create_run(tmp_path, make_config(TASK | {"name": "mine", "max_generations": 5}))
+    with pytest.raises(UserError, match=r"is no run \(args.json missing\)"):
+        open_run(run.folder, {})
+    run.write_origin(make_config(TASK | {"name": "mine", "seed": 4, "max_generations": 5}), {"experts": "a"})
+    run.close()
+    opened, config = open_run(run.folder, {"max_time": 9.0})
+    assert (config.seed, config.max_generations, config.max_time) == (4, None, 9.0), "limits hold for one sitting"
+    opened.close()
+    with pytest.raises(UserError, match="--seed cannot change when a run is resumed"):
+        open_run(run.folder, {"seed": 5})
+    (run.folder / "args.json").write_text("{")
+    with pytest.raises(UserError, match="args.json cannot be read"):
+        open_run(run.folder, {})
+
+
+@pytest.mark.parametrize(("part", "option"), [("experts", "-i"), ("base", "-b"), ("dataset", "-d"), ("eval", "-e")])
+def test_other_content_is_refused(tmp_path, part, option):
+    run = create_run(tmp_path, make_config(TASK))
+    origin = {"experts": "a", "base": "b", "dataset": "c", "eval": "d", "engine": {"dtype": "float32", "torch": "1"}}
+    run.write_origin(make_config(TASK), origin)
+    assert run.check_origin(origin) == []
+    changed = origin | {"engine": {"dtype": "bfloat16", "torch": "1"}}
+    assert run.check_origin(changed) == ["the engine's dtype differs from the run's beginning: texts may differ"]
+    with pytest.raises(UserError, match=f"other content for {part} .*restore it .{option}"):
+        run.check_origin(origin | {part: "else"})
+
+
+def test_the_state_comes_back(tmp_path):
+    run = create_run(tmp_path, make_config(TASK))
+    assert run.load() is None
+    state = STEPS["start_role"](problem(), first_state(1))
+    run.save(state)
+    assert run.load().best.score == state.best.score
+    (run.folder / "state.json").write_text('{"format": 0}')
+    with pytest.raises(UserError, match="state format is 0, this version reads 1"):
+        run.load()
+
+
+def test_a_full_disk_leaves_the_old_state_whole(tmp_path):
+    """A real write that fails in the middle: the process may write 4 kB at most."""
+    path = tmp_path / "state.json"
+    write_json(path, {"old": 1})
+    program = textwrap.dedent(
+        """
+        import resource, signal, sys
+        from pathlib import Path
+        from swarm.errors import UserError
+        from swarm.search.files import write_whole
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+        try:
+            write_whole(Path(sys.argv[1]), "x" * 100_000)
+        except UserError as error:
+            sys.exit(str(error))
+        """
+    )
+    result = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True)
+    assert result.returncode == 1
+    assert "state.json cannot be written (File too large); what was there is untouched" in result.stderr
+    assert json.loads(path.read_text()) == {"old": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["state.json"]
+
+
+def test_numbers_that_json_lacks_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "a.json", {"score": float("nan")})
+    write_whole(tmp_path / "b", "text")
+    assert (tmp_path / "b").read_text() == "text"
+
+
+def test_metrics_of_a_step_that_was_not_kept_are_dropped(tmp_path):
+    run = create_run(tmp_path, make_config(TASK))
+    for step in (1, 2, 3):
+        run.write_metrics(step, {"title": "x"})
+    path = run.folder / "metrics.jsonl"
+    path.write_text(path.read_text() + '{"step": 4, "tit')
+    run.forget_metrics_after(2)
+    assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [1, 2]
+
+
+def test_published_keys():
+    state = first_state(0)
+    world = problem(max_iteration=1)
+    while state.next_step != "final":
+        state = STEPS[state.next_step](world, state)
+    record = scratchpad(state)
+    expected = {"all_time_best_dev"}
+    for kind, count in (("model", 4), ("graph", 3)):
+        expected |= {f"{kind}_g", f"{kind}_g_worst", f"{kind}_g_history"}
+        expected |= {f"{kind}_{i}_{what}" for i in range(count) for what in ("now", "best", "history")}
+    assert set(record) == expected
+    assert len(record["graph_0_history"]) == 2

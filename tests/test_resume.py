@@ -1,0 +1,172 @@
+"""Whatever ends a run, going on gives the numbers of a run that nothing ended. Real runs on the embedded experts."""
+
+import json
+import random
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from preloaded import Preloaded
+
+ROOT = Path(__file__).resolve().parent.parent
+SEARCH = (
+    "-e", "exact_match", "-d", "graph_tasks_small", "-i", ROOT / "data/embedded/experts",
+    "--data_directory", ROOT / "data/eval", "--graph_num", 4, "--trial_num", 4, "--max_iteration", 3,
+    "--dev_limit", 24, "--test_limit", 24, "--top_p", 0.5, "--step_length", 0.5, "--repel_term", 1,
+    "--restart_stray_particles", 1, "--restart_patience", 0.3, "--seed", 5,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory):
+    started = Preloaded(tmp_path_factory.mktemp("programs"))
+    yield started
+    started.close()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(programs, tmp_path_factory):
+    """The run that nothing ended."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    code, out, err = programs.run("search", *SEARCH, "-n", "whole", cwd=folder)
+    assert code == 0, out + err
+    return folder / "search" / "whole"
+
+
+def story(run):
+    """All that a run has to say, but how long it took and how much an interruption made it ask again."""
+    state = json.loads((run / "state.json").read_text())
+    result = json.loads((run / "result.json").read_text())
+    metrics = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    steps = [{k: v for k, v in line.items() if not k.startswith("usage") and k != "shared"} for line in metrics]
+    system = json.loads((run / "best" / "system.json").read_text())
+    experts = {p.parent.name: p.read_bytes() for p in sorted(run.glob("best/experts/*/adapter_model.safetensors"))}
+    for record in (state, result):
+        record.pop("usage")
+    return state, result, steps, system, experts
+
+
+def test_killed_at_random_points(programs, undisturbed, tmp_path):
+    """SIGKILL after a random time, again and again, until a sitting gets to the end."""
+    rng = random.Random(1)
+    arguments, kills, steps = (*SEARCH, "-n", "killed"), 0, set()
+    run = tmp_path / "search" / "killed"
+    while True:
+        started = programs.start("search", *arguments, cwd=tmp_path)
+        # a sitting begins with loading; later ones get longer, or the end would never come
+        deadline = time.monotonic() + rng.uniform(0.02, 0.7) * (1 + kills / 8)
+        while time.monotonic() < deadline and not started.done():
+            time.sleep(0.005)
+        killed = not started.done()
+        if killed:
+            started.kill(signal.SIGKILL)
+        code, out, err = started.wait()
+        if not killed:
+            assert code == 0, out + err
+            break
+        kills += 1
+        if (run / "state.json").exists():
+            state = json.loads((run / "state.json").read_text())
+            steps.add((state["next_step"], state["iteration"]))
+        if (run / "origin.json").exists():
+            arguments = ("--resume", run)
+        else:  # not even begun: a new run would refuse the name
+            shutil.rmtree(run, ignore_errors=True)
+    assert kills >= 10, "too fast to show anything"
+    assert len(steps) >= 3, steps
+    assert story(run) == story(undisturbed)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_politely(programs, undisturbed, tmp_path, number):
+    started = programs.start("search", *SEARCH, "-n", "asked", cwd=tmp_path)
+    run = tmp_path / "search" / "asked"
+    while not (run / "state.json").exists():
+        time.sleep(0.01)
+    started.kill(number)
+    code, out, err = started.wait()
+    assert code == 130, out + err
+    assert f"nothing is lost: python search.py --resume {Path('search/asked')}" in out
+    assert "Traceback" not in err
+    code, out, err = programs.run("search", "--resume", "search/asked", cwd=tmp_path)
+    assert code == 0, out + err
+    assert "resumed: search/asked, next step:" in out
+    assert story(run) == story(undisturbed)
+
+
+@pytest.mark.parametrize("limit", [("--max_generations", 1500), ("--max_tokens", 30_000), ("--max_time", 0.6)])
+def test_a_limit_ends_it_with_the_best_so_far(programs, undisturbed, tmp_path, limit):
+    code, out, err = programs.run("search", *SEARCH, *limit, "-n", "limited", cwd=tmp_path)
+    assert code == 3, out + err
+    run = tmp_path / "search" / "limited"
+    result = json.loads((run / "result.json").read_text())
+    assert result["stop_reason"] == f"{limit[0]} {limit[1]:g} reached"
+    assert result["scores"]["found"]["test"]["strict"]["size"] == 24
+    assert result["iterations"] < 3
+    code, out, err = programs.run("search", "--resume", "search/limited", cwd=tmp_path)
+    assert code == 0, out + err
+    assert story(run) == story(undisturbed)
+
+
+def test_a_limit_before_anything_was_found(programs, tmp_path):
+    code, out, _ = programs.run("search", *SEARCH, "--max_generations", 5, "-n", "nothing", cwd=tmp_path)
+    assert code == 3
+    assert "nothing was found: the first 4 graphs were not scored before the limit" in out
+    assert "--max_generations 5 is less than the start alone may take" in out
+
+
+def test_a_full_disk_stops_it_with_the_state_safe(programs, undisturbed, tmp_path):
+    """No file may grow beyond 50 kB: the state fits, an adapter of the best system does not."""
+    code, out, err = programs.run("search", *SEARCH, "-n", "full", cwd=tmp_path, file_limit=50_000)
+    assert code == 2, out + err
+    assert "search/full cannot be written" in err and "make room, then --resume" in err
+    assert err.count("\n") == 1
+    code, out, err = programs.run("search", "--resume", "search/full", cwd=tmp_path)
+    assert code == 0, out + err
+    assert story(tmp_path / "search" / "full") == story(undisturbed)
+
+
+def test_a_second_start_in_the_same_folder(programs, undisturbed, tmp_path_factory, tmp_path):
+    """The folder is in use while a process works in it."""
+    other = Preloaded(tmp_path_factory.mktemp("other"))
+    other.run("search", "--help", cwd=tmp_path)  # it has imported everything by now
+    started = programs.start("search", *SEARCH, "-n", "busy", cwd=tmp_path)
+    while not (tmp_path / "search" / "busy" / "state.json").exists():
+        time.sleep(0.01)
+    code, _, err = other.run("search", "--resume", "search/busy", cwd=tmp_path)
+    assert code == 2 and "search/busy is in use by another process" in err
+    started.kill(signal.SIGKILL)
+    started.wait()
+    code, out, _ = other.run("search", "--resume", "search/busy", cwd=tmp_path)
+    other.close()
+    assert code == 0, out
+    assert story(tmp_path / "search" / "busy") == story(undisturbed)
+
+
+def test_a_complete_run_shows_its_result_again(programs, undisturbed):
+    code, out, _ = programs.run("search", "--resume", undisturbed, cwd=undisturbed.parent)
+    assert code == 0
+    assert "is complete" in out and "found system" in out
+
+
+def test_other_experts_or_data_are_refused(programs, undisturbed, tmp_path):
+    """Digests, not paths: moved content is welcome, changed content is not."""
+    run = shutil.copytree(undisturbed, tmp_path / "run")
+    (run / "result.json").unlink()
+    shutil.copytree(ROOT / "data/embedded", tmp_path / "embedded")
+    moved = ("-i", tmp_path / "embedded/experts")
+    assert programs.run("search", "--resume", run, *moved, cwd=tmp_path)[0] == 0
+    (run / "result.json").unlink()
+    config = next((tmp_path / "embedded/experts").iterdir()) / "adapter_config.json"
+    for other in (tmp_path / "embedded/experts").iterdir():
+        config = other / "adapter_config.json"
+        config.write_text(json.dumps(json.loads(config.read_text()) | {"lora_alpha": 17}))
+    code, _, err = programs.run("search", "--resume", run, *moved, cwd=tmp_path)
+    assert code == 2 and "begun with other content for experts" in err
+    data = json.loads((ROOT / "data/eval/graph_tasks_small.json").read_text())
+    data["dev"][0]["question"] += " ?"
+    (tmp_path / "graph_tasks_small.json").write_text(json.dumps(data))
+    code, _, err = programs.run("search", "--resume", run, "--data_directory", tmp_path, cwd=tmp_path)
+    assert code == 2 and "begun with other content for dataset" in err
