@@ -72,6 +72,4 @@ class Progress:
 
 
 def _place(state: SearchState, config: SearchConfig) -> str:
-    if state.iteration == 0:
-        return {"start_role": "first graphs", "start_weight": "first experts"}[state.next_step]
-    return f"{state.next_step} {state.iteration}/{config.max_iteration}"
+    return f"{state.title}/{config.max_iteration}" if state.iteration else state.title

@@ -83,8 +83,9 @@ class SearchState:
 
     @property
     def title(self) -> str:
-        """The next step as people call it: "start", "role 3", "weight 3", "final"."""
-        return self.next_step if self.iteration == 0 or self.next_step == "final" else f"{self.next_step} {self.iteration}"
+        """The next step as people call it: "first graphs", "first experts", "role 3", "weight 3", "final"."""
+        names = {"start_role": "first graphs", "start_weight": "first experts", "final": "final"}
+        return names.get(self.next_step) or f"{self.next_step} {self.iteration}"
 
     @property
     def steps_done(self) -> int:

@@ -57,7 +57,7 @@ def start_role(problem: Problem, state: SearchState) -> SearchState:
         graphs=pso.start_swarm(positions, scores, velocities, config.step_length),
         best_graph=decoded[first],
         iteration_graph=decoded[first],
-        best=Best(scores[first], decoded[first], tuple(range(n)), experts, "start"),
+        best=Best(scores[first], decoded[first], tuple(range(n)), experts, state.title),
         singles=tuple(singles),
     )
 

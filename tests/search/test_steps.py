@@ -103,7 +103,7 @@ def test_remembering_answers_changes_no_search(seed):
 def test_the_start_scores_what_it_says():
     world = problem()
     start, after_role, after_weight = states_of(world)[:3]
-    assert start.title == "start_role"
+    assert start.title == "first graphs"
     graphs = after_role.graphs
     assert graphs.positions.min() >= 0 and graphs.positions.max() < 1
     systems = [world.system(after_role.best_graph, range(4), np.eye(4))]
@@ -148,8 +148,8 @@ def test_which_graph_experts_are_credited_on():
 def test_the_published_program_throws_the_first_assignments_away():
     worlds = [states_of(problem(seed=s, compat=c, max_iteration=0), s)[-1]
               for s in range(30) for c in ("paper-code", None)]  # fmt: skip
-    assert all(old.best.found == "start" for old in worlds[::2])
-    assert any(new.best.found == "start_weight" for new in worlds[1::2])
+    assert all(old.best.found == "first graphs" for old in worlds[::2])
+    assert any(new.best.found == "first experts" for new in worlds[1::2])
 
 
 def test_the_published_program_restarts_all_experts_by_the_last_graph_s_age():
