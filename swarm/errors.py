@@ -9,4 +9,4 @@ class UserError(Exception):
 
 
 class BudgetReached(Exception):
-    """A limit that the user set (generations, tokens, time) is used up; the run ends with the best so far, exit code 3."""
+    """A limit that the user set is used up; the run ends with the best so far, exit code 3."""

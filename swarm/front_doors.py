@@ -100,9 +100,7 @@ def generation_params(
 ) -> GenerationParams:
     """How nodes generate: the user's word first, then the dataset file's, then the eval's."""
     usual = evaluation.params(dataset)
-    return GenerationParams(
-        max_new_tokens or usual.max_new_tokens, usual.chat if chat is None else chat, second_bos
-    )  # fmt: skip
+    return GenerationParams(max_new_tokens or usual.max_new_tokens, usual.chat if chat is None else chat, second_bos)
 
 
 def device_of(gpus: str | None) -> str | None:
@@ -132,6 +130,4 @@ def make_engine(pool: Any, config: SearchConfig) -> Any:
     quieten_libraries()
     from swarm.engines.in_process import InProcessEngine
 
-    return InProcessEngine(
-        pool, device_of(config.gpus), config.dtype, config.token_budget, config.trust_remote_code
-    )  # fmt: skip
+    return InProcessEngine(pool, device_of(config.gpus), config.dtype, config.token_budget, config.trust_remote_code)

@@ -48,9 +48,16 @@ class Progress:
         new = "  <- new best" if before.best is None or state.best.score > before.best.score else ""
         log.info(
             "%-14s %s %.3f, best system %.3f, %d requests, %.0f%% shared, %s%s%s",
-            _place(before, self._config), what, max(history[-1] for history in swarm.histories), state.best.score,
-            asked, 100 * saved / max(asked, 1), duration(self._seconds[-1]), self._left(state), new,
-        )  # fmt: skip
+            _place(before, self._config),
+            what,
+            max(history[-1] for history in swarm.histories),
+            state.best.score,
+            asked,
+            100 * saved / max(asked, 1),
+            duration(self._seconds[-1]),
+            self._left(state),
+            new,
+        )
 
     def close(self) -> None:
         """Takes the bar away."""

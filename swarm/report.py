@@ -10,7 +10,7 @@ from swarm.system.system import System
 
 
 def graph_as_text(system: System) -> list[str]:
-    """The graph from its end down to its sources, one line per place; who is indented below tells its answer upwards."""
+    """The graph from its end down to its sources, a line per place; who is indented below tells its answer upwards."""
     lines: list[str] = []
     shown: set[int] = set()
 
@@ -47,7 +47,13 @@ def draw_graph(system: System, path: Path) -> None:
     figure, axes = plt.subplots(figsize=(2.6 * levels + 1, 0.9 * len(system.graph) + 1))
     boxes = {
         place: axes.text(
-            x, y, f"role {place}\n{system.expert_at(place).name}", ha="center", va="center", fontsize=9, zorder=2,
+            x,
+            y,
+            f"role {place}\n{system.expert_at(place).name}",
+            ha="center",
+            va="center",
+            fontsize=9,
+            zorder=2,
             bbox={
                 "boxstyle": "round,pad=0.5",
                 "facecolor": "#ffd27f" if place == system.end else "#cfe3f7",
@@ -55,7 +61,7 @@ def draw_graph(system: System, path: Path) -> None:
             },
         )
         for place, (x, y) in positions.items()
-    }  # fmt: skip
+    }
     figure.canvas.draw()  # gives the boxes their sizes, at whose rims the arrows end
     for source, target in system.graph.edges:
         ends = {"patchA": boxes[source].get_bbox_patch(), "patchB": boxes[target].get_bbox_patch()}

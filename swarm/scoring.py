@@ -24,7 +24,9 @@ def evaluate_parser() -> Parser:
     """The parser of evaluate.py."""
     parser = Parser(prog="evaluate.py", description="Scores a found system again.", allow_abbrev=False)
     parser.add_argument("folder", help="a run (search/<name>) or a system's folder (search/<name>/best)")
-    parser.add_argument("-e", "--eval_type", "--eval-type", help="what scores an answer (default: what it was found by)")
+    parser.add_argument(
+        "-e", "--eval_type", "--eval-type", help="what scores an answer (default: what it was found by)"
+    )
     parser.add_argument("-d", "--dataset", help="name or path (default: what it was found on)")
     parser.add_argument("--split", default="test", choices=("dev", "test"), help="(default: test)")
     parser.add_argument("--limit", type=int, help="only the first so many examples")
@@ -46,9 +48,7 @@ def evaluate_program(arguments: list[str] | None = None) -> int:
     system = load_system(_system_folder(Path(options.folder)))
     eval_type, name = options.eval_type or system.about.get("eval"), options.dataset or system.about.get("dataset")
     # make_config is the one place that says what is missing
-    config = make_config(
-        {"eval_type": eval_type, "dataset": name, "gpus": options.gpus, "dtype": options.dtype}
-    )  # fmt: skip
+    config = make_config({"eval_type": eval_type, "dataset": name, "gpus": options.gpus, "dtype": options.dtype})
     evaluation = get_eval(str(config.eval_type))
     dataset = load_dataset(str(config.dataset), options.data_directory)
     dataset = limit(dataset, *((options.limit, None) if options.split == "dev" else (None, options.limit)))

@@ -27,7 +27,7 @@ from swarm.search.finish import final_scores
 from swarm.search.fitness import Fitness
 from swarm.search.loop import Watcher, search
 from swarm.search.options import parse
-from swarm.search.run import LOG, RESULT, SCRATCHPAD, Run, create_run, open_run, read_json, scratchpad
+from swarm.search.run import LOG, RESULT, SCRATCHPAD, Run, create_run, name_taken, open_run, read_json, scratchpad
 from swarm.search.state import SearchState, first_state
 from swarm.search.steps import Problem
 from swarm.tracking import Tracker, numbers
@@ -56,9 +56,7 @@ def search_program(arguments: list[str] | None = None) -> int:
         return _resume(Path(mode.resume), given)
     config = make_config(given)
     if config.name and (RUNS / config.name).exists():
-        raise UserError(
-            f"{RUNS / config.name} exists; wanted a new name (-n), or go on: python search.py --resume {RUNS / config.name}"
-        )
+        raise name_taken(RUNS / config.name)
     if ignored := unused_but_given(config):
         log.warning("without effect here: %s", ", ".join(f"--{name}" for name in ignored))
     task = _read_task(config)
@@ -183,8 +181,10 @@ class _Session(Watcher):
         if state.best is None:
             log.info("nothing was found: the first %d graphs were not scored before the limit", self._config.graph_num)
             return front_doors.LIMIT_REACHED
-        log.info("final scores on dev (%d) and test (%d) ...", *(len(s) for s in (self._problem.fitness.dataset.dev,
-                                                                               self._problem.fitness.dataset.test)))  # fmt: skip
+        log.info(
+            "final scores on dev (%d) and test (%d) ...",
+            *(len(s) for s in (self._problem.fitness.dataset.dev, self._problem.fitness.dataset.test)),
+        )
         scores = final_scores(self._problem, state)
         usage = self._meter.usage
         result = {
@@ -228,7 +228,9 @@ def _read_task(config: SearchConfig) -> Task:
 def _read_experts(config: SearchConfig, directory: Path) -> Pool:
     pool = read_pool(directory, config.base_model, config.combine, config.combine_rank)
     if len(pool.names) < 2:
-        raise UserError(f"{directory} holds one expert ({pool.names[0]}); a search needs at least 2: add another folder")
+        raise UserError(
+            f"{directory} holds one expert ({pool.names[0]}); a search needs at least 2: add another folder"
+        )
     return pool
 
 
@@ -246,7 +248,8 @@ def _origin(pool: Pool, task: Task, engine: Engine) -> dict[str, Any]:
 
 
 def _engine_name(config: SearchConfig) -> str:
-    return f"{config.base_model or config.initial_expert_directory or 'default experts'} on {config.gpus or 'default device'}"
+    model = config.base_model or config.initial_expert_directory or "default experts"
+    return f"{model} on {config.gpus or 'default device'}"
 
 
 def _show_cost(task: Task, experts: int) -> int:

@@ -39,15 +39,17 @@ class Tracker:
             self.mode = "disabled"
             return
         os.environ.setdefault("WANDB_SILENT", "true")
-        self._guarded(
-            lambda: setattr(
-                self, "_run",
-                wandb.init(
-                    project=os.environ.get("WANDB_PROJECT", project), name=name, id=None, config=config,
-                    dir=str(folder), mode=self.mode, settings=wandb.Settings(init_timeout=30),
-                ),
-            )
-        )  # fmt: skip
+        self._guarded(lambda: self._start(wandb, project, name, config, folder))
+
+    def _start(self, wandb: Any, project: str, name: str, config: dict[str, Any], folder: Path) -> None:
+        self._run = wandb.init(
+            project=os.environ.get("WANDB_PROJECT", project),
+            name=name,
+            config=config,
+            dir=str(folder),
+            mode=self.mode,
+            settings=wandb.Settings(init_timeout=30),
+        )
 
     def log(self, record: dict[str, Any], step: int) -> None:
         """One step's numbers."""

@@ -59,7 +59,10 @@ def data_file(place, change):
         ([*TASK, "-i", "nowhere"], ["nowhere holds no experts", "-i"]),
         ([*TASK, "-g", "7"], ["--gpus names device 7", "leave out -g"]),
         ([*TASK, "-g", "cpu"], ["--gpus is 'cpu'; wanted CUDA device ids"]),
-        ([*TASK, "-b", "nobody/nothing"], ["base model 'nobody/nothing' is neither a local folder nor", "HF_HUB_OFFLINE"]),
+        (
+            [*TASK, "-b", "nobody/nothing"],
+            ["base model 'nobody/nothing' is neither a local folder nor", "HF_HUB_OFFLINE"],
+        ),
         (["--resume", "search/none"], ["search/none is no run"]),
         ([*TASK, "--token_budget", "0"], ["--token_budget is 0; wanted at least 1"]),
     ],
@@ -107,8 +110,24 @@ def test_nothing_is_loaded_for_a_dry_run(place, capsys, monkeypatch):
     for expert in copy_of_experts(place):
         (expert / "adapter_model.safetensors").write_bytes(b"")
     monkeypatch.setenv("XDG_CACHE_HOME", str(place / "cache"))
-    code = front_doors.guarded(lambda: search_program([*TASK, "-i", "mine/experts", "--dry-run", "--max_iteration", "8",
-                                                       "--graph_num", "6", "--trial_num", "6", "--dev_limit", "60"]))  # fmt: skip
+    code = front_doors.guarded(
+        lambda: search_program(
+            [
+                *TASK,
+                "-i",
+                "mine/experts",
+                "--dry-run",
+                "--max_iteration",
+                "8",
+                "--graph_num",
+                "6",
+                "--trial_num",
+                "6",
+                "--dev_limit",
+                "60",
+            ]
+        )
+    )
     assert code == 0
     out = capsys.readouterr().out
     assert "each iteration" in out and "upper bounds" in out and "--calibrate" in out

@@ -32,9 +32,12 @@ def clone(tmp_path_factory):
 def python(clone, *arguments, **environment):
     """The finished process of `python ...` in the clone."""
     return subprocess.run(
-        [sys.executable, *map(str, arguments)], cwd=clone, capture_output=True, text=True,
+        [sys.executable, *map(str, arguments)],
+        cwd=clone,
+        capture_output=True,
+        text=True,
         env={k: v for k, v in os.environ.items() if k != "PYTHONSAFEPATH"} | environment,
-    )  # fmt: skip
+    )
 
 
 def test_search_then_evaluate(clone):
@@ -48,17 +51,37 @@ def test_search_then_evaluate(clone):
     [run] = (clone / "search").iterdir()
     assert f"run: search/{run.name}" in done.stdout
     assert {path.name for path in run.iterdir()} == {
-        "args.json", "origin.json", "state.json", "result.json", "metrics.jsonl", "utility_scratchpad.json", "log.txt",
-        "best", "graphs", "graph.png", "curves.png", "lock",
-    }  # fmt: skip
+        "args.json",
+        "origin.json",
+        "state.json",
+        "result.json",
+        "metrics.jsonl",
+        "utility_scratchpad.json",
+        "log.txt",
+        "best",
+        "graphs",
+        "graph.png",
+        "curves.png",
+        "lock",
+    }
     assert (run / "graph.png").read_bytes()[:4] == b"\x89PNG"
     assert "found system" in (run / "log.txt").read_text()
     scores = json.loads((run / "result.json").read_text())["scores"]["found"]
     for split in ("dev", "test"):
         again = python(
-            clone, "evaluate.py", run, "-e", "exact_match", "-d", "graph_tasks_small", "--split", split, "--json",
-            "--limit", 12,
-        )  # fmt: skip
+            clone,
+            "evaluate.py",
+            run,
+            "-e",
+            "exact_match",
+            "-d",
+            "graph_tasks_small",
+            "--split",
+            split,
+            "--json",
+            "--limit",
+            12,
+        )
         assert again.returncode == 0, again.stderr
         assert json.loads(again.stdout)["scores"] == scores[split]
 
@@ -87,7 +110,8 @@ def test_a_stand_in_library_named_like_a_front_door(clone, tmp_path):
         "if __name__ == '__main__':\n"
         "    from swarm import front_doors\n"
         "    front_doors.leave_script_folder(__file__)\n"
-        "    p = multiprocessing.get_context('spawn').Process(target=child); p.start(); p.join(); sys.exit(p.exitcode)\n"
+        "    process = multiprocessing.get_context('spawn').Process(target=child)\n"
+        "    process.start(); process.join(); sys.exit(process.exitcode)\n"
     )
     done = python(clone, "parent.py", tmp_path / "probed", **environment)
     assert done.returncode == 0, done.stderr

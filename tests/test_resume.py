@@ -12,11 +12,37 @@ from preloaded import Preloaded
 
 ROOT = Path(__file__).resolve().parent.parent
 SEARCH = (
-    "-e", "exact_match", "-d", "graph_tasks_small", "-i", ROOT / "data/embedded/experts",
-    "--data_directory", ROOT / "data/eval", "--graph_num", 4, "--trial_num", 4, "--max_iteration", 3,
-    "--dev_limit", 24, "--test_limit", 24, "--top_p", 0.5, "--step_length", 0.5, "--repel_term", 1,
-    "--restart_stray_particles", 1, "--restart_patience", 0.3, "--seed", 5,
-)  # fmt: skip
+    "-e",
+    "exact_match",
+    "-d",
+    "graph_tasks_small",
+    "-i",
+    ROOT / "data/embedded/experts",
+    "--data_directory",
+    ROOT / "data/eval",
+    "--graph_num",
+    4,
+    "--trial_num",
+    4,
+    "--max_iteration",
+    3,
+    "--dev_limit",
+    24,
+    "--test_limit",
+    24,
+    "--top_p",
+    0.5,
+    "--step_length",
+    0.5,
+    "--repel_term",
+    1,
+    "--restart_stray_particles",
+    1,
+    "--restart_patience",
+    0.3,
+    "--seed",
+    5,
+)
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""transformers in this process, on the CPU or one CUDA device: the base model stays, experts are exchanged in memory."""
+"""transformers in this process, on the CPU or one CUDA device: the base model stays, experts are exchanged."""
 
 import copy
 import logging
@@ -53,9 +53,7 @@ class InProcessEngine:
         options: dict[str, Any] = {"revision": pool.revision, "trust_remote_code": trust_remote_code}
         try:
             self.tokenizer = AutoTokenizer.from_pretrained(pool.base, padding_side="left", **options)
-            model = AutoModelForCausalLM.from_pretrained(
-                pool.base, dtype=self.dtype, use_safetensors=True, **options
-            )  # fmt: skip
+            model = AutoModelForCausalLM.from_pretrained(pool.base, dtype=self.dtype, use_safetensors=True, **options)
         except (OSError, ValueError) as error:
             reason = " ".join(str(error).split())[:300]
             raise UserError(f"base model {pool.base} cannot be loaded: {reason}") from error

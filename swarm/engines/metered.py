@@ -55,7 +55,7 @@ class MeteredEngine:
     def __init__(
         self,
         inner: Engine,
-        usage: Usage = Usage(),  # noqa: B008 (frozen)
+        usage: Usage = Usage(),
         budget: Budget | None = None,
     ):
         self.inner = inner

@@ -42,7 +42,7 @@ def decode(
     adjacency: np.ndarray,
     top_p: float | None = None,
     rng: np.random.Generator | None = None,
-    rule: DecodeRule = DecodeRule(),  # noqa: B008 (frozen)
+    rule: DecodeRule = DecodeRule(),
 ) -> nx.DiGraph:
     """The DAG that a matrix stands for: nodes 0 .. n-1, an edge u -> v where u tells v its answer.
 

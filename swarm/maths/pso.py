@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 Array = np.ndarray
+Scores = Sequence[float] | np.ndarray
 
 
 @dataclass(frozen=True)
@@ -102,9 +103,9 @@ class RestartRule:
     enabled: bool = True
 
 
-def start_swarm(positions: Array, scores: Sequence[float], velocities: Array, step_length: float) -> Swarm:
+def start_swarm(positions: Array, scores: Scores, velocities: Array, step_length: float) -> Swarm:
     """A swarm whose particles have been scored once; first best and first worst win ties."""
-    scores = [float(score) for score in scores]
+    scores = np.asarray(scores, dtype=float).tolist()
     best, worst = int(np.argmax(scores)), int(np.argmin(scores))
     return Swarm(
         positions=positions,
@@ -122,7 +123,7 @@ def start_swarm(positions: Array, scores: Sequence[float], velocities: Array, st
     )
 
 
-def starting_velocities(mode: str, positions: Array, scores: Sequence[float], rng: np.random.Generator) -> Array:
+def starting_velocities(mode: str, positions: Array, scores: Scores, rng: np.random.Generator) -> Array:
     """Velocities before the first move, shape of `positions`.
 
     random: towards another particle, drawn uniformly (the published program's); zero; best: towards the best particle.
@@ -181,9 +182,9 @@ def move_all(
     return replace(swarm, positions=positions, velocities=velocities, cooldowns=cooldowns)
 
 
-def record(swarm: Swarm, scores: Sequence[float]) -> Swarm:
+def record(swarm: Swarm, scores: Scores) -> Swarm:
     """The swarm after its positions have been scored; a best is replaced only by a strictly better score."""
-    scores = [float(score) for score in scores]
+    scores = np.asarray(scores, dtype=float).tolist()
     personal_bests = swarm.personal_bests.copy()
     for i, (score, history) in enumerate(zip(scores, swarm.histories, strict=True)):
         if score > max(history):

@@ -9,8 +9,12 @@ from swarm.maths.pso import MoveCoefficients, RestartRule
 
 PAPER_CODE = "paper-code"
 PAPER_CODE_DEFAULTS = {
-    "patience": 10, "max_iteration": 200, "scorer": "compat", "credit_graph": "iteration", "patience_on": "graph"
-}  # fmt: skip
+    "patience": 10,
+    "max_iteration": 200,
+    "scorer": "compat",
+    "credit_graph": "iteration",
+    "patience_on": "graph",
+}
 
 
 def option(
@@ -31,6 +35,7 @@ ENGINE, RECORD, UNUSED = "engine", "the run", "accepted without effect (options 
 class SearchConfig:
     """What a search does. Names and short forms of the published program's options are kept."""
 
+    # fmt: off
     name: str | None = option(None, TASK, "run name: the run is search/<name> (default: a fresh name)", short="n")
     eval_type: str | None = option(None, TASK, "what scores an answer: exact_match, multiple_choice", short="e")
     dataset: str | None = option(None, TASK, "name of a file in --data_directory, or a path to one", short="d")
@@ -38,12 +43,12 @@ class SearchConfig:
     initial_expert_directory: str | None = option(
         None, TASK, "one PEFT folder per expert (default: initial_experts, or the embedded ones if that is empty)",
         short="i",
-    )  # fmt: skip
-    base_model: str | None = option(None, TASK, "hub id or folder of the base (default: what the adapters name)", short="b")
+    )
+    base_model: str | None = option(None, TASK, "hub id or folder of the base (default: the adapters' own)", short="b")
     compat: str | None = option(
         None, TASK, "paper-code: the published program's rules and defaults where they change scores (docs/compat.md)",
         choices=(PAPER_CODE,),
-    )  # fmt: skip
+    )
 
     graph_num: int = option(10, SWARM, "graphs in the swarm (N)", least=1)
     trial_num: int = option(10, SWARM, "random assignments per weight step (M)", least=1)
@@ -58,32 +63,32 @@ class SearchConfig:
     step_length_factor: float = option(1.0, SWARM, "step lengths are multiplied by this after each iteration", least=0)
     minimum_step_length: float = option(0.1, SWARM, "and never fall below this", least=0)
     starting_velocity_mode: str = option("random", SWARM, "first velocity: towards a random particle, none, or towards "
-                                         "the best one", choices=("random", "zero", "best"))  # fmt: skip
+                                         "the best one", choices=("random", "zero", "best"))
     restart_stray_particles: bool = option(False, SWARM, "send particles that found nothing for long to their best")
     restart_patience: float = option(0.5, SWARM, "how long, as a fraction of the patience", least=0)
     patience: int = option(6, SWARM, "stop after so many iterations without improvement", short="p", least=1)
     patience_on: str = option("best", SWARM, "improvement of what: the best system, or the best graph of a role step "
-                              "alone", choices=("best", "graph"))  # fmt: skip
+                              "alone", choices=("best", "graph"))
     max_iteration: int = option(20, SWARM, "iterations at most", short="m", least=0)
     move_graphs: bool = option(True, SWARM, "0: graphs stay where they started (ablation)")
     move_experts: bool = option(True, SWARM, "0: experts stay where they started (ablation)")
     seed: int = option(0, SWARM, "of every random draw of the search", least=0)
 
-    top_p: float = option(0.0, GRAPH, "nucleus when a graph is decoded; 0 is deterministic, the paper uses 0.8", least=0)
-    edges: str = option("tree", GRAPH, "tree: each node tells one other (published program); bernoulli: several (paper)",
-                        choices=("tree", "bernoulli"))  # fmt: skip
+    top_p: float = option(0.0, GRAPH, "nucleus when a graph is decoded; 0 draws nothing, the paper uses 0.8", least=0)
+    edges: str = option("tree", GRAPH, "tree: a node tells one other (published program); bernoulli: several (paper)",
+                        choices=("tree", "bernoulli"))
     clamp_adjacency: bool = option(False, GRAPH, "take negative strengths for 0")
     end_rule: str = option("softmax", GRAPH, "which node ends a graph: softmax of 1 / strength, or the weakest sender",
-                           choices=("softmax", "lowest"))  # fmt: skip
-    credit_graph: str = option("ever", GRAPH, "graph on which experts are credited: the best ever found, or the best of "
-                               "this iteration", choices=("ever", "iteration"))  # fmt: skip
+                           choices=("softmax", "lowest"))
+    credit_graph: str = option("ever", GRAPH, "graph on which experts are credited: the best ever found, or the best "
+                               "of this iteration", choices=("ever", "iteration"))
 
     combine: str = option("linear", WEIGHTS, "how experts combine: A and B each (published), exactly in ΔW, or ΔW "
-                          "truncated", choices=("linear", "exact", "svd"))  # fmt: skip
+                          "truncated", choices=("linear", "exact", "svd"))
     combine_rank: int | None = option(None, WEIGHTS, "rank kept by --combine svd (default: the adapters')", least=1)
 
     scorer: str = option("strict", SCORES, "score that the search maximises; both are reported",
-                         choices=("strict", "compat"))  # fmt: skip
+                         choices=("strict", "compat"))
     max_new_tokens: int | None = option(None, SCORES, "tokens per answer (default: the dataset's)", least=1)
     chat: bool | None = option(None, SCORES, "use the chat template (default: the dataset's)")
     dev_limit: int | None = option(None, SCORES, "use only the first so many dev examples", least=1)
@@ -95,12 +100,12 @@ class SearchConfig:
 
     gpus: str | None = option(None, ENGINE, "CUDA device id; without it the first one, or the CPU", short="g")
     dtype: str | None = option(None, ENGINE, "number format (default: bfloat16 on CUDA, float32 on the CPU)",
-                               choices=("float32", "bfloat16", "float16"))  # fmt: skip
+                               choices=("float32", "bfloat16", "float16"))
     token_budget: int | None = option(None, ENGINE, "tokens per batch (default: by memory)", least=1)
     trust_remote_code: bool = option(False, ENGINE, "run code that comes with the base model")
 
     wandb: str = option("auto", RECORD, "auto is online where there is a login and disabled otherwise",
-                        choices=("auto", "online", "offline", "disabled"))  # fmt: skip
+                        choices=("auto", "online", "offline", "disabled"))
     project_name_wb: str = option("search", RECORD, "wandb project (WANDB_PROJECT goes first)")
 
     fast_merge: bool = option(False, UNUSED, "experts are combined in memory in any case")
@@ -111,8 +116,10 @@ class SearchConfig:
     initial_experts_num: int | None = option(None, UNUSED, "not yet")
     to_visualize: bool = option(False, UNUSED, "pictures are always made")
     correctness_emergence: bool = option(False, UNUSED, "unused there, too")
-    dropK: float = option(0.0, UNUSED, "unused there, too")  # noqa: N815 (the published spelling)
-    dropN: float = option(0.0, UNUSED, "unused there, too")  # noqa: N815
+    dropK: float = option(0.0, UNUSED, "unused there, too")
+    dropN: float = option(0.0, UNUSED, "unused there, too")
+
+    # fmt: on
 
     @property
     def paper_code(self) -> bool:
@@ -123,9 +130,7 @@ class SearchConfig:
     def move_coefficients(self) -> MoveCoefficients:
         """Of both swarms."""
         repel = self.repel_coeff if self.repel_term else 0.0
-        return MoveCoefficients(
-            self.inertia, self.cognitive_coeff, self.social_coeff, repel, self.weight_randomness
-        )  # fmt: skip
+        return MoveCoefficients(self.inertia, self.cognitive_coeff, self.social_coeff, repel, self.weight_randomness)
 
     @property
     def restart_rule(self) -> RestartRule:
@@ -171,7 +176,9 @@ def make_config(given: dict[str, Any]) -> SearchConfig:
 
 def unused_but_given(config: SearchConfig) -> list[str]:
     """Settings without effect that were given a value of their own, for a warning."""
-    names = [f.name for f in fields(SearchConfig) if f.metadata["group"] == UNUSED and getattr(config, f.name) != f.default]
+    names = [
+        f.name for f in fields(SearchConfig) if f.metadata["group"] == UNUSED and getattr(config, f.name) != f.default
+    ]
     if config.paper_code and config.step_length_factor != 1:
         names.append("step_length_factor")
     return names
@@ -181,7 +188,9 @@ def _check_together(config: SearchConfig) -> None:
     for name, short in (("eval_type", "e"), ("dataset", "d")):
         if not getattr(config, name):
             raise UserError(f"--{name} (-{short}) is missing; for example: python search.py -e exact_match -d gsm8k")
-    if config.name is not None and (not config.name.strip() or config.name[0] == "." or set(config.name) & set("/\\\0")):
+    if config.name is not None and (
+        not config.name.strip() or config.name[0] == "." or set(config.name) & set("/\\\0")
+    ):
         raise UserError(f"--name is {config.name!r}; wanted a plain folder name without separators")
     if config.starting_velocity_mode == "random" and config.graph_num < 2:
         raise UserError("--graph_num is 1; wanted at least 2, or --starting_velocity_mode zero")

@@ -71,15 +71,17 @@ def describe(plan: Forecast, tokens_per_second: float | None) -> list[str]:
     """The forecast as lines for a person."""
     lines = [f"{'':<22}{'node evaluations':>17}{'generations':>14}{'tokens read':>14}{'tokens written':>16}"]
     for name, cost in (
-        ("start", plan.start), ("each iteration", plan.iteration), ("final scores", plan.end),
+        ("start", plan.start),
+        ("each iteration", plan.iteration),
+        ("final scores", plan.end),
         (f"all, {plan.iterations} iterations", plan.total),
-    ):  # fmt: skip
+    ):
         lines.append(
             f"{name:<22}{cost.node_evaluations:>17,}{cost.generations:>14,}{cost.prompt_tokens:>14,}{cost.new_tokens:>16,}"
         )
     lines.append(
-        "These are upper bounds (tokens read: estimated from letters). Equal requests are asked once, which saves about "
-        f"{USUALLY_SAVED:.0%} on random graphs; patience may end the search early."
+        "These are upper bounds (tokens read: estimated from letters). Equal requests are asked once, which saves "
+        f"about {USUALLY_SAVED:.0%} on random graphs; patience may end the search early."
     )
     if tokens_per_second:
         tokens = plan.total.prompt_tokens + plan.total.new_tokens

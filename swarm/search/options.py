@@ -35,9 +35,12 @@ def search_parser() -> Parser:
     )
     modes = parser.add_argument_group("other than a new search")
     modes.add_argument("--resume", metavar="RUN", help="go on with this run; only limits and engine options may change")
-    modes.add_argument("--dry-run", "--dry_run", action="store_true", help="print what the search will cost, load nothing")
-    modes.add_argument("--calibrate", action="store_true", help="time a few generations first, for --dry-run and the "
-                       "time left")  # fmt: skip
+    modes.add_argument(
+        "--dry-run", "--dry_run", action="store_true", help="print what the search will cost, load nothing"
+    )
+    modes.add_argument(
+        "--calibrate", action="store_true", help="time a few generations first, for --dry-run and the time left"
+    )
     groups: dict[str, Any] = {}
     kinds = get_type_hints(SearchConfig)
     for setting in fields(SearchConfig):
@@ -47,11 +50,15 @@ def search_parser() -> Parser:
         flags = [f"-{about['short']}"] if about["short"] else []
         flags += [f"--{setting.name}"] + ([f"--{setting.name.replace('_', '-')}"] if "_" in setting.name else [])
         kind = _kind(kinds[setting.name])
-        metavar = "|".join(about["choices"]) or {bool: "0|1"}.get(kind, kind.__name__.upper())
+        metavar = "|".join(about["choices"]) or ("0|1" if kind is bool else kind.__name__.upper())
         groups[about["group"]].add_argument(
-            *flags, dest=setting.name, type=truth if kind is bool else kind, metavar=metavar,
-            choices=about["choices"] or None, help=_with_default(setting.name, about["help"], setting.default),
-        )  # fmt: skip
+            *flags,
+            dest=setting.name,
+            type=truth if kind is bool else kind,
+            metavar=metavar,
+            choices=about["choices"] or None,
+            help=_with_default(setting.name, about["help"], setting.default),
+        )
     return parser
 
 

@@ -22,9 +22,20 @@ from swarm.system.system import save_system
 ARGS, ORIGIN, STATE, RESULT = "args.json", "origin.json", "state.json", "result.json"
 METRICS, SCRATCHPAD, LOG, BEST = "metrics.jsonl", "utility_scratchpad.json", "log.txt", "best"
 FREE_ON_RESUME = (
-    "max_generations", "max_tokens", "max_time", "gpus", "dtype", "token_budget", "trust_remote_code", "wandb",
-    "project_name_wb", "base_model", "initial_expert_directory", "data_directory", "dataset",
-)  # fmt: skip
+    "max_generations",
+    "max_tokens",
+    "max_time",
+    "gpus",
+    "dtype",
+    "token_budget",
+    "trust_remote_code",
+    "wandb",
+    "project_name_wb",
+    "base_model",
+    "initial_expert_directory",
+    "data_directory",
+    "dataset",
+)
 
 
 class Run:
@@ -61,7 +72,9 @@ class Run:
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{path} cannot be read ({type(error).__name__}: {error}); restore it from a copy") from error
+            raise UserError(
+                f"{path} cannot be read ({type(error).__name__}: {error}); restore it from a copy"
+            ) from error
 
     def check_origin(self, origin: dict[str, Any]) -> list[str]:
         """Raises UserError if experts, data or eval are others than the run began with; gives warnings for the rest."""
@@ -128,8 +141,10 @@ def scratchpad(state: SearchState) -> dict[str, Any]:
         }
         for i, history in enumerate(swarm.histories):
             record |= {
-                f"{kind}_{i}_now": history[-1], f"{kind}_{i}_best": max(history), f"{kind}_{i}_history": list(history)
-            }  # fmt: skip
+                f"{kind}_{i}_now": history[-1],
+                f"{kind}_{i}_best": max(history),
+                f"{kind}_{i}_history": list(history),
+            }
     if state.best is not None:
         record["all_time_best_dev"] = state.best.score
     return record
@@ -144,12 +159,15 @@ def create_run(root: Path, config: SearchConfig) -> Run:
             folder.mkdir()
         except FileExistsError:
             if config.name:
-                raise UserError(
-                    f"{folder} exists; wanted a new name (-n), or go on with it: python search.py --resume {folder}"
-                ) from None
+                raise name_taken(folder) from None
             continue
         return Run(folder)
     raise AssertionError("names never end")
+
+
+def name_taken(folder: Path) -> UserError:
+    """What to say of a run name that exists."""
+    return UserError(f"{folder} exists; wanted a new name (-n), or go on: python search.py --resume {folder}")
 
 
 def open_run(folder: Path, given: dict[str, Any]) -> tuple[Run, SearchConfig]:

@@ -130,9 +130,15 @@ def state_from_json(record: dict[str, Any]) -> SearchState:
         "iteration_graph": _decoded(record["iteration_graph"]),
         "best_history": tuple(record["best_history"]),
         "singles": tuple(record["singles"]),
-        "best": best and Best(best["score"], _decoded(best["decoded"]), tuple(best["assignment"]),
-                              np.array(best["coefficients"]), best["found"]),
-    }  # fmt: skip
+        "best": best
+        and Best(
+            best["score"],
+            _decoded(best["decoded"]),
+            tuple(best["assignment"]),
+            np.array(best["coefficients"]),
+            best["found"],
+        ),
+    }
     return SearchState(**values)
 
 

@@ -18,7 +18,7 @@ class Query:
 
 
 def node_prompt(query: Query, previous: Sequence[str]) -> str:
-    """The prompt of one node: the question, preceded by its direct predecessors' answers (arXiv 2502.04510, appendix A).
+    """The prompt of one node: the question, preceded by its direct predecessors' answers (arXiv 2502.04510, A).
 
     `previous` holds the answers in ascending order of the predecessors' node ids; it is empty for a source node.
     """

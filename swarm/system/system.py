@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,9 @@ class System:
     def __post_init__(self) -> None:
         end_node(self.graph)
         if set(self.graph) != set(range(len(self.assignment))):
-            raise ValueError(f"{len(self.assignment)} places are assigned, but the graph has nodes {sorted(self.graph)}")
+            raise ValueError(
+                f"{len(self.assignment)} places are assigned, but the graph has nodes {sorted(self.graph)}"
+            )
         if not all(0 <= index < len(self.experts) for index in self.assignment):
             raise ValueError(f"assignment {self.assignment} names an expert beyond the {len(self.experts)} there are")
 
@@ -76,7 +78,7 @@ class System:
 class LoadedSystem(System):
     """A system read from disk; `pool` holds its experts as they were saved, `about` what was noted with it."""
 
-    pool: Pool = Pool((), "")
+    pool: Pool = field(kw_only=True)
     about: Any = None
 
 
@@ -140,8 +142,14 @@ def load_system(folder: Path) -> LoadedSystem:
         graph.add_nodes_from(range(len(record["places"])))
         graph.add_edges_from(record["edges"])
         params = GenerationParams(**record["generation"]) if record["generation"] else None
-        return LoadedSystem(graph, _indices(record["places"], pool), tuple(pool.experts()), params, pool,
-                            record["about"])  # fmt: skip
+        return LoadedSystem(
+            graph,
+            _indices(record["places"], pool),
+            tuple(pool.experts()),
+            params,
+            pool=pool,
+            about=record["about"],
+        )
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} is damaged ({type(error).__name__}: {error}): restore it or save it again") from error
 

@@ -14,7 +14,7 @@ def materialise(pool: Pool, coefficients: Sequence[float]) -> LoraWeights:
 
 
 def _linear(pool: Pool, coefficients: Sequence[float]) -> LoraWeights:
-    """A = sum_j c_j A_j and B = sum_j c_j B_j: every tensor by itself, the published arithmetic (so not linear in ΔW)."""
+    """A = sum_j c_j A_j and B = sum_j c_j B_j: the published arithmetic, every tensor by itself (not linear in ΔW)."""
     handles = [adapter.open() for adapter in pool.adapters]
     tensors: Tensors = {}
     for name, (shape, _) in pool.adapters[0].shapes.items():

@@ -27,8 +27,7 @@ class Counting(ScriptedEngine):
     def generate(self, requests):
         self.seen.extend(r.key for r in requests)
         # from the last to the first: nobody may rely on the order
-        for index, completion in reversed(list(super().generate(requests))):
-            yield index, completion
+        yield from reversed(list(super().generate(requests)))
 
 
 requests = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 4)), max_size=30)

@@ -28,8 +28,9 @@ def test_every_published_option_is_accepted(flag):
 def test_the_published_starter_script_is_understood():
     line = (
         "-n nlgraph -e exact_match -d nlgraph -g 0,1,2,3,4 --inertia 0.1 --cognitive_coeff 0.5 --social_coeff 0.6 "
-        "--repel_coeff 0.05 --step_length 0.7 -p 6 --fast_merge 1 --weight_randomness 1 --starting_velocity_mode random "
-        "--repel_term 1 --step_length_factor 0.95 --restart_stray_particles 1 --restart_patience 0.67"
+        "--repel_coeff 0.05 --step_length 0.7 -p 6 --fast_merge 1 --weight_randomness 1 "
+        "--starting_velocity_mode random --repel_term 1 --step_length_factor 0.95 --restart_stray_particles 1 "
+        "--restart_patience 0.67"
     )
     config = make_config(parse(line.split())[0])
     assert config.move_coefficients.repel == 0.05

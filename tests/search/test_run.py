@@ -24,7 +24,7 @@ def test_names(tmp_path):
     assert first.folder.name.startswith("gsm_8k_20")
     named = create_run(tmp_path / "search", make_config(TASK | {"name": "mine"}))
     assert named.folder.name == "mine"
-    with pytest.raises(UserError, match="mine exists; wanted a new name .-n., or go on with it: python search.py --resume"):
+    with pytest.raises(UserError, match="mine exists; wanted a new name .-n., or go on: python search.py --resume"):
         create_run(tmp_path / "search", make_config(TASK | {"name": "mine"}))
 
 

@@ -1,6 +1,7 @@
 """The algorithm, step by step, on a world where every answer is scripted."""
 
 import json
+from itertools import pairwise
 
 import networkx as nx
 import numpy as np
@@ -21,11 +22,18 @@ from swarm.search.state import first_state, state_from_json, state_to_json
 from swarm.search.steps import STEPS
 
 OPTIONS = [
-    {}, {"restart_stray_particles": True, "restart_patience": 0.2, "repel_term": True},
-    {"top_p": 0.8}, {"edges": "bernoulli"}, {"compat": "paper-code", "max_iteration": 4},
-    {"starting_velocity_mode": "zero"}, {"starting_velocity_mode": "best"}, {"credit_graph": "iteration"},
-    {"step_length_factor": 0.5, "weight_step_length": 0.3}, {"move_graphs": False}, {"move_experts": False},
-]  # fmt: skip
+    {},
+    {"restart_stray_particles": True, "restart_patience": 0.2, "repel_term": True},
+    {"top_p": 0.8},
+    {"edges": "bernoulli"},
+    {"compat": "paper-code", "max_iteration": 4},
+    {"starting_velocity_mode": "zero"},
+    {"starting_velocity_mode": "best"},
+    {"credit_graph": "iteration"},
+    {"step_length_factor": 0.5, "weight_step_length": 0.3},
+    {"move_graphs": False},
+    {"move_experts": False},
+]
 
 
 def states_of(world, seed=0, state=None):
@@ -138,7 +146,7 @@ def test_which_graph_experts_are_credited_on():
     ever, iteration = states_of(problem()), states_of(problem(credit_graph="iteration"))
     assert any(s.best_graph.edges != s.iteration_graph.edges for s in ever[3:]), "the seed must tell them apart"
     for states, field in ((ever, "best_graph"), (iteration, "iteration_graph")):
-        for before, after in zip(states, states[1:], strict=False):
+        for before, after in pairwise(states):
             if before.next_step == "weight" and after.best is not before.best:
                 assert after.best.decoded.edges == getattr(before, field).edges
     best = [s for s in ever if s.next_step == "weight"]
@@ -146,8 +154,9 @@ def test_which_graph_experts_are_credited_on():
 
 
 def test_the_published_program_throws_the_first_assignments_away():
-    worlds = [states_of(problem(seed=s, compat=c, max_iteration=0), s)[-1]
-              for s in range(30) for c in ("paper-code", None)]  # fmt: skip
+    worlds = [
+        states_of(problem(seed=s, compat=c, max_iteration=0), s)[-1] for s in range(30) for c in ("paper-code", None)
+    ]
     assert all(old.best.found == "first graphs" for old in worlds[::2])
     assert any(new.best.found == "first experts" for new in worlds[1::2])
 
@@ -158,7 +167,7 @@ def test_the_published_program_restarts_all_experts_by_the_last_graph_s_age():
     together = [s.experts.cooldowns for s in old if s.experts is not None]
     assert all(len(set(cooldowns)) == 1 for cooldowns in together)
     assert any(cooldowns[0] > 0 for cooldowns in together)
-    for before, after in zip(old, old[1:], strict=False):
+    for before, after in pairwise(old):
         if before.next_step == "weight":
             age = pso.age_of_best(before.graphs.histories[-1][:-1])
             resting = before.experts.cooldowns[0]

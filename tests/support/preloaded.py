@@ -4,6 +4,7 @@ What a fork runs is what a front door runs; it can be killed like any process. `
 side, `Preloaded` the one that tests hold.
 """
 
+import contextlib
 import json
 import os
 import resource
@@ -22,10 +23,8 @@ class Running:
 
     def kill(self, number):
         """Sends a signal, if the process is still there."""
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, number)
-        except ProcessLookupError:
-            pass
 
     def wait(self):
         """(exit code or minus the signal, stdout, stderr)."""
@@ -52,8 +51,14 @@ class Preloaded:
     def start(self, program, *arguments, cwd, file_limit=None):
         """Starts `search` or `evaluate` with these arguments; `file_limit` is the largest file that it may write."""
         out, err = self.folder / "out", self.folder / "err"
-        command = {"program": program, "arguments": [str(a) for a in arguments], "cwd": str(cwd),
-                   "out": str(out), "err": str(err), "file_limit": file_limit}  # fmt: skip
+        command = {
+            "program": program,
+            "arguments": [str(a) for a in arguments],
+            "cwd": str(cwd),
+            "out": str(out),
+            "err": str(err),
+            "file_limit": file_limit,
+        }
         self._server.stdin.write(json.dumps(command) + "\n")
         self._server.stdin.flush()
         return Running(self._server, out, err)
@@ -94,11 +99,8 @@ def _child(command):
 
 
 if __name__ == "__main__":
-    import matplotlib.pyplot
-    import peft
     import torch
 
-    import swarm.engines.in_process
     from swarm.scoring import evaluate_program
     from swarm.session import search_program
 

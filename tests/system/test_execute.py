@@ -61,7 +61,7 @@ def test_side_by_side_equals_node_by_node(seed, n, edges):
 
 
 def test_no_level_waits_for_another_graph():
-    """A chain of four and a single expert: the engine is called once per level of the longest, with all that is ready."""
+    """A chain of four and a single expert: the engine is called once per level of the longest, with all there is."""
     calls = []
 
     class Recording(ScriptedEngine):

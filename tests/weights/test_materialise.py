@@ -16,10 +16,12 @@ from swarm.weights.pool import read_pool
 def flat(pool, weights=None):
     """All tensors of an expert as one vector, the published program's position."""
     if weights is None:
-        return np.stack([
-            np.concatenate([adapter.open().get_tensor(name).numpy().ravel() for name in adapter.shapes])
-            for adapter in pool.adapters
-        ]).astype(np.float64)  # fmt: skip
+        return np.stack(
+            [
+                np.concatenate([adapter.open().get_tensor(name).numpy().ravel() for name in adapter.shapes])
+                for adapter in pool.adapters
+            ]
+        ).astype(np.float64)
     return np.concatenate([weights.tensors[name].numpy().ravel() for name in pool.adapters[0].shapes])
 
 
