@@ -3,8 +3,10 @@
 import logging
 import netrc
 import os
+import secrets
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlparse
 
 from swarm.search.state import SearchState
 
@@ -45,6 +47,8 @@ class Tracker:
         self._run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", project),
             name=name,
+            id=_own_id(folder),
+            resume="allow",
             config=config,
             dir=str(folder),
             mode=self.mode,
@@ -71,17 +75,31 @@ class Tracker:
 
 
 def choose_mode(mode: str) -> str:
-    """online, offline or disabled; auto follows WANDB_MODE, else is online only where a login is known."""
-    if mode != "auto":
-        return mode
-    wanted = os.environ.get("WANDB_MODE", "")
-    if wanted in ("online", "offline", "disabled"):
+    """online, offline or disabled; auto follows WANDB_MODE, else is online only where a login is known.
+
+    Without a login, online becomes disabled with a warning: wandb would ask for a key and wait.
+    """
+    wanted = os.environ.get("WANDB_MODE", "") if mode == "auto" else mode
+    if wanted in ("offline", "disabled"):
         return wanted
-    return "online" if os.environ.get("WANDB_API_KEY") or _logged_in() else "disabled"
+    if os.environ.get("WANDB_API_KEY") or _logged_in():
+        return "online"
+    if wanted == "online":
+        log.warning("no wandb login is known, so nothing is tracked there: wandb login, or set WANDB_API_KEY")
+    return "disabled"
 
 
 def _logged_in() -> bool:
+    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
     try:
-        return netrc.netrc().authenticators("api.wandb.ai") is not None
+        return netrc.netrc().authenticators(host) is not None
     except (OSError, netrc.NetrcParseError):
         return False
+
+
+def _own_id(folder: Path) -> str:
+    """The same for every sitting of a run, so that wandb goes on with its curves."""
+    path = folder / "wandb_id"
+    if not path.exists():
+        path.write_text(secrets.token_hex(4), encoding="utf8")
+    return path.read_text(encoding="utf8")
