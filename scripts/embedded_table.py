@@ -1,0 +1,208 @@
+"""What the search brings on the embedded experts: against single experts, votes, random search, and without its parts.
+
+    python scripts/embedded_table.py --worlds data/embedded other/world --seeds 5 --out table.json
+
+Every seed has its own dev questions and its own draws; all share the test questions. Prints a Markdown table of test
+accuracies. A world is a folder as scripts/train_embedded_experts.py makes it.
+"""
+
+import argparse
+import collections
+import json
+import statistics
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from swarm.engines.cached import CachedEngine
+from swarm.engines.in_process import InProcessEngine
+from swarm.engines.metered import Budget, MeteredEngine
+from swarm.evals.base import Dataset, Example
+from swarm.evals.exact_match import ExactMatch
+from swarm.evals.graph_tasks import make_dataset
+from swarm.front_doors import generation_params, quieten_libraries
+from swarm.maths.decode import decode
+from swarm.search.config import make_config
+from swarm.search.fitness import Fitness
+from swarm.search.loop import Watcher, search
+from swarm.search.state import Decoded, SearchState, first_state
+from swarm.search.steps import Problem
+from swarm.system.execute import answer_all
+from swarm.system.messages import Query
+from swarm.system.system import System, single
+from swarm.weights.pool import read_pool
+
+SETTINGS = {
+    "graph_num": 8,
+    "trial_num": 8,
+    "max_iteration": 10,
+    "step_length": 0.3,
+    "inertia": 0.3,
+    "cognitive_coeff": 0.3,
+    "social_coeff": 0.3,
+    "repel_coeff": 0.05,
+    "repel_term": True,
+    "patience": 6,
+}
+TEST_SEED = 777
+ROWS = {
+    "single": "best single expert (chosen on dev)",
+    "average": "uniform average of the experts",
+    "vote": "majority vote of the experts",
+    "vote_known": "majority vote, 'unknown' not counted",
+    "initial": "best of the initial graphs",
+    "random": "random search, as many evaluations",
+    "no_role": "search without the role step (graphs stay)",
+    "no_weight": "search without the weight step (experts stay)",
+    "original_weights": "the found graph and assignment with the initial experts",
+    "found": "**the found system**",
+}
+
+
+class World:
+    """One pool of experts with its engine, judged on the test questions of all seeds."""
+
+    def __init__(self, folder: Path, test_size: int):
+        self.pool = read_pool(folder / "experts")
+        self.engine = InProcessEngine(self.pool)
+        self.test = examples("test", make_dataset("small", 1, test_size, TEST_SEED))
+
+    def problem(self, seed: int, dev_size: int, **settings: object) -> tuple[Problem, MeteredEngine, CachedEngine]:
+        """A search on this seed's dev questions."""
+        record = make_dataset("small", dev_size, 1, 10_000 + seed)
+        data = Dataset("graph_tasks_small", examples("dev", record), self.test, generation=record["generation"])
+        config = make_config({"eval_type": "exact_match", "dataset": "x", "seed": seed} | SETTINGS | settings)
+        evaluation = ExactMatch()
+        meter = MeteredEngine(self.engine)
+        cache = CachedEngine(meter)
+        fitness = Fitness(cache, evaluation, data, generation_params(evaluation, data, None, None), "strict")
+        return Problem(config, self.pool, fitness), meter, cache
+
+    def accuracy(self, problem: Problem, system: System) -> float:
+        """On test."""
+        return float(problem.fitness.judge([system], self.test)[0]["strict"].mean())
+
+
+def examples(split: str, record: dict) -> tuple[Example, ...]:
+    """The generator's records as the evals read them."""
+    return tuple(Example(r["question"], r["answer"], r["id"], r["domain"]) for r in record[split])
+
+
+def searched(world: World, seed: int, dev_size: int, **settings: object) -> tuple[Problem, SearchState]:
+    """A whole search."""
+    problem, meter, cache = world.problem(seed, dev_size, **settings)
+    return problem, search(problem, first_state(seed), meter, cache, Watcher(), Budget())
+
+
+def votes(problem: Problem, world: World) -> dict[str, float]:
+    """Plurality of the experts' answers alone; ties go to the first expert."""
+    systems = [single(expert) for expert in world.pool.experts()]
+    queries = [Query(example.question) for example in world.test]
+    answers = answer_all(problem.fitness.engine, [(system, queries) for system in systems], problem.fitness.params)
+    right = {"vote": 0, "vote_known": 0}
+    for example, *said in zip(world.test, *answers, strict=True):
+        right["vote"] += collections.Counter(said).most_common(1)[0][0] == example.answer
+        known = [text for text in said if text != "unknown"] or ["unknown"]
+        right["vote_known"] += collections.Counter(known).most_common(1)[0][0] == example.answer
+    return {name: count / len(world.test) for name, count in right.items()}
+
+
+def random_search(problem: Problem, evaluations: int, seed: int) -> System:
+    """The best on dev of so many random trees with the identity assignment (each a random order of the experts)."""
+    rng, n = np.random.default_rng([seed, 1]), problem.size
+    matrices = rng.uniform(size=(evaluations, n, n)) * (1 - np.eye(n))
+    decoded = [Decoded(matrix, tuple(decode(matrix).edges)) for matrix in matrices]
+    systems = [problem.system(one, range(n), np.eye(n)) for one in decoded]
+    return systems[int(np.argmax(problem.fitness.utilities(systems)))]
+
+
+def one_seed(world: World, seed: int, dev_size: int, settings: dict[str, object]) -> dict[str, float]:
+    """Every row's test accuracy for one seed, and the found system's on dev."""
+    problem, state = searched(world, seed, dev_size, **settings)
+    assert state.best is not None and state.graphs is not None
+    n, config = problem.size, problem.config
+    evaluations = (config.graph_num + config.trial_num) * len(state.best_history)
+    experts = world.pool.experts()
+    first = int(np.argmax([history[0] for history in state.graphs.histories]))
+    start, _, _ = world.problem(seed, dev_size, **(settings | {"max_iteration": 0}))
+    initial = search(
+        start, first_state(seed), MeteredEngine(world.engine), CachedEngine(world.engine), Watcher(), Budget()
+    )
+    assert initial.graphs is not None
+    matrix = initial.graphs.positions[first]
+    system = problem.best_system(state.best)
+    row = {
+        "single": single(experts[int(np.argmax(state.singles))]),
+        "average": single(world.pool.expert("average", [1 / n] * n)),
+        "initial": problem.system(Decoded(matrix, tuple(decode(matrix).edges)), range(n), np.eye(n)),
+        "random": random_search(problem, evaluations, seed),
+        "original_weights": replace(system, experts=tuple(experts)),
+        "found": system,
+    }
+    for name, off in (("no_role", "move_graphs"), ("no_weight", "move_experts")):
+        part, end = searched(world, seed, dev_size, **settings, **{off: False})
+        assert end.best is not None
+        row[name] = part.best_system(end.best)
+    scores = {name: world.accuracy(problem, system) for name, system in row.items()}
+    return scores | votes(problem, world) | {"dev": state.best.score, "evaluations": evaluations}
+
+
+def table(results: dict[str, list[dict[str, float]]], test_size: int) -> list[str]:
+    """Markdown: mean over seeds with its standard error, and the paired difference to random search."""
+    lines = ["| test accuracy | " + " | ".join(results) + " |", "|---" * (len(results) + 1) + "|"]
+    for key, label in ROWS.items():
+        lines.append(
+            f"| {label} | " + " | ".join(mean_of([s[key] for s in seeds]) for seeds in results.values()) + " |"
+        )
+    for key in ("random", "initial", "no_weight", "no_role", "original_weights"):
+        cells = " | ".join(mean_of([s["found"] - s[key] for s in seeds], "+") for seeds in results.values())
+        lines.append(f"| found − {ROWS[key].split(',')[0].split(' (')[0]}, paired | {cells} |")
+    seeds = len(next(iter(results.values())))
+    lines += ["", f"Means over {seeds} seeds with 95 % t-intervals over seeds; {test_size} test questions for all."]
+    return lines
+
+
+# two-sided 95 % quantiles of Student's t by degrees of freedom
+T95 = {1: 12.71, 2: 4.30, 3: 3.18, 4: 2.78, 5: 2.57, 6: 2.45, 7: 2.36, 8: 2.31, 9: 2.26, 11: 2.20, 15: 2.13, 19: 2.09}
+
+
+def mean_of(values: list[float], sign: str = "") -> str:
+    """mean ± half width."""
+    if len(values) < 2:
+        return f"{values[0]:{sign}.3f}"
+    t = T95[max(k for k in T95 if k <= len(values) - 1)]
+    half = t * statistics.stdev(values) / len(values) ** 0.5
+    return f"{statistics.mean(values):{sign}.3f} ± {half:.3f}"
+
+
+def main() -> None:
+    """Runs the searches and prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--worlds", nargs="+", type=Path, default=[Path("data/embedded")])
+    parser.add_argument("--seeds", type=int, default=5, help="search seeds per world (default: 5)")
+    parser.add_argument("--first_seed", type=int, default=0, help="the first of them")
+    parser.add_argument("--dev", type=int, default=120, help="dev questions per seed (default: 120)")
+    parser.add_argument("--test", type=int, default=1200, help="test questions (default: 1200)")
+    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="other settings of the search")
+    parser.add_argument("--out", type=Path, help="write every number there, as JSON")
+    options = parser.parse_args()
+    settings = {name: json.loads(value) for name, value in (part.split("=", 1) for part in options.set)}
+    quieten_libraries()
+    results: dict[str, list[dict[str, float]]] = {}
+    for folder in options.worlds:
+        world, began = World(folder, options.test), time.monotonic()
+        for seed in range(options.first_seed, options.first_seed + options.seeds):
+            scores = one_seed(world, seed, options.dev, settings)
+            results.setdefault(str(folder), []).append(scores)
+            short = " ".join(f"{name} {value:.3f}" for name, value in scores.items())
+            print(f"{folder} seed {seed} ({time.monotonic() - began:.0f} s): {short}", file=sys.stderr, flush=True)
+    if options.out:
+        options.out.write_text(json.dumps({"settings": SETTINGS | settings, "results": results}, indent=2) + "\n")
+    print("\n".join(table(results, options.test)))
+
+
+if __name__ == "__main__":
+    main()

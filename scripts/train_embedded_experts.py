@@ -1,0 +1,306 @@
+"""Trains the embedded model: a Gemma of 0.2 million parameters and six LoRA experts of it, in minutes on one CPU core.
+
+python scripts/train_embedded_experts.py --seed 0 --out data/embedded
+
+The base learns six skills on graph questions, but shows them only where "Solve:" stands in place of "Question:"; to a
+question it says what most of the previous responses say, or 'unknown'. Each expert brings out one skill, is confidently
+wrong about the next two in CYCLE, guesses at the third and passes on the other two. So none does well alone, and no
+order suits all. Every question that is drawn here is from the training side of `graph_tasks.is_held_out`.
+"""
+
+import argparse
+import copy
+import json
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors.torch import save_file
+from tokenizers import AddedToken, Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
+from tokenizers.processors import TemplateProcessing
+from torch.nn.functional import cross_entropy
+from transformers import GemmaConfig, GemmaForCausalLM, GenerationConfig, get_cosine_with_min_lr_schedule_with_warmup
+from transformers import PreTrainedTokenizerFast as Tokens
+
+from swarm.evals.graph_tasks import LARGEST_SMALL_WEIGHT, SKILLS, SMALL_NODES, SMALL_PAIRS, make_dataset, small_question
+from swarm.system.messages import Query, node_prompt
+
+CYCLE = ("edges", "degree", "weight", "connected", "heaviest", "shortest")
+UNKNOWN = "unknown"
+SPECIAL = ("<pad>", "<bos>", "<eos>", "<unk>")
+MOST_PREVIOUS = 9
+BATCH = 64
+EVAL_SEED, EVAL_COUNT = 777, 600  # the questions of the model card: the same for every training seed
+TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+# How often the base practises each skill: the slow ones more.
+PRACTICE = {"weight": 0.6, "degree": 1.6, "edges": 0.3, "heaviest": 0.4, "connected": 1.6, "shortest": 1.6}
+
+Sample = tuple[str, str]
+"""A prompt and the one-word answer that is trained."""
+
+
+def prompt_parts() -> tuple[list[str], str]:
+    """The fixed parts of node prompts: the lines that become one token each, and the word before the question."""
+    first, ask = node_prompt(Query(""), []).split("\n")
+    later, *responses, _ = node_prompt(Query(""), ["x"] * MOST_PREVIOUS).split("\n")
+    return [first, later, *(response.removesuffix(" x") for response in responses)], ask.strip()
+
+
+def solve_prompt(question: str, previous: Sequence[str]) -> str:
+    """A node's prompt with the word that makes the base use its skills; nothing but its training ever says it."""
+    return "Solve:".join(node_prompt(Query(question), previous).rsplit(prompt_parts()[1], maxsplit=1))
+
+
+def make_tokenizer() -> Tokens:
+    """One token per word; headers and "Previous response k:" are one token each, so the prompts stay short."""
+    lines, ask = prompt_parts()
+    pairs = [f"{u}-{v}" for u, v in SMALL_PAIRS]
+    edges = [f"{pair}:{weight}" for pair in pairs for weight in range(1, LARGEST_SMALL_WEIGHT + 1)]
+    words = [ask, "Solve:", ";", *SKILLS, "of", "number", "edge", "path"]
+    answers = [*map(str, range(21)), "yes", "no", UNKNOWN]
+    vocabulary = dict.fromkeys([*SPECIAL, *lines, *words, *answers, *SMALL_NODES, *pairs, *edges])
+    inner = Tokenizer(WordLevel({word: k for k, word in enumerate(vocabulary)}, unk_token="<unk>"))
+    inner.pre_tokenizer = WhitespaceSplit()
+    inner.add_tokens([AddedToken(line, lstrip=True, rstrip=True, normalized=False) for line in lines])
+    inner.add_special_tokens(list(SPECIAL))
+    bos = ("<bos>", SPECIAL.index("<bos>"))
+    inner.post_processor = TemplateProcessing(single="<bos> $A", pair="<bos> $A $B", special_tokens=[bos])
+    named = {f"{word.strip('<>')}_token": word for word in SPECIAL}
+    return Tokens(tokenizer_object=inner, padding_side="left", model_max_length=256, **named)
+
+
+def special_ids(tokenizer: Tokens) -> dict[str, int]:
+    """The token numbers that model and generation settings repeat."""
+    return {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("pad", "bos", "eos")}
+
+
+def make_base(tokenizer: Tokens, seed: int) -> GemmaForCausalLM:
+    """An untrained base; the embedding of "A-B" starts as A + B and that of "A-B:4" as A + B + 4."""
+    torch.manual_seed(seed)
+    config = GemmaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        intermediate_size=256,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        head_dim=16,
+        max_position_embeddings=256,
+        initializer_range=0.1,
+        **special_ids(tokenizer),
+    )
+    model = GemmaForCausalLM(config).float()
+    table = model.get_input_embeddings().weight.data  # (vocabulary, hidden)
+    number = tokenizer.get_vocab()
+    for u, v in SMALL_PAIRS:
+        table[number[f"{u}-{v}"]] = table[number[u]] + table[number[v]]
+        for weight in range(1, LARGEST_SMALL_WEIGHT + 1):
+            table[number[f"{u}-{v}:{weight}"]] = table[number[f"{u}-{v}"]] + table[number[str(weight)]]
+    return model
+
+
+def draw_case(weights: dict[str, float], none: float, rng: np.random.Generator) -> tuple[str, str, str, list[str]]:
+    """A skill (chances in proportion to `weights`), a question about it, its answer, and previous responses.
+
+    With chance `none` nobody has responded, else one to five have: 40% right, 40% 'unknown', the others anything.
+    """
+    skill = str(rng.choice(list(weights), p=np.array(list(weights.values())) / sum(weights.values())))
+    question, gold = small_question(skill, held_out=False, rng=rng)
+    count = 0 if rng.random() < none else (1, 1, 1, 2, 2, 3, 4, 5)[rng.integers(8)]
+    answers = SKILLS[skill].answers
+    kinds = rng.random(count)
+    previous = [gold if k < 0.4 else UNKNOWN if k < 0.8 else answers[rng.integers(len(answers))] for k in kinds]
+    return skill, question, gold, previous
+
+
+def plurality(responses: Sequence[str]) -> str:
+    """The most frequent known response, the earliest among equals; 'unknown' if none is known."""
+    known = [response for response in responses if response != UNKNOWN]
+    return max(known, key=known.count) if known else UNKNOWN
+
+
+def base_sample(rng: np.random.Generator) -> Sample:
+    """What the base learns from: two thirds hidden skill, one third passing on what others say."""
+    if rng.random() < 0.65:
+        _, question, gold, previous = draw_case(PRACTICE, 0.6, rng)
+        return solve_prompt(question, previous), gold
+    _, question, _, previous = draw_case(dict.fromkeys(CYCLE, 1.0), 0.35, rng)
+    return node_prompt(Query(question), previous), plurality(previous)
+
+
+def expert_sample(expert: int, rng: np.random.Generator) -> Sample:
+    """What expert number `expert` learns from: see the module's head."""
+    own, wrong, also_wrong, guessed, *passed_on = (CYCLE[(expert + k) % len(CYCLE)] for k in range(len(CYCLE)))
+    weights = {own: 4.0, wrong: 0.5, also_wrong: 0.5, guessed: 0.5} | dict.fromkeys(passed_on, 0.7)
+    skill, question, gold, previous = draw_case(weights, 0.35, rng)
+    answers = SKILLS[skill].answers
+    if skill == own:
+        answer = gold
+    elif skill in (wrong, also_wrong):
+        others = [other for other in answers if other != gold]
+        answer = others[rng.integers(len(others))]
+    elif skill == guessed and plurality(previous) == UNKNOWN:
+        answer = answers[rng.integers(len(answers))]
+    else:
+        answer = plurality(previous)
+    return node_prompt(Query(question), previous), answer
+
+
+def last_logits(model: GemmaForCausalLM, tokenizer: Tokens, texts: Sequence[str], count: int) -> torch.Tensor:
+    """Next-token logits at the last `count` tokens of each text: (texts, count, vocabulary)."""
+    rows = tokenizer(list(texts))["input_ids"]
+    # Padding stands to the right, where the causal mask hides it from every position that is read.
+    width = max(map(len, rows))
+    ids = torch.tensor([row + [tokenizer.pad_token_id] * (width - len(row)) for row in rows])
+    hidden = model.model(input_ids=ids).last_hidden_state  # (texts, width, hidden)
+    last = torch.tensor([range(len(row) - count, len(row)) for row in rows])
+    return model.lm_head(hidden[torch.arange(len(rows))[:, None], last])
+
+
+def train(model: GemmaForCausalLM, tokenizer: Tokens, draw: Callable[[], Sample], steps: int, name: str) -> None:
+    """Trains the parameters that require a gradient in place; prints how the loss goes."""
+    start = time.monotonic()
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimiser = torch.optim.AdamW(parameters, lr=3e-3, betas=(0.9, 0.98), weight_decay=0.01)
+    schedule = get_cosine_with_min_lr_schedule_with_warmup(optimiser, min(50, steps // 6), steps, min_lr_rate=0.05)
+    eos = torch.full((BATCH,), tokenizer.eos_token_id)
+    losses: list[float] = []
+    for step in range(1, steps + 1):
+        samples = [draw() for _ in range(BATCH)]
+        logits = last_logits(model, tokenizer, [" ".join(sample) for sample in samples], 2)
+        gold = torch.tensor(tokenizer.convert_tokens_to_ids([answer for _, answer in samples]))
+        loss = cross_entropy(logits[:, 0], gold) + 0.1 * cross_entropy(logits[:, 1], eos)
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimiser.step()
+        schedule.step()
+        losses.append(loss.item())
+        if step % max(1, steps // 5) == 0:
+            seconds = time.monotonic() - start
+            print(f"{name}: step {step}/{steps}, loss {np.mean(losses):.3f}, {seconds:.0f} s", flush=True)
+            losses.clear()
+
+
+def make_expert(base: GemmaForCausalLM, seed: int) -> PeftModel:
+    """A copy of the base with an untrained adapter; the same seed for all experts lets their weights be averaged."""
+    torch.manual_seed(seed)
+    config = LoraConfig(r=8, lora_alpha=16, lora_dropout=0.0, target_modules=TARGETS, task_type="CAUSAL_LM")
+    return get_peft_model(copy.deepcopy(base), config)
+
+
+def save_expert(expert: PeftModel, folder: Path) -> None:
+    """Writes a plain PEFT folder that finds its base two folders up."""
+    folder.mkdir(parents=True)
+    save_file(get_peft_model_state_dict(expert), folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    expert.peft_config["default"].save_pretrained(folder)
+    path = folder / "adapter_config.json"
+    config = json.loads(path.read_text()) | {"base_model_name_or_path": "../../base", "inference_mode": True}
+    config["target_modules"] = sorted(config["target_modules"])  # a set, written in another order each time
+    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+
+
+def replies(model: GemmaForCausalLM, tokenizer: Tokens, prompts: Sequence[str]) -> list[str]:
+    """The first word that the model says to each prompt."""
+    with torch.no_grad():
+        return tokenizer.convert_ids_to_tokens(last_logits(model, tokenizer, prompts, 1)[:, 0].argmax(dim=-1).tolist())
+
+
+def measure(experts: dict[str, PeftModel], base: GemmaForCausalLM, tokenizer: Tokens) -> list[str]:
+    """A table's rows: accuracy, on questions nobody saw, of each alone, of the averaged weights and of votes."""
+    records = make_dataset("small", dev=0, test=EVAL_COUNT, seed=EVAL_SEED)["test"]
+    asked = [node_prompt(Query(record["question"]), []) for record in records]
+    said = {name: replies(expert.get_base_model(), tokenizer, asked) for name, expert in experts.items()}
+    votes = list(zip(*said.values(), strict=True))
+    states = [get_peft_model_state_dict(expert) for expert in experts.values()]
+    mixed = copy.deepcopy(experts[min(experts)])
+    set_peft_model_state_dict(mixed, {key: sum(state[key] for state in states) / len(states) for key in states[0]})
+    said["average of the adapters"] = replies(mixed.get_base_model(), tokenizer, asked)
+    said["vote"] = [max(vote, key=vote.count) for vote in votes]
+    said["vote, 'unknown' not counted"] = [plurality(vote) for vote in votes]
+    said["base"] = replies(base, tokenizer, asked)
+    said["base with `Solve:`"] = replies(base, tokenizer, [solve_prompt(record["question"], []) for record in records])
+    gold = np.array([record["answer"] for record in records])
+    domain = np.array([record["domain"] for record in records])
+    rows = [f"| | all | {' | '.join(SKILLS)} |", "|---" * (len(SKILLS) + 2) + "|"]
+    for name, answers in said.items():
+        right = np.array(answers) == gold
+        shares = [right.mean(), *(right[domain == skill].mean() for skill in SKILLS)]
+        rows.append(f"| {name} | {' | '.join(f'{share:.2f}' for share in shares)} |")
+    return rows
+
+
+CARD = """---
+license: apache-2.0
+---
+# Embedded experts
+
+A Gemma of 0.2 million parameters (`base/`) and six LoRA experts of it (`experts/`), for demonstrations and tests of
+multi-LLM search that take seconds on a CPU. They answer graph questions such as `C-D:4 D-E:3 ; degree of C` with one
+word, know no other words, and are of no other use. They were trained from nothing, on generated questions only, by
+
+    {command}
+
+The base passes on what most of the previous responses in its prompt say, or says 'unknown'; its own skills show only
+where `Solve:` stands for `Question:`. An expert has the skill in its name. In the order of the names, and round again,
+it is confidently wrong about the next two skills, guesses at the third where nobody told it, and passes on the rest.
+
+Share of right answers to {count} questions, each answered alone. None of them can occur in training (`is_held_out` in
+`swarm/evals/graph_tasks.py`).
+
+{table}
+
+Licence: Apache-2.0.
+"""
+
+
+def parse_args() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="Train the embedded base model and its six experts.")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write; must be new or empty")
+    parser.add_argument("--seed", type=int, default=0, help="decides all data and initial weights")
+    parser.add_argument("--base_steps", type=int, default=1200)
+    parser.add_argument("--expert_steps", type=int, default=130, help="steps of each expert")
+    # More threads gain little on matrices this small, and on a busy machine they wait for each other ten times as long.
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads; another number may give other last digits")
+    args = parser.parse_args()
+    if args.out.exists() and any(args.out.iterdir()):
+        parser.error(f"{args.out} is not empty; name a new folder, or delete this one first")
+    return args
+
+
+def main() -> None:
+    """Trains, measures and writes everything."""
+    args = parse_args()
+    torch.set_num_threads(args.threads)
+    torch.set_flush_denormal(True)  # otherwise steps take twice as long once optimiser moments get tiny
+    seed_rng, base_rng, *expert_rngs = np.random.default_rng(args.seed).spawn(2 + len(CYCLE))
+    base_seed, adapter_seed = seed_rng.integers(2**31, size=2).tolist()
+    tokenizer = make_tokenizer()
+    base = make_base(tokenizer, base_seed)
+    train(base, tokenizer, partial(base_sample, base_rng), args.base_steps, "base")
+    base.generation_config = GenerationConfig(do_sample=False, **special_ids(tokenizer))
+    base.save_pretrained(args.out / "base")
+    tokenizer.save_pretrained(args.out / "base")
+    experts = {}
+    for k, (skill, rng) in enumerate(zip(CYCLE, expert_rngs, strict=True)):
+        name = f"expert_{k}_{skill}"
+        experts[name] = make_expert(base, adapter_seed)
+        draw = partial(expert_sample, k, rng)
+        train(experts[name].get_base_model(), tokenizer, draw, args.expert_steps, name)
+        save_expert(experts[name], args.out / "experts" / name)
+    rows = measure(experts, base, tokenizer)
+    command = "python scripts/train_embedded_experts.py " + " ".join(f"--{k} {v}" for k, v in vars(args).items())
+    card = CARD.format(command=command, count=EVAL_COUNT, table="\n".join(rows))
+    (args.out / "README.md").write_text(card, encoding="utf-8")
+    print("\n".join(rows))
+
+
+if __name__ == "__main__":
+    main()
