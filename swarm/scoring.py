@@ -24,14 +24,12 @@ def evaluate_parser() -> Parser:
     """The parser of evaluate.py."""
     parser = Parser(prog="evaluate.py", description="Scores a found system again.", allow_abbrev=False)
     parser.add_argument("folder", help="a run (search/<name>) or a system's folder (search/<name>/best)")
-    parser.add_argument(
-        "-e", "--eval_type", "--eval-type", help="what scores an answer (default: what it was found by)"
-    )
+    parser.add_argument("-e", "--eval_type", help="what scores an answer (default: what it was found by)")
     parser.add_argument("-d", "--dataset", help="name or path (default: what it was found on)")
     parser.add_argument("--split", default="test", choices=("dev", "test"), help="(default: test)")
     parser.add_argument("--limit", type=int, help="only the first so many examples")
-    parser.add_argument("--data_directory", "--data-directory", default="data/eval", help="where datasets lie")
-    parser.add_argument("--max_new_tokens", "--max-new-tokens", type=int, help="tokens per answer")
+    parser.add_argument("--data_directory", default="data/eval", help="where datasets lie")
+    parser.add_argument("--max_new_tokens", type=int, help="tokens per answer")
     parser.add_argument("--chat", type=truth, metavar="0|1", help="use the chat template")
     parser.add_argument("-g", "--gpus", help="CUDA device id")
     parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="number format")

@@ -5,8 +5,17 @@ from collections.abc import Sequence
 import numpy as np
 
 
-def draw_assignments(count: int, places: int, members: int, rng: np.random.Generator) -> np.ndarray:
+def draw_assignments(
+    count: int,
+    places: int,
+    members: int,
+    rng: np.random.Generator,
+    around: Sequence[int] | None = None,
+    redraw: float = 1.0,
+) -> np.ndarray:
     """Random assignments of members to places, shape (count, places), each place drawn uniformly with replacement.
+
+    With `around`, an assignment, a place keeps the member that it has there with probability 1 - `redraw`.
 
     A member that no assignment holds would have no score, so it is put in the place of one that occurs more than
     once. This needs count * places >= members; raises ValueError otherwise.
@@ -14,6 +23,9 @@ def draw_assignments(count: int, places: int, members: int, rng: np.random.Gener
     if count * places < members:
         raise ValueError(f"{count} assignments of {places} places cannot hold each of {members} members")
     flat = rng.integers(0, members, size=count * places)
+    if around is not None and redraw < 1:
+        kept = rng.uniform(size=flat.shape) >= redraw
+        flat[kept] = np.tile(np.asarray(around), count)[kept]
     counts = np.bincount(flat, minlength=members)
     for missing in np.flatnonzero(counts == 0):
         spare = rng.choice(np.flatnonzero(counts[flat] > 1))

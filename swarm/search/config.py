@@ -83,6 +83,11 @@ class SearchConfig:
     credit_graph: str = option("ever", GRAPH, "graph on which experts are credited: the best ever found, or the best "
                                "of this iteration", choices=("ever", "iteration"))
 
+    assignment_spread: float = option(
+        1.0, GRAPH, "chance that a place gets a random expert when experts are credited, instead of the one with which "
+        "the graph was found good; 1 is published", least=0,
+    )
+
     combine: str = option("linear", WEIGHTS, "how experts combine: A and B each (published), exactly in ΔW, or ΔW "
                           "truncated", choices=("linear", "exact", "svd"))
     combine_rank: int | None = option(None, WEIGHTS, "rank kept by --combine svd (default: the adapters')", least=1)

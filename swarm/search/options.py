@@ -16,7 +16,19 @@ exit codes: 0 done, 2 bad input, 3 a limit ended the search (with a result), 130
 
 
 class Parser(argparse.ArgumentParser):
-    """Errors are one line; exit code 2."""
+    """Errors are one line, exit code 2; `--some-option` and `--some_option` are the same."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse does, with every option's name in its own spelling."""
+        arguments = [self._own_spelling(word) for word in (sys.argv[1:] if args is None else args)]
+        return super().parse_known_args(arguments, namespace)
+
+    def _own_spelling(self, word: str) -> str:
+        name, equals, value = word.partition("=")
+        for spelling in (name.replace("_", "-"), name.replace("-", "_").replace("__", "--", 1)):
+            if name.startswith("--") and spelling in self._option_string_actions:
+                return spelling + equals + value
+        return word
 
     def error(self, message: str) -> NoReturn:
         """Ends the program."""
@@ -27,17 +39,16 @@ def search_parser() -> Parser:
     """The parser of search.py; settings that the user does not give are absent from its result."""
     parser = Parser(
         prog="search.py",
+        usage="python search.py -e EVAL -d DATASET [options]\n       python search.py --resume RUN [options]",
         description="Searches for a multi-LLM system: a graph of roles and the weights of the experts in them.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=36, width=118),
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
     )
     modes = parser.add_argument_group("other than a new search")
     modes.add_argument("--resume", metavar="RUN", help="go on with this run; only limits and engine options may change")
-    modes.add_argument(
-        "--dry-run", "--dry_run", action="store_true", help="print what the search will cost, load nothing"
-    )
+    modes.add_argument("--dry-run", action="store_true", help="print what the search will cost, load nothing")
     modes.add_argument(
         "--calibrate", action="store_true", help="time a few generations first, for --dry-run and the time left"
     )
@@ -48,7 +59,7 @@ def search_parser() -> Parser:
         if about["group"] not in groups:
             groups[about["group"]] = parser.add_argument_group(about["group"])
         flags = [f"-{about['short']}"] if about["short"] else []
-        flags += [f"--{setting.name}"] + ([f"--{setting.name.replace('_', '-')}"] if "_" in setting.name else [])
+        flags.append(f"--{setting.name}")
         kind = _kind(kinds[setting.name])
         metavar = "|".join(about["choices"]) or ("0|1" if kind is bool else kind.__name__.upper())
         groups[about["group"]].add_argument(

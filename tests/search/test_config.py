@@ -77,7 +77,7 @@ def test_help_names_every_setting_with_its_default(capsys):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("--graph_num many", "argument --graph_num/--graph-num: invalid int value: 'many'"),
+        ("--graph_num many", "argument --graph_num: invalid int value: 'many'"),
         ("--edges star", "invalid choice: 'star'"),
         ("--repel_term maybe", "'maybe' is neither 0 nor 1"),
         ("--inertai 0.4", "unrecognized arguments: --inertai 0.4"),

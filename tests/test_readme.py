@@ -1,0 +1,58 @@
+"""The README tells the truth: options, files, and the ten lines of Python."""
+
+import json
+import re
+import shutil
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from swarm.search.config import SearchConfig
+from swarm.search.options import search_parser
+from swarm.session import search_program
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf8")
+
+
+def test_every_option_is_listed_and_none_that_is_not_there():
+    table = README.split("## Options")[1].split("## Where")[0]
+    listed = set(re.findall(r"`(-[^` ]+)`", table))
+    known = {flag for action in search_parser()._actions for flag in action.option_strings}
+    assert listed - {"--some-option", "--some_option"} <= known
+    for setting in fields(SearchConfig):
+        short = f"-{setting.metadata['short']}"
+        assert short in listed if short != "-" else f"--{setting.name}" in listed, setting.name
+
+
+def test_every_file_of_the_package_is_in_the_tree():
+    tree = README.split("## Where things are")[1]
+    for path in [*ROOT.glob("swarm/**/*.py"), *ROOT.glob("scripts/*"), *ROOT.glob("docs/*.md")]:
+        if path.stem != "__init__" and path.is_file():
+            assert re.search(rf"\b{path.stem}\b", tree), path
+
+
+def test_links_lead_somewhere():
+    for target in re.findall(r"\]\((?!http)([^)]+)\)", README):
+        assert (ROOT / target).exists(), target
+
+
+def test_the_lines_of_python_run(tmp_path, monkeypatch, capsys):
+    shutil.copytree(ROOT / "data", tmp_path / "data")
+    monkeypatch.chdir(tmp_path)
+    small = ["--graph_num", "2", "--trial_num", "2", "--dev_limit", "6", "--test_limit", "6", "-m", "0", "-n", "mine"]
+    assert search_program(["-e", "exact_match", "-d", "graph_tasks_small", *small]) == 0
+    capsys.readouterr()
+    exec(README.split("```python")[1].split("```")[0], {})
+    assert re.fullmatch(r"\['\w+'\]\n", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("split", ["dev", "test"])
+def test_the_data_format_that_it_shows(tmp_path, split):
+    from swarm.evals.data import load_dataset
+
+    record = {"question": "...", "answer": "A", "id": "...", "choices": {"A": "...", "B": "x"}}
+    content = {"dev": [record], "test": [record], "icl_prompt": "p", "generation": {"max_new_tokens": 80, "chat": True}}
+    (tmp_path / "mine.json").write_text(json.dumps(content))
+    assert getattr(load_dataset(str(tmp_path / "mine.json")), split)[0].choices == {"A": "...", "B": "x"}
