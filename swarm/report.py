@@ -5,6 +5,7 @@ from typing import Any
 
 import networkx as nx
 
+from swarm.search.config import SearchConfig
 from swarm.search.state import SearchState
 from swarm.system.system import System
 
@@ -35,6 +36,30 @@ def graph_as_mermaid(system: System) -> str:
     nodes = [f'  {place}["role {place}: {system.expert_at(place).name}"]' for place in sorted(system.graph)]
     edges = [f"  {u} --> {v}" for u, v in sorted(system.graph.edges)]
     return "\n".join(["graph LR", *nodes, *edges])
+
+
+def model_card(system: System, scores: dict[str, Any], config: SearchConfig) -> str:
+    """What a found system is, for whoever meets its folder elsewhere."""
+    experts = sorted({system.expert_at(place).name for place in system.graph})
+    lines = [
+        "# A multi-LLM system found by h-swarm",
+        "",
+        f"Found by `-e {config.eval_type} -d {config.dataset} --seed {config.seed}`. `evaluate.py FOLDER` scores",
+        "it again, `swarm.system.system.System.load` loads it. An arrow tells an answer.",
+        "",
+        "```mermaid",
+        graph_as_mermaid(system),
+        "```",
+        "",
+        f"Its experts started from {', '.join(experts)} and are plain PEFT adapters in `experts/`. Base model and",
+        "licences are those of the originals. Scores with 95 % intervals; the system was chosen by its dev score, so",
+        "dev flatters it:",
+        "",
+        "```",
+        *score_table(scores, config.scorer),
+        "```",
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def draw_graph(system: System, path: Path) -> None:

@@ -19,7 +19,7 @@ from swarm.evals import get_eval
 from swarm.evals.base import Dataset, Eval
 from swarm.evals.data import limit, load_dataset
 from swarm.progress import Progress
-from swarm.report import draw_curves, draw_graph, graph_as_text, score_table
+from swarm.report import draw_curves, draw_graph, graph_as_text, model_card, score_table
 from swarm.search import cost
 from swarm.search.config import SearchConfig, make_config, unused_but_given
 from swarm.search.files import write_json
@@ -27,7 +27,7 @@ from swarm.search.finish import final_scores
 from swarm.search.fitness import Fitness
 from swarm.search.loop import Watcher, search
 from swarm.search.options import parse
-from swarm.search.run import LOG, RESULT, SCRATCHPAD, Run, create_run, name_taken, open_run, read_json, scratchpad
+from swarm.search.run import BEST, LOG, RESULT, SCRATCHPAD, Run, create_run, name_taken, open_run, read_json, scratchpad
 from swarm.search.state import SearchState, first_state
 from swarm.search.steps import Problem
 from swarm.tracking import Tracker, numbers
@@ -69,11 +69,10 @@ def search_program(arguments: list[str] | None = None) -> int:
     if mode.calibrate:
         _calibrate(task, pool, engine)
         return _show_cost(task, len(pool.names))
-    run = create_run(RUNS, config)
+    kept = replace(config, initial_expert_directory=str(directory))
+    run = create_run(RUNS, kept, _origin(pool, task, engine))
     front_doors.log_to(run.folder / LOG)
     log.info("run: %s (seed %d)", run.folder, config.seed)
-    config = replace(config, name=run.folder.name, initial_expert_directory=str(directory))
-    run.write_origin(config, _origin(pool, task, engine))
     return _Session(run, task, pool, engine, first_state(config.seed)).work()
 
 
@@ -206,6 +205,8 @@ class _Session(Watcher):
     def _write_end(self, state: SearchState, scores: dict[str, Any], result: dict[str, Any]) -> None:
         folder = self._run.folder
         self._run.write_best(self._problem, state, scores)
+        card = model_card(self._problem.best_system(state.best), scores, self._config)  # type: ignore[arg-type]
+        (folder / BEST / "README.md").write_text(card, encoding="utf8")
         self._run.write_graphs(state)
         try:
             draw_graph(self._problem.best_system(state.best), folder / "graph.png")  # type: ignore[arg-type]

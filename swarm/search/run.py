@@ -1,12 +1,16 @@
 """A run's folder: search/<name>/ with its settings, state, numbers and best system. One process at a time."""
 
+import errno
 import fcntl
 import json
 import os
 import re
+import secrets
+import shutil
+import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,15 +54,12 @@ class Run:
         except BlockingIOError:
             self._lock.close()
             raise UserError(f"{folder} is in use by another process; wait for it or stop it, then --resume") from None
+        for leftover in folder.rglob(".*.tmp"):  # of a process that was killed while it wrote
+            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
 
     def close(self) -> None:
         """Gives the lock back."""
         self._lock.close()
-
-    def write_origin(self, config: SearchConfig, origin: dict[str, Any]) -> None:
-        """Settings, and the digests of what they were applied to."""
-        write_json(self.folder / ARGS, asdict(config))
-        write_json(self.folder / ORIGIN, origin)
 
     def save(self, state: SearchState) -> None:
         """Writes the state, whole or not at all."""
@@ -150,19 +151,26 @@ def scratchpad(state: SearchState) -> dict[str, Any]:
     return record
 
 
-def create_run(root: Path, config: SearchConfig) -> Run:
-    """A new folder for a run. Raises UserError if the name that was asked for exists."""
+def create_run(root: Path, config: SearchConfig, origin: dict[str, Any]) -> Run:
+    """A new folder for a run, with its settings and the digests of what they are applied to; whole or not at all.
+
+    Raises UserError if the name that was asked for exists.
+    """
     root.mkdir(parents=True, exist_ok=True)
-    for name in [config.name] if config.name else _fresh_names(config):
-        folder = root / name
-        try:
-            folder.mkdir()
-        except FileExistsError:
-            if config.name:
-                raise name_taken(folder) from None
-            continue
-        return Run(folder)
-    raise AssertionError("names never end")
+    waiting = Path(tempfile.mkdtemp(prefix=".", suffix=".tmp", dir=root))
+    waiting.chmod(0o777 & ~_umask())
+    try:
+        write_json(waiting / ORIGIN, origin)
+        for name in [config.name] if config.name else _fresh_names(config):
+            write_json(waiting / ARGS, asdict(replace(config, name=name)))
+            try:
+                return Run(waiting.rename(root / name))
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
+    finally:
+        shutil.rmtree(waiting, ignore_errors=True)
+    raise name_taken(root / str(config.name))
 
 
 def name_taken(folder: Path) -> UserError:
@@ -203,7 +211,14 @@ def _fresh_names(config: SearchConfig) -> Iterator[str]:
     base = f"{stem}_{time.strftime('%Y%m%d_%H%M%S')}"
     yield base
     while True:
-        yield f"{base}_{os.urandom(2).hex()}"
+        yield f"{base}_{secrets.token_hex(2)}"
+
+
+def _umask() -> int:
+    """The process's file mode mask, which can only be read by setting it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def _step_of(line: str) -> float:

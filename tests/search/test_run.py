@@ -19,17 +19,19 @@ TASK = {"eval_type": "exact_match", "dataset": "some/gsm 8k.json"}
 
 
 def test_names(tmp_path):
-    first, second = (create_run(tmp_path / "search", make_config(TASK)) for _ in range(2))
+    first, second = (create_run(tmp_path / "search", make_config(TASK), {}) for _ in range(2))
     assert first.folder != second.folder
     assert first.folder.name.startswith("gsm_8k_20")
-    named = create_run(tmp_path / "search", make_config(TASK | {"name": "mine"}))
+    named = create_run(tmp_path / "search", make_config(TASK | {"name": "mine"}), {})
     assert named.folder.name == "mine"
+    assert json.loads((named.folder / "args.json").read_text())["name"] == "mine"
+    assert {path.name for path in (tmp_path / "search").iterdir()} == {r.folder.name for r in (first, second, named)}
     with pytest.raises(UserError, match="mine exists; wanted a new name .-n., or go on: python search.py --resume"):
-        create_run(tmp_path / "search", make_config(TASK | {"name": "mine"}))
+        create_run(tmp_path / "search", make_config(TASK | {"name": "mine"}), {})
 
 
 def test_one_process_at_a_time(tmp_path):
-    run = create_run(tmp_path, make_config(TASK | {"name": "mine"}))
+    run = create_run(tmp_path, make_config(TASK | {"name": "mine"}), {})
     with pytest.raises(UserError, match="in use by another process"):
         Run(run.folder)
     run.close()
@@ -37,10 +39,9 @@ def test_one_process_at_a_time(tmp_path):
 
 
 def test_what_a_resume_accepts(tmp_path):
-    run = create_run(tmp_path, make_config(TASK | {"name": "mine", "max_generations": 5}))
     with pytest.raises(UserError, match=r"is no run \(args.json missing\)"):
-        open_run(run.folder, {})
-    run.write_origin(make_config(TASK | {"name": "mine", "seed": 4, "max_generations": 5}), {"experts": "a"})
+        open_run(tmp_path, {})
+    run = create_run(tmp_path, make_config(TASK | {"name": "mine", "seed": 4, "max_generations": 5}), {})
     run.close()
     opened, config = open_run(run.folder, {"max_time": 9.0})
     assert (config.seed, config.max_generations, config.max_time) == (4, None, 9.0), "limits hold for one sitting"
@@ -54,9 +55,8 @@ def test_what_a_resume_accepts(tmp_path):
 
 @pytest.mark.parametrize(("part", "option"), [("experts", "-i"), ("base", "-b"), ("dataset", "-d"), ("eval", "-e")])
 def test_other_content_is_refused(tmp_path, part, option):
-    run = create_run(tmp_path, make_config(TASK))
     origin = {"experts": "a", "base": "b", "dataset": "c", "eval": "d", "engine": {"dtype": "float32", "torch": "1"}}
-    run.write_origin(make_config(TASK), origin)
+    run = create_run(tmp_path, make_config(TASK), origin)
     assert run.check_origin(origin) == []
     changed = origin | {"engine": {"dtype": "bfloat16", "torch": "1"}}
     assert run.check_origin(changed) == ["the engine's dtype differs from the run's beginning: texts may differ"]
@@ -65,7 +65,7 @@ def test_other_content_is_refused(tmp_path, part, option):
 
 
 def test_the_state_comes_back(tmp_path):
-    run = create_run(tmp_path, make_config(TASK))
+    run = create_run(tmp_path, make_config(TASK), {})
     assert run.load() is None
     state = STEPS["start_role"](problem(), first_state(1))
     run.save(state)
@@ -108,7 +108,7 @@ def test_numbers_that_json_lacks_are_refused(tmp_path):
 
 
 def test_metrics_of_a_step_that_was_not_kept_are_dropped(tmp_path):
-    run = create_run(tmp_path, make_config(TASK))
+    run = create_run(tmp_path, make_config(TASK), {})
     for step in (1, 2, 3):
         run.write_metrics(step, {"title": "x"})
     path = run.folder / "metrics.jsonl"
