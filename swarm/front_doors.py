@@ -54,12 +54,22 @@ def signals_wait() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+class _Screen(logging.StreamHandler):  # type: ignore[type-arg]
+    """Writes to the terminal; when whoever reads it has gone (`| head`), the search goes on without."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if isinstance(sys.exc_info()[1], BrokenPipeError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        else:
+            super().handleError(record)
+
+
 def log_to(path: Path | None) -> None:
     """Our messages go to the terminal and, if a path is given, to that file; other libraries only warn."""
     ours = logging.getLogger("swarm")
     ours.setLevel(logging.INFO)
     ours.propagate = False
-    screen = logging.StreamHandler(sys.stdout)
+    screen = _Screen(sys.stdout)
     screen.setFormatter(logging.Formatter("%(message)s"))
     handlers: list[logging.Handler] = [screen]
     if path is not None:

@@ -139,6 +139,13 @@ def test_real_data_with_long_prompts(clone, arguments):
     assert scores["found"]["test"]["strict"]["size"] == 20
 
 
+def test_a_reader_that_goes_away_does_not_end_it(clone):
+    command = f"{sys.executable} search.py -e exact_match -d graph_tasks_small {' '.join(SMALL)} -n piped | head -1"
+    done = subprocess.run(["bash", "-c", command], cwd=clone, capture_output=True, text=True)
+    assert done.stderr == ""
+    assert (clone / "search" / "piped" / "result.json").exists()
+
+
 def test_a_terminal_sees_a_bar(clone):
     """Under a pseudo-terminal the bar appears; without one it does not (see above)."""
     main, worker = pty.openpty()

@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# The whole check, as CI runs it: linter, type checker and every test, without network or GPU. Makes or updates .venv.
+#
+#   bash scripts/test.sh [pytest arguments]        for example: -k decode, tests/maths, -n 0 (one process)
+set -euo pipefail
+cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
+
+bash scripts/environment.sh dev report gemini
+
+# Nothing here may reach for the network or draw on all cores at once: pytest has a process per core already.
+export HF_HUB_OFFLINE=1 WANDB_MODE=disabled TOKENIZERS_PARALLELISM=false OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
+# Below are the programs themselves, not `python -m`: that would put this folder, and our evaluate.py, on sys.path.
+unset PYTHONPATH
+
+say() { printf '\n== %s\n' "$*"; }
+
+say "ruff check"
+.venv/bin/ruff check .
+say "mypy"
+.venv/bin/mypy
+say "pytest"
+exec .venv/bin/pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile "$@"
