@@ -6,6 +6,6 @@ from swarm import front_doors
 
 if __name__ == "__main__":
     front_doors.leave_script_folder(__file__)
-    from swarm.session import search_program
+    from swarm.searching import search_program
 
     sys.exit(front_doors.guarded(search_program))

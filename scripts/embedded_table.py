@@ -1,6 +1,7 @@
 """What the search brings on the embedded experts: against single experts, votes, random search, and without its parts.
 
-    python scripts/embedded_table.py --worlds data/embedded other/world --seeds 5 --out table.json
+    python scripts/embedded_table.py --worlds data/embedded other/world --seeds 10 --out table.json
+    python scripts/embedded_table.py --read table.json more.json
 
 Every seed has its own dev questions and its own draws; all share the test questions. Prints a Markdown table of test
 accuracies. A world is a folder as scripts/train_embedded_experts.py makes it.
@@ -29,32 +30,37 @@ from swarm.search.config import make_config
 from swarm.search.fitness import Fitness
 from swarm.search.loop import Watcher, search
 from swarm.search.state import Decoded, SearchState, first_state
-from swarm.search.steps import Problem
+from swarm.search.steps import STEPS, Problem
 from swarm.system.execute import answer_all
 from swarm.system.messages import Query
 from swarm.system.system import System, single
 from swarm.weights.pool import read_pool
 
+# what nlgraph.sh uses on these experts
 SETTINGS = {
     "graph_num": 8,
     "trial_num": 8,
     "max_iteration": 10,
-    "step_length": 0.3,
     "inertia": 0.3,
     "cognitive_coeff": 0.3,
     "social_coeff": 0.3,
     "repel_coeff": 0.05,
     "repel_term": True,
+    "step_length": 0.3,
+    "step_length_factor": 0.95,
+    "restart_stray_particles": True,
+    "restart_patience": 0.67,
     "patience": 6,
 }
-TEST_SEED = 777
+TEST_SEED = 778
 ROWS = {
     "single": "best single expert (chosen on dev)",
     "average": "uniform average of the experts",
     "vote": "majority vote of the experts",
     "vote_known": "majority vote, 'unknown' not counted",
     "initial": "best of the initial graphs",
-    "random": "random search, as many evaluations",
+    "random": "random search over trees, as many evaluations",
+    "mixed": "random search over trees and weights, as many evaluations",
     "no_role": "search without the role step (graphs stay)",
     "no_weight": "search without the weight step (experts stay)",
     "original_weights": "the found graph and assignment with the initial experts",
@@ -110,35 +116,37 @@ def votes(problem: Problem, world: World) -> dict[str, float]:
     return {name: count / len(world.test) for name, count in right.items()}
 
 
-def random_search(problem: Problem, evaluations: int, seed: int) -> System:
-    """The best on dev of so many random trees with the identity assignment (each a random order of the experts)."""
-    rng, n = np.random.default_rng([seed, 1]), problem.size
-    matrices = rng.uniform(size=(evaluations, n, n)) * (1 - np.eye(n))
-    decoded = [Decoded(matrix, tuple(decode(matrix).edges)) for matrix in matrices]
-    systems = [problem.system(one, range(n), np.eye(n)) for one in decoded]
+def random_search(problem: Problem, evaluations: int, seed: int, mixed: bool) -> System:
+    """The best on dev of so many random trees with the identity assignment (each a random order of the experts).
+
+    With `mixed` every tree has its own experts, each drawn up to half-way towards another one.
+    """
+    rng, n = np.random.default_rng([seed, int(mixed)]), problem.size
+    systems = []
+    for _ in range(evaluations):
+        matrix, coefficients = rng.uniform(size=(n, n)) * (1 - np.eye(n)), np.eye(n)
+        if mixed:
+            others = (np.arange(n) + rng.integers(1, n, size=n)) % n
+            share = rng.uniform(0, 0.5, size=(n, 1))
+            coefficients = (1 - share) * np.eye(n) + share * np.eye(n)[others]
+        decoded = Decoded(matrix, tuple(decode(matrix).edges))
+        systems.append(problem.system(decoded, range(n), coefficients))
     return systems[int(np.argmax(problem.fitness.utilities(systems)))]
 
 
 def one_seed(world: World, seed: int, dev_size: int, settings: dict[str, object]) -> dict[str, float]:
     """Every row's test accuracy for one seed, and the found system's on dev."""
     problem, state = searched(world, seed, dev_size, **settings)
-    assert state.best is not None and state.graphs is not None
-    n, config = problem.size, problem.config
+    start = STEPS["start_role"](problem, first_state(seed))
+    assert state.best is not None and start.best is not None
+    config, system, experts = problem.config, problem.best_system(state.best), world.pool.experts()
     evaluations = (config.graph_num + config.trial_num) * len(state.best_history)
-    experts = world.pool.experts()
-    first = int(np.argmax([history[0] for history in state.graphs.histories]))
-    start, _, _ = world.problem(seed, dev_size, **(settings | {"max_iteration": 0}))
-    initial = search(
-        start, first_state(seed), MeteredEngine(world.engine), CachedEngine(world.engine), Watcher(), Budget()
-    )
-    assert initial.graphs is not None
-    matrix = initial.graphs.positions[first]
-    system = problem.best_system(state.best)
     row = {
         "single": single(experts[int(np.argmax(state.singles))]),
-        "average": single(world.pool.expert("average", [1 / n] * n)),
-        "initial": problem.system(Decoded(matrix, tuple(decode(matrix).edges)), range(n), np.eye(n)),
-        "random": random_search(problem, evaluations, seed),
+        "average": single(world.pool.expert("average", [1 / problem.size] * problem.size)),
+        "initial": problem.best_system(start.best),
+        "random": random_search(problem, evaluations, seed, mixed=False),
+        "mixed": random_search(problem, evaluations, seed, mixed=True),
         "original_weights": replace(system, experts=tuple(experts)),
         "found": system,
     }
@@ -151,13 +159,13 @@ def one_seed(world: World, seed: int, dev_size: int, settings: dict[str, object]
 
 
 def table(results: dict[str, list[dict[str, float]]], test_size: int) -> list[str]:
-    """Markdown: mean over seeds with its standard error, and the paired difference to random search."""
+    """Markdown: means over seeds with intervals, and the paired differences to what the found system has to beat."""
     lines = ["| test accuracy | " + " | ".join(results) + " |", "|---" * (len(results) + 1) + "|"]
     for key, label in ROWS.items():
         lines.append(
             f"| {label} | " + " | ".join(mean_of([s[key] for s in seeds]) for seeds in results.values()) + " |"
         )
-    for key in ("random", "initial", "no_weight", "no_role", "original_weights"):
+    for key in ("random", "mixed", "initial", "no_weight", "no_role", "original_weights"):
         cells = " | ".join(mean_of([s["found"] - s[key] for s in seeds], "+") for seeds in results.values())
         lines.append(f"| found − {ROWS[key].split(',')[0].split(' (')[0]}, paired | {cells} |")
     seeds = len(next(iter(results.values())))
@@ -188,7 +196,15 @@ def main() -> None:
     parser.add_argument("--test", type=int, default=1200, help="test questions (default: 1200)")
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="other settings of the search")
     parser.add_argument("--out", type=Path, help="write every number there, as JSON")
+    parser.add_argument(
+        "--read", nargs="+", type=Path, help="print the table of files that --out wrote, search nothing"
+    )
     options = parser.parse_args()
+    if options.read:
+        read = [json.loads(path.read_text()) for path in options.read]
+        merged = {world: seeds for record in read for world, seeds in record["results"].items()}
+        print("\n".join(table(merged, read[0]["test"])))
+        return
     settings = {name: json.loads(value) for name, value in (part.split("=", 1) for part in options.set)}
     quieten_libraries()
     results: dict[str, list[dict[str, float]]] = {}
@@ -200,7 +216,9 @@ def main() -> None:
             short = " ".join(f"{name} {value:.3f}" for name, value in scores.items())
             print(f"{folder} seed {seed} ({time.monotonic() - began:.0f} s): {short}", file=sys.stderr, flush=True)
     if options.out:
-        options.out.write_text(json.dumps({"settings": SETTINGS | settings, "results": results}, indent=2) + "\n")
+        options.out.write_text(
+            json.dumps({"settings": SETTINGS | settings, "test": options.test, "results": results}, indent=2) + "\n"
+        )
     print("\n".join(table(results, options.test)))
 
 

@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,12 +47,16 @@ def guarded(program: Callable[[], int]) -> int:
 @contextmanager
 def signals_wait() -> Iterator[None]:
     """Ctrl-C and SIGTERM take effect after this block, so that what is being written is finished."""
-    waiting = {signal.SIGINT, signal.SIGTERM}
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, waiting)
+    came: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, lambda number, frame: came.append(number)) for number in numbers]
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+    if came:
+        raise KeyboardInterrupt
 
 
 class _Screen(logging.StreamHandler):  # type: ignore[type-arg]
@@ -59,22 +64,24 @@ class _Screen(logging.StreamHandler):  # type: ignore[type-arg]
 
     def handleError(self, record: logging.LogRecord) -> None:
         if isinstance(sys.exc_info()[1], BrokenPipeError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.stream.fileno())
         else:
             super().handleError(record)
 
 
 def log_to(path: Path | None) -> None:
-    """Our messages go to the terminal and, if a path is given, to that file; other libraries only warn."""
+    """Our messages go to the terminal, warnings to its error stream, and all of them to the file if one is given."""
     ours = logging.getLogger("swarm")
     ours.setLevel(logging.INFO)
     ours.propagate = False
-    screen = _Screen(sys.stdout)
-    screen.setFormatter(logging.Formatter("%(message)s"))
-    handlers: list[logging.Handler] = [screen]
+    screen, alarms = _Screen(sys.stdout), _Screen(sys.stderr)
+    screen.addFilter(lambda record: record.levelno < logging.WARNING)
+    alarms.setLevel(logging.WARNING)
+    alarms.setFormatter(logging.Formatter("warning: %(message)s"))
+    handlers: list[logging.Handler] = [screen, alarms]
     if path is not None:
         handlers.append(logging.FileHandler(path, encoding="utf8"))
-        handlers[1].setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        handlers[-1].setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     for old in ours.handlers[:]:
         old.close()
     ours.handlers = handlers
@@ -85,9 +92,20 @@ def quieten_libraries() -> None:
     import transformers
 
     transformers.utils.logging.set_verbosity_error()
+    # the base is named relative to the adapter, which PEFT does not know, and half precision is asked for
+    for message in ("Could not find a config file in", "The PEFT config's `base_model_name_or_path` was renamed"):
+        warnings.filterwarnings("ignore", message=message)
     if not sys.stderr.isatty():
         transformers.utils.logging.disable_progress_bar()
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+
+
+def this_python() -> str:
+    """How to call the running Python again, as short as it can be said."""
+    try:
+        return str(Path(sys.executable).relative_to(Path.cwd()))
+    except ValueError:
+        return sys.executable
 
 
 def expert_directory(given: str | None) -> tuple[Path, str]:

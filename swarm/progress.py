@@ -27,11 +27,16 @@ class Progress:
     def before(self, state: SearchState) -> None:
         """A step begins."""
         self._began = time.monotonic()
+        best = f", best {state.best.score:.3f}" if state.best else ""
+        self._show_bar(f"{_place(state, self._config)}{best}", self._requests(state))
+
+    def final(self, examples: int) -> None:
+        """The final scores begin: the found system and two single experts on so many examples."""
+        self._show_bar("final scores", (self._experts + 2) * examples)
+
+    def _show_bar(self, title: str, requests: int) -> None:
         if sys.stderr.isatty():
-            best = f", best {state.best.score:.3f}" if state.best else ""
-            self._bar = tqdm(
-                total=self._requests(state), desc=f"{_place(state, self._config)}{best}", unit="req", leave=False
-            )
+            self._bar = tqdm(total=requests, desc=title, unit="req", leave=False)
 
     def answered(self) -> None:
         """One request is done."""

@@ -78,6 +78,7 @@ def draw_graph(system: System, path: Path) -> None:
             ha="center",
             va="center",
             fontsize=9,
+            parse_math=False,  # a folder's name may hold dollar signs
             zorder=2,
             bbox={
                 "boxstyle": "round,pad=0.5",
@@ -101,7 +102,7 @@ def draw_graph(system: System, path: Path) -> None:
     plt.close(figure)
 
 
-def draw_curves(state: SearchState, path: Path, scores: dict[str, Any] | None = None) -> None:
+def draw_curves(state: SearchState, path: Path) -> None:
     """Both swarms' utilities over the iterations, with the best so far. Needs matplotlib."""
     assert state.graphs is not None and state.experts is not None
     plt = _pyplot()

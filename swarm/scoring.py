@@ -33,6 +33,11 @@ def evaluate_parser() -> Parser:
     parser.add_argument("--chat", type=truth, metavar="0|1", help="use the chat template")
     parser.add_argument("-g", "--gpus", help="CUDA device id")
     parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="number format")
+    parser.add_argument("-b", "--base_model", help="hub id or folder of the base (default: what the system names)")
+    parser.add_argument("--token_budget", type=int, help="tokens per batch (default: by memory)")
+    parser.add_argument(
+        "--trust_remote_code", type=truth, metavar="0|1", default=False, help="run the base model's code"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object only")
     return parser
 
@@ -43,10 +48,11 @@ def evaluate_program(arguments: list[str] | None = None) -> int:
     front_doors.log_to(None)
     if options.limit is not None and options.limit < 1:
         raise UserError(f"--limit is {options.limit}; wanted at least 1")
-    system = load_system(_system_folder(Path(options.folder)))
+    system = load_system(_system_folder(Path(options.folder)), options.base_model)
     eval_type, name = options.eval_type or system.about.get("eval"), options.dataset or system.about.get("dataset")
     # make_config is the one place that says what is missing
-    config = make_config({"eval_type": eval_type, "dataset": name, "gpus": options.gpus, "dtype": options.dtype})
+    engine_options = {key: getattr(options, key) for key in ("gpus", "dtype", "token_budget", "trust_remote_code")}
+    config = make_config({"eval_type": eval_type, "dataset": name} | engine_options)
     evaluation = get_eval(str(config.eval_type))
     dataset = load_dataset(str(config.dataset), options.data_directory)
     dataset = limit(dataset, *((options.limit, None) if options.split == "dev" else (None, options.limit)))

@@ -8,7 +8,7 @@ import pytest
 
 from swarm import front_doors
 from swarm.scoring import evaluate_program
-from swarm.session import search_program
+from swarm.searching import search_program
 
 ROOT = Path(__file__).resolve().parent.parent
 TASK = ["-e", "exact_match", "-d", "graph_tasks_small"]
@@ -63,8 +63,10 @@ def data_file(place, change):
             [*TASK, "-b", "nobody/nothing"],
             ["base model 'nobody/nothing' is neither a local folder nor", "HF_HUB_OFFLINE"],
         ),
+        ([*TASK, "--step_length", "inf"], ["--step_length is inf; wanted a number of at least 0"]),
+        ([*TASK, "-n", "x" * 300], ["wanted a plain folder name of at most 200 bytes"]),
         (["--resume", "search/none"], ["search/none is no run"]),
-        ([*TASK, "--token_budget", "0"], ["--token_budget is 0; wanted at least 1"]),
+        ([*TASK, "--token_budget", "0"], ["--token_budget is 0; wanted a number of at least 1"]),
     ],
 )
 def test_options(place, capsys, arguments, messages):
@@ -94,6 +96,7 @@ def test_data(place, capsys):
     refuse(capsys, data_file(place, lambda r: r["dev"][3].update(answer=7)), "other.json", "dev", "3", "answer")
     refuse(capsys, data_file(place, lambda r: r["test"].clear()), "test")
     refuse(capsys, data_file(place, lambda r: r.pop("dev")), "dev")
+    refuse(capsys, data_file(place, lambda r: r["dev"][2].update(context_chunks=["a"])), "2", "context_chunks")
     (place / "data/eval/other.json").write_text("{")
     refuse(capsys, ["-e", "exact_match", "-d", "other"], "other.json", "JSON")
 

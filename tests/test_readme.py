@@ -10,7 +10,7 @@ import pytest
 
 from swarm.search.config import SearchConfig
 from swarm.search.options import search_parser
-from swarm.session import search_program
+from swarm.searching import search_program
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf8")

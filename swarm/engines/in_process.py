@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 import transformers
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from swarm.engines.base import Completion, GenerationParams, Request
@@ -49,23 +50,42 @@ class InProcessEngine:
         self.dtype = DTYPES[dtype or ("bfloat16" if self.device.type == "cuda" else "float32")]
         self.halvings = 0
         folder = base_folder(pool.base, pool.revision)
-        self._base_digest = base_model_digest(folder)
-        options: dict[str, Any] = {"revision": pool.revision, "trust_remote_code": trust_remote_code}
-        try:
-            self.tokenizer = AutoTokenizer.from_pretrained(pool.base, padding_side="left", **options)
-            model = AutoModelForCausalLM.from_pretrained(pool.base, dtype=self.dtype, use_safetensors=True, **options)
-        except (OSError, ValueError) as error:
-            reason = " ".join(str(error).split())[:300]
-            raise UserError(f"base model {pool.base} cannot be loaded: {reason}") from error
-        if self.tokenizer.pad_token_id is None:
-            self.tokenizer.pad_token = self.tokenizer.eos_token
+        model = self._load(trust_remote_code)
+        self._base_digest = base_model_digest(folder, with_code=trust_remote_code)
         if self.device.type == "cpu" and model.num_parameters() < SMALL_MODEL:
             torch.set_num_threads(1)
         first = materialise(pool, pool.experts()[0].coefficients)
-        self._slot: Slot = make_slot(model.to(self.device).eval(), first, pool.base)
+        try:
+            self._slot: Slot = make_slot(model.to(self.device).eval(), first, pool.base)
+        except torch.OutOfMemoryError:
+            raise UserError(
+                f"base model {pool.base} ({model.num_parameters() * self.dtype.itemsize / 2**30:.1f} GiB of weights) "
+                f"does not fit into the memory of {self.device}: use a smaller base or a device with more memory"
+            ) from None
         self._placed = ""
         self._generation = _greedy(model.generation_config, self.tokenizer.pad_token_id)
         self.token_budget = token_budget or _default_token_budget(model.config, self.device, self.dtype)
+
+    def _load(self, trust_remote_code: bool) -> Any:
+        base, options = self.pool.base, {"revision": self.pool.revision, "trust_remote_code": trust_remote_code}
+        try:
+            self.tokenizer = AutoTokenizer.from_pretrained(base, padding_side="left", **options)
+            model = AutoModelForCausalLM.from_pretrained(base, dtype=self.dtype, use_safetensors=True, **options)
+        except (OSError, ValueError, ImportError, SafetensorError) as error:
+            reason = " ".join(str(error).split())[:300]
+            raise UserError(
+                f"base model {base} cannot be loaded ({reason}): fetch it again, or name another with -b"
+            ) from error
+        known, wanted = len(self.tokenizer), model.config.get_text_config().vocab_size
+        if known < wanted / 2:
+            # without its files, transformers makes up a tokenizer that knows next to nothing
+            raise UserError(
+                f"the tokenizer of base model {base} knows {known} tokens, the model {wanted}: its tokenizer files are "
+                "missing or another model's; put them into its folder"
+            )
+        if self.tokenizer.pad_token_id is None:
+            self.tokenizer.pad_token = self.tokenizer.eos_token
+        return model
 
     def facts(self) -> dict[str, str]:
         """What of this engine can change a text."""

@@ -62,10 +62,13 @@ class PeftSlot:
         self.model.eval()
 
     def place(self, weights: LoraWeights) -> None:
-        """Overwrites every LoRA factor; raises ValueError if PEFT does not know one of them."""
+        """Overwrites every LoRA factor; raises UserError if PEFT does not know one of them."""
         result = set_peft_model_state_dict(self.model, weights.tensors)
         if result.unexpected_keys:
-            raise ValueError(f"PEFT has no place for tensor {result.unexpected_keys[0]}")
+            raise UserError(
+                f"the experts' tensor {result.unexpected_keys[0]} belongs to no layer of the base model: name their "
+                "own base with -b, or export them again with PEFT"
+            )
 
 
 def make_slot(model: nn.Module, weights: LoraWeights, base: str) -> Slot:
@@ -81,9 +84,10 @@ def make_slot(model: nn.Module, weights: LoraWeights, base: str) -> Slot:
         isinstance(modules[module], nn.Linear | Conv1D) for module in pairs
     )
     tied = {id(_weight(modules[module])) for module in pairs} & {id(p) for p in _shared_parameters(model)}
-    if simple and not tied and next(model.parameters()).dtype == torch.float32:
-        return FoldedSlot(model, list(pairs))
-    return PeftSlot(model, weights.config)
+    folds = simple and not tied and next(model.parameters()).dtype == torch.float32
+    slot: Slot = FoldedSlot(model, list(pairs)) if folds else PeftSlot(model, weights.config)
+    slot.place(weights)
+    return slot
 
 
 def _check_layer(model: nn.Module, module: str, factors: tuple[torch.Tensor, torch.Tensor], base: str) -> None:

@@ -127,6 +127,10 @@ def _example(where: str, record: Any) -> Example:
         _check_text(f"{where}: {name}", record[name])
         if not record[name].strip():
             raise UserError(f"{where}: {name} is {_show(record[name])}, wanted a text; fill it in or drop the record")
+    if record.get("context_chunks"):
+        raise UserError(
+            f"{where} has context_chunks, which this version cannot give to nodes; wanted questions without"
+        )
     identity = record.get("id", "")
     if not isinstance(identity, str | int) or isinstance(identity, bool):
         raise UserError(f"{where}: id is {_show(identity)}, wanted a text or a whole number; change or drop it")

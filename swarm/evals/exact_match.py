@@ -37,6 +37,9 @@ _NUMBER = re.compile(
     r"|(?<![A-Za-z0-9_^.])\.[0-9]+)"
     r"(?:/(?P<under>[0-9]+))?"
 )
+# "16 -> 3 -> 19" or "16-3-19": the nodes of a path are not what the reply ends up with
+_PATH = re.compile(r"(?<![\w.])\d+(?:\s*(?:->|→|=>|-)\s*\d+){2,}")
+_STANDS_ALONE = re.compile(r"%?[*_)\]]*(?:\s*$|[.:](?:\s|$)|\s*\(|\s+[A-Z][a-z])")
 _SENTENCE_END = re.compile(r"[.!?](?:\s|$)")
 _PLAIN = str.maketrans("‘’“”−", "''\"\"-")
 _OPPOSITES = (("yes", "no"), ("true", "false"))
@@ -177,8 +180,23 @@ def _final_number(text: str) -> Decimal | None:
         found = (left if turned_round else right) or _numbers(segment)
         if found:
             return found[0]
-    found = _numbers(text)
-    return found[-1] if found else None
+    opening = _opening_number(text)
+    found = _numbers(_PATH.sub(" ", text))
+    return opening if opening is not None else found[-1] if found else None
+
+
+def _opening_number(text: str) -> Decimal | None:
+    """The number that a reply begins with and that stands there by itself: "**11** The path is 16-3-19."
+
+    Not the 1 of an enumeration, nor a number that the sentence goes on from ("5 apples ...").
+    """
+    lead = re.match(r"[\s*_(\[]*", text)
+    found = _NUMBER.match(text, lead.end() if lead else 0)
+    if not found or not _STANDS_ALONE.match(text, found.end()):
+        return None
+    value = _value(found)
+    enumerated = value is not None and value == int(value) and re.search(rf"(?<![\w.]){int(value) + 1}[.)]\s", text)
+    return None if enumerated else value
 
 
 def _numbers(text: str) -> list[Decimal]:

@@ -131,7 +131,7 @@ def _end_probabilities(strengths: np.ndarray, rule: DecodeRule) -> np.ndarray:
         lowest[np.flatnonzero(strengths == strengths.min())[-1]] = 1.0
         return lowest
     with np.errstate(divide="ignore", over="ignore"):
-        # abs turns -0.0 into 0.0: nobody sends less than who sends nothing
+        # -0.0 becomes 0.0, whose inverse is positive: nobody sends less than who sends nothing
         inverse = 1.0 / np.where(strengths == 0, 0.0, strengths)
     return _probabilities(inverse, everyone, rule)
 

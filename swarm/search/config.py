@@ -1,5 +1,6 @@
 """Every setting of a search with its default, in one frozen value. The command line is made from it (options.py)."""
 
+import math
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
@@ -173,8 +174,8 @@ def make_config(given: dict[str, Any]) -> SearchConfig:
         value, least, choices = getattr(config, name), setting.metadata["least"], setting.metadata["choices"]
         if value is not None and choices and value not in choices:
             raise UserError(f"--{name} is {value!r}; wanted one of: {', '.join(choices)}")
-        if value is not None and least is not None and not value >= least:
-            raise UserError(f"--{name} is {value}; wanted at least {least:g}")
+        if value is not None and least is not None and not (value >= least and math.isfinite(value)):
+            raise UserError(f"--{name} is {value}; wanted a number of at least {least:g}")
     _check_together(config)
     return config
 
@@ -189,21 +190,26 @@ def unused_but_given(config: SearchConfig) -> list[str]:
     return names
 
 
+def _is_plain(name: str) -> bool:
+    return bool(name.strip()) and name[0] != "." and not set(name) & set("/\\\0") and len(name.encode()) <= 200
+
+
 def _check_together(config: SearchConfig) -> None:
     for name, short in (("eval_type", "e"), ("dataset", "d")):
         if not getattr(config, name):
             raise UserError(f"--{name} (-{short}) is missing; for example: python search.py -e exact_match -d gsm8k")
-    if config.name is not None and (
-        not config.name.strip() or config.name[0] == "." or set(config.name) & set("/\\\0")
-    ):
-        raise UserError(f"--name is {config.name!r}; wanted a plain folder name without separators")
+    if config.name is not None and not _is_plain(config.name):
+        raise UserError(
+            f"--name is {config.name[:80]!r}; wanted a plain folder name of at most 200 bytes, no separators"
+        )
     if config.starting_velocity_mode == "random" and config.graph_num < 2:
         raise UserError("--graph_num is 1; wanted at least 2, or --starting_velocity_mode zero")
     move = config.move_coefficients
     if move.inertia + move.cognitive + move.social + move.repel <= 0:
         raise UserError("inertia, cognitive_coeff, social_coeff and repel_coeff are all 0; wanted a positive one")
-    if config.top_p > 1:
-        raise UserError(f"--top_p is {config.top_p}; wanted at most 1")
+    for name in ("top_p", "assignment_spread"):
+        if getattr(config, name) > 1:
+            raise UserError(f"--{name} is {getattr(config, name)}; wanted at most 1")
     if config.paper_code and config.starting_velocity_mode != "random":
         raise UserError(
             f"--starting_velocity_mode {config.starting_velocity_mode} stops the published program "

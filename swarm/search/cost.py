@@ -61,9 +61,10 @@ def forecast(
     """What this search costs at most, with `experts` experts in the pool."""
     dev = _cost_of(dataset, evaluation, "dev", params)
     test = _cost_of(dataset, evaluation, "test", params)
-    tree, alone = dev(experts, experts - 1), dev(1, 0)
-    iteration = tree.times(config.graph_num + config.trial_num)
-    end = tree + test(experts, experts - 1) + (alone + test(1, 0)).times(2)
+    edges = experts - 1 if config.edges == "tree" else experts * (experts - 1) // 2
+    graph, alone = dev(experts, edges), dev(1, 0)
+    iteration = graph.times(config.graph_num + config.trial_num)
+    end = graph + test(experts, edges) + (alone + test(1, 0)).times(2)
     return Forecast(iteration + alone.times(experts), iteration, config.max_iteration, end)
 
 

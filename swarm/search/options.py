@@ -50,7 +50,7 @@ def search_parser() -> Parser:
     modes.add_argument("--resume", metavar="RUN", help="go on with this run; only limits and engine options may change")
     modes.add_argument("--dry-run", action="store_true", help="print what the search will cost, load nothing")
     modes.add_argument(
-        "--calibrate", action="store_true", help="time a few generations first, for --dry-run and the time left"
+        "--calibrate", action="store_true", help="time a few generations, then print the cost as --dry-run does"
     )
     groups: dict[str, Any] = {}
     kinds = get_type_hints(SearchConfig)

@@ -18,7 +18,7 @@ import numpy as np
 
 from swarm.errors import UserError
 from swarm.search.config import SearchConfig, make_config
-from swarm.search.files import write_json
+from swarm.search.files import write_json, write_whole
 from swarm.search.state import SearchState, state_from_json, state_to_json
 from swarm.search.steps import Problem
 from swarm.system.system import save_system
@@ -100,7 +100,7 @@ class Run:
         path = self.folder / METRICS
         if path.exists():
             lines = [line for line in path.read_text(encoding="utf8").splitlines() if _step_of(line) <= step]
-            path.write_text("".join(line + "\n" for line in lines), encoding="utf8")
+            write_whole(path, "".join(line + "\n" for line in lines))
 
     def write_best(self, problem: Problem, state: SearchState, scores: dict[str, Any] | None = None) -> None:
         """The best system as a folder that `System.load` reads."""
@@ -162,7 +162,7 @@ def create_run(root: Path, config: SearchConfig, origin: dict[str, Any]) -> Run:
     try:
         write_json(waiting / ORIGIN, origin)
         for name in [config.name] if config.name else _fresh_names(config):
-            write_json(waiting / ARGS, asdict(replace(config, name=name)))
+            write_json(waiting / ARGS, asdict(replace(_from_anywhere(config), name=name)))
             try:
                 return Run(waiting.rename(root / name))
             except OSError as error:
@@ -191,8 +191,24 @@ def open_run(folder: Path, given: dict[str, Any]) -> tuple[Run, SearchConfig]:
             + ", ".join(FREE_ON_RESUME)
         )
     before = read_json(folder / ARGS)
-    limits = dict.fromkeys(("max_generations", "max_tokens", "max_time"))
-    return Run(folder), make_config(before | limits | given)
+    # code that comes with a model runs only for whoever asks for it, not because a folder says so
+    return Run(folder), make_config(before | {"trust_remote_code": False} | given)
+
+
+def without_used_limits(config: SearchConfig, given: dict[str, Any], state: SearchState) -> SearchConfig:
+    """The settings without limits that were kept from an earlier sitting and are used up.
+
+    Limits count the work of all sittings. One that ended the last sitting would end this one at once.
+    """
+    used = {
+        "max_generations": state.usage.generations,
+        "max_tokens": state.usage.tokens,
+        "max_time": state.usage.seconds,
+    }
+    limits = {name: getattr(config, name) for name in used if name not in given}
+    spent = [name for name, limit in limits.items() if limit is not None and used[name] >= limit]
+    lifted: dict[str, Any] = dict.fromkeys(spent)
+    return replace(config, **lifted)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -212,6 +228,18 @@ def _fresh_names(config: SearchConfig) -> Iterator[str]:
     yield base
     while True:
         yield f"{base}_{secrets.token_hex(2)}"
+
+
+def _from_anywhere(config: SearchConfig) -> SearchConfig:
+    """The settings with local paths made absolute, so that a run can be resumed from any folder."""
+    names = ("data_directory", "initial_expert_directory", "base_model", "dataset")
+    given = {name: getattr(config, name) for name in names}
+    here: dict[str, Any] = {
+        name: str(Path(value).resolve())
+        for name, value in given.items()
+        if value and (Path(value).is_file() if name == "dataset" else Path(value).is_dir())
+    }
+    return replace(config, **here)
 
 
 def _umask() -> int:

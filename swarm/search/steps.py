@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from swarm.errors import UserError
 from swarm.maths import pso
 from swarm.maths.credit import draw_assignments, jfk_scores
 from swarm.maths.decode import decode
@@ -131,7 +132,10 @@ STEPS: dict[str, Callable[[Problem, SearchState], SearchState]] = {
 
 def _decode_all(problem: Problem, positions: np.ndarray, rng: np.random.Generator) -> list[Decoded]:
     rule = problem.config.decode_rule
-    graphs = [decode(position, rng=rng, rule=rule) for position in positions]
+    try:
+        graphs = [decode(position, rng=rng, rule=rule) for position in positions]
+    except ValueError as error:
+        raise UserError(f"a graph cannot be decoded ({error}): leave out --compat, or use another --seed") from error
     return [
         Decoded(position, tuple(sorted((int(u), int(v)) for u, v in graph.edges)))
         for position, graph in zip(positions, graphs, strict=True)

@@ -127,8 +127,8 @@ def save_system(
         shutil.rmtree(waiting, ignore_errors=True)
 
 
-def load_system(folder: Path) -> LoadedSystem:
-    """See `System.load`."""
+def load_system(folder: Path, base: str | None = None) -> LoadedSystem:
+    """See `System.load`; `base` is used in place of the base model that the folder names."""
     path = folder / FILE
     if not path.is_file():
         raise UserError(f"{folder} holds no system ({FILE} missing); wanted a system's folder or a run that found one")
@@ -136,8 +136,7 @@ def load_system(folder: Path) -> LoadedSystem:
         record = json.loads(path.read_text(encoding="utf8"))
         if record["format"] != FORMAT:
             raise UserError(f"{path} has format {record['format']}, this version reads {FORMAT}: update h-swarm")
-        base = folder / record["base"]
-        pool = read_pool(folder / "experts", base=str(base.resolve()) if base.is_dir() else record["base"])
+        pool = read_pool(folder / "experts", base)
         graph = nx.DiGraph()
         graph.add_nodes_from(range(len(record["places"])))
         graph.add_edges_from(record["edges"])

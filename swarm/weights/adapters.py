@@ -20,6 +20,12 @@ from swarm.errors import UserError
 CONFIG, WEIGHTS, PICKLED = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
 SCALE_FIELDS = ("r", "lora_alpha", "use_rslora", "use_dora", "fan_in_fan_out", "rank_pattern", "alpha_pattern")
 
+UNSUPPORTED = (
+    "layer_replication", "alora_invocation_tokens", "lora_bias", "trainable_token_indices", "target_parameters",
+    "use_qalora", "arrow_config",
+)  # fmt: skip
+CHANGE_THE_BASE = ("pissa", "olora", "corda", "loftq")  # values of init_lora_weights
+
 Tensors = dict[str, torch.Tensor]
 
 
@@ -75,6 +81,7 @@ def read_adapter(folder: Path) -> Adapter:
         raise UserError(f"{weights} is no readable safetensors file ({error}): download or export it again") from error
     if not names:
         raise UserError(f"{weights} holds no tensors: download or export it again")
+    _check_names(folder, names)
     decisive = json.dumps({field: config.get(field) for field in SCALE_FIELDS}, sort_keys=True)
     digest = hashlib.sha256((decisive + file_digest(weights)).encode())
     return Adapter(folder.name, folder, config, shapes, digest.hexdigest())
@@ -143,6 +150,16 @@ def _read_config(folder: Path) -> dict[str, Any]:
         )
     if config.get("bias", "none") != "none":
         raise UserError(f"{path}: bias is {config['bias']!r}, wanted 'none': train the adapter without biases")
+    for field in UNSUPPORTED:
+        if config.get(field):
+            raise UserError(
+                f"{path}: {field} is {config[field]!r}, wanted none: experts are plain LoRA, train without it"
+            )
+    if str(config.get("init_lora_weights")).lower().startswith(CHANGE_THE_BASE):
+        raise UserError(
+            f"{path}: init_lora_weights is {config['init_lora_weights']!r}, which changes the base model too; "
+            "wanted plain LoRA: convert it with PEFT (path_initial_model_for_weight_conversion)"
+        )
     for field in ("r", "lora_alpha"):
         if not isinstance(config.get(field), int | float) or config[field] <= 0:
             raise UserError(f"{path}: {field} is {config.get(field)!r}, wanted a positive number: export it again")
@@ -160,6 +177,18 @@ def _no_weights(folder: Path) -> str:
         return f"{folder} looks like a full model; wanted a LoRA adapter ({CONFIG} and {WEIGHTS})"
     missing = [name for name in (CONFIG, WEIGHTS) if not (folder / name).exists()]
     return f"{folder} is no expert: {' and '.join(missing)} missing; wanted a PEFT LoRA folder. Add it or move it away"
+
+
+def _check_names(folder: Path, names: list[str]) -> None:
+    """Every tensor as PEFT names it, and every A with its B."""
+    for name in names:
+        partner = name.replace(".lora_A.", ".lora_B.") if ".lora_A." in name else name.replace(".lora_B.", ".lora_A.")
+        if partner not in names:
+            raise UserError(f"{folder}: tensor {name} stands without {partner}: the adapter is broken, export it again")
+        if not name.startswith("base_model.model."):
+            raise UserError(
+                f"{folder}: tensor {name} is not named as PEFT does (base_model.model....): export it again"
+            )
 
 
 def _check_tensor(folder: Path, name: str, tensor: torch.Tensor) -> None:

@@ -97,23 +97,32 @@ def read_pool(directory: Path, base: str | None = None, combine: str = "linear",
         _check_fit(adapters[0], adapter)
     if combine != "linear":
         _check_combines_exactly(adapters[0], combine)
+    if base is not None:
+        return Pool(tuple(adapters), base, None, combine, rank)
     bases = {adapter.name: resolve_base(adapter) for adapter in adapters}
-    if base is None and len(set(bases.values())) > 1:
+    if len(set(bases.values())) > 1:
         first, other = adapters[0].name, next(name for name in bases if bases[name] != bases[adapters[0].name])
         raise UserError(
-            f"experts of {directory} have different base models ({first}: {bases[first]}, {other}: {bases[other]}); "
+            f"experts of {directory} have different base models ({first}: {_named(bases[first])}, {other}: "
+            f"{_named(bases[other])}); "
             "wanted one. Separate them, or name the base with -b if they mean the same"
         )
-    return Pool(tuple(adapters), base or bases[adapters[0].name], adapters[0].config.get("revision"), combine, rank)
+    name, revision = bases[adapters[0].name]
+    return Pool(tuple(adapters), name, revision, combine, rank)
 
 
-def resolve_base(adapter: Adapter) -> str:
-    """The base model that an adapter names; a relative path counts from the adapter's folder first."""
+def resolve_base(adapter: Adapter) -> tuple[str, str | None]:
+    """The base model that an adapter names, and its revision; a relative path counts from the adapter's folder."""
     named = adapter.config.get("base_model_name_or_path")
     if not isinstance(named, str) or not named:
         raise UserError(f"{adapter.folder} names no base model (base_model_name_or_path); name it with -b")
     beside = adapter.folder / named
-    return str(beside.resolve()) if beside.is_dir() else named
+    return (str(beside.resolve()), None) if beside.is_dir() else (named, adapter.config.get("revision"))
+
+
+def _named(base: tuple[str, str | None]) -> str:
+    name, revision = base
+    return f"{name} at revision {revision}" if revision else name
 
 
 def portable_base(base: str, folder: Path) -> str:

@@ -5,8 +5,9 @@ import dataclasses
 import pytest
 import torch
 from peft import PeftModel
+from safetensors.torch import load_file, save_file
 from tiny import make_adapter, make_base, make_pool
-from transformers import AutoTokenizer, LlamaForCausalLM
+from transformers import AutoTokenizer, GenerationConfig, LlamaForCausalLM
 
 from swarm.engines.base import GenerationParams, Request
 from swarm.engines.in_process import InProcessEngine
@@ -73,10 +74,63 @@ def test_folding_equals_peft_layers(tmp_path):
 
 
 def test_half_precision_keeps_the_factors_apart(tmp_path):
+    """The path of every GPU: equal to a PeftModel in bfloat16, logit for logit, after other experts sat there."""
     pool = read_pool(make_pool(tmp_path))
     engine = InProcessEngine(pool, device="cpu", dtype="bfloat16")
     assert engine.facts()["adapters"] == "peft"
-    assert len(run(engine, requests_of(pool))) == 12
+    ids = torch.tensor([[2, 12, 13, 9, 4]])
+    for adapter, expert in [*zip(pool.adapters, pool.experts(), strict=True)] * 2:
+        engine._slot.place(materialise(pool, expert.coefficients))
+        base = LlamaForCausalLM.from_pretrained(pool.base, dtype=torch.bfloat16)
+        plain = PeftModel.from_pretrained(base, adapter.folder).eval()
+        with torch.inference_mode():
+            assert torch.equal(engine._slot.model(ids).logits, plain(ids).logits)
+    assert len(set(run(engine, requests_of(pool)))) > 3
+
+
+def test_decoding_is_greedy_whatever_the_model_s_own_settings_are(tmp_path):
+    """Many chat models sample by default."""
+    directory = make_pool(tmp_path)
+    plain = run(InProcessEngine(read_pool(directory), device="cpu"), requests_of(read_pool(directory)))
+    settings = GenerationConfig(do_sample=True, temperature=1.5, top_p=0.9, top_k=5, pad_token_id=0, eos_token_id=[1])
+    settings.save_pretrained(tmp_path / "base")
+    for _ in range(2):
+        assert run(InProcessEngine(read_pool(directory), device="cpu"), requests_of(read_pool(directory))) == plain
+
+
+def test_the_base_s_digest_is_of_what_was_loaded(tmp_path):
+    """Not of other files beside it, so that a cache that fills up later changes nothing."""
+    directory = make_pool(tmp_path)
+
+    def digest():
+        return InProcessEngine(read_pool(directory), device="cpu").facts()["base"]
+
+    first = digest()
+    (tmp_path / "base" / "README.json").write_text("{}")
+    (tmp_path / "base" / "other.safetensors").write_bytes(b"")
+    assert digest() == first
+    LlamaForCausalLM.from_pretrained(tmp_path / "base").save_pretrained(tmp_path / "base", max_shard_size="5KB")
+    (tmp_path / "base" / "model.safetensors").unlink(missing_ok=True)
+    sharded = digest()
+    assert sharded != first
+    shard = sorted((tmp_path / "base").glob("model-*.safetensors"))[1]
+    tensors = load_file(shard)
+    save_file({name: tensor + 1 for name, tensor in tensors.items()}, shard, {"format": "pt"})
+    assert digest() != sharded
+
+
+def test_a_base_that_cannot_be_loaded(tmp_path):
+    directory = make_pool(tmp_path)
+    weights = tmp_path / "base" / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-100])
+    with pytest.raises(UserError, match="cannot be loaded .*fetch it again"):
+        InProcessEngine(read_pool(directory), device="cpu")
+    weights.write_bytes(whole)
+    for path in (tmp_path / "base").glob("tokenizer*"):
+        path.unlink()
+    with pytest.raises(UserError, match="tokenizer"):
+        InProcessEngine(read_pool(directory), device="cpu")
 
 
 def test_chat_template_and_the_second_bos(tmp_path):

@@ -284,3 +284,24 @@ def test_compat_equals_a_restatement(words: list[str], gold: str) -> None:
     assert last_five
     assert compat(reply, Example("q", gold), "gsm8k") == (last_five[0].count(gold) > 0)
     assert compat(reply, Example("q", gold), "nlgraph") == (reply.count(gold) > 0)
+
+
+@pytest.mark.parametrize(
+    ("reply", "right"),
+    [
+        ("11. The path is 16-3-19.", True),
+        ("11 The shortest path from 16 to 19 is 16 -> 3 -> 19.", True),
+        ("**11** Explanation: The edge 16-3 has weight 4.", True),
+        ("11 (16 -> 3 -> 19)", True),
+        ("The length of the shortest path is 11: 16 -> 3 -> 19.", True),
+        ("11: from 16 to 3 and on to 19", True),
+        ("1. From 16 to 3 it is 4. 2. From 3 to 19 it is 7. Together 11", True),
+        ("11. From 16 to 3. 12. From 3 to 19 it is 7", False),
+        ("11 apples and 3 pears make 14", False),
+        ("16 -> 3 -> 11", False),
+        ("7, then 8", False),
+    ],
+)
+def test_a_number_is_found_beside_the_path_that_explains_it(reply, right):
+    """Replies to "Please directly answer with the length"."""
+    assert strict(reply, Example("How long is the shortest path?", "11")) is right

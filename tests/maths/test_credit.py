@@ -41,3 +41,11 @@ def test_draws_are_uniform():
 def test_too_few_places():
     with pytest.raises(ValueError, match="1 assignments of 2 places cannot hold each of 3"):
         draw_assignments(1, 2, 3, np.random.default_rng(0))
+
+
+def test_a_place_keeps_its_member_by_chance():
+    around = [3, 2, 1, 0]
+    drawn = draw_assignments(5000, 4, 4, np.random.default_rng(0), around, redraw=0.4)
+    # kept with .6, or drawn again and the same by chance: .6 + .4 / 4
+    assert (drawn == around).mean() == pytest.approx(0.7, abs=0.01)
+    assert draw_assignments(3, 4, 4, np.random.default_rng(0), around, redraw=0.0).tolist() == [around] * 3

@@ -98,9 +98,9 @@ def test_unreadable_options_are_one_line(line, message, capsys):
     [
         ({"eval_type": None}, r"--eval_type \(-e\) is missing; for example"),
         ({"dataset": ""}, r"--dataset \(-d\) is missing"),
-        ({"patience": 0}, "--patience is 0; wanted at least 1"),
-        ({"step_length": float("nan")}, "--step_length is nan; wanted at least 0"),
-        ({"dev_limit": 0}, "--dev_limit is 0; wanted at least 1"),
+        ({"patience": 0}, "--patience is 0; wanted a number of at least 1"),
+        ({"step_length": float("nan")}, "--step_length is nan; wanted a number of at least 0"),
+        ({"dev_limit": 0}, "--dev_limit is 0; wanted a number of at least 1"),
         ({"graph_num": 1}, "--graph_num is 1; wanted at least 2, or --starting_velocity_mode zero"),
         ({"inertia": 0, "cognitive_coeff": 0, "social_coeff": 0}, "are all 0; wanted a positive one"),
         ({"top_p": 1.5}, "--top_p is 1.5; wanted at most 1"),

@@ -4,14 +4,16 @@ import json
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 
 import pytest
 from worlds import problem
 
+from swarm.engines.metered import Usage
 from swarm.errors import UserError
 from swarm.search.config import make_config
 from swarm.search.files import write_json, write_whole
-from swarm.search.run import Run, create_run, open_run, scratchpad
+from swarm.search.run import Run, create_run, open_run, scratchpad, without_used_limits
 from swarm.search.state import first_state
 from swarm.search.steps import STEPS
 
@@ -30,6 +32,22 @@ def test_names(tmp_path):
         create_run(tmp_path / "search", make_config(TASK | {"name": "mine"}), {})
 
 
+def test_paths_are_kept_so_that_a_run_can_be_resumed_from_anywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    given = TASK | {"initial_expert_directory": "mine", "base_model": "hub/id", "data_directory": "nowhere"}
+    args = json.loads((create_run(tmp_path, make_config(given), {}).folder / "args.json").read_text())
+    assert args["initial_expert_directory"] == str(tmp_path / "mine")
+    assert (args["base_model"], args["data_directory"]) == ("hub/id", "nowhere")
+
+
+def test_code_of_models_runs_only_when_asked_for_again(tmp_path):
+    run = create_run(tmp_path, make_config(TASK | {"trust_remote_code": True}), {})
+    run.close()
+    assert open_run(run.folder, {})[1].trust_remote_code is False
+    assert open_run(run.folder, {"trust_remote_code": True})[1].trust_remote_code is True
+
+
 def test_one_process_at_a_time(tmp_path):
     run = create_run(tmp_path, make_config(TASK | {"name": "mine"}), {})
     with pytest.raises(UserError, match="in use by another process"):
@@ -44,7 +62,11 @@ def test_what_a_resume_accepts(tmp_path):
     run = create_run(tmp_path, make_config(TASK | {"name": "mine", "seed": 4, "max_generations": 5}), {})
     run.close()
     opened, config = open_run(run.folder, {"max_time": 9.0})
-    assert (config.seed, config.max_generations, config.max_time) == (4, None, 9.0), "limits hold for one sitting"
+    assert (config.seed, config.max_generations, config.max_time) == (4, 5, 9.0)
+    worked = replace(first_state(0), usage=Usage(generations=5, seconds=20.0))
+    assert without_used_limits(config, {"max_time": 9.0}, first_state(0)) == config
+    after = without_used_limits(config, {"max_time": 9.0}, worked)
+    assert (after.max_generations, after.max_time) == (None, 9.0), "used up and not given again; given again"
     opened.close()
     with pytest.raises(UserError, match="--seed cannot change when a run is resumed"):
         open_run(run.folder, {"seed": 5})

@@ -1,6 +1,7 @@
 """The algorithm, step by step, on a world where every answer is scripted."""
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 
 import networkx as nx
@@ -16,10 +17,12 @@ from swarm.engines.scripted import ScriptedEngine
 from swarm.errors import UserError
 from swarm.maths import pso
 from swarm.maths.credit import jfk_scores
-from swarm.maths.decode import decode
+from swarm.maths.decode import DecodeRule, decode
+from swarm.search.config import make_config
 from swarm.search.loop import Watcher, search
 from swarm.search.state import first_state, state_from_json, state_to_json
 from swarm.search.steps import STEPS
+from swarm.system.system import single
 
 OPTIONS = [
     {},
@@ -78,10 +81,18 @@ def test_histories_and_bests_add_up(options):
     assert np.all(np.diagonal(end.graphs.positions, axis1=1, axis2=2) == 0)
 
 
-def test_the_best_system_really_has_its_score():
-    world = problem(repel_term=True)
-    best = states_of(world)[-1].best
-    assert world.fitness.utilities([world.best_system(best)]) == [best.score]
+@pytest.mark.parametrize("options", [{"repel_term": True}, {"top_p": 0.9}, {"edges": "bernoulli"}])
+@pytest.mark.parametrize("seed", range(6))
+def test_the_best_system_really_has_its_score(options, seed):
+    """With drawn graphs too: the DAG that was scored is the one that is kept."""
+    world = problem(**options)
+    for state in states_of(world, seed)[1:]:
+        assert world.fitness.utilities([world.best_system(state.best)]) == [state.best.score]
+        if state.next_step.endswith("weight"):
+            coefficients = np.eye(4) if state.experts is None else state.experts.positions
+            system = world.system(state.iteration_graph, range(4), coefficients)
+            best_now = max(history[-1] for history in state.graphs.histories)
+            assert world.fitness.utilities([system]) == [best_now], "scored with the experts of the last weight step"
 
 
 def test_a_seed_is_the_whole_of_the_chance():
@@ -153,6 +164,53 @@ def test_which_graph_experts_are_credited_on():
     assert all(s.graphs.global_best_score == max(map(max, s.graphs.histories)) for s in best)
 
 
+def test_an_equal_score_replaces_no_best():
+    class Same(CountWords):
+        def judge(self, dataset, examples):
+            yield []
+            return {"strict": np.ones(len(examples)), "compat": np.ones(len(examples))}
+
+    states = states_of(problem(evaluation=Same(), max_iteration=3))
+    assert states[-1].best.found == "first graphs"
+    assert all(s.best_graph.edges == states[1].best_graph.edges for s in states[1:])
+
+
+def test_assignments_near_the_best():
+    """With a spread of 0 every assignment is the one that the graph was found good with, but for who must occur."""
+    world = problem(assignment_spread=0.0, trial_num=2, max_iteration=6)
+    for before, after in pairwise(states_of(world, 3)):
+        if before.next_step == "weight" and after.best is not before.best:
+            assert after.best.assignment in (before.best.assignment, (0, 1, 2, 3))
+    world, drawn = problem(assignment_spread=0.0, trial_num=2), []
+    utilities = world.fitness.utilities
+
+    def recording(systems):
+        drawn.extend(system.assignment for system in systems)
+        return utilities(systems)
+
+    state = STEPS["start_role"](world, first_state(0))
+    object.__setattr__(world.fitness, "utilities", recording)
+    STEPS["start_weight"](world, state)
+    assert drawn == [(0, 1, 2, 3)] * 2
+    drawn.clear()
+    other = replace(state, best=replace(state.best, assignment=(3, 2, 1, 0)))
+    STEPS["start_weight"](world, other)
+    assert drawn == [(3, 2, 1, 0)] * 2, "around the best system's own assignment, if it sits on that graph"
+
+
+def test_how_graphs_are_read_is_the_users_choice():
+    base = make_config({"eval_type": "e", "dataset": "d"})
+    assert base.decode_rule == DecodeRule()
+    changed = replace(base, top_p=0.8, edges="bernoulli", clamp_adjacency=True, end_rule="lowest")
+    assert changed.decode_rule == DecodeRule(0.8, "bernoulli", "ordinary", True, "lowest", False)
+
+
+def test_where_the_published_program_crashes_is_one_line():
+    with pytest.raises(UserError, match=r"cannot be decoded .*leave out --compat, or use another --seed"):
+        for seed in range(400):
+            STEPS["start_role"](problem(n=2, compat="paper-code", graph_num=10), first_state(seed))
+
+
 def test_the_published_program_throws_the_first_assignments_away():
     worlds = [
         states_of(problem(seed=s, compat=c, max_iteration=0), s)[-1] for s in range(30) for c in ("paper-code", None)
@@ -178,9 +236,9 @@ def test_the_published_program_restarts_all_experts_by_the_last_graph_s_age():
 
 def test_step_lengths_decay_only_outside_the_published_program():
     options = {"step_length_factor": 0.5, "minimum_step_length": 0.3, "weight_step_length": 0.4}
-    end = states_of(problem(**options))[-1]
-    assert end.graphs.step_length == 0.3
-    assert end.experts.step_length == 0.3
+    states = states_of(problem(**options))
+    assert [s.graphs.step_length for s in states[2::2]] == [1.0, 0.5, 0.3, 0.3, 0.3], "the start is no move"
+    assert [s.experts.step_length for s in states[2::2]] == [0.4, 0.3, 0.3, 0.3, 0.3]
     end = states_of(problem(compat="paper-code", max_iteration=4, **options))[-1]
     assert (end.graphs.step_length, end.experts.step_length) == (1.0, 0.4)
 
@@ -271,9 +329,6 @@ def test_a_budget_leaves_the_state_before_the_step():
 
 
 def test_dev_and_test_are_kept_apart():
-    from dataclasses import replace
-
-    world = problem()
     asked = []
 
     def listening(request):
@@ -292,3 +347,7 @@ def test_dev_and_test_are_kept_apart():
     assert scores["found"]["dev"]["strict"]["mean"] == end.best.score == scores["found"]["score_in_search"]
     assert scores["best_single"]["dev"]["strict"]["mean"] == max(end.singles)
     assert set(scores) == {"found", "best_single", "uniform_average"}
+    average = single(world.pool.expert("average", [0.25] * 4))
+    judged = world.fitness.judge([average], dataset.dev)[0]["strict"]
+    assert scores["uniform_average"]["dev"]["strict"]["mean"] == judged.mean()
+    assert scores["best_single"]["name"] == f"expert_{int(np.argmax(end.singles))}"

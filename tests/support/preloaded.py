@@ -102,7 +102,7 @@ if __name__ == "__main__":
     import torch
 
     from swarm.scoring import evaluate_program
-    from swarm.session import search_program
+    from swarm.searching import search_program
 
     torch.set_num_threads(1)
     PROGRAMS = {"search": search_program, "evaluate": evaluate_program}

@@ -107,6 +107,8 @@ def test_damaged_files(directory):
         ({"lora_alpha": 99}, "lora_alpha is 99, but 8"),
         ({"use_dora": True}, "use_dora is True"),
         ({"base_model_name_or_path": "other/model"}, "different base models .*expert_1: other/model"),
+        ({"init_lora_weights": "pissa_niter_4"}, "which changes the base model too"),
+        ({"layer_replication": [[0, 1]]}, "layer_replication is .* wanted none"),
         ({"base_model_name_or_path": None}, "expert_1 names no base model.*-b"),
     ],
 )
@@ -124,12 +126,25 @@ def test_tensors_that_do_not_fit(directory):
         refuse(directory, message)
         save_file(whole, directory / "expert_1" / "adapter_model.safetensors")
 
-    refused(lambda t: t.pop(name), f"expert_1 lacks tensor {re.escape(name)}")
-    refused(lambda t: t.update({"more": torch.zeros(1)}), "expert_0 lacks tensor more")
+    pair = [name, name.replace("lora_A", "lora_B")]
+    more = "base_model.model.more.weight"
+    refused(lambda t: [t.pop(part) for part in pair], f"expert_1 lacks tensor {re.escape(name)}")
+    refused(lambda t: t.pop(name), "expert_1: tensor .*lora_B.weight stands without .*lora_A.weight")
+    refused(lambda t: t.update({more: torch.zeros(1)}), f"expert_0 lacks tensor {more}")
+    refused(lambda t: t.update({"more": torch.zeros(1)}), "tensor more is not named as PEFT does")
     refused(lambda t: t.update({name: t[name].half()}), r"expert_1: tensor .* is F16\[.*but F32")
     refused(lambda t: t.update({name: t[name][:1].contiguous()}), r"F32\[1, .*same ranks")
     refused(lambda t: t[name].view(-1)[3].fill_(float("nan")), "NaN or infinity")
     refused(lambda t: t.update({name: t[name].int()}), "type torch.int32")
+
+
+def test_revisions_of_the_base(directory):
+    for folder in directory.iterdir():
+        change_config(folder, base_model_name_or_path="hub/base", revision="one")
+    assert (read_pool(directory).base, read_pool(directory).revision) == ("hub/base", "one")
+    assert read_pool(directory, base="other/base").revision is None, "another base has other revisions"
+    change_config(directory / "expert_1", revision="two")
+    refuse(directory, "expert_1: hub/base at revision two")
 
 
 def test_composites_are_named(directory):

@@ -1,0 +1,143 @@
+"""search.py: a search is begun, resumed, or only reckoned up."""
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import swarm
+from swarm import front_doors
+from swarm.engines.base import Engine
+from swarm.engines.metered import MeteredEngine
+from swarm.errors import UserError
+from swarm.evals import get_eval
+from swarm.evals.data import limit, load_dataset
+from swarm.search import cost
+from swarm.search.config import SearchConfig, make_config, unused_but_given
+from swarm.search.options import parse
+from swarm.search.run import LOG, RESULT, create_run, name_taken, open_run, read_json, without_used_limits
+from swarm.search.state import first_state
+from swarm.session import Session, Task, show_result
+from swarm.system.execute import answer_all
+from swarm.system.system import single
+from swarm.weights.pool import Pool, expert_folders, read_pool
+
+log = logging.getLogger(__name__)
+
+RUNS = Path("search")
+
+
+def search_program(arguments: list[str] | None = None) -> int:
+    """search.py: a new search, a resumed one, or what one would cost. Returns the exit code."""
+    given, mode = parse(arguments)
+    front_doors.log_to(None)
+    if mode.resume and (mode.dry_run or mode.calibrate):
+        raise UserError(
+            "--resume goes on with a run; wanted it without --dry-run and --calibrate, which are for new ones"
+        )
+    if mode.resume:
+        return _resume(Path(mode.resume), given)
+    config = make_config(given)
+    if config.name and (RUNS / config.name).exists():
+        raise name_taken(RUNS / config.name)
+    if ignored := unused_but_given(config):
+        log.warning("without effect here: %s", ", ".join(f"--{name}" for name in ignored))
+    task = _read_task(config)
+    directory, where = front_doors.expert_directory(config.initial_expert_directory)
+    log.info("%s", where)
+    if mode.dry_run:
+        return _show_cost(task, len(expert_folders(directory)))
+    pool = _read_experts(config, directory)
+    engine = front_doors.make_engine(pool, config)
+    if mode.calibrate:
+        _calibrate(task, pool, engine)
+        return _show_cost(task, len(pool.names))
+    kept = replace(config, initial_expert_directory=str(directory))
+    run = create_run(RUNS, kept, _origin(pool, task, engine))
+    front_doors.log_to(run.folder / LOG)
+    log.info("run: %s (seed %d, %s)", run.folder, config.seed, _surroundings(engine))
+    return Session(run, task, pool, engine, first_state(config.seed)).work()
+
+
+def _resume(folder: Path, given: dict[str, Any]) -> int:
+    run, config = open_run(folder, given)
+    state = run.load() or first_state(config.seed)
+    front_doors.log_to(run.folder / LOG)
+    if state.next_step == "final" and (run.folder / RESULT).exists():
+        log.info("%s is complete:", folder)
+        show_result(read_json(run.folder / RESULT), config, folder)
+        return front_doors.DONE
+    config = without_used_limits(config, given, state)
+    task = _read_task(config)
+    pool = _read_experts(config, Path(str(config.initial_expert_directory)))
+    engine = front_doors.make_engine(pool, config)
+    for warning in run.check_origin(_origin(pool, task, engine)):
+        log.warning("%s", warning)
+    log.info("resumed: %s, next step: %s (%s)", folder, state.title, _surroundings(engine))
+    run.forget_metrics_after(state.steps_done)
+    # a result so far is that of a limit; it must not be taken for the end's
+    (run.folder / RESULT).unlink(missing_ok=True)
+    stop_reason = state.stop_reason if state.next_step == "final" else ""
+    return Session(run, task, pool, engine, replace(state, stop_reason=stop_reason)).work()
+
+
+def _read_task(config: SearchConfig) -> Task:
+    evaluation = get_eval(str(config.eval_type))
+    dataset = limit(load_dataset(str(config.dataset), config.data_directory), config.dev_limit, config.test_limit)
+    params = front_doors.generation_params(
+        evaluation, dataset, config.max_new_tokens, config.chat, second_bos=config.paper_code
+    )
+    return Task(config, evaluation, dataset, params)
+
+
+def _read_experts(config: SearchConfig, directory: Path) -> Pool:
+    pool = read_pool(directory, config.base_model, config.combine, config.combine_rank)
+    if len(pool.names) < 2:
+        raise UserError(
+            f"{directory} holds one expert ({pool.names[0]}); a search needs at least 2: add another folder"
+        )
+    return pool
+
+
+def _origin(pool: Pool, task: Task, engine: Engine) -> dict[str, Any]:
+    facts = engine.facts()
+    return {
+        "experts": pool.digest,
+        "base": facts.pop("base", ""),
+        "dataset": task.dataset.digest,
+        "eval": task.evaluation.name,
+        "engine": facts,
+        "expert_names": pool.names,
+        "version": swarm.__version__,
+    }
+
+
+def _surroundings(engine: Engine) -> str:
+    facts = engine.facts()
+    return f"{facts['dtype']} on {facts['device']}"
+
+
+def _engine_name(config: SearchConfig) -> str:
+    model = config.base_model or config.initial_expert_directory or "default experts"
+    return f"{model} on {config.gpus or 'default device'} in {config.dtype or 'default format'}"
+
+
+def _show_cost(task: Task, experts: int) -> int:
+    if experts < 2:
+        raise UserError(f"the expert folder holds {experts} experts; a search needs at least 2: name another with -i")
+    plan = cost.forecast(task.config, experts, task.dataset, task.evaluation, task.params)
+    for line in cost.describe(plan, cost.known_speed(_engine_name(task.config))):
+        log.info("%s", line)
+    return front_doors.DONE
+
+
+def _calibrate(task: Task, pool: Pool, engine: Engine) -> None:
+    """Times two experts on up to 64 dev prompts, after a warm-up on a few."""
+    queries = next(task.evaluation.judge(task.dataset, task.dataset.dev[:64]))
+    pair = [single(expert) for expert in pool.experts()[:2]]
+    answer_all(engine, [(pair[1], queries[:4])], task.params)
+    meter = MeteredEngine(engine)
+    answer_all(meter, [(system, queries) for system in pair], task.params)
+    speed = meter.usage.tokens / meter.usage.seconds
+    cost.remember_speed(_engine_name(task.config), speed)
+    log.info("measured: %s tokens read and written per second", f"{speed:,.0f}")

@@ -1,0 +1,22 @@
+"""The scripts that measure, on a small budget."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def test_the_table_of_the_embedded_experts(tmp_path):
+    small = ("graph_num=2", "trial_num=2", "max_iteration=1", 'starting_velocity_mode="zero"')
+    command = [sys.executable, "scripts/embedded_table.py", "--seeds", "2", "--dev", "12", "--test", "12"]
+    command += ["--set", *small, "--out", str(tmp_path / "table.json")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("|\n") == 2 + 10 + 6
+    [seeds] = json.loads((tmp_path / "table.json").read_text())["results"].values()
+    assert [seed["evaluations"] for seed in seeds] == [8, 8]
+    assert all(0 <= value <= 1 for seed in seeds for name, value in seed.items() if name != "evaluations")
+    command = [sys.executable, "scripts/embedded_table.py", "--read", str(tmp_path / "table.json")]
+    assert subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout == done.stdout
