@@ -14,7 +14,7 @@ def test_the_table_of_the_embedded_experts(tmp_path):
     command += ["--set", *small, "--out", str(tmp_path / "table.json")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("|\n") == 2 + 10 + 6
+    assert done.stdout.count("|\n") == 2 + 11 + 6
     [seeds] = json.loads((tmp_path / "table.json").read_text())["results"].values()
     assert [seed["evaluations"] for seed in seeds] == [8, 8]
     assert all(0 <= value <= 1 for seed in seeds for name, value in seed.items() if name != "evaluations")
