@@ -1,6 +1,8 @@
 """One sitting of a search, new or resumed: puts the parts together, keeps the run's folder, shows the result."""
 
 import logging
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -72,7 +74,7 @@ class Session(Watcher):
             log.info("interrupted; nothing is lost: %s", self._how_to_go_on())
             return front_doors.INTERRUPTED
         except Exception as error:
-            with open(self._run.folder / LOG, "a", encoding="utf8") as file:
+            with suppress(OSError), open(self._run.folder / LOG, "a", encoding="utf8") as file:
                 file.write(f"stopped by {type(error).__name__}: {error}\n")
             log.info("the run is safe up to step %r: %s", self._state.title, self._how_to_go_on())
             raise
@@ -118,7 +120,7 @@ class Session(Watcher):
         if state.best is not before.best:
             self._run.write_best(self._problem, state)
 
-    def _write(self, act: Any) -> None:
+    def _write(self, act: Callable[[], None]) -> None:
         try:
             act()
         except (OSError, SafetensorError) as error:
@@ -159,14 +161,14 @@ class Session(Watcher):
         return front_doors.LIMIT_REACHED if limited else front_doors.DONE
 
     def _write_end(self, state: SearchState, scores: dict[str, Any], result: dict[str, Any]) -> None:
-        folder = self._run.folder
-        write_json(folder / RESULT, result)
+        assert state.best is not None
+        folder, system = self._run.folder, self._problem.best_system(state.best)
         self._run.write_best(self._problem, state, scores)
-        card = model_card(self._problem.best_system(state.best), scores, self._config)  # type: ignore[arg-type]
-        (folder / BEST / "README.md").write_text(card, encoding="utf8")
+        (folder / BEST / "README.md").write_text(model_card(system, scores, self._config), encoding="utf8")
         self._run.write_graphs(state)
+        write_json(folder / RESULT, result)  # the run is complete; pictures are not worth scoring again
         try:
-            draw_graph(self._problem.best_system(state.best), folder / "graph.png")  # type: ignore[arg-type]
+            draw_graph(system, folder / "graph.png")
             if state.experts is not None:
                 draw_curves(state, folder / "curves.png")
         except ImportError:
@@ -174,6 +176,7 @@ class Session(Watcher):
 
 
 def show_result(result: dict[str, Any], config: SearchConfig, folder: Path) -> None:
+    """Shows what a run has found, as its result.json has it."""
     lines = ["", "the found system:", *(f"  {line}" for line in result["graph"]), ""]
     lines += score_table(result["scores"], config.scorer)
     lines += ["", f"found in {result['found']}; {result['usage']['generations']:,} generations"]
