@@ -12,6 +12,7 @@ import termios
 from pathlib import Path
 
 import pytest
+from loopback_hub import Hub, serving
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("H_SWARM_SHARED", ROOT.parent / "shared"))
@@ -144,6 +145,22 @@ def test_a_reader_that_goes_away_does_not_end_it(clone):
     done = subprocess.run(["bash", "-c", command], cwd=clone, capture_output=True, text=True)
     assert done.stderr == ""
     assert (clone / "search" / "piped" / "result.json").exists()
+
+
+def test_a_base_from_the_hub(clone, tmp_path):
+    """Fetched into an empty cache by the first sitting, found there by the second, which goes on."""
+    files = {path.name: path.read_bytes() for path in (clone / "data/embedded/base").iterdir()}
+    with serving(Hub({"some/base": files})) as hub:
+        environment = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0", "no_proxy": "127.0.0.1"}
+        environment["HF_HUB_DISABLE_XET"] = "1"
+        task = ("-e", "exact_match", "-d", "graph_tasks_small", "-b", "some/base", "-n", "hub")
+        done = python(clone, "search.py", *task, *SMALL, "--max_generations", "300", **environment)
+        assert done.returncode == 3, done.stderr
+        assert "some/base/model.safetensors" in hub.fetched
+    done = python(clone, "search.py", "--resume", "search/hub", **(environment | {"HF_HUB_OFFLINE": "1"}))
+    assert done.returncode == 0, done.stderr
+    adapters = (clone / "search/hub/best/experts").glob("*/adapter_config.json")
+    assert {json.loads(path.read_text())["base_model_name_or_path"] for path in adapters} == {"some/base"}
 
 
 def test_a_terminal_sees_a_bar(clone):
