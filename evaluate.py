@@ -2,10 +2,11 @@
 
 import sys
 
-from swarm import front_doors
+from swarm.import_path import leave_script_folder
 
 if __name__ == "__main__":
-    front_doors.leave_script_folder(__file__)
+    leave_script_folder(__file__)
+    from swarm.front_doors import guarded
     from swarm.scoring import evaluate_program
 
-    sys.exit(front_doors.guarded(evaluate_program))
+    sys.exit(guarded(evaluate_program))

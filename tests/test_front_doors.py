@@ -100,17 +100,24 @@ def test_a_stand_in_library_named_like_a_front_door(clone, tmp_path):
         "        assert evaluate.THEIRS and search.THEIRS\n"
         "        open(os.environ['PROBED'], 'a').write(os.path.basename(sys.argv[0]) + '\\n')\n"
         "atexit.register(probe)\n"
+        "class WhenLibrariesLoad:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name in ('numpy', 'torch', 'transformers') and sys.argv[0] in ('search.py', 'evaluate.py'):\n"
+        "            import evaluate\n"
+        "            assert evaluate.THEIRS, name\n"
+        "sys.meta_path.insert(0, WhenLibrariesLoad())\n"
     )
     environment = {"PYTHONPATH": str(tmp_path), "PROBED": str(tmp_path / "probed")}
     for program in ("search.py", "evaluate.py"):
-        python(clone, program, "-e", "exact_match", "-d", "nothing", **environment)
+        done = python(clone, program, "-e", "exact_match", "-d", "nothing", **environment)
+        assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
     # a child made by spawn inherits the path and runs the front door's file again as __mp_main__
     (clone / "parent.py").write_text(
         "import multiprocessing, runpy, sys\n"
         "def child():\n    import evaluate; assert evaluate.THEIRS\n    open(sys.argv[1], 'a').write('child\\n')\n"
         "if __name__ == '__main__':\n"
-        "    from swarm import front_doors\n"
-        "    front_doors.leave_script_folder(__file__)\n"
+        "    from swarm.import_path import leave_script_folder\n"
+        "    leave_script_folder(__file__)\n"
         "    process = multiprocessing.get_context('spawn').Process(target=child)\n"
         "    process.start(); process.join(); sys.exit(process.exitcode)\n"
     )
