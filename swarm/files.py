@@ -1,7 +1,10 @@
-"""Files that are whole or not there at all."""
+"""Files and folders that are whole or not there at all."""
 
 import json
 import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +34,23 @@ def write_whole(path: Path, content: str) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """A new folder to fill, which takes the place of `folder` at the end of the block; after an error it is gone.
+
+    Its hidden temporary name ends in .tmp, so that what a killed process leaves can be told and removed.
+    """
+    waiting = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    waiting.mkdir(parents=True)
+    try:
+        yield waiting
+        if folder.exists():
+            shutil.rmtree(folder)
+        waiting.rename(folder)
+    finally:
+        shutil.rmtree(waiting, ignore_errors=True)
 
 
 def write_json(path: Path, value: Any, indent: int | None = 2) -> None:

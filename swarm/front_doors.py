@@ -7,28 +7,21 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from swarm.engines.base import GenerationParams
 from swarm.errors import UserError
+from swarm.evals import get_eval
 from swarm.evals.base import Dataset, Eval
+from swarm.evals.data import limit, load_dataset
 from swarm.search.config import SearchConfig
 from swarm.weights.pool import expert_folders
 
 DONE, BAD_INPUT, LIMIT_REACHED, INTERRUPTED = 0, 2, 3, 130
 PUBLISHED_EXPERTS = Path("initial_experts")
 EMBEDDED_EXPERTS = Path("data/embedded/experts")
-
-
-def leave_script_folder(script: str) -> None:
-    """Takes a front door's own folder off the import path.
-
-    Python puts it first, and there our search.py and evaluate.py would be found by a library's `import evaluate`.
-    The package `swarm` is imported by then, so its own modules need the path no more.
-    """
-    folder = Path(script).resolve().parent
-    sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != folder]
 
 
 def guarded(program: Callable[[], int]) -> int:
@@ -129,6 +122,24 @@ def generation_params(
     """How nodes generate: the user's word first, then the dataset file's, then the eval's."""
     usual = evaluation.params(dataset)
     return GenerationParams(max_new_tokens or usual.max_new_tokens, usual.chat if chat is None else chat, second_bos)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is worked on, read and checked; no model is loaded."""
+
+    config: SearchConfig
+    evaluation: Eval
+    dataset: Dataset
+    params: GenerationParams
+
+
+def read_task(config: SearchConfig) -> Task:
+    """The eval and the data that the settings name, checked."""
+    evaluation = get_eval(str(config.eval_type))
+    dataset = limit(load_dataset(str(config.dataset), config.data_directory), config.dev_limit, config.test_limit)
+    params = generation_params(evaluation, dataset, config.max_new_tokens, config.chat, second_bos=config.paper_code)
+    return Task(config, evaluation, dataset, params)
 
 
 def device_of(gpus: str | None) -> str | None:

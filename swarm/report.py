@@ -5,6 +5,7 @@ from typing import Any
 
 import networkx as nx
 
+from swarm.maths.interval import Estimate
 from swarm.search.config import SearchConfig
 from swarm.search.state import SearchState
 from swarm.system.system import System
@@ -134,13 +135,9 @@ def score_table(scores: dict[str, Any], scorer: str) -> list[str]:
     for which in sorted(scores["found"]["test"], key=lambda name: name != scorer):
         lines.append(f"{which + ' score':<{width}}{'dev':<28}{'test':<28}")
         for who, label in names.items():
-            cells = "".join(f"{_interval(scores[who][split][which]):<28}" for split in ("dev", "test"))
+            cells = "".join(f"{Estimate(**scores[who][split][which])!s:<28}" for split in ("dev", "test"))
             lines.append(f"{label:<{width}}{cells}")
     return lines
-
-
-def _interval(one: dict[str, float]) -> str:
-    return f"{one['mean']:.3f} [{one['low']:.3f}, {one['high']:.3f}] n={one['size']:.0f}"
 
 
 def _pyplot() -> Any:

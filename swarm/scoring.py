@@ -2,42 +2,48 @@
 
 import json
 import logging
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from swarm import front_doors
 from swarm.errors import UserError
-from swarm.evals import get_eval
-from swarm.evals.data import limit, load_dataset
+from swarm.maths.interval import Estimate
 from swarm.report import graph_as_text
-from swarm.search.config import make_config
+from swarm.search.config import SearchConfig, make_config
 from swarm.search.finish import summarise
 from swarm.search.fitness import Fitness
-from swarm.search.options import Parser, truth
+from swarm.search.options import Parser, add_setting
 from swarm.search.run import BEST
 from swarm.system.system import LoadedSystem, load_system
 
 log = logging.getLogger(__name__)
 
 
+# settings of a search that mean the same here, with help of their own where the default differs
+SETTINGS = {
+    "eval_type": "what scores an answer (default: what it was found by)",
+    "dataset": "name or path (default: what it was found on)",
+    "data_directory": "",
+    "base_model": "hub id or folder of the base (default: what the system names)",
+    "max_new_tokens": "tokens per answer (default: as it was found)",
+    "chat": "use the chat template (default: as it was found)",
+    "gpus": "",
+    "dtype": "",
+    "token_budget": "",
+    "trust_remote_code": "",
+}
+
+
 def evaluate_parser() -> Parser:
     """The parser of evaluate.py."""
     parser = Parser(prog="evaluate.py", description="Scores a found system again.", allow_abbrev=False)
     parser.add_argument("folder", help="a run (search/<name>) or a system's folder (search/<name>/best)")
-    parser.add_argument("-e", "--eval_type", help="what scores an answer (default: what it was found by)")
-    parser.add_argument("-d", "--dataset", help="name or path (default: what it was found on)")
     parser.add_argument("--split", default="test", choices=("dev", "test"), help="(default: test)")
     parser.add_argument("--limit", type=int, help="only the first so many examples")
-    parser.add_argument("--data_directory", default="data/eval", help="where datasets lie")
-    parser.add_argument("--max_new_tokens", type=int, help="tokens per answer")
-    parser.add_argument("--chat", type=truth, metavar="0|1", help="use the chat template")
-    parser.add_argument("-g", "--gpus", help="CUDA device id")
-    parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="number format")
-    parser.add_argument("-b", "--base_model", help="hub id or folder of the base (default: what the system names)")
-    parser.add_argument("--token_budget", type=int, help="tokens per batch (default: by memory)")
-    parser.add_argument(
-        "--trust_remote_code", type=truth, metavar="0|1", default=False, help="run the base model's code"
-    )
+    for setting in fields(SearchConfig):
+        if setting.name in SETTINGS:
+            add_setting(parser, setting, SETTINGS[setting.name])
     parser.add_argument("--json", action="store_true", help="print one JSON object only")
     return parser
 
@@ -49,21 +55,17 @@ def evaluate_program(arguments: list[str] | None = None) -> int:
     if options.limit is not None and options.limit < 1:
         raise UserError(f"--limit is {options.limit}; wanted at least 1")
     system = load_system(_system_folder(Path(options.folder)), options.base_model)
-    eval_type, name = options.eval_type or system.about.get("eval"), options.dataset or system.about.get("dataset")
-    # make_config is the one place that says what is missing
-    engine_options = {key: getattr(options, key) for key in ("gpus", "dtype", "token_budget", "trust_remote_code")}
-    config = make_config({"eval_type": eval_type, "dataset": name} | engine_options)
-    evaluation = get_eval(str(config.eval_type))
-    dataset = load_dataset(str(config.dataset), options.data_directory)
-    dataset = limit(dataset, *((options.limit, None) if options.split == "dev" else (None, options.limit)))
-    params = front_doors.generation_params(evaluation, dataset, options.max_new_tokens, options.chat)
-    as_found = system.about.get("eval") == evaluation.name and system.about.get("dataset") == dataset.name
-    if as_found and system.params and options.max_new_tokens is None and options.chat is None:
+    found = {"eval_type": system.about.get("eval"), "dataset": system.about.get("dataset")}
+    given = {name: getattr(options, name) for name in SETTINGS if getattr(options, name) is not None}
+    config = make_config(found | given | {f"{options.split}_limit": options.limit})
+    task = front_doors.read_task(config)
+    params = task.params
+    as_found = found == {"eval_type": task.evaluation.name, "dataset": task.dataset.name}
+    if as_found and system.params and config.max_new_tokens is None and config.chat is None:
         params = system.params
-    fitness = Fitness(front_doors.make_engine(system.pool, config), evaluation, dataset, params, "strict")
-    examples = dataset.dev if options.split == "dev" else dataset.test
-    scores = summarise(fitness.judge([system], examples)[0])
-    _show(options, system, scores)
+    fitness = Fitness(front_doors.make_engine(system.pool, config), task.evaluation, task.dataset, params, "strict")
+    examples = task.dataset.dev if options.split == "dev" else task.dataset.test
+    _show(options, system, summarise(fitness.judge([system], examples)[0]))
     return front_doors.DONE
 
 
@@ -78,5 +80,4 @@ def _show(options: Any, system: LoadedSystem, scores: dict[str, Any]) -> None:
     for line in graph_as_text(system):
         log.info("%s", line)
     for scorer in sorted(scores, key=lambda name: name != "strict"):
-        one = scores[scorer]
-        log.info("%s %s score: %.3f [%.3f, %.3f] n=%d", options.split, scorer, *one.values())
+        log.info("%s %s score: %s", options.split, scorer, Estimate(**scores[scorer]))

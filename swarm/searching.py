@@ -10,14 +10,13 @@ from swarm import front_doors
 from swarm.engines.base import Engine
 from swarm.engines.metered import MeteredEngine
 from swarm.errors import UserError
-from swarm.evals import get_eval
-from swarm.evals.data import limit, load_dataset
+from swarm.front_doors import Task, read_task
 from swarm.search import cost
 from swarm.search.config import SearchConfig, make_config, unused_but_given
 from swarm.search.options import parse
 from swarm.search.run import LOG, RESULT, create_run, name_taken, open_run, read_json, without_used_limits
 from swarm.search.state import first_state
-from swarm.session import Session, Task, show_result
+from swarm.session import Session, show_result
 from swarm.system.execute import answer_all
 from swarm.system.system import single
 from swarm.weights.pool import Pool, expert_folders, read_pool
@@ -42,7 +41,7 @@ def search_program(arguments: list[str] | None = None) -> int:
         raise name_taken(RUNS / config.name)
     if ignored := unused_but_given(config):
         log.warning("without effect here: %s", ", ".join(f"--{name}" for name in ignored))
-    task = _read_task(config)
+    task = read_task(config)
     directory, where = front_doors.expert_directory(config.initial_expert_directory)
     log.info("%s", where)
     if mode.dry_run:
@@ -68,7 +67,7 @@ def _resume(folder: Path, given: dict[str, Any]) -> int:
         show_result(read_json(run.folder / RESULT), config, folder)
         return front_doors.DONE
     config = without_used_limits(config, given, state)
-    task = _read_task(config)
+    task = read_task(config)
     pool = _read_experts(config, Path(str(config.initial_expert_directory)))
     engine = front_doors.make_engine(pool, config)
     for warning in run.check_origin(_origin(pool, task, engine)):
@@ -79,15 +78,6 @@ def _resume(folder: Path, given: dict[str, Any]) -> int:
     (run.folder / RESULT).unlink(missing_ok=True)
     stop_reason = state.stop_reason if state.next_step == "final" else ""
     return Session(run, task, pool, engine, replace(state, stop_reason=stop_reason)).work()
-
-
-def _read_task(config: SearchConfig) -> Task:
-    evaluation = get_eval(str(config.eval_type))
-    dataset = limit(load_dataset(str(config.dataset), config.data_directory), config.dev_limit, config.test_limit)
-    params = front_doors.generation_params(
-        evaluation, dataset, config.max_new_tokens, config.chat, second_bos=config.paper_code
-    )
-    return Task(config, evaluation, dataset, params)
 
 
 def _read_experts(config: SearchConfig, directory: Path) -> Pool:

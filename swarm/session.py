@@ -3,44 +3,34 @@
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
 
 from swarm import front_doors
-from swarm.engines.base import Engine, GenerationParams
+from swarm.engines.base import Engine
 from swarm.engines.cached import CachedEngine
 from swarm.engines.metered import Budget, MeteredEngine
 from swarm.engines.watched import WatchedEngine
 from swarm.errors import UserError
-from swarm.evals.base import Dataset, Eval
+from swarm.files import write_json
+from swarm.front_doors import Task
 from swarm.progress import Progress
 from swarm.report import draw_curves, draw_graph, graph_as_text, model_card, score_table
 from swarm.search import cost
 from swarm.search.config import SearchConfig
-from swarm.search.files import write_json
 from swarm.search.finish import final_scores
 from swarm.search.fitness import Fitness
 from swarm.search.loop import Watcher, search
-from swarm.search.run import BEST, LOG, RESULT, SCRATCHPAD, Run, scratchpad
+from swarm.search.run import BEST, LOG, RESULT, SCRATCHPAD, Run, numbers, scratchpad
 from swarm.search.state import SearchState
 from swarm.search.steps import Problem
-from swarm.tracking import Tracker, numbers
+from swarm.tracking import Tracker
 from swarm.weights.pool import Pool
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Task:
-    """What a search works on, read and checked, but no model loaded."""
-
-    config: SearchConfig
-    evaluation: Eval
-    dataset: Dataset
-    params: GenerationParams
 
 
 class Session(Watcher):
@@ -88,6 +78,8 @@ class Session(Watcher):
 
     def _warn_of_small_limits(self) -> None:
         fitness, config = self._problem.fitness, self._config
+        if config.max_generations is None and config.max_tokens is None:
+            return
         plan = cost.forecast(config, self._problem.size, fitness.dataset, fitness.evaluation, fitness.params)
         start = plan.start
         for name, limit_given, needed in (

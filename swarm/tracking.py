@@ -8,21 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
-from swarm.search.state import SearchState
-
 log = logging.getLogger(__name__)
-
-
-def numbers(state: SearchState) -> dict[str, float]:
-    """A state's scores under the keys that the published program logs."""
-    record: dict[str, float] = {}
-    for kind, swarm in (("graph", state.graphs), ("model", state.experts)):
-        if swarm is not None:
-            record |= {f"{kind}_g": swarm.global_best_score, f"{kind}_g_worst": swarm.global_worst_score}
-            record |= {f"{kind}_{i}_now": history[-1] for i, history in enumerate(swarm.histories)}
-    if state.best is not None:
-        record["all_time_best_dev"] = state.best.score
-    return record
 
 
 class Tracker:

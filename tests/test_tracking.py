@@ -5,9 +5,10 @@ import json
 import pytest
 from worlds import problem
 
+from swarm.search.run import numbers
 from swarm.search.state import first_state
 from swarm.search.steps import STEPS
-from swarm.tracking import Tracker, choose_mode, numbers
+from swarm.tracking import Tracker, choose_mode
 
 
 @pytest.fixture(autouse=True)

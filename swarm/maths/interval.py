@@ -19,7 +19,7 @@ class Estimate:
     size: int
 
     def __str__(self) -> str:
-        return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}] (n={self.size})"
+        return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}] n={self.size}"
 
 
 def estimate(scores: Sequence[float] | np.ndarray) -> Estimate:

@@ -5,8 +5,9 @@ from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
 from swarm.errors import UserError
-from swarm.maths.decode import DecodeRule
+from swarm.maths.decode import EDGES, END_RULES, DecodeRule
 from swarm.maths.pso import MoveCoefficients, RestartRule
+from swarm.weights.pool import COMBINE
 
 PAPER_CODE = "paper-code"
 PAPER_CODE_DEFAULTS = {
@@ -77,10 +78,10 @@ class SearchConfig:
 
     top_p: float = option(0.0, GRAPH, "nucleus when a graph is decoded; 0 draws nothing, the paper uses 0.8", least=0)
     edges: str = option("tree", GRAPH, "tree: a node tells one other (published program); bernoulli: several (paper)",
-                        choices=("tree", "bernoulli"))
+                        choices=EDGES)
     clamp_adjacency: bool = option(False, GRAPH, "take negative strengths for 0")
     end_rule: str = option("softmax", GRAPH, "which node ends a graph: softmax of 1 / strength, or the weakest sender",
-                           choices=("softmax", "lowest"))
+                           choices=END_RULES)
     credit_graph: str = option("ever", GRAPH, "graph on which experts are credited: the best ever found, or the best "
                                "of this iteration", choices=("ever", "iteration"))
 
@@ -90,7 +91,7 @@ class SearchConfig:
     )
 
     combine: str = option("linear", WEIGHTS, "how experts combine: A and B each (published), exactly in ΔW, or ΔW "
-                          "truncated", choices=("linear", "exact", "svd"))
+                          "truncated", choices=COMBINE)
     combine_rank: int | None = option(None, WEIGHTS, "rank kept by --combine svd (default: the adapters')", least=1)
 
     scorer: str = option("strict", SCORES, "score that the search maximises; both are reported",

@@ -2,16 +2,16 @@
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from swarm.engines.base import GenerationParams
 from swarm.errors import UserError
 from swarm.evals.base import Dataset, Eval
+from swarm.files import write_json
 from swarm.search.config import SearchConfig
-from swarm.search.files import write_json
-from swarm.system.messages import LATER_HEADER, node_prompt
+from swarm.system.messages import LATER_HEADER, Query, node_prompt
 
 LETTERS_PER_TOKEN = 4  # English text under the usual tokenizers
 USUALLY_SAVED = 0.4  # share of requests that equal another one, on random graphs (measured on graph structure)
@@ -59,8 +59,7 @@ def forecast(
     config: SearchConfig, experts: int, dataset: Dataset, evaluation: Eval, params: GenerationParams
 ) -> Forecast:
     """What this search costs at most, with `experts` experts in the pool."""
-    dev = _cost_of(dataset, evaluation, "dev", params)
-    test = _cost_of(dataset, evaluation, "test", params)
+    dev, test = (_cost_of(next(evaluation.judge(dataset, split)), params) for split in (dataset.dev, dataset.test))
     edges = experts - 1 if config.edges == "tree" else experts * (experts - 1) // 2
     graph, alone = dev(experts, edges), dev(1, 0)
     iteration = graph.times(config.graph_num + config.trial_num)
@@ -127,10 +126,8 @@ def _speeds() -> dict[str, float]:
     return speeds
 
 
-def _cost_of(dataset: Dataset, evaluation: Eval, split: str, params: GenerationParams) -> Callable[[int, int], Cost]:
-    """(places, edges) -> the cost of one system with so many of them on a split."""
-    examples = dataset.dev if split == "dev" else dataset.test
-    queries = next(evaluation.judge(dataset, examples))
+def _cost_of(queries: Sequence[Query], params: GenerationParams) -> Callable[[int, int], Cost]:
+    """(places, edges) -> the cost of one system with so many of them."""
     letters = sum(len(node_prompt(query, [])) for query in queries)
     response = len(LATER_HEADER) + len("Previous response 1: \n")
 

@@ -3,7 +3,7 @@
 import argparse
 import sys
 import types
-from dataclasses import fields
+from dataclasses import Field, fields
 from typing import Any, NoReturn, get_args, get_type_hints
 
 from swarm.search.config import PAPER_CODE_DEFAULTS, SearchConfig
@@ -53,24 +53,26 @@ def search_parser() -> Parser:
         "--calibrate", action="store_true", help="time a few generations, then print the cost as --dry-run does"
     )
     groups: dict[str, Any] = {}
-    kinds = get_type_hints(SearchConfig)
     for setting in fields(SearchConfig):
-        about = setting.metadata
-        if about["group"] not in groups:
-            groups[about["group"]] = parser.add_argument_group(about["group"])
-        flags = [f"-{about['short']}"] if about["short"] else []
-        flags.append(f"--{setting.name}")
-        kind = _kind(kinds[setting.name])
-        metavar = "|".join(about["choices"]) or ("0|1" if kind is bool else kind.__name__.upper())
-        groups[about["group"]].add_argument(
-            *flags,
-            dest=setting.name,
-            type=truth if kind is bool else kind,
-            metavar=metavar,
-            choices=about["choices"] or None,
-            help=_with_default(setting.name, about["help"], setting.default),
-        )
+        title = setting.metadata["group"]
+        if title not in groups:
+            groups[title] = parser.add_argument_group(title)
+        add_setting(groups[title], setting)
     return parser
+
+
+def add_setting(group: Any, setting: Field[Any], help: str = "") -> None:
+    """Adds a setting's option to a parser or group; `help` replaces its own."""
+    about, kind = setting.metadata, _kind(get_type_hints(SearchConfig)[setting.name])
+    group.add_argument(
+        *([f"-{about['short']}"] if about["short"] else []),
+        f"--{setting.name}",
+        dest=setting.name,
+        type=truth if kind is bool else kind,
+        metavar="|".join(about["choices"]) or ("0|1" if kind is bool else kind.__name__.upper()),
+        choices=about["choices"] or None,
+        help=help or _with_default(setting.name, about["help"], setting.default),
+    )
 
 
 def truth(text: str) -> bool:

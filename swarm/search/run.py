@@ -3,11 +3,9 @@
 import errno
 import fcntl
 import json
-import os
 import re
 import secrets
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -17,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from swarm.errors import UserError
+from swarm.files import write_json, write_whole
 from swarm.search.config import SearchConfig, make_config
-from swarm.search.files import write_json, write_whole
 from swarm.search.state import SearchState, state_from_json, state_to_json
 from swarm.search.steps import Problem
 from swarm.system.system import save_system
@@ -129,25 +127,26 @@ class Run:
             np.save(target / "adjacency.npy", matrix, allow_pickle=False)
 
 
-def scratchpad(state: SearchState) -> dict[str, Any]:
-    """The numbers so far under the published program's keys (utility_scratchpad.json)."""
-    record: dict[str, Any] = {}
-    for kind, swarm in (("model", state.experts), ("graph", state.graphs)):
-        if swarm is None:
-            continue
-        record |= {
-            f"{kind}_g": swarm.global_best_score,
-            f"{kind}_g_worst": swarm.global_worst_score,
-            f"{kind}_g_history": list(swarm.best_history),
-        }
-        for i, history in enumerate(swarm.histories):
-            record |= {
-                f"{kind}_{i}_now": history[-1],
-                f"{kind}_{i}_best": max(history),
-                f"{kind}_{i}_history": list(history),
-            }
+def numbers(state: SearchState) -> dict[str, float]:
+    """A state's scores under the keys that the published program logs."""
+    record: dict[str, float] = {}
+    for kind, swarm in (("graph", state.graphs), ("model", state.experts)):
+        if swarm is not None:
+            record |= {f"{kind}_g": swarm.global_best_score, f"{kind}_g_worst": swarm.global_worst_score}
+            record |= {f"{kind}_{i}_now": history[-1] for i, history in enumerate(swarm.histories)}
     if state.best is not None:
         record["all_time_best_dev"] = state.best.score
+    return record
+
+
+def scratchpad(state: SearchState) -> dict[str, Any]:
+    """The numbers and how they came about, under the published program's keys (utility_scratchpad.json)."""
+    record: dict[str, Any] = dict(numbers(state))
+    for kind, swarm in (("graph", state.graphs), ("model", state.experts)):
+        if swarm is not None:
+            record[f"{kind}_g_history"] = list(swarm.best_history)
+            for i, history in enumerate(swarm.histories):
+                record |= {f"{kind}_{i}_best": max(history), f"{kind}_{i}_history": list(history)}
     return record
 
 
@@ -157,8 +156,8 @@ def create_run(root: Path, config: SearchConfig, origin: dict[str, Any]) -> Run:
     Raises UserError if the name that was asked for exists.
     """
     root.mkdir(parents=True, exist_ok=True)
-    waiting = Path(tempfile.mkdtemp(prefix=".", suffix=".tmp", dir=root))
-    waiting.chmod(0o777 & ~_umask())
+    waiting = root / f".{secrets.token_hex(8)}.tmp"
+    waiting.mkdir()
     try:
         write_json(waiting / ORIGIN, origin)
         for name in [config.name] if config.name else _fresh_names(config):
@@ -240,13 +239,6 @@ def _from_anywhere(config: SearchConfig) -> SearchConfig:
         if value and (Path(value).is_file() if name == "dataset" else Path(value).is_dir())
     }
     return replace(config, **here)
-
-
-def _umask() -> int:
-    """The process's file mode mask, which can only be read by setting it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _step_of(line: str) -> float:

@@ -65,4 +65,5 @@ class _Walk:
 
     def answers(self) -> list[str]:
         """What the end said."""
-        return [texts[self.system.end] for texts in self.texts]
+        end = self.system.end
+        return [texts[end] for texts in self.texts]

@@ -1,8 +1,6 @@
 """A system: the DAG, the assignment of experts to its places, and the experts. What answers, and what is saved."""
 
 import json
-import os
-import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,6 +11,7 @@ import numpy as np
 
 from swarm.engines.base import GenerationParams
 from swarm.errors import UserError
+from swarm.files import whole_folder
 from swarm.maths.decode import end_node, topological_order
 from swarm.weights.adapters import write_adapter
 from swarm.weights.materialise import materialise
@@ -98,33 +97,26 @@ def save_system(
     whom, adjacency.npy and assignment.json are the published program's files (indices into the run's whole pool).
     `about` is kept with it: where it comes from, what it scored.
     """
-    used = sorted(set(system.assignment))
-    waiting = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    try:
-        for index in used:
+    record = {
+        "format": FORMAT,
+        "places": [system.experts[index].name for index in system.assignment],
+        "edges": sorted([int(u), int(v)] for u, v in system.graph.edges),
+        "base": portable_base(pool.base, folder),
+        "revision": pool.revision,
+        "generation": asdict(system.params) if system.params else None,
+        "about": about or {},
+    }
+    with whole_folder(folder) as waiting:
+        for index in sorted(set(system.assignment)):
             expert = system.experts[index]
-            target = waiting / "experts" / expert.name
-            target.parent.mkdir(parents=True, exist_ok=True)
             # the base is named relative to where the folder will lie in the end
             base = portable_base(pool.base, folder / "experts" / expert.name)
-            write_adapter(target, materialise(pool, expert.coefficients), base, pool.revision)
-        record = {
-            "format": FORMAT,
-            "places": [system.experts[index].name for index in system.assignment],
-            "edges": sorted([int(u), int(v)] for u, v in system.graph.edges),
-            "base": portable_base(pool.base, folder),
-            "revision": pool.revision,
-            "generation": asdict(system.params) if system.params else None,
-            "about": about or {},
-        }
+            write_adapter(
+                waiting / "experts" / expert.name, materialise(pool, expert.coefficients), base, pool.revision
+            )
         (waiting / FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf8")
         (waiting / "assignment.json").write_text(json.dumps(list(system.assignment)) + "\n", encoding="utf8")
         np.save(waiting / "adjacency.npy", adjacency.astype(np.float64), allow_pickle=False)
-        if folder.exists():
-            shutil.rmtree(folder)
-        waiting.rename(folder)
-    finally:
-        shutil.rmtree(waiting, ignore_errors=True)
 
 
 def load_system(folder: Path, base: str | None = None) -> LoadedSystem:

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import math
-import os
 import re
 import shutil
 from collections.abc import Iterable
@@ -16,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from swarm.errors import UserError
+from swarm.files import whole_folder
 
 CONFIG, WEIGHTS, PICKLED = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
 SCALE_FIELDS = ("r", "lora_alpha", "use_rslora", "use_dora", "fan_in_fan_out", "rank_pattern", "alpha_pattern")
@@ -118,18 +118,11 @@ def factor_pairs(tensors: Iterable[str]) -> dict[str, tuple[str, str]]:
 
 def write_adapter(folder: Path, weights: LoraWeights, base: str, revision: str | None) -> None:
     """Writes a plain PEFT folder, whole or not at all. `base` is what the config names as the base model."""
-    waiting = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    waiting.mkdir(parents=True)
-    try:
+    config = weights.config | {"base_model_name_or_path": base, "revision": revision, "inference_mode": True}
+    with whole_folder(folder) as waiting:
         save_file({k: v.contiguous() for k, v in weights.tensors.items()}, waiting / WEIGHTS, {"format": "pt"})
-        config = weights.config | {"base_model_name_or_path": base, "revision": revision, "inference_mode": True}
         (waiting / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf8")
         shutil.copymode(waiting / CONFIG, waiting / WEIGHTS)  # safetensors writes for the owner only
-        if folder.exists():
-            shutil.rmtree(folder)
-        waiting.rename(folder)
-    finally:
-        shutil.rmtree(waiting, ignore_errors=True)
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

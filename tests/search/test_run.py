@@ -11,8 +11,8 @@ from worlds import problem
 
 from swarm.engines.metered import Usage
 from swarm.errors import UserError
+from swarm.files import write_json, write_whole
 from swarm.search.config import make_config
-from swarm.search.files import write_json, write_whole
 from swarm.search.run import Run, create_run, open_run, scratchpad, without_used_limits
 from swarm.search.state import first_state
 from swarm.search.steps import STEPS
@@ -106,7 +106,7 @@ def test_a_full_disk_leaves_the_old_state_whole(tmp_path):
         import resource, signal, sys
         from pathlib import Path
         from swarm.errors import UserError
-        from swarm.search.files import write_whole
+        from swarm.files import write_whole
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
         try:

@@ -50,7 +50,8 @@ def test_only_the_experts_in_use_are_written(saved):
 
 def test_exports_load_with_plain_peft(saved):
     root, folder, _, _ = saved
-    PeftModel.from_pretrained(LlamaForCausalLM.from_pretrained(root / "base"), folder / "experts" / "expert_2")
+    model = PeftModel.from_pretrained(LlamaForCausalLM.from_pretrained(root / "base"), folder / "experts" / "expert_2")
+    assert (model.peft_config["default"].r, model.peft_config["default"].lora_alpha) == (4, 8)
 
 
 def test_base_and_system_can_be_moved_together(saved, tmp_path):
