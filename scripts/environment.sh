@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes .venv, or brings it up to date, with this project and the extras asked for, at the versions in constraints.txt.
 #
-#   bash scripts/environment.sh [extra ...]        extras: report gemini dev (pyproject.toml says what each holds)
+#   bash scripts/environment.sh [extra ...]        extras: see pyproject.toml
 #
 # Says nothing and takes milliseconds when there is nothing to do. Safe to interrupt, to repeat, to start twice at once.
 #   PYTHON           the Python that a new .venv is made with (default: python3)
@@ -35,7 +35,7 @@ check_request() {
     [[ ${H_SWARM_TORCH:-cpu} =~ ^(cpu|ordinary)$ ]] || die "H_SWARM_TORCH is '$H_SWARM_TORCH', wanted cpu or ordinary"
     for extra in "$@"; do
         if ! [[ $extra =~ ^[a-z]+$ ]] || ! grep -q "^$extra = \[" "$root/pyproject.toml"; then
-            die "'$extra' is no extra of pyproject.toml; usage: bash scripts/environment.sh [report] [gemini] [dev]"
+            die "'$extra' is no extra of pyproject.toml; usage: bash scripts/environment.sh [extra ...]"
         fi
     done
 }

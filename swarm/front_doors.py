@@ -138,6 +138,7 @@ def read_task(config: SearchConfig) -> Task:
     """The eval and the data that the settings name, checked."""
     evaluation = get_eval(str(config.eval_type))
     dataset = limit(load_dataset(str(config.dataset), config.data_directory), config.dev_limit, config.test_limit)
+    evaluation.check(dataset)
     params = generation_params(evaluation, dataset, config.max_new_tokens, config.chat, second_bos=config.paper_code)
     return Task(config, evaluation, dataset, params)
 

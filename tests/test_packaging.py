@@ -66,7 +66,7 @@ def test_the_conda_environment_has_the_same_pins() -> None:
     python = next(text for text in packages if isinstance(text, str) and text.startswith("python=")).partition("=")[2]
     lines = next(entry["pip"] for entry in packages if isinstance(entry, dict))
     given = dict(line.split("==") for line in lines if not line.startswith("--"))
-    wanted = {requirement.name for requirement in needed("report", "gemini")}
+    wanted = {requirement.name for requirement in needed("report", "judge", "gemini")}
     assert given == {name: version for name, version in pins(python).items() if name in wanted}
     assert "--constraint constraints.txt" in lines  # for what these bring with them
 

@@ -1,16 +1,22 @@
 """What an eval is: examples become queries, a system's texts become scores."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
 from swarm.engines.base import GenerationParams
 from swarm.system.messages import Query
 
+USUAL = GenerationParams(max_new_tokens=100, chat=True)  # the published program's most common setting
+
 Judgement = dict[str, np.ndarray]
-"""Scorer name -> one score per example, shape (examples,), higher is better. Every eval fills "strict" and "compat"."""
+"""Scorer name -> one score per example, shape (examples,), higher is better.
+
+"strict" is what a search maximises by default; the published program's evals also fill "compat", its own scorer.
+"""
 
 Judging = Generator[list[Query], list[str], Judgement]
 """A conversation with a system: yields a list of queries, is sent the list of its texts, returns the judgement.
@@ -22,13 +28,19 @@ side by side, whatever number of passes the eval needs.
 
 @dataclass(frozen=True)
 class Example:
-    """One record of a dataset; `choices` maps letter to text in file order and is empty where there are none."""
+    """One record of a dataset.
+
+    Attributes:
+      choices: letter -> text in file order; empty where there are none.
+      chunks: parts of a context too long for one node, of which each node of a graph reads its own.
+    """
 
     question: str
     answer: str
     id: str = ""
     domain: str = ""
     choices: Mapping[str, str] = field(default_factory=dict)
+    chunks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -50,28 +62,37 @@ class Dataset:
     digest: str = ""
 
 
-class Eval(Protocol):
-    """How good an answer is."""
+class Eval(ABC):
+    """How good an answer is. Higher is better; a metric of loss is declared as its negative.
 
-    @property
-    def name(self) -> str:
-        """Under which it is asked for."""
-        ...
+    Attributes:
+      name: under which it is asked for.
+      lowest, highest: the range of the scores that an example can get.
+      judge_calls: how often an example asks a judge (another model) at most; 0 for evals without one.
+    """
 
-    @property
-    def lowest(self) -> float:
-        """The least score that an example can get; higher is better."""
-        ...
+    name: str
+    lowest: float = 0.0
+    highest: float = 1.0
+    judge_calls: int = 0
 
-    @property
-    def highest(self) -> float:
-        """The highest score that an example can get."""
-        ...
+    def check(self, dataset: Dataset) -> None:
+        """Raises UserError if the dataset lacks what this eval needs; called before anything is loaded."""
+        return
 
     def params(self, dataset: Dataset) -> GenerationParams:
-        """How the published program generates for this dataset; the dataset's own settings come first."""
-        ...
+        """How nodes generate for this dataset where the user does not say; the dataset's own settings come first."""
+        own: dict[str, Any] = dict(dataset.generation)
+        return replace(USUAL, **own)
 
+    @abstractmethod
     def judge(self, dataset: Dataset, examples: Sequence[Example]) -> Judging:
         """Asks about every example and scores the answers."""
-        ...
+
+    def later_queries(self, dataset: Dataset, examples: Sequence[Example]) -> list[list[Query]]:
+        """Stand-ins for the queries of every pass after the first, for a forecast of cost."""
+        return []
+
+    def ballot(self, reply: str, example: Example) -> str | None:
+        """What a reply votes for where several experts vote on an answer; None abstains."""
+        return " ".join(reply.split()).casefold() or None

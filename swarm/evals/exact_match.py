@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from swarm.engines.base import GenerationParams
-from swarm.evals.base import Dataset, Example, Judging
+from swarm.evals.base import USUAL, Dataset, Eval, Example, Judging
 from swarm.system.messages import Query
 
 _PUBLISHED = {
@@ -21,7 +21,6 @@ _PUBLISHED = {
     "nlgraph": GenerationParams(max_new_tokens=80, chat=True),
     "gaia": GenerationParams(max_new_tokens=50, chat=True),
 }
-_UNPUBLISHED = GenerationParams(max_new_tokens=100, chat=True)
 _GSM8K_REQUEST = " Please end your response with 'The answer is'."
 
 # "The answer is", "Answer:", "the answer to the question is", "\boxed{", gsm8k's own "####" where it opens no heading.
@@ -45,12 +44,10 @@ _PLAIN = str.maketrans("‘’“”−", "''\"\"-")
 _OPPOSITES = (("yes", "no"), ("true", "false"))
 
 
-class ExactMatch:
+class ExactMatch(Eval):
     """The share of examples whose gold answer the reply gives."""
 
     name = "exact_match"
-    lowest = 0.0
-    highest = 1.0
 
     def params(self, dataset: Dataset) -> GenerationParams:
         """How the published program generates for this dataset; the dataset's own settings come first.
@@ -59,7 +56,7 @@ class ExactMatch:
         under this eval, and the template that it uses for all of them.
         """
         own: dict[str, Any] = dict(dataset.generation)
-        return replace(_PUBLISHED.get(dataset.name, _UNPUBLISHED), **own)
+        return replace(_PUBLISHED.get(dataset.name, USUAL), **own)
 
     def judge(self, dataset: Dataset, examples: Sequence[Example]) -> Judging:
         """Asks every question once; each scorer gives 1.0 or 0.0 per example."""

@@ -15,7 +15,7 @@ import numpy as np
 
 from swarm.engines.base import GenerationParams
 from swarm.errors import UserError
-from swarm.evals.base import Dataset, Example, Judging
+from swarm.evals.base import Dataset, Eval, Example, Judging
 from swarm.evals.exact_match import ANSWER_MARKER, one_line, phrase_spans, without_echo
 from swarm.system.messages import Query
 
@@ -48,28 +48,26 @@ _DENIAL = re.compile(
 _AFTER_LETTER = "because|since|is|as|with|in|by|for|from|but|due|based|which|that|if|so|according|at|on|of"
 
 
-class MultipleChoice:
+class MultipleChoice(Eval):
     """The share of examples whose right choice the reply picks."""
 
     name = "multiple_choice"
-    lowest = 0.0
-    highest = 1.0
+
+    def check(self, dataset: Dataset) -> None:
+        """Raises UserError if an example of either split has no choices."""
+        for split, examples in (("dev", dataset.dev), ("test", dataset.test)):
+            for index, example in enumerate(examples):
+                if not example.choices:
+                    raise UserError(
+                        f"{dataset.name}: {split} record {index} has no choices, which {self.name} asks for; "
+                        "add them to the file or score it with exact_match"
+                    )
 
     def params(self, dataset: Dataset) -> GenerationParams:
         """How the published program generates for this dataset; the dataset's own settings come first.
 
         It is the same for all the datasets that it knows, and so for any other: 50 new tokens, no chat template.
-
-        Raises:
-          UserError: an example of either split has no choices.
         """
-        for split, examples in (("dev", dataset.dev), ("test", dataset.test)):
-            for index, example in enumerate(examples):
-                if not example.choices:
-                    raise UserError(
-                        f"{dataset.name}: {split} record {index} has no choices, which multiple_choice asks for; "
-                        "add them to the file or score it with exact_match"
-                    )
         own: dict[str, Any] = dict(dataset.generation)
         return replace(_PUBLISHED, **own)
 

@@ -12,9 +12,17 @@ LATER_HEADER = (
 
 @dataclass(frozen=True)
 class Query:
-    """One question put to a whole system."""
+    """One question put to a whole system.
+
+    Attributes:
+      text: the question.
+      chunks: parts of a context too long for one node; each node reads its own in front of the question.
+      max_new_tokens: for a question whose answer is short; None leaves it to the parameters of the generation.
+    """
 
     text: str
+    chunks: tuple[str, ...] = ()
+    max_new_tokens: int | None = None
 
 
 def node_prompt(query: Query, previous: Sequence[str]) -> str:

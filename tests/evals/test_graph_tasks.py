@@ -226,4 +226,4 @@ def test_datasets_are_read_back_as_they_were_made(tmp_path: Path) -> None:
         read = load_dataset(str(path))
         assert read.generation == made["generation"]
         for split, records in (("dev", read.dev), ("test", read.test)):
-            assert [vars(record) | {"choices": {}} for record in records] == [r | {"choices": {}} for r in made[split]]
+            assert [{name: getattr(record, name) for name in made[split][0]} for record in records] == made[split]

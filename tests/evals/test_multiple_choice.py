@@ -50,7 +50,7 @@ def test_params_are_the_published_ones_unless_the_file_says_more() -> None:
 def test_a_dataset_without_choices_is_refused_before_the_start() -> None:
     good = Example("q", "A", choices=YES_NO)
     with pytest.raises(UserError, match=r"toy: test record 1 has no choices.*exact_match"):
-        get_eval("multiple_choice").params(Dataset("toy", (good,), (good, Example("q", "7"))))
+        get_eval("multiple_choice").check(Dataset("toy", (good,), (good, Example("q", "7"))))
 
 
 def test_judge_asks_once_and_fills_both_scorers() -> None:

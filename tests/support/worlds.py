@@ -7,7 +7,7 @@ import numpy as np
 
 from swarm.engines.base import GenerationParams
 from swarm.engines.scripted import ScriptedEngine
-from swarm.evals.base import Dataset, Example
+from swarm.evals.base import Dataset, Eval, Example
 from swarm.search.config import make_config
 from swarm.search.fitness import Fitness
 from swarm.search.steps import Problem
@@ -30,10 +30,10 @@ def chaotic(request):
     return WORDS[hashlib.sha256(content).digest()[0] % 3]
 
 
-class CountWords:
+class CountWords(Eval):
     """The share of examples whose answer is given."""
 
-    name, lowest, highest = "count_words", 0.0, 1.0
+    name = "count_words"
 
     def params(self, dataset):
         return PARAMS
