@@ -24,7 +24,7 @@ from swarm.engines.metered import Budget, MeteredEngine
 from swarm.evals.base import Dataset, Example
 from swarm.evals.exact_match import ExactMatch
 from swarm.evals.graph_tasks import make_dataset
-from swarm.front_doors import generation_params, quieten_libraries
+from swarm.front_doors import quieten_libraries
 from swarm.maths.decode import decode
 from swarm.search.config import make_config
 from swarm.search.fitness import Fitness
@@ -84,7 +84,7 @@ class World:
         evaluation = ExactMatch()
         meter = MeteredEngine(self.engine)
         cache = CachedEngine(meter)
-        fitness = Fitness(cache, evaluation, data, generation_params(evaluation, data, None, None), "strict")
+        fitness = Fitness(cache, evaluation, data, evaluation.params(data), "strict")
         return Problem(config, self.pool, fitness), meter, cache
 
     def accuracy(self, problem: Problem, system: System) -> float:

@@ -7,15 +7,10 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from swarm.engines.base import GenerationParams
 from swarm.errors import UserError
-from swarm.evals import get_eval
-from swarm.evals.base import Dataset, Eval
-from swarm.evals.data import limit, load_dataset
 from swarm.search.config import SearchConfig
 from swarm.weights.pool import expert_folders
 
@@ -114,33 +109,6 @@ def expert_directory(given: str | None) -> tuple[Path, str]:
             "initial_experts/initial_experts.py; for your own: -i FOLDER"
         )
     return PUBLISHED_EXPERTS, f"experts: {PUBLISHED_EXPERTS}"
-
-
-def generation_params(
-    evaluation: Eval, dataset: Dataset, max_new_tokens: int | None, chat: bool | None, second_bos: bool = False
-) -> GenerationParams:
-    """How nodes generate: the user's word first, then the dataset file's, then the eval's."""
-    usual = evaluation.params(dataset)
-    return GenerationParams(max_new_tokens or usual.max_new_tokens, usual.chat if chat is None else chat, second_bos)
-
-
-@dataclass(frozen=True)
-class Task:
-    """What is worked on, read and checked; no model is loaded."""
-
-    config: SearchConfig
-    evaluation: Eval
-    dataset: Dataset
-    params: GenerationParams
-
-
-def read_task(config: SearchConfig) -> Task:
-    """The eval and the data that the settings name, checked."""
-    evaluation = get_eval(str(config.eval_type))
-    dataset = limit(load_dataset(str(config.dataset), config.data_directory), config.dev_limit, config.test_limit)
-    evaluation.check(dataset)
-    params = generation_params(evaluation, dataset, config.max_new_tokens, config.chat, second_bos=config.paper_code)
-    return Task(config, evaluation, dataset, params)
 
 
 def device_of(gpus: str | None) -> str | None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from swarm import front_doors
 from swarm.errors import UserError
+from swarm.evals.plugins import is_file_name
 from swarm.maths.interval import Estimate
 from swarm.report import graph_as_text
 from swarm.search.config import SearchConfig, make_config
@@ -16,6 +17,7 @@ from swarm.search.fitness import Fitness
 from swarm.search.options import Parser, add_setting
 from swarm.search.run import BEST
 from swarm.system.system import LoadedSystem, load_system
+from swarm.task import read_task
 
 log = logging.getLogger(__name__)
 
@@ -56,16 +58,21 @@ def evaluate_program(arguments: list[str] | None = None) -> int:
         raise UserError(f"--limit is {options.limit}; wanted at least 1")
     system = load_system(_system_folder(Path(options.folder)), options.base_model)
     found = {"eval_type": system.about.get("eval"), "dataset": system.about.get("dataset")}
+    if options.eval_type is None and is_file_name(str(found["eval_type"])):
+        raise UserError(
+            f"the system was found by the eval {found['eval_type']}, whose file does not travel with it: name it with "
+            "-e path/to/file.py:name"
+        )
     given = {name: getattr(options, name) for name in SETTINGS if getattr(options, name) is not None}
     config = make_config(found | given | {f"{options.split}_limit": options.limit})
-    task = front_doors.read_task(config)
+    task = read_task(config)
     params = task.params
     as_found = found == {"eval_type": task.evaluation.name, "dataset": task.dataset.name}
     if as_found and system.params and config.max_new_tokens is None and config.chat is None:
         params = system.params
     fitness = Fitness(front_doors.make_engine(system.pool, config), task.evaluation, task.dataset, params, "strict")
     examples = task.dataset.dev if options.split == "dev" else task.dataset.test
-    _show(options, system, summarise(fitness.judge([system], examples)[0]))
+    _show(options, system, summarise(fitness.judge([system], examples)[0], task.evaluation))
     return front_doors.DONE
 
 

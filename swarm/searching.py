@@ -10,15 +10,24 @@ from swarm import front_doors
 from swarm.engines.base import Engine
 from swarm.engines.metered import MeteredEngine
 from swarm.errors import UserError
-from swarm.front_doors import Task, read_task
 from swarm.search import cost
 from swarm.search.config import SearchConfig, make_config, unused_but_given
 from swarm.search.options import parse
-from swarm.search.run import LOG, RESULT, create_run, name_taken, open_run, read_json, without_used_limits
+from swarm.search.run import (
+    LOG,
+    RESULT,
+    check_eval_file,
+    create_run,
+    name_taken,
+    open_run,
+    read_json,
+    without_used_limits,
+)
 from swarm.search.state import first_state
 from swarm.session import Session, show_result
 from swarm.system.execute import answer_all
 from swarm.system.system import single
+from swarm.task import Task, read_task
 from swarm.weights.pool import Pool, expert_folders, read_pool
 
 log = logging.getLogger(__name__)
@@ -44,8 +53,11 @@ def search_program(arguments: list[str] | None = None) -> int:
     task = read_task(config)
     directory, where = front_doors.expert_directory(config.initial_expert_directory)
     log.info("%s", where)
+    there = len(expert_folders(directory))
+    if there > 1:  # fewer are an error that reading them explains
+        task = task.for_places(config.population(there))
     if mode.dry_run:
-        return _show_cost(task, len(expert_folders(directory)))
+        return _show_cost(task, there)
     pool = _read_experts(config, directory)
     engine = front_doors.make_engine(pool, config)
     if mode.calibrate:
@@ -67,8 +79,10 @@ def _resume(folder: Path, given: dict[str, Any]) -> int:
         show_result(read_json(run.folder / RESULT), config, folder)
         return front_doors.DONE
     config = without_used_limits(config, given, state)
+    check_eval_file(run, config, named="eval_type" in given)
     task = read_task(config)
     pool = _read_experts(config, Path(str(config.initial_expert_directory)))
+    task = task.for_places(config.population(len(pool.names)))
     engine = front_doors.make_engine(pool, config)
     for warning in run.check_origin(_origin(pool, task, engine)):
         log.warning("%s", warning)
@@ -96,6 +110,7 @@ def _origin(pool: Pool, task: Task, engine: Engine) -> dict[str, Any]:
         "base": facts.pop("base", ""),
         "dataset": task.dataset.digest,
         "eval": task.evaluation.name,
+        "eval_code": task.evaluation.code,
         "engine": facts,
         "expert_names": pool.names,
         "version": swarm.__version__,
@@ -115,7 +130,7 @@ def _engine_name(config: SearchConfig) -> str:
 def _show_cost(task: Task, experts: int) -> int:
     if experts < 2:
         raise UserError(f"the expert folder holds {experts} experts; a search needs at least 2: name another with -i")
-    plan = cost.forecast(task.config, experts, task.dataset, task.evaluation, task.params)
+    plan = cost.forecast(task.config, task.config.population(experts), task.dataset, task.evaluation, task.params)
     for line in cost.describe(plan, cost.known_speed(_engine_name(task.config))):
         log.info("%s", line)
     return front_doors.DONE

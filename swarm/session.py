@@ -16,7 +16,6 @@ from swarm.engines.metered import Budget, MeteredEngine
 from swarm.engines.watched import WatchedEngine
 from swarm.errors import UserError
 from swarm.files import write_json
-from swarm.front_doors import Task
 from swarm.progress import Progress
 from swarm.report import draw_curves, draw_graph, graph_as_text, model_card, score_table
 from swarm.search import cost
@@ -27,6 +26,7 @@ from swarm.search.loop import Watcher, search
 from swarm.search.run import BEST, LOG, RESULT, SCRATCHPAD, Run, numbers, scratchpad
 from swarm.search.state import SearchState
 from swarm.search.steps import Problem
+from swarm.task import Task
 from swarm.tracking import Tracker
 from swarm.weights.pool import Pool
 
@@ -39,13 +39,13 @@ class Session(Watcher):
     def __init__(self, run: Run, task: Task, pool: Pool, engine: Engine, state: SearchState):
         config = task.config
         self._run, self._config, self._state = run, config, state
-        self._progress = Progress(config, len(pool.names), len(task.dataset.dev))
         self._engine = engine
         self._meter = MeteredEngine(engine, state.usage)
         self._cache = CachedEngine(self._meter)
-        watched = WatchedEngine(self._cache, self._progress.answered)
+        watched = WatchedEngine(self._cache, lambda: self._progress.answered())
         fitness = Fitness(watched, task.evaluation, task.dataset, task.params, config.scorer)
         self._problem = Problem(config, pool, fitness)
+        self._progress = Progress(config, self._problem.size, len(task.dataset.dev))
         self._tracker = Tracker(config.wandb, config.project_name_wb, run.folder.name, asdict(config), run.folder)
         self._seen = (0, 0)
 

@@ -63,18 +63,26 @@ class Dataset:
 
 
 class Eval(ABC):
-    """How good an answer is. Higher is better; a metric of loss is declared as its negative.
+    """How good an answer is. Higher is better: of a loss, return the negative.
 
     Attributes:
       name: under which it is asked for.
       lowest, highest: the range of the scores that an example can get.
+      scorers: names of the scores that `judge` returns.
+      passes: how often a system is asked about an example.
       judge_calls: how often an example asks a judge (another model) at most; 0 for evals without one.
+      higher_is_better: a declaration; an eval that says otherwise is refused.
+      code: for an eval that is not part of this package, what identifies its code; "" for those that are.
     """
 
     name: str
     lowest: float = 0.0
     highest: float = 1.0
+    scorers: tuple[str, ...] = ("strict",)
+    passes: int = 1
     judge_calls: int = 0
+    higher_is_better: bool = True
+    code: str = ""
 
     def check(self, dataset: Dataset) -> None:
         """Raises UserError if the dataset lacks what this eval needs; called before anything is loaded."""

@@ -48,6 +48,7 @@ class ExactMatch(Eval):
     """The share of examples whose gold answer the reply gives."""
 
     name = "exact_match"
+    scorers = ("strict", "compat")
 
     def params(self, dataset: Dataset) -> GenerationParams:
         """How the published program generates for this dataset; the dataset's own settings come first.
@@ -61,12 +62,23 @@ class ExactMatch(Eval):
     def judge(self, dataset: Dataset, examples: Sequence[Example]) -> Judging:
         """Asks every question once; each scorer gives 1.0 or 0.0 per example."""
         prompts = [prompt(dataset, example) for example in examples]
-        replies = yield [Query(text) for text in prompts]
+        replies = yield [Query(text, example.chunks) for text, example in zip(prompts, examples, strict=True)]
         rows = list(zip(replies, examples, prompts, strict=True))
         return {
             "strict": np.array([strict(reply, example, asked) for reply, example, asked in rows], dtype=float),
             "compat": np.array([compat(reply, example, dataset.name) for reply, example, _ in rows], dtype=float),
         }
+
+    def ballot(self, reply: str, example: Example) -> str | None:
+        """The final number where the gold answer is one, yes or no (true or false) where it is that, else the text."""
+        text, gold = without_echo(reply, example.question), one_line(example.answer).rstrip(".")
+        if _NUMBER.fullmatch(gold.removesuffix("%")):
+            number = _final_number(text)
+            return None if number is None else str(number.normalize())
+        for words in _OPPOSITES:
+            if gold.casefold() in words:
+                return final_word(text, words)
+        return super().ballot((_after_markers(text) or [text])[0], example)
 
 
 def prompt(dataset: Dataset, example: Example) -> str:
@@ -102,7 +114,7 @@ def strict(reply: str, example: Example, asked: str = "") -> bool:
         return _final_number(text) == value
     for words in _OPPOSITES:
         if gold.casefold() in words:
-            return _final_word(text, words) == gold.casefold()
+            return final_word(text, words) == gold.casefold()
     segments = [segment for segment in _after_markers(text) if re.search(r"\w", segment)]
     final = segments[0] if segments else text
     if len(gold) == 1:  # case counts, or the article "a" would be the answer "A"
@@ -212,7 +224,7 @@ def _value(found: re.Match[str]) -> Decimal | None:
     return -value if found["minus"] else value
 
 
-def _final_word(text: str, words: tuple[str, str]) -> str | None:
+def final_word(text: str, words: tuple[str, str]) -> str | None:
     """Which of two opposite words the text settles on; None where it has neither, or both with none in front."""
     first, second = words
     pair = rf"(?<!\w)(?<!\w-)(?:{first}|{second})(?!\w)(?!-\w)"

@@ -52,6 +52,7 @@ class MultipleChoice(Eval):
     """The share of examples whose right choice the reply picks."""
 
     name = "multiple_choice"
+    scorers = ("strict", "compat")
 
     def check(self, dataset: Dataset) -> None:
         """Raises UserError if an example of either split has no choices."""
@@ -74,13 +75,17 @@ class MultipleChoice(Eval):
     def judge(self, dataset: Dataset, examples: Sequence[Example]) -> Judging:
         """Asks every question once; each scorer gives 1.0 or 0.0 per example."""
         prompts = [prompt(dataset, example) for example in examples]
-        replies = yield [Query(text) for text in prompts]
+        replies = yield [Query(text, example.chunks) for text, example in zip(prompts, examples, strict=True)]
         strict, compat = [], []
         for reply, example, asked in zip(replies, examples, prompts, strict=True):
             picked = strict_key(reply, example.choices, (asked, dataset.prefix, example.question))
             strict.append(picked == example.answer)
             compat.append(compat_key(reply, example.choices) == example.answer)
         return {"strict": np.array(strict, dtype=float), "compat": np.array(compat, dtype=float)}
+
+    def ballot(self, reply: str, example: Example) -> str | None:
+        """The letter of the choice that is picked."""
+        return strict_key(reply, example.choices, (example.question,))
 
 
 def prompt(dataset: Dataset, example: Example) -> str:

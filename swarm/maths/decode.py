@@ -54,13 +54,31 @@ def decode(
     generator, and, under a strict rule, where no node can be chosen.
     """
     matrix = _checked(adjacency, rule)
-    count, top_p = len(matrix), rule.top_p if top_p is None else top_p
+    top_p = rule.top_p if top_p is None else top_p
     if rng is None and (top_p > 0 or rule.edges == "bernoulli"):
         raise ValueError("decoding with top_p > 0 or bernoulli edges draws at random: hand in rng")
-    graph = nx.DiGraph()
+    return _grow(matrix, top_p, rng, rule)[0]
+
+
+def decode_again(adjacency: np.ndarray, rule: DecodeRule = PUBLISHED) -> nx.DiGraph:
+    """The DAG that the published program reads from a matrix which it has decoded once before, at top-p 0.
+
+    Its first decoding overwrites the matrix: of every node's row it leaves only the strengths towards nodes that were
+    in the graph when the node joined. An eval that asks a system twice (abstainqa) therefore has its second pass on
+    another graph. Raises ValueError as `decode` does; with few nodes a row that is left without any strength is common.
+    """
+    first = _checked(adjacency, rule)
+    return _grow(_grow(first, 0.0, None, rule)[1], 0.0, None, rule)[0]
+
+
+def _grow(
+    matrix: np.ndarray, top_p: float, rng: np.random.Generator | None, rule: DecodeRule
+) -> tuple[nx.DiGraph, np.ndarray]:
+    """The DAG, built from its end outwards, and what the published program would leave of the matrix."""
+    graph, count, left = nx.DiGraph(), len(matrix), matrix.copy()
     graph.add_nodes_from(range(count))
     if count == 1:
-        return graph
+        return graph, left
     everyone = np.ones(count, dtype=bool)
     strengths = matrix.sum(axis=1)  # (n,) how much each node sends
     end = _pick(_end_probabilities(strengths, rule), everyone, top_p, rng, rule)
@@ -75,8 +93,9 @@ def decode(
             receivers = np.flatnonzero(rng.uniform(size=count) < targets).tolist()
         for receiver in receivers or [_pick(targets, inside, top_p, rng, rule)]:
             graph.add_edge(sender, receiver)
+        left[sender, ~inside] = 0.0
         inside[sender] = True
-    return graph
+    return graph, left
 
 
 def end_node(graph: nx.DiGraph) -> int:

@@ -22,19 +22,27 @@ class Estimate:
         return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}] n={self.size}"
 
 
-def estimate(scores: Sequence[float] | np.ndarray) -> Estimate:
-    """The mean with a 95 % interval: Wilson's where every score is 0 or 1, else the normal one.
+def estimate(scores: Sequence[float] | np.ndarray, lowest: float = 0.0, highest: float = 1.0) -> Estimate:
+    """The mean with a 95 % interval inside the scores' range.
 
-    Raises ValueError for no scores, or for one that is not finite.
+    Wilson's where every score is at one of the two ends of the range, the normal one otherwise. One score between the
+    ends says nothing about the others: its interval is the whole range.
+
+    Raises ValueError for no scores, or for one that is not finite or out of range.
     """
     values = np.asarray(scores, dtype=float)
     size = len(values)
-    if not size or not np.isfinite(values).all():
-        raise ValueError(f"an estimate needs at least one score, all finite; got {size} scores")
+    if not size or not ((values >= lowest) & (values <= highest)).all():
+        raise ValueError(f"an estimate needs at least one score, all from {lowest:g} to {highest:g}; got {size} scores")
     mean = float(values.mean())
-    if np.isin(values, (0.0, 1.0)).all():
-        middle = (mean + Z95**2 / (2 * size)) / (1 + Z95**2 / size)
-        half = Z95 * math.sqrt(mean * (1 - mean) / size + (Z95 / (2 * size)) ** 2) / (1 + Z95**2 / size)
+    if np.isin(values, (lowest, highest)).all():
+        share = (mean - lowest) / (highest - lowest)
+        middle = (share + Z95**2 / (2 * size)) / (1 + Z95**2 / size)
+        half = Z95 * math.sqrt(share * (1 - share) / size + (Z95 / (2 * size)) ** 2) / (1 + Z95**2 / size)
+        low, high = (lowest + bound * (highest - lowest) for bound in (middle - half, middle + half))
+    elif size == 1:
+        low, high = lowest, highest
     else:
-        middle, half = mean, Z95 * float(values.std(ddof=1)) / math.sqrt(size) if size > 1 else math.inf
-    return Estimate(mean, middle - half, middle + half, size)
+        half = Z95 * float(values.std(ddof=1)) / math.sqrt(size)
+        low, high = max(mean - half, lowest), min(mean + half, highest)
+    return Estimate(mean, low, high, size)

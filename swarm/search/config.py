@@ -28,7 +28,8 @@ def option(
     )
 
 
-TASK, SWARM, GRAPH = "the task", "the swarms", "graphs"
+TASK, DATA, JUDGE = "the task", "data in other shapes (docs/data.md)", "the judge of gemini_match (docs/judges.md)"
+SWARM, GRAPH = "the swarms", "graphs"
 WEIGHTS, SCORES, LIMITS = "experts", "scoring", "limits"
 ENGINE, RECORD, UNUSED = "engine", "the run", "accepted without effect (options of the published program)"
 
@@ -39,9 +40,27 @@ class SearchConfig:
 
     # fmt: off
     name: str | None = option(None, TASK, "run name: the run is search/<name> (default: a fresh name)", short="n")
-    eval_type: str | None = option(None, TASK, "what scores an answer: exact_match, multiple_choice", short="e")
-    dataset: str | None = option(None, TASK, "name of a file in --data_directory, or a path to one", short="d")
+    eval_type: str | None = option(None, TASK, "what scores an answer: exact_match, multiple_choice, "
+                                   "abstainqa, gemini_match, path/to/file.py:name, or an installed one", short="e")
+    dataset: str | None = option(
+        None, TASK, "name in --data_directory, path (json, jsonl, csv, parquet, folder) or hub id owner/name", short="d"
+    )
     data_directory: str = option("data/eval", TASK, "where datasets lie, as <name>.json")
+    columns: str | None = option(None, DATA, "what the data calls our fields: question=problem,answer=solution")
+    splits: str | None = option(None, DATA, "what the data calls dev and test: dev=validation,test=test")
+    hub_config: str | None = option(None, DATA, "configuration of a hub dataset, such as main")
+    data_revision: str | None = option(None, DATA, "revision of a hub dataset")
+    dev_size: int | None = option(None, DATA, "rows drawn as dev where there are no splits; the rest are test", least=1)
+    share_chunks: bool = option(False, DATA, "let nodes share context chunks where there are fewer chunks than nodes")
+
+    judge_model: str | None = option(None, JUDGE, "what rates answers: gemini-..., a server's model, or a local model")
+    judge_url: str | None = option(None, JUDGE, "OpenAI-compatible server, such as http://localhost:8000/v1")
+    judge_at_once: int = option(8, JUDGE, "calls in flight at most", least=1)
+    judge_timeout: float = option(60.0, JUDGE, "seconds that a call may take", least=0)
+    judge_tokens: int = option(20, JUDGE, "tokens of a rating (published: 20); a model that thinks first needs more",
+                               least=1)
+    judge_price: str | None = option(None, JUDGE, "price of a million tokens read and written, for --max_cost: 0.1,0.4")
+
     initial_expert_directory: str | None = option(
         None, TASK, "one PEFT folder per expert (default: initial_experts, or the embedded ones if that is empty)",
         short="i",
@@ -94,8 +113,12 @@ class SearchConfig:
                           "truncated", choices=COMBINE)
     combine_rank: int | None = option(None, WEIGHTS, "rank kept by --combine svd (default: the adapters')", least=1)
 
-    scorer: str = option("strict", SCORES, "score that the search maximises; both are reported",
-                         choices=("strict", "compat"))
+    populate_initial_experts: bool = option(
+        False, WEIGHTS, "breed children of random pairs of experts until there are --initial_experts_num"
+    )
+    initial_experts_num: int | None = option(None, WEIGHTS, "how many experts move, bred ones included", least=3)
+
+    scorer: str = option("strict", SCORES, "score that the search maximises, strict or compat; both are reported")
     max_new_tokens: int | None = option(None, SCORES, "tokens per answer (default: the dataset's)", least=1)
     chat: bool | None = option(None, SCORES, "use the chat template (default: the dataset's)")
     dev_limit: int | None = option(None, SCORES, "use only the first so many dev examples", least=1)
@@ -103,6 +126,8 @@ class SearchConfig:
 
     max_generations: int | None = option(None, LIMITS, "end the search after so many generations", least=1)
     max_tokens: int | None = option(None, LIMITS, "end the search after so many tokens, read and written", least=1)
+    max_judge_calls: int | None = option(None, LIMITS, "never ask the judge more often, final scores included", least=1)
+    max_cost: float | None = option(None, LIMITS, "never pay the judge more, in the currency of --judge_price", least=0)
     max_time: float | None = option(None, LIMITS, "end the search after so many seconds", least=0)
 
     gpus: str | None = option(None, ENGINE, "CUDA device id; without it the first one, or the CPU", short="g")
@@ -119,8 +144,6 @@ class SearchConfig:
     num_cpu_when_merging: int = option(1, UNUSED, "a move of coefficients needs no processes")
     clean_up_on_end: bool = option(True, UNUSED, "nothing is left to clean up")
     starting_test_set_eval: bool = option(False, UNUSED, "test is read once, at the end")
-    populate_initial_experts: bool = option(False, UNUSED, "not yet")
-    initial_experts_num: int | None = option(None, UNUSED, "not yet")
     to_visualize: bool = option(False, UNUSED, "pictures are always made")
     correctness_emergence: bool = option(False, UNUSED, "unused there, too")
     dropK: float = option(0.0, UNUSED, "unused there, too")
@@ -132,6 +155,21 @@ class SearchConfig:
     def paper_code(self) -> bool:
         """Whether the published program's rules hold."""
         return self.compat == PAPER_CODE
+
+    def population(self, experts: int) -> int:
+        """How many experts move, where the pool has so many.
+
+        Raises UserError if breeding is asked for and would make none.
+        """
+        if not self.populate_initial_experts:
+            return experts
+        wanted = self.initial_experts_num or 0
+        if wanted <= experts:
+            raise UserError(
+                f"--initial_experts_num is {wanted}, but there are {experts} experts already; wanted more, or no "
+                "--populate_initial_experts"
+            )
+        return wanted
 
     @property
     def move_coefficients(self) -> MoveCoefficients:
@@ -186,6 +224,8 @@ def unused_but_given(config: SearchConfig) -> list[str]:
     names = [
         f.name for f in fields(SearchConfig) if f.metadata["group"] == UNUSED and getattr(config, f.name) != f.default
     ]
+    if config.initial_experts_num is not None and not config.populate_initial_experts:
+        names.append("initial_experts_num")
     if config.paper_code and config.step_length_factor != 1:
         names.append("step_length_factor")
     return names
@@ -203,11 +243,15 @@ def _check_together(config: SearchConfig) -> None:
         raise UserError(
             f"--name is {config.name[:80]!r}; wanted a plain folder name of at most 200 bytes, no separators"
         )
+    if config.max_cost is not None and config.judge_price is None:
+        raise UserError("--max_cost needs the judge's price: --judge_price READ,WRITTEN per million tokens")
     if config.starting_velocity_mode == "random" and config.graph_num < 2:
         raise UserError("--graph_num is 1; wanted at least 2, or --starting_velocity_mode zero")
     move = config.move_coefficients
     if move.inertia + move.cognitive + move.social + move.repel <= 0:
         raise UserError("inertia, cognitive_coeff, social_coeff and repel_coeff are all 0; wanted a positive one")
+    if config.populate_initial_experts and config.initial_experts_num is None:
+        raise UserError("--populate_initial_experts needs --initial_experts_num: how many experts there shall be")
     for name in ("top_p", "assignment_spread"):
         if getattr(config, name) > 1:
             raise UserError(f"--{name} is {getattr(config, name)}; wanted at most 1")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from swarm.engines.base import GenerationParams
 from swarm.errors import UserError
-from swarm.evals.base import Dataset, Eval
+from swarm.evals.base import Dataset, Eval, Example
 from swarm.files import write_json
 from swarm.search.config import SearchConfig
 from swarm.system.messages import LATER_HEADER, Query, node_prompt
@@ -59,7 +59,7 @@ def forecast(
     config: SearchConfig, experts: int, dataset: Dataset, evaluation: Eval, params: GenerationParams
 ) -> Forecast:
     """What this search costs at most, with `experts` experts in the pool."""
-    dev, test = (_cost_of(next(evaluation.judge(dataset, split)), params) for split in (dataset.dev, dataset.test))
+    dev, test = (_cost_of(_passes(evaluation, dataset, split), params) for split in (dataset.dev, dataset.test))
     edges = experts - 1 if config.edges == "tree" else experts * (experts - 1) // 2
     graph, alone = dev(experts, edges), dev(1, 0)
     iteration = graph.times(config.graph_num + config.trial_num)
@@ -126,14 +126,22 @@ def _speeds() -> dict[str, float]:
     return speeds
 
 
-def _cost_of(queries: Sequence[Query], params: GenerationParams) -> Callable[[int, int], Cost]:
+def _passes(evaluation: Eval, dataset: Dataset, examples: Sequence[Example]) -> list[list[Query]]:
+    """What one system is asked, pass by pass, as far as it can be known without answers."""
+    return [next(evaluation.judge(dataset, examples)), *evaluation.later_queries(dataset, examples)]
+
+
+def _cost_of(passes: Sequence[Sequence[Query]], params: GenerationParams) -> Callable[[int, int], Cost]:
     """(places, edges) -> the cost of one system with so many of them."""
+    queries = [query for asked in passes for query in asked]
     letters = sum(len(node_prompt(query, [])) for query in queries)
+    written = sum(query.max_new_tokens or params.max_new_tokens for query in queries)
     response = len(LATER_HEADER) + len("Previous response 1: \n")
 
     def cost(places: int, edges: int) -> Cost:
-        read = letters * places + edges * len(queries) * (response + params.max_new_tokens * LETTERS_PER_TOKEN)
-        generations = places * len(queries)
-        return Cost(places, generations, read // LETTERS_PER_TOKEN, generations * params.max_new_tokens)
+        # each place reads its own part of a context, so all of them together read it about once
+        context = sum(len(chunk) for query in queries for chunk in query.chunks)
+        read = (letters - context) * places + context + edges * (len(queries) * response + written * LETTERS_PER_TOKEN)
+        return Cost(places * len(passes), places * len(queries), read // LETTERS_PER_TOKEN, written * places)
 
     return cost

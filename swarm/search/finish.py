@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from swarm.evals.base import Judgement
+from swarm.evals.base import Eval, Judgement
 from swarm.maths.interval import estimate
 from swarm.search.state import SearchState
 from swarm.search.steps import Problem
@@ -17,10 +17,9 @@ def final_scores(problem: Problem, state: SearchState) -> dict[str, Any]:
     test is read here for the first time. The best single expert is the one with the best dev score, alone.
     """
     assert state.best is not None
-    fitness, n = problem.fitness, problem.size
-    initial = problem.pool.experts()
+    fitness, initial = problem.fitness, problem.pool.experts()
     chosen = initial[int(np.argmax(state.singles))]
-    average = problem.pool.expert("average", [1 / n] * n)
+    average = problem.pool.expert("average", [1 / len(initial)] * len(initial))
     systems: dict[str, System] = {
         "found": problem.best_system(state.best),
         "best_single": single(chosen, fitness.params),
@@ -29,12 +28,13 @@ def final_scores(problem: Problem, state: SearchState) -> dict[str, Any]:
     table: dict[str, Any] = {who: {} for who in systems}
     for split, examples in (("dev", fitness.dataset.dev), ("test", fitness.dataset.test)):
         for who, judgement in zip(systems, fitness.judge(list(systems.values()), examples), strict=True):
-            table[who][split] = summarise(judgement)
+            table[who][split] = summarise(judgement, fitness.evaluation)
     table["best_single"]["name"] = chosen.name
     table["found"]["score_in_search"] = state.best.score
     return table
 
 
-def summarise(judgement: Judgement) -> dict[str, dict[str, float | int]]:
+def summarise(judgement: Judgement, evaluation: Eval) -> dict[str, dict[str, float | int]]:
     """scorer -> mean, 95 % interval and size."""
-    return {scorer: vars(estimate(scores)) for scorer, scores in judgement.items()}
+    lowest, highest = evaluation.lowest, evaluation.highest
+    return {scorer: vars(estimate(scores, lowest, highest)) for scorer, scores in judgement.items()}

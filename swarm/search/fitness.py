@@ -1,5 +1,6 @@
 """How good systems are: many of them judged side by side by one eval."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -42,9 +43,11 @@ class Fitness:
         judgings = [self.evaluation.judge(self.dataset, examples) for _ in systems]
         asked = {i: next(judging) for i, judging in enumerate(judgings)}
         judgements: list[Judgement] = [{} for _ in systems]
-        while asked:
+        for number in itertools.count():
+            if not asked:
+                break
             order = list(asked)
-            texts = answer_all(self.engine, [(systems[i], asked[i]) for i in order], self.params)
+            texts = answer_all(self.engine, [(systems[i].in_pass(number), asked[i]) for i in order], self.params)
             for i, answers in zip(order, texts, strict=True):
                 try:
                     asked[i] = judgings[i].send(answers)
@@ -57,7 +60,10 @@ class Fitness:
 def check_judgement(evaluation: Eval, judgement: Judgement, size: int, scorer: str) -> Judgement:
     """The judgement, if it can be trusted as far as a program can tell."""
     if scorer not in judgement:
-        raise UserError(f"eval {evaluation.name} gives scores {sorted(judgement)}, wanted {scorer!r} among them")
+        raise UserError(
+            f"eval {evaluation.name} gives the scores {', '.join(sorted(judgement)) or 'none'}, not {scorer}: name one "
+            "of them with --scorer, or add it to the eval"
+        )
     for name, scores in judgement.items():
         if np.shape(scores) != (size,):
             raise UserError(f"eval {evaluation.name} gave {name} scores of shape {np.shape(scores)}, wanted ({size},)")

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from swarm.errors import UserError
+from swarm.evals.plugins import file_digest, file_of, is_file_name
 from swarm.files import write_json, write_whole
 from swarm.search.config import SearchConfig, make_config
 from swarm.search.state import SearchState, state_from_json, state_to_json
@@ -27,6 +28,13 @@ FREE_ON_RESUME = (
     "max_generations",
     "max_tokens",
     "max_time",
+    "max_judge_calls",
+    "max_cost",
+    "judge_url",
+    "judge_at_once",
+    "judge_timeout",
+    "judge_price",
+    "eval_type",
     "gpus",
     "dtype",
     "token_budget",
@@ -85,8 +93,11 @@ class Run:
                     f"{self.folder} was begun with other content for {part} (digest {str(before.get(part))[:12]}, now "
                     f"{str(origin.get(part))[:12]}); restore it ({cure}), or start a new run"
                 )
+        warnings = []
+        if before.get("eval_code", "") != origin.get("eval_code", ""):
+            warnings.append("the eval's code differs from the run's beginning: scores before and after may not compare")
         changed = [key for key, value in origin.get("engine", {}).items() if before.get("engine", {}).get(key) != value]
-        return [f"the engine's {key} differs from the run's beginning: texts may differ" for key in changed]
+        return warnings + [f"the engine's {key} differs from the run's beginning: texts may differ" for key in changed]
 
     def write_metrics(self, step: int, record: dict[str, Any]) -> None:
         """Appends one step's numbers to metrics.jsonl."""
@@ -194,6 +205,21 @@ def open_run(folder: Path, given: dict[str, Any]) -> tuple[Run, SearchConfig]:
     return Run(folder), make_config(before | {"trust_remote_code": False} | given)
 
 
+def check_eval_file(run: Run, config: SearchConfig, named: bool) -> None:
+    """Refuses a run whose eval is a file that the user has not named now and that is not as it was.
+
+    Nothing that came with a run's folder is run because that folder says so. Raises UserError.
+    """
+    name = str(config.eval_type)
+    if named or not is_file_name(name):
+        return
+    again = f"read it, then name it again: --resume {run.folder} -e {name}"
+    if file_of(name).resolve().is_relative_to(run.folder.resolve()):
+        raise UserError(f"the run's eval {name} lies in the run's own folder, so it is not run unasked: {again}")
+    if file_digest(name) != read_json(run.folder / ORIGIN).get("eval_code"):
+        raise UserError(f"the run's eval file {name} has changed since it began: {again}")
+
+
 def without_used_limits(config: SearchConfig, given: dict[str, Any], state: SearchState) -> SearchConfig:
     """The settings without limits that were kept from an earlier sitting and are used up.
 
@@ -231,13 +257,16 @@ def _fresh_names(config: SearchConfig) -> Iterator[str]:
 
 def _from_anywhere(config: SearchConfig) -> SearchConfig:
     """The settings with local paths made absolute, so that a run can be resumed from any folder."""
-    names = ("data_directory", "initial_expert_directory", "base_model", "dataset")
+    names = ("data_directory", "initial_expert_directory", "base_model", "judge_model", "dataset")
     given = {name: getattr(config, name) for name in names}
     here: dict[str, Any] = {
         name: str(Path(value).resolve())
         for name, value in given.items()
-        if value and (Path(value).is_file() if name == "dataset" else Path(value).is_dir())
+        if value and (Path(value).exists() if name == "dataset" else Path(value).is_dir())
     }
+    name = str(config.eval_type)
+    if is_file_name(name):
+        here["eval_type"] = f"{file_of(name).resolve()}:{name.partition(':')[2]}"
     return replace(config, **here)
 
 

@@ -8,9 +8,10 @@ import numpy as np
 
 from swarm.engines.metered import Usage
 from swarm.maths.pso import Swarm
+from swarm.system.system import graph_of
 
 FORMAT = 1
-PURPOSES = ("graphs", "experts", "assignments", "decode")
+PURPOSES = ("graphs", "experts", "assignments", "decode", "breeding")
 
 Edges = tuple[tuple[int, int], ...]
 
@@ -25,10 +26,7 @@ class Decoded:
     @property
     def graph(self) -> nx.DiGraph:
         """The DAG."""
-        graph = nx.DiGraph()
-        graph.add_nodes_from(range(len(self.adjacency)))
-        graph.add_edges_from(self.edges)
-        return graph
+        return graph_of(len(self.adjacency), self.edges)
 
 
 @dataclass(frozen=True)

@@ -3,15 +3,17 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+import networkx as nx
 import numpy as np
 
 from swarm.errors import UserError
 from swarm.maths import pso
 from swarm.maths.credit import draw_assignments, jfk_scores
-from swarm.maths.decode import decode
+from swarm.maths.decode import decode, decode_again
+from swarm.search.breeding import breed, population_names
 from swarm.search.config import SearchConfig
 from swarm.search.fitness import Fitness
-from swarm.search.state import Best, Decoded, SearchState
+from swarm.search.state import Best, Decoded, SearchState, first_state
 from swarm.system.system import System, single
 from swarm.weights.pool import Pool
 
@@ -26,13 +28,40 @@ class Problem:
 
     @property
     def size(self) -> int:
-        """n: experts in the pool and places in a graph."""
-        return len(self.pool.adapters)
+        """n: experts that move, and places in a graph."""
+        return len(self.names)
+
+    @property
+    def names(self) -> list[str]:
+        """Of the experts that move: the pool's, and their children if the population was bred."""
+        return population_names(self.pool.names, self.config.population(len(self.pool.names)))
+
+    @property
+    def starting_experts(self) -> np.ndarray:
+        """Where the experts start, as coefficients over the pool; shape (n, experts in the pool)."""
+        initial = len(self.pool.names)
+        if self.size == initial:
+            return np.eye(initial)
+        return breed(initial, self.size, first_state(self.config.seed).generator("breeding"))
 
     def system(self, decoded: Decoded, assignment: Sequence[int], coefficients: np.ndarray) -> System:
         """Experts at these coefficients, placed on this graph."""
-        experts = tuple(self.pool.experts(coefficients))
-        return System(decoded.graph, tuple(assignment), experts, self.fitness.params)
+        experts = tuple(self.pool.expert(name, row) for name, row in zip(self.names, coefficients, strict=True))
+        later = self._later_graph(decoded)
+        return System(decoded.graph, tuple(assignment), experts, self.fitness.params, later)
+
+    def _later_graph(self, decoded: Decoded) -> nx.DiGraph | None:
+        """The graph of an eval's second pass where the published program decodes its spoilt matrix once more."""
+        config = self.config
+        if not config.paper_code or config.top_p > 0 or self.fitness.evaluation.passes == 1:
+            return None
+        try:
+            return decode_again(decoded.adjacency, config.decode_rule)
+        except ValueError as error:
+            raise UserError(
+                f"the published program would crash in its second pass ({error}), as it does with few experts: leave "
+                "out --compat"
+            ) from error
 
     def best_system(self, best: Best) -> System:
         """The best system found."""
@@ -45,7 +74,7 @@ def start_role(problem: Problem, state: SearchState) -> SearchState:
     rngs = {purpose: state.generator(purpose) for purpose in ("graphs", "decode")}
     positions = rngs["graphs"].uniform(size=(config.graph_num, n, n)) * (1 - np.eye(n))
     decoded = _decode_all(problem, positions, rngs["decode"])
-    experts = np.eye(n)
+    experts = problem.starting_experts
     systems = [problem.system(one, range(n), experts) for one in decoded]
     alone = [single(expert, problem.fitness.params) for expert in problem.pool.experts()]
     scores = problem.fitness.utilities([*systems, *alone])
@@ -70,7 +99,7 @@ def start_weight(problem: Problem, state: SearchState) -> SearchState:
     """
     assert state.iteration_graph is not None
     rngs = {purpose: state.generator(purpose) for purpose in ("experts", "assignments")}
-    config, positions = problem.config, np.eye(problem.size)
+    config, positions = problem.config, problem.starting_experts
     credits, best = _credit(problem, state, state.iteration_graph, positions, rngs["assignments"])
     velocities = pso.starting_velocities(config.starting_velocity_mode, positions, credits, rngs["experts"])
     step_length = config.step_length if config.weight_step_length is None else config.weight_step_length

@@ -1,6 +1,7 @@
 """Many systems answer many queries side by side: the work is requests, not graphs (design, decision 5)."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from swarm.engines.base import Engine, GenerationParams, Request
 from swarm.system.messages import Query, node_prompt, tidy_answer
@@ -32,9 +33,7 @@ def answer_all(engine: Engine, tasks: Sequence[Task], params: GenerationParams) 
         ready = [(walk, index, place) for walk in walks for index, place in walk.take_ready()]
         if not ready:
             return [walk.answers() for walk in walks]
-        requests = [
-            Request(walk.system.expert_at(place), walk.prompt(index, place), params) for walk, index, place in ready
-        ]
+        requests = [walk.request(index, place, params) for walk, index, place in ready]
         for position, completion in engine.generate(requests):
             walk, index, place = ready[position]
             walk.texts[index][place] = tidy_answer(completion.text)
@@ -48,7 +47,8 @@ class _Walk:
         self.queries = queries
         self.texts: list[dict[int, str]] = [{} for _ in queries]
         self._listens = {place: system.listens_to(place) for place in system.graph}
-        self._left = system.order
+        self._position = {place: position for position, place in enumerate(system.order)}
+        self._left = list(self._position)
 
     def take_ready(self) -> list[tuple[int, int]]:
         """(query, place) pairs that can be asked now and were not handed out before."""
@@ -59,9 +59,13 @@ class _Walk:
         self._left = [place for place in self._left if place not in ready]
         return [(index, place) for place in ready for index in range(len(self.queries))]
 
-    def prompt(self, index: int, place: int) -> str:
-        """What a place is told for a query."""
-        return node_prompt(self.queries[index], [self.texts[index][source] for source in self._listens[place]])
+    def request(self, index: int, place: int, params: GenerationParams) -> Request:
+        """What a place is asked for a query."""
+        query, told = self.queries[index], [self.texts[index][source] for source in self._listens[place]]
+        prompt = node_prompt(query, told, self._position[place], len(self._position))
+        if query.max_new_tokens is not None:
+            params = replace(params, max_new_tokens=query.max_new_tokens)
+        return Request(self.system.expert_at(place), prompt, params)
 
     def answers(self) -> list[str]:
         """What the end said."""

@@ -25,15 +25,28 @@ class Query:
     max_new_tokens: int | None = None
 
 
-def node_prompt(query: Query, previous: Sequence[str]) -> str:
+def node_prompt(query: Query, previous: Sequence[str], position: int = 0, places: int = 1) -> str:
     """The prompt of one node: the question, preceded by its direct predecessors' answers (arXiv 2502.04510, A).
 
     `previous` holds the answers in ascending order of the predecessors' node ids; it is empty for a source node.
+    `position` of `places` is the node's rank in topological order, which decides what it reads of a context.
     """
+    context = f"Context: {context_at(query.chunks, position, places)}\n" if query.chunks else ""
     if not previous:
-        return f"{FIRST_HEADER}Question: {query.text}"
+        return f"{FIRST_HEADER}Question: {context}{query.text}"
     responses = "".join(f"Previous response {k}: {text}\n" for k, text in enumerate(previous, start=1))
-    return f"{LATER_HEADER}{responses}Question: {query.text}"
+    return f"{LATER_HEADER}{responses}Question: {context}{query.text}"
+
+
+def context_at(chunks: Sequence[str], position: int, places: int) -> str:
+    """What the node at a topological position reads of a context in chunks.
+
+    With as many chunks as places it is the chunk at that position, the published rule. More chunks are folded onto the
+    places in order, so that all are read; fewer are read by several places each.
+    """
+    start = position * len(chunks) // places
+    stop = max((position + 1) * len(chunks) // places, start + 1)
+    return "\n".join(chunk for chunk in chunks[start:stop] if chunk or stop == start + 1)
 
 
 def tidy_answer(text: str) -> str:

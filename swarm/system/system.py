@@ -1,8 +1,8 @@
 """A system: the DAG, the assignment of experts to its places, and the experts. What answers, and what is saved."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,21 +30,30 @@ class System:
       assignment: for every place the index of its expert in `experts`.
       experts: the experts that can be placed.
       params: how it was asked when it was found; None leaves this to whoever asks.
+      later_graph: the graph for every pass of an eval after the first, where the published program uses another.
     """
 
     graph: nx.DiGraph
     assignment: tuple[int, ...]
     experts: tuple[Expert, ...]
     params: GenerationParams | None = None
+    later_graph: nx.DiGraph | None = None
 
     def __post_init__(self) -> None:
-        end_node(self.graph)
-        if set(self.graph) != set(range(len(self.assignment))):
-            raise ValueError(
-                f"{len(self.assignment)} places are assigned, but the graph has nodes {sorted(self.graph)}"
-            )
+        for graph in (self.graph, self.later_graph):
+            if graph is not None:
+                self._check_graph(graph)
         if not all(0 <= index < len(self.experts) for index in self.assignment):
             raise ValueError(f"assignment {self.assignment} names an expert beyond the {len(self.experts)} there are")
+
+    def _check_graph(self, graph: nx.DiGraph) -> None:
+        end_node(graph)
+        if set(graph) != set(range(len(self.assignment))):
+            raise ValueError(f"{len(self.assignment)} places are assigned, but the graph has nodes {sorted(graph)}")
+
+    def in_pass(self, number: int) -> "System":
+        """This system as it answers the queries of an eval's pass, counted from 0."""
+        return self if number == 0 or self.later_graph is None else replace(self, graph=self.later_graph)
 
     @property
     def end(self) -> int:
@@ -81,11 +90,17 @@ class LoadedSystem(System):
     about: Any = None
 
 
+def graph_of(places: int, edges: Iterable[tuple[int, int]]) -> nx.DiGraph:
+    """The DAG with nodes 0 .. places-1 and these edges."""
+    graph = nx.DiGraph()
+    graph.add_nodes_from(range(places))
+    graph.add_edges_from(edges)
+    return graph
+
+
 def single(expert: Expert, params: GenerationParams | None = None) -> System:
     """The system of one expert alone."""
-    graph = nx.DiGraph()
-    graph.add_node(0)
-    return System(graph, (0,), (expert,), params)
+    return System(graph_of(1, ()), (0,), (expert,), params)
 
 
 def save_system(
@@ -100,7 +115,8 @@ def save_system(
     record = {
         "format": FORMAT,
         "places": [system.experts[index].name for index in system.assignment],
-        "edges": sorted([int(u), int(v)] for u, v in system.graph.edges),
+        "edges": _edges(system.graph),
+        "later_edges": None if system.later_graph is None else _edges(system.later_graph),
         "base": portable_base(pool.base, folder),
         "revision": pool.revision,
         "generation": asdict(system.params) if system.params else None,
@@ -129,20 +145,23 @@ def load_system(folder: Path, base: str | None = None) -> LoadedSystem:
         if record["format"] != FORMAT:
             raise UserError(f"{path} has format {record['format']}, this version reads {FORMAT}: update h-swarm")
         pool = read_pool(folder / "experts", base)
-        graph = nx.DiGraph()
-        graph.add_nodes_from(range(len(record["places"])))
-        graph.add_edges_from(record["edges"])
+        places, later = len(record["places"]), record.get("later_edges")
         params = GenerationParams(**record["generation"]) if record["generation"] else None
         return LoadedSystem(
-            graph,
+            graph_of(places, record["edges"]),
             _indices(record["places"], pool),
             tuple(pool.experts()),
             params,
+            None if later is None else graph_of(places, later),
             pool=pool,
             about=record["about"],
         )
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} is damaged ({type(error).__name__}: {error}): restore it or save it again") from error
+
+
+def _edges(graph: nx.DiGraph) -> list[list[int]]:
+    return sorted([int(u), int(v)] for u, v in graph.edges)
 
 
 def _indices(places: Sequence[str], pool: Pool) -> tuple[int, ...]:

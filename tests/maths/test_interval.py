@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from swarm.maths.interval import estimate
 
@@ -19,13 +21,28 @@ def test_none_right_still_has_an_interval():
 
 
 def test_scores_on_another_scale():
-    shown = estimate([1, 10, 7, 4])
+    shown = estimate([1, 10, 7, 4], 1, 10)
     assert shown.mean == 5.5
     assert shown.high - shown.mean == pytest.approx(1.959964 * np.std([1, 10, 7, 4], ddof=1) / 2)
 
 
-def test_refused():
-    with pytest.raises(ValueError, match="at least one score"):
-        estimate([])
-    with pytest.raises(ValueError, match="finite"):
-        estimate([np.nan])
+def test_scores_at_both_ends_of_a_range_have_wilsons_interval_on_its_scale():
+    plain, scaled = estimate([0, 1, 1, 1]), estimate([-1, 1, 1, 1], -1, 1)
+    assert (scaled.low, scaled.high) == pytest.approx((2 * plain.low - 1, 2 * plain.high - 1))
+
+
+@given(st.lists(st.floats(-1, 1), min_size=1, max_size=30))
+def test_an_interval_is_finite_and_inside_the_range(scores):
+    shown = estimate(scores, -1, 1)
+    assert -1 - 1e-9 <= shown.low <= shown.mean + 1e-9 <= shown.high + 2e-9 <= 1 + 3e-9
+
+
+def test_one_score_between_the_ends_says_nothing_about_the_others():
+    shown = estimate([7], 1, 10)
+    assert (shown.mean, shown.low, shown.high) == (7, 1, 10)
+
+
+@pytest.mark.parametrize("scores", [[], [np.nan], [0.5, np.inf], [1.5]])
+def test_refused(scores):
+    with pytest.raises(ValueError, match="at least one score, all from 0 to 1"):
+        estimate(scores)

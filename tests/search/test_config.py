@@ -104,7 +104,7 @@ def test_unreadable_options_are_one_line(line, message, capsys):
         ({"graph_num": 1}, "--graph_num is 1; wanted at least 2, or --starting_velocity_mode zero"),
         ({"inertia": 0, "cognitive_coeff": 0, "social_coeff": 0}, "are all 0; wanted a positive one"),
         ({"top_p": 1.5}, "--top_p is 1.5; wanted at most 1"),
-        ({"scorer": "kind"}, "--scorer is 'kind'; wanted one of: strict, compat"),
+        ({"max_cost": 1.0}, "--max_cost needs the judge's price"),
         ({"compat": "paper"}, "--compat is 'paper'; wanted one of: paper-code"),
         ({"name": "a/b"}, "wanted a plain folder name"),
         ({"name": ".."}, "wanted a plain folder name"),

@@ -17,11 +17,12 @@ from swarm.engines.scripted import ScriptedEngine
 from swarm.errors import UserError
 from swarm.maths import pso
 from swarm.maths.credit import jfk_scores
-from swarm.maths.decode import DecodeRule, decode
+from swarm.maths.decode import DecodeRule, decode, decode_again
 from swarm.search.config import make_config
 from swarm.search.loop import Watcher, search
 from swarm.search.state import first_state, state_from_json, state_to_json
 from swarm.search.steps import STEPS
+from swarm.system.messages import Query
 from swarm.system.system import single
 
 OPTIONS = [
@@ -211,6 +212,54 @@ def test_where_the_published_program_crashes_is_one_line():
             STEPS["start_role"](problem(n=2, compat="paper-code", graph_num=10), first_state(seed))
 
 
+class AskTwice(CountWords):
+    """Right where the second answer is; the second question is the first answer."""
+
+    passes = 2
+
+    def judge(self, dataset, examples):
+        first = yield [Query(example.question) for example in examples]
+        second = yield [Query(f"really {text}") for text in first]
+        right = np.array([text == example.answer for text, example in zip(second, examples, strict=True)], dtype=float)
+        return {"strict": right, "compat": right}
+
+
+def test_the_published_program_asks_the_second_time_on_another_graph():
+    """Its first decoding spoils the matrix that its second one reads."""
+    asked = []
+
+    def note(request):
+        asked.append(request.prompt)
+        return chaotic(request)
+
+    def second_graph_of(**settings):
+        asked.clear()
+        world = problem(ScriptedEngine(note), n=6, evaluation=AskTwice(), max_iteration=0, **settings)
+        state = STEPS["start_role"](world, first_state(1))
+        asked.clear()
+        system = world.best_system(state.best)
+        world.fitness.judge([system], world.fitness.dataset.dev[:1])
+        sources = [prompt for prompt in asked if "really" in prompt and "Previous" not in prompt]
+        return system, state.best.decoded, len(sources)
+
+    system, decoded, sources = second_graph_of(compat="paper-code")
+    again = decode_again(decoded.adjacency)
+    assert set(again.edges) != set(system.graph.edges)
+    assert set(system.in_pass(1).graph.edges) == set(again.edges)
+    assert sources == sum(again.in_degree(node) == 0 for node in again)
+    system, _, sources = second_graph_of()
+    assert system.later_graph is None
+    assert sources == sum(system.graph.in_degree(node) == 0 for node in system.graph)
+    assert problem(n=6, compat="paper-code").system(decoded, range(6), np.eye(6)).later_graph is None, "one pass only"
+
+
+def test_where_the_second_decoding_crashes_is_one_line():
+    with pytest.raises(UserError, match=r"would crash in its second pass .*leave out --compat"):
+        for seed in range(200):
+            world = problem(n=4, evaluation=AskTwice(), compat="paper-code", graph_num=4)
+            STEPS["start_role"](world, first_state(seed))
+
+
 def test_the_published_program_throws_the_first_assignments_away():
     worlds = [
         states_of(problem(seed=s, compat=c, max_iteration=0), s)[-1] for s in range(30) for c in ("paper-code", None)
@@ -287,7 +336,7 @@ def test_utilities_may_lie_anywhere(scale):
         (lambda n: {"strict": np.full(n, np.nan)}, "example 0 the strict score nan; wanted a number from 0 to 1"),
         (lambda n: {"strict": np.full(n, 2.0)}, "score 2.0; wanted a number from 0 to 1"),
         (lambda n: {"strict": np.ones(n - 1)}, r"scores of shape \(11,\), wanted \(12,\)"),
-        (lambda n: {"compat": np.ones(n)}, r"gives scores \['compat'\], wanted 'strict'"),
+        (lambda n: {"compat": np.ones(n)}, "gives the scores compat, not strict: name one"),
     ],
 )
 def test_scores_that_are_none_stop_the_step(scores, message):

@@ -34,6 +34,7 @@ class CountWords(Eval):
     """The share of examples whose answer is given."""
 
     name = "count_words"
+    scorers = ("strict", "compat")
 
     def params(self, dataset):
         return PARAMS

@@ -9,7 +9,7 @@ from worlds import PARAMS, chaotic, paper_pool
 from swarm.engines.scripted import ScriptedEngine
 from swarm.maths.decode import decode
 from swarm.system.execute import answer, answer_all
-from swarm.system.messages import Query, node_prompt, tidy_answer
+from swarm.system.messages import Query, context_at, node_prompt, tidy_answer
 from swarm.system.system import System, single
 
 
@@ -94,3 +94,47 @@ def test_systems_that_are_none():
         system_of([(0, 3), (1, 3), (2, 3)], [0, 1, 2])
     with pytest.raises(ValueError, match="beyond the 4"):
         system_of([(0, 3), (1, 3), (2, 3)], [0, 1, 2, 4])
+
+
+def test_every_node_reads_its_own_chunk_in_topological_order():
+    chain = system_of([(3, 1), (0, 1), (1, 2)], [0, 1, 2, 3])
+    assert chain.order == [0, 3, 1, 2]
+    prompts = {}
+
+    def note(request):
+        prompts[request.expert.name] = request.prompt
+        return "said"
+
+    answer(ScriptedEngine(note), chain, [Query("Which?", chunks=("c0", "c1", "c2", "c3"))])
+    assert prompts["expert_0"] == "Please answer the following question.\nQuestion: Context: c0\nWhich?"
+    assert prompts["expert_3"].endswith("\nQuestion: Context: c1\nWhich?")
+    assert prompts["expert_1"].endswith("Previous response 2: said\nQuestion: Context: c2\nWhich?")
+    assert prompts["expert_2"].endswith("Previous response 1: said\nQuestion: Context: c3\nWhich?")
+
+
+@given(st.integers(1, 12), st.integers(1, 12))
+def test_chunks_are_folded_so_that_all_are_read_in_order(chunks, places):
+    texts = [f"c{i}" for i in range(chunks)]
+    read = [context_at(texts, position, places).split("\n") for position in range(places)]
+    assert list(dict.fromkeys(chunk for part in read for chunk in part)) == texts
+    if chunks >= places:
+        assert sum(map(len, read)) == chunks, "none is read twice"
+    sizes = [len(part) for part in read]
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_empty_chunks_stay_empty_and_leave_no_trace_in_folds():
+    assert context_at(["", "b", "", "d"], 0, 4) == ""
+    assert context_at(["", "b", "", "d"], 0, 1) == "b\nd"
+
+
+def test_a_short_question_is_answered_in_its_own_number_of_tokens():
+    seen = set()
+
+    def note(request):
+        seen.add((request.prompt[-1], request.params.max_new_tokens))
+        return "said"
+
+    chain = system_of([(0, 1)], [0, 1], n=2)
+    answer(ScriptedEngine(note), chain, [Query("a"), Query("b", max_new_tokens=2)])
+    assert seen == {("a", 4), ("b", 2)}

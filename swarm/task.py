@@ -1,0 +1,76 @@
+"""What is worked on: the eval, the data and how nodes generate, read from the settings and checked; no model yet."""
+
+import logging
+from dataclasses import dataclass, replace
+
+from swarm.engines.base import GenerationParams
+from swarm.errors import UserError
+from swarm.evals import get_eval
+from swarm.evals.base import Dataset, Eval
+from swarm.evals.data import limit, load_dataset
+from swarm.search.config import SearchConfig
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is worked on, read and checked; no model is loaded."""
+
+    config: SearchConfig
+    evaluation: Eval
+    dataset: Dataset
+    params: GenerationParams
+
+    def for_places(self, places: int) -> "Task":
+        """This task for graphs with so many places: every one gets a part of each context.
+
+        Raises UserError if an example's context has fewer parts than that and parts may not be shared.
+        """
+        return replace(self, dataset=fit_chunks(self.dataset, places, self.config))
+
+
+def read_task(config: SearchConfig) -> Task:
+    """The eval and the data that the settings name, checked."""
+    evaluation = get_eval(str(config.eval_type))
+    if config.scorer not in evaluation.scorers:
+        known = ", ".join(evaluation.scorers)
+        raise UserError(f"--scorer is {config.scorer}, which eval {evaluation.name} does not give; wanted one: {known}")
+    dataset = limit(load_dataset(str(config.dataset), config.data_directory), config.dev_limit, config.test_limit)
+    evaluation.check(dataset)
+    usual = evaluation.params(dataset)
+    chat = usual.chat if config.chat is None else config.chat
+    params = GenerationParams(config.max_new_tokens or usual.max_new_tokens, chat, second_bos=config.paper_code)
+    return Task(config, evaluation, dataset, params)
+
+
+def fit_chunks(dataset: Dataset, places: int, config: SearchConfig) -> Dataset:
+    """The dataset with contexts in as many parts as a graph has places, where the rules of the search ask for that.
+
+    The published program gives the node at topological position i the chunk i: it stops where there are fewer chunks
+    than nodes and never reads those beyond. Here more chunks are folded onto the nodes, and with `--share_chunks`
+    fewer are shared by them; under paper-code those beyond are left away.
+    """
+    counts = {
+        split: [len(example.chunks) for example in examples if example.chunks]
+        for split, examples in (("dev", dataset.dev), ("test", dataset.test))
+    }
+    few = [(split, min(sizes)) for split, sizes in counts.items() if sizes and min(sizes) < places]
+    if few and not config.share_chunks:
+        split, size = few[0]
+        raise UserError(
+            f"{dataset.name}: a {split} example has {size} context chunks for {places} nodes; wanted one for each: use "
+            "fewer experts, split the contexts finer, or let nodes share with --share_chunks 1"
+        )
+    many = sum(size > places for sizes in counts.values() for size in sizes)
+    if not many:
+        return dataset
+    if not config.paper_code:
+        log.info("%d contexts have more than %d chunks: nodes read several in a row", many, places)
+        return dataset
+    log.warning("%d contexts have more than %d chunks: those beyond are not read (paper-code)", many, places)
+    dev, test = (
+        tuple(replace(example, chunks=example.chunks[:places]) for example in examples)
+        for examples in (dataset.dev, dataset.test)
+    )
+    return replace(dataset, dev=dev, test=test)

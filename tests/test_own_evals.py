@@ -1,0 +1,119 @@
+"""Evals of the user's own, from the command line: a file, an installed package, and what happens when they fail."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from swarm import front_doors
+from swarm.scoring import evaluate_program
+from swarm.searching import search_program
+
+ROOT = Path(__file__).resolve().parent.parent
+SMALL = "-d graph_tasks_small --graph_num 2 --trial_num 3 --dev_limit 4 --test_limit 4 -m 1 -n mine --max_new_tokens 3"
+GOOD = "def digits(reply, example):\n    return float(any(c.isdigit() for c in reply))\n"
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A working folder with the embedded experts and their data."""
+    shutil.copytree(ROOT / "data", tmp_path / "data")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def search(*words):
+    return front_doors.guarded(lambda: search_program(list(words)))
+
+
+def test_a_function_in_a_file_is_searched_by_and_scored_again(place, capsys):
+    Path("my_eval.py").write_text(GOOD)
+    assert search("-e", "my_eval.py:digits", *SMALL.split()) == 0
+    shown = capsys.readouterr().out
+    assert "strict score" in shown and "compat" not in shown
+    result = json.loads(Path("search/mine/result.json").read_text())
+    assert set(result["scores"]["found"]["test"]) == {"strict"}
+    assert front_doors.guarded(lambda: evaluate_program(["search/mine"])) == 2, "its code is not run unasked"
+    assert "whose file does not travel with it: name it with -e" in capsys.readouterr().err
+    again = ["search/mine", "-e", "my_eval.py:digits"]
+    assert front_doors.guarded(lambda: evaluate_program([*again, "--json", "--limit", "4"])) == 0
+    scored = json.loads(capsys.readouterr().out)
+    assert scored["scores"] == result["scores"]["found"]["test"]
+
+
+def test_a_run_goes_on_with_the_same_file_and_with_another_one_only_if_it_is_named(place, capsys):
+    Path("my_eval.py").write_text(GOOD)
+    assert search("-e", "my_eval.py:digits", *SMALL.split(), "--max_generations", "90") == 3
+    assert search("--resume", "search/mine", "--max_generations", "130") == 3
+    Path("my_eval.py").write_text(GOOD + "# another line\n")
+    capsys.readouterr()
+    assert search("--resume", "search/mine") == 2
+    assert "my_eval.py:digits has changed since it began: read it, then name it again" in capsys.readouterr().err
+    assert search("--resume", "search/mine", "-e", "my_eval.py:digits") == 0
+    assert "the eval's code differs from the run's beginning" in capsys.readouterr().err
+
+
+def test_code_inside_a_run_s_folder_is_never_run_unasked(place, capsys):
+    Path("my_eval.py").write_text(GOOD)
+    assert search("-e", "my_eval.py:digits", *SMALL.split(), "--max_generations", "90") == 3
+    Path("search/mine/evil.py").write_text(GOOD + "open('ran', 'w')\n")
+    for name, key, value in (("args", "eval_type", "search/mine/evil.py:digits"), ("origin", "eval_code", "x")):
+        path = Path(f"search/mine/{name}.json")
+        path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    capsys.readouterr()
+    assert search("--resume", "search/mine") == 2
+    assert "lies in the run's own folder, so it is not run unasked" in capsys.readouterr().err
+    assert not Path("ran").exists()
+
+
+def test_an_eval_that_fails_in_mid_search_stops_it_by_name_and_it_goes_on_when_mended(place, capsys):
+    code = "from pathlib import Path\ncalls = 0\n" + GOOD.replace(
+        "    return",
+        "    global calls\n    calls += 1\n    assert calls < 40 or Path('mended').exists(), 'worn out'\n    return",
+    )
+    Path("my_eval.py").write_text(code)
+    assert search("-e", "my_eval.py:digits", *SMALL.split()) == 2
+    shown = capsys.readouterr()
+    assert shown.err.count("\n") == 1
+    assert "eval my_eval.py:digits raised AssertionError: worn out" in shown.err and "line 6" in shown.err
+    assert "the run is safe up to step 'first experts'" in shown.out
+    Path("mended").write_text("")
+    assert search("--resume", "search/mine") == 0
+    resumed = json.loads(Path("search/mine/result.json").read_text())
+    assert search("-e", "my_eval.py:digits", *SMALL.replace("-n mine", "-n whole").split()) == 0
+    assert json.loads(Path("search/whole/result.json").read_text())["scores"] == resumed["scores"]
+
+
+@pytest.mark.parametrize(("value", "shown"), [("2.0", "2.0"), ("float('nan')", "nan")])
+def test_a_score_out_of_range_stops_the_search(place, capsys, value, shown):
+    Path("my_eval.py").write_text(GOOD.replace("float(any(c.isdigit() for c in reply))", value))
+    assert search("-e", "my_eval.py:digits", *SMALL.split()) == 2
+    error = capsys.readouterr().err
+    assert f"eval my_eval.py:digits gave example 0 the strict score {shown}; wanted a number from 0 to 1" in error
+
+
+def test_an_installed_package_brings_an_eval(tmp_path):
+    """Really installed by pip, found by its entry point, and used from the command line."""
+    source = shutil.copytree(ROOT / "tests" / "plugin_package", tmp_path / "source")
+    install = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-index", "--no-build-isolation", "--quiet"]
+    subprocess.run([*install, "--target", tmp_path / "site", source], check=True, capture_output=True, text=True)
+    clone = tmp_path / "clone"
+    for name in ("swarm", "data"):
+        shutil.copytree(ROOT / name, clone / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "search.py", clone)
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONSAFEPATH"}
+    done = subprocess.run(
+        [sys.executable, "search.py", "-e", "shouting", *SMALL.split()],
+        cwd=clone,
+        capture_output=True,
+        text=True,
+        env=environment | {"PYTHONPATH": str(tmp_path / "site")},
+    )
+    assert done.returncode == 0, done.stderr
+    scores = json.loads((clone / "search/mine/result.json").read_text())["scores"]
+    assert -1 <= scores["found"]["test"]["strict"]["low"] <= scores["found"]["test"]["strict"]["mean"] <= 1
+    assert json.loads((clone / "search/mine/origin.json").read_text())["eval_code"] == "shouting-eval 1.2"
