@@ -17,6 +17,7 @@ class Progress:
     """Follows a search step by step and request by request."""
 
     def __init__(self, config: SearchConfig, experts: int, dev_size: int):
+        """`dev_size` counts questions to a system: examples, times the passes of the eval."""
         self._config = config
         self._experts = experts
         self._dev = dev_size

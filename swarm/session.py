@@ -45,7 +45,7 @@ class Session(Watcher):
         watched = WatchedEngine(self._cache, lambda: self._progress.answered())
         fitness = Fitness(watched, task.evaluation, task.dataset, task.params, config.scorer)
         self._problem = Problem(config, pool, fitness)
-        self._progress = Progress(config, self._problem.size, len(task.dataset.dev))
+        self._progress = Progress(config, self._problem.size, len(task.dataset.dev) * task.evaluation.passes)
         self._tracker = Tracker(config.wandb, config.project_name_wb, run.folder.name, asdict(config), run.folder)
         self._seen = (0, 0)
 
@@ -131,7 +131,7 @@ class Session(Watcher):
             return front_doors.LIMIT_REACHED
         dev, test = self._problem.fitness.dataset.dev, self._problem.fitness.dataset.test
         log.info("final scores on dev (%d) and test (%d) ...", len(dev), len(test))
-        self._progress.final(len(dev) + len(test))
+        self._progress.final((len(dev) + len(test)) * self._problem.fitness.evaluation.passes)
         scores = final_scores(self._problem, state)
         self._progress.close()
         usage = self._meter.usage

@@ -4,7 +4,7 @@ The whole system is asked twice: for its choice, and whether that choice is righ
 choice is stood by, -1 where a wrong one is, and 0 where the system abstains ("effective reliability").
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -40,27 +40,33 @@ class AbstainQA(MultipleChoice):
     def judge(self, dataset: Dataset, examples: Sequence[Example]) -> Judging:
         """Asks every question, then whether the answer is right.
 
-        The scorers may read different choices in one reply. Each proposes its own; where they agree, both second
-        questions are one. The strict scorer proposes nothing where it reads no choice: that is to abstain.
+        The scorers may read different choices in one reply. Each proposes its own, so the second pass asks about all
+        examples once for each scorer; where they agree, both questions are one. Where the strict scorer reads no
+        choice, that is to abstain, whatever is said of the other's.
         """
         prompts = [prompt(dataset, example) for example in examples]
         replies = yield [Query(text, example.chunks) for text, example in zip(prompts, examples, strict=True)]
-        picks: dict[str, list[str | None]] = {"strict": [], "compat": []}
-        for reply, example, asked in zip(replies, examples, prompts, strict=True):
-            picks["strict"].append(strict_key(reply, example.choices, (asked, dataset.prefix, example.question)))
-            picks["compat"].append(compat_key(reply, example.choices))
-        places = [(name, index) for name, keys in picks.items() for index, key in enumerate(keys) if key is not None]
-        proposals = [(index, str(picks[name][index])) for name, index in places]
-        asked_again = [proposal_prompt(prompts[index], key) for index, key in proposals]
-        verdicts = yield [
-            Query(text, examples[index].chunks, _TOKENS_TO_CONFIRM)
-            for (index, _), text in zip(proposals, asked_again, strict=True)
+        compat = [compat_key(reply, example.choices) for reply, example in zip(replies, examples, strict=True)]
+        strict = [
+            strict_key(reply, example.choices, (asked, dataset.prefix, example.question))
+            for reply, example, asked in zip(replies, examples, prompts, strict=True)
         ]
-        scores = {name: np.zeros(len(examples)) for name in picks}
-        for (name, index), verdict, asked in zip(places, verdicts, asked_again, strict=True):
-            if STANDS_BY[name](verdict, asked):
-                scores[name][index] = 1.0 if picks[name][index] == examples[index].answer else -1.0
-        return scores
+        proposed = [mine or other for mine, other in zip(strict, compat, strict=True)] + compat
+        asked_again = [proposal_prompt(text, key) for text, key in zip(prompts * 2, proposed, strict=True)]
+        verdicts = yield [
+            Query(text, example.chunks, _TOKENS_TO_CONFIRM)
+            for text, example in zip(asked_again, [*examples, *examples], strict=True)
+        ]
+        count = len(examples)
+        stands = {
+            "strict": [_strict_stands_by(*pair) for pair in zip(verdicts[:count], asked_again[:count], strict=True)],
+            "compat": [_compat_stands_by(verdict) for verdict in verdicts[count:]],
+        }
+        gold = [example.answer for example in examples]
+        return {
+            name: np.array([_worth(*row) for row in zip(keys, gold, stands[name], strict=True)])
+            for name, keys in (("strict", strict), ("compat", compat))
+        }
 
     def later_queries(self, dataset: Dataset, examples: Sequence[Example]) -> list[list[Query]]:
         """The second questions, as if each scorer had proposed the same choice."""
@@ -82,9 +88,13 @@ def _strict_stands_by(verdict: str, asked: str) -> bool:
     return final_word(without_echo(verdict, asked), (_STANDS, _FALLS)) == _STANDS
 
 
-def _compat_stands_by(verdict: str, asked: str) -> bool:
+def _compat_stands_by(verdict: str) -> bool:
     """The published rule: "True" with a capital letter anywhere, although the question asks for "true"."""
     return "True" in verdict
 
 
-STANDS_BY: Mapping[str, Any] = {"strict": _strict_stands_by, "compat": _compat_stands_by}
+def _worth(picked: str | None, gold: str, stands: bool) -> float:
+    """1 for a right choice that is stood by, -1 for a wrong one, 0 for silence."""
+    if picked is None or not stands:
+        return 0.0
+    return 1.0 if picked == gold else -1.0

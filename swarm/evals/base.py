@@ -95,7 +95,10 @@ class Eval(ABC):
 
     @abstractmethod
     def judge(self, dataset: Dataset, examples: Sequence[Example]) -> Judging:
-        """Asks about every example and scores the answers."""
+        """Asks about every example and scores the answers.
+
+        Each pass asks about all examples in their order, once or several times over.
+        """
 
     def later_queries(self, dataset: Dataset, examples: Sequence[Example]) -> list[list[Query]]:
         """Stand-ins for the queries of every pass after the first, for a forecast of cost."""

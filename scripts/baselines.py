@@ -1,0 +1,15 @@
+"""What a search has to beat, scored before paying for it: every expert alone, their uniform average, their vote.
+
+    python scripts/baselines.py -e exact_match -d gsm8k
+    python scripts/baselines.py -e multiple_choice -d mmlu_pro -i my_experts --split dev
+
+The same engine, data and scorers as the search's; dev and test, each with its 95 % interval.
+"""
+
+import sys
+
+from swarm.baselines import baselines_program
+from swarm.front_doors import guarded
+
+if __name__ == "__main__":
+    sys.exit(guarded(baselines_program))

@@ -1,0 +1,130 @@
+"""scripts/baselines.py: what a search has to beat: every expert alone, their average and their vote."""
+
+import json
+import logging
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
+from tqdm import tqdm
+
+from swarm import front_doors
+from swarm.engines.base import Engine
+from swarm.engines.cached import CachedEngine
+from swarm.engines.watched import WatchedEngine
+from swarm.evals.base import Example, Judgement
+from swarm.maths.interval import Estimate
+from swarm.scoring import SETTINGS
+from swarm.search.config import SearchConfig, make_config
+from swarm.search.finish import summarise
+from swarm.search.fitness import Fitness, check_judgement
+from swarm.search.options import Parser, add_setting
+from swarm.system.execute import answer_all
+from swarm.system.system import System, single
+from swarm.task import Task, read_task
+from swarm.weights.pool import Pool, read_pool
+
+log = logging.getLogger(__name__)
+
+AVERAGE, VOTE = "uniform average", "majority vote"
+_MORE = ("initial_expert_directory", "combine", "combine_rank", "compat", "scorer", "dev_limit", "test_limit")
+
+
+def baselines_parser() -> Parser:
+    """The parser of scripts/baselines.py: settings that mean the same for a search."""
+    parser = Parser(
+        prog="baselines.py",
+        description="Scores every expert alone, their uniform average and their majority vote, on dev and test.",
+        allow_abbrev=False,
+    )
+    for setting in fields(SearchConfig):
+        if setting.name in SETTINGS or setting.name in _MORE:
+            add_setting(parser, setting)
+    parser.add_argument("--split", default="both", choices=("dev", "test", "both"), help="(default: both)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object only")
+    return parser
+
+
+def baselines_program(arguments: list[str] | None = None) -> int:
+    """scripts/baselines.py. Returns the exit code."""
+    options = baselines_parser().parse_args(arguments)
+    front_doors.log_to(None)
+    names = [setting.name for setting in fields(SearchConfig)]
+    given = {name: getattr(options, name) for name in names if getattr(options, name, None) is not None}
+    config = make_config(given)
+    task = read_task(config)
+    directory, where = front_doors.expert_directory(config.initial_expert_directory)
+    if not options.json:
+        log.info("%s", where)
+    pool = read_pool(directory, config.base_model, config.combine, config.combine_rank)
+    splits = ("dev", "test") if options.split == "both" else (options.split,)
+    table = score_baselines(task, pool, front_doors.make_engine(pool, config), splits)
+    for line in [json.dumps(table)] if options.json else baseline_table(table, splits, config.scorer):
+        log.info("%s", line)
+    return front_doors.DONE
+
+
+def score_baselines(task: Task, pool: Pool, engine: Engine, splits: Sequence[str]) -> dict[str, Any]:
+    """{who: {split: {scorer: estimate}}} for each expert, the average of their weights and the vote on answers.
+
+    The vote is missing where the answers of this eval are free text, on which nobody can agree.
+    """
+    experts = pool.experts()
+    average = pool.expert(AVERAGE, [1 / len(experts)] * len(experts))
+    alone = {expert.name: single(expert) for expert in experts}
+    systems = alone | {AVERAGE: single(average)}
+    sizes = {split: len(getattr(task.dataset, split)) for split in splits}
+    table: dict[str, Any] = {who: {} for who in systems}
+    requests = len(systems) * sum(sizes.values()) * task.evaluation.passes
+    with tqdm(total=requests, desc="baselines", unit="req", leave=False, disable=not sys.stderr.isatty()) as bar:
+        cached = CachedEngine(WatchedEngine(engine, bar.update))
+        fitness = Fitness(cached, task.evaluation, task.dataset, task.params, task.config.scorer)
+        for split in splits:
+            examples = getattr(task.dataset, split)
+            for who, judgement in zip(systems, fitness.judge(list(systems.values()), examples), strict=True):
+                table[who][split] = summarise(judgement, task.evaluation)
+            voted = majority_vote(fitness, list(alone.values()), examples)
+            if voted is not None:
+                table.setdefault(VOTE, {})[split] = summarise(voted, task.evaluation)
+    return table
+
+
+def majority_vote(fitness: Fitness, systems: Sequence[System], examples: Sequence[Example]) -> Judgement | None:
+    """The scores of the answers that most systems agree on; None if none of their answers is a vote.
+
+    What counts as the same answer is the eval's to say (`Eval.ballot`). The answer that is scored is that of the first
+    system that gave the most frequent one; with two passes each is voted on.
+    """
+    judging = fitness.evaluation.judge(fitness.dataset, examples)
+    queries, anybody = next(judging), False
+    while True:
+        answers = answer_all(fitness.engine, [(system, queries) for system in systems], fitness.params)
+        chosen = []
+        for index, said in enumerate(zip(*answers, strict=True)):
+            # an eval that asks again asks about all examples in order, perhaps several times over
+            ballots = [fitness.evaluation.ballot(text, examples[index % len(examples)]) for text in said]
+            votes = Counter(ballot for ballot in ballots if ballot is not None)
+            anybody = anybody or bool(votes)
+            chosen.append(said[ballots.index(votes.most_common(1)[0][0])] if votes else said[0])
+        if not anybody:
+            return None
+        try:
+            queries = judging.send(chosen)
+        except StopIteration as finished:
+            return check_judgement(fitness.evaluation, finished.value, len(examples), fitness.scorer)
+
+
+def baseline_table(table: dict[str, Any], splits: Sequence[str], scorer: str) -> list[str]:
+    """The scores as lines, best expert on the first split marked; the scorer to maximise first."""
+    width = max(map(len, table)) + 2
+    experts = [who for who in table if who not in (AVERAGE, VOTE)]
+    lines = []
+    for which in sorted(table[AVERAGE][splits[0]], key=lambda name: name != scorer):
+        lines.append(f"{which + ' score':<{width}}" + "".join(f"{split:<28}" for split in splits))
+        best = max(experts, key=lambda who: table[who][splits[0]][which]["mean"])
+        for who, scores in table.items():
+            cells = "".join(f"{Estimate(**scores[split][which])!s:<28}" for split in splits)
+            lines.append(f"{who:<{width}}{cells}{'<- best expert on ' + splits[0] if who == best else ''}".rstrip())
+    return lines
