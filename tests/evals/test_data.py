@@ -12,6 +12,7 @@ from swarm.errors import UserError
 from swarm.evals import get_eval
 from swarm.evals.base import Example
 from swarm.evals.data import limit, load_dataset
+from swarm.evals.published import SHA256
 
 SHARED = Path(os.environ.get("H_SWARM_SHARED") or Path(__file__).resolve().parents[3] / "shared")
 GOOD = {"question": "1 + 1?", "answer": "2"}
@@ -84,7 +85,9 @@ def test_a_path_that_cannot_be_read_says_so(tmp_path: Path) -> None:
         ('{"dev": [],\n "test": [}', ": not valid JSON at line 2, column 11: "),
         ("", ": not valid JSON at line 1, column 1: "),
         ("[" * 200_000, ": JSON that cannot be read ("),
-        ([GOOD], ": the file is ["),
+        (5, ": the file is 5, wanted an object or a list; "),
+        ([GOOD, GOOD], ": one table of 2 rows, wanted dev and test; "),
+        ([GOOD], " holds 1 records, wanted some for dev and some for test; "),
         ({"test": [GOOD]}, ": no dev split, wanted dev and test; "),
         ({"dev": [GOOD]}, ": no test split, wanted dev and test; "),
         ({"dev": [GOOD], "test": []}, ": the test split is empty, wanted at least one record; "),
@@ -114,7 +117,10 @@ def test_a_fault_of_the_file_is_named(tmp_path: Path, content: Any, said: str) -
     ("record", "said"),
     [
         ("2", ' is "2", wanted an object; '),
-        ({"answer": "2"}, ': no field "question", only "answer"; add or rename it'),
+        (
+            {"answer": "2"},
+            ': no field "question", only "answer"; add or rename it, or say which it is with ',
+        ),
         ({"question": "q", "gold": "2"}, ': no field "answer", only "question", "gold"; '),
         ({**GOOD, "answer": 2}, r': answer is 2, wanted a text in quotes; write "2"'),
         ({**GOOD, "answer": None}, ": answer is null, wanted a text in quotes; "),
@@ -123,7 +129,33 @@ def test_a_fault_of_the_file_is_named(tmp_path: Path, content: Any, said: str) -
         ({**GOOD, "question": "x" * 500 + "\ud800"}, ': question is "xxxx'),
         ({**GOOD, "id": 1.5}, ": id is 1.5, wanted a text or a whole number; "),
         ({**GOOD, "domain": 3}, ": domain is 3, wanted a text in quotes; "),
-        ({**CHOOSE, "choices": ["yes", "no"]}, ': choices is ["yes", "no"], wanted letters with their texts; '),
+        ({**GOOD, "answer": 2, "choices": {"2": "a"}}, r': answer is 2, wanted a text in quotes; write "2"'),
+        ({**CHOOSE, "choices": []}, ": choices is [], wanted letters with their texts; "),
+        ({**CHOOSE, "choices": ["yes", 0]}, ": choices B is 0, wanted a text in quotes; "),
+        ({**CHOOSE, "choices": ["x"] * 27}, ": choices lists 27 texts, wanted at most 26; "),
+        (
+            {**CHOOSE, "choices": ["yes", "no"], "answer": 2},
+            ": answer is 2, wanted an index of its choices from 0 to 1",
+        ),
+        ({**CHOOSE, "choices": ["yes", "no"], "answer": -1}, ": answer is -1, wanted an index of its choices from 0"),
+        ({**CHOOSE, "choices": ["yes", "no"], "answer": True}, ": answer is true, wanted a text in quotes; "),
+        (
+            {**CHOOSE, "choices": ["2", "3", "1"], "answer": "1"},
+            ': answer is "1", which can mean B or C of',
+        ),
+        ({**CHOOSE, "choices": ["x", "x"], "answer": "x"}, ': answer is "x", wanted a letter of its choices (A, B)'),
+        (
+            {**CHOOSE, "choices": {"text": ["yes"], "label": ["A", "B"]}},
+            ': choices has 2 labels and text ["yes"], want',
+        ),
+        ({**CHOOSE, "choices": {"text": ["a", "b"], "label": ["A", "A"]}}, ": choices has a label twice in "),
+        (
+            {**CHOOSE, "choices": {"text": ["a", "b"], "label": [1, 2]}},
+            ": a letter of choices is 1, wanted a text in q",
+        ),
+        ({**GOOD, "context_chunks": []}, ": context_chunks is [], wanted a list of texts; "),
+        ({**GOOD, "context_chunks": "all of it"}, ': context_chunks is "all of it", wanted a list of texts; '),
+        ({**GOOD, "context_chunks": ["", None]}, ": context_chunks 1 is null, wanted a text in quotes; "),
         ({**CHOOSE, "choices": {}}, ": choices is {}, wanted letters with their texts; "),
         ({**CHOOSE, "choices": None}, ": choices is null, wanted letters with their texts; "),
         ({**CHOOSE, "choices": {"A": 1, "B": "2"}}, ": choices A is 1, wanted a text in quotes; "),
@@ -142,6 +174,26 @@ def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
     (tmp_path / "toy.json").write_bytes(b'{"dev": "\xff"}')
     with pytest.raises(UserError, match=r"byte 9 is not UTF-8 text; save"):
         load_dataset("toy", tmp_path)
+
+
+@pytest.mark.parametrize("answer", ["B", "no", 1, "1"])
+@pytest.mark.parametrize(
+    "choices", [["yes", "no"], {"A": "yes", "B": "no"}, {"text": ["yes", "no"], "label": ["A", "B"]}]
+)
+def test_choices_in_three_shapes_and_an_answer_in_three_ways(tmp_path: Path, choices: Any, answer: Any) -> None:
+    record = {"question": "q", "choices": choices, "answer": answer}
+    path = write(tmp_path, {"dev": [record], "test": [record]})
+    if answer in (1, "1") and not isinstance(choices, list):  # letters of their own have no index
+        with pytest.raises(UserError, match="answer is"):
+            load_dataset(str(path))
+        return
+    [example] = load_dataset(str(path)).dev
+    assert list(example.choices.items()) == [("A", "yes"), ("B", "no")] and example.answer == "B"
+
+
+def test_a_letter_that_the_file_gives_is_the_letter_whatever_the_texts_say(tmp_path: Path) -> None:
+    record = {"question": "q", "choices": {"text": ["2", "1"], "label": ["1", "2"]}, "answer": "1"}
+    assert load_dataset(str(write(tmp_path, {"dev": [record], "test": [record]}))).dev[0].answer == "1"
 
 
 def test_limit_keeps_the_first_of_each_split(tmp_path: Path) -> None:
@@ -172,9 +224,24 @@ def test_the_published_files_load(name: str) -> None:
     assert bool(dataset.prefix) == (name == "knowledge_crosswords")
 
 
-@pytest.mark.parametrize("name", ["gaia", "qasper"])
-def test_contexts_are_not_dropped_in_silence(name: str) -> None:
+@pytest.mark.parametrize(("name", "sizes"), [("gaia", (13, 28)), ("qasper", (100, 100))])
+def test_the_published_contexts_become_chunks(name: str, sizes: tuple[int, int]) -> None:
     if not (SHARED / "data" / "eval" / f"{name}.json").exists():
         pytest.skip("the published data files are not here")
-    with pytest.raises(UserError, match="dev record 0 has context_chunks, which this version cannot give"):
-        load_dataset(name, SHARED / "data" / "eval")
+    dataset = load_dataset(name, SHARED / "data" / "eval")
+    assert (len(dataset.dev), len(dataset.test)) == sizes
+    assert {len(example.chunks) for example in dataset.dev} == {10}
+    assert any("" in example.chunks for example in dataset.dev) == (name == "gaia")
+
+
+def test_the_checksums_of_the_published_files_are_true() -> None:
+    here = [name for name in SHA256 if (SHARED / "data" / "eval" / f"{name}.json").exists()]
+    if not here:
+        pytest.skip("the published data files are not here")
+    for name in here:
+        assert hashlib.sha256((SHARED / "data" / "eval" / f"{name}.json").read_bytes()).hexdigest() == SHA256[name]
+
+
+def test_a_published_name_that_is_not_there_says_how_to_bring_it(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r'no dataset "ltp" in .*; bring it: python scripts/get_data.py ltp$'):
+        load_dataset("ltp", tmp_path)
