@@ -8,6 +8,7 @@ from swarm.errors import UserError
 from swarm.evals import get_eval
 from swarm.evals.base import Dataset, Eval
 from swarm.evals.data import limit, load_dataset
+from swarm.evals.source import Source, parse_mapping
 from swarm.search.config import SearchConfig
 
 log = logging.getLogger(__name__)
@@ -36,12 +37,29 @@ def read_task(config: SearchConfig) -> Task:
     if config.scorer not in evaluation.scorers:
         known = ", ".join(evaluation.scorers)
         raise UserError(f"--scorer is {config.scorer}, which eval {evaluation.name} does not give; wanted one: {known}")
-    dataset = limit(load_dataset(str(config.dataset), config.data_directory), config.dev_limit, config.test_limit)
+    dataset = limit(load_dataset(source_of(config)), config.dev_limit, config.test_limit)
     evaluation.check(dataset)
     usual = evaluation.params(dataset)
     chat = usual.chat if config.chat is None else config.chat
     params = GenerationParams(config.max_new_tokens or usual.max_new_tokens, chat, second_bos=config.paper_code)
     return Task(config, evaluation, dataset, params)
+
+
+def source_of(config: SearchConfig) -> Source:
+    """Where the settings say that the data comes from, and what it calls things.
+
+    What is drawn for dev does not depend on the search's seed: runs that differ in it share their questions.
+    """
+    return Source(
+        dataset=str(config.dataset),
+        directory=config.data_directory,
+        columns=parse_mapping(config.columns, "--columns") if config.columns else {},
+        splits=parse_mapping(config.splits, "--splits") if config.splits else {},
+        hub_config=config.hub_config,
+        revision=config.data_revision,
+        dev_size=config.dev_size,
+        mend=not config.paper_code,
+    )
 
 
 def fit_chunks(dataset: Dataset, places: int, config: SearchConfig) -> Dataset:
@@ -51,18 +69,16 @@ def fit_chunks(dataset: Dataset, places: int, config: SearchConfig) -> Dataset:
     than nodes and never reads those beyond. Here more chunks are folded onto the nodes, and with `--share_chunks`
     fewer are shared by them; under paper-code those beyond are left away.
     """
-    counts = {
-        split: [len(example.chunks) for example in examples if example.chunks]
-        for split, examples in (("dev", dataset.dev), ("test", dataset.test))
-    }
-    few = [(split, min(sizes)) for split, sizes in counts.items() if sizes and min(sizes) < places]
-    if few and not config.share_chunks:
-        split, size = few[0]
-        raise UserError(
-            f"{dataset.name}: a {split} example has {size} context chunks for {places} nodes; wanted one for each: use "
-            "fewer experts, split the contexts finer, or let nodes share with --share_chunks 1"
-        )
-    many = sum(size > places for sizes in counts.values() for size in sizes)
+    for split, examples in (("dev", dataset.dev), ("test", dataset.test)):
+        for index, example in enumerate(examples):
+            if 0 < len(example.chunks) < places and not config.share_chunks:
+                raise UserError(
+                    f"{dataset.name}: {split} record {index} has {len(example.chunks)} context_chunks for {places} "
+                    "nodes; wanted one for each: use fewer experts, split the contexts finer, or let nodes share with "
+                    "--share_chunks 1"
+                )
+    sizes = [len(example.chunks) for example in (*dataset.dev, *dataset.test)]
+    many = sum(size > places for size in sizes)
     if not many:
         return dataset
     if not config.paper_code:

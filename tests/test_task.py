@@ -27,7 +27,7 @@ def test_as_many_chunks_as_nodes_are_left_alone(caplog):
 
 
 def test_fewer_chunks_than_nodes_are_refused_unless_they_may_be_shared():
-    with pytest.raises(UserError, match="papers: a dev example has 3 context chunks for 4 nodes.*--share_chunks 1"):
+    with pytest.raises(UserError, match="papers: dev record 1 has 3 context_chunks for 4 nodes.*--share_chunks 1"):
         fit_chunks(papers(4, 3), 4, config())
     dataset = papers(4, 3)
     assert fit_chunks(dataset, 4, config(share_chunks=True)) is dataset

@@ -100,7 +100,7 @@ def _locate(source: Source) -> Path | None:
                 cure = f"bring it: python scripts/get_data.py {given}"
             raise UserError(f"no dataset {show(given)} in {directory}: {there}; {cure}")
     if path is not None and (source.hub_config or source.revision):
-        raise UserError(f"{path} is a file or folder, and --hub_config and --revision are for hub sets; drop them")
+        raise UserError(f"{path} is a file or folder, and --hub_config and --data_revision are for hub sets; drop them")
     return path
 
 

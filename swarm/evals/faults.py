@@ -28,7 +28,7 @@ def mend_and_warn(dataset: Dataset, mend: bool = False) -> Dataset:
         return dataset
     what = f"{dataset.name}: {counts} literal backslash-n in the question or a context chunk"
     if not mend:
-        log.warning("%s, which stays so; --mend makes line breaks of them", what)
+        log.warning("%s, which stays as it is; without --compat they become line breaks", what)
         return dataset
     log.warning("%s, made line breaks now", what)
     return replace(dataset, dev=tuple(map(_mended, dataset.dev)), test=tuple(map(_mended, dataset.test)))

@@ -59,9 +59,9 @@ def _check_revision(dataset: str, builder: Any, revision: str | None) -> None:
     """Refuses the newest of the cache where another revision was asked for: the library itself takes it."""
     if revision is None or "packaged_modules.cache" not in type(builder).__module__ or builder.hash == revision:
         return
-    cure = "allow the network, or drop --revision"
+    cure = "allow the network, or drop --data_revision"
     if not _COMMIT.fullmatch(revision):
-        cure = f"give --revision {builder.hash} if that is meant, or allow the network"
+        cure = f"give --data_revision {builder.hash} if that is meant, or allow the network"
     raise UserError(
         f"{dataset}: revision {revision} cannot be asked for, as the hub cannot be reached or has no such files, and "
         f"the cache holds {builder.hash}; {cure}"
@@ -77,7 +77,7 @@ def _reason(error: BaseException, dataset: str) -> str:
     text = " ".join(str(error).split())
     kind = type(error).__name__
     if "scripts are no longer supported" in text:
-        return f"the set comes with a script, and code of a data set is never run; try --revision {PARQUET_BRANCH}"
+        return f"the set comes with a script, and code of a data set is never run; try --data_revision {PARQUET_BRANCH}"
     if "gated dataset" in text:
         return "the set is gated; accept its terms on its page of the hub, then `hf auth login` (or set HF_TOKEN)"
     if isinstance(error, ConnectionError) or kind in ("LocalEntryNotFoundError", "OfflineModeIsEnabled"):

@@ -262,12 +262,19 @@ def _from_anywhere(config: SearchConfig) -> SearchConfig:
     here: dict[str, Any] = {
         name: str(Path(value).resolve())
         for name, value in given.items()
-        if value and (Path(value).exists() if name == "dataset" else Path(value).is_dir())
+        if value and (_is_data_path(value, config) if name == "dataset" else Path(value).is_dir())
     }
     name = str(config.eval_type)
     if is_file_name(name):
         here["eval_type"] = f"{file_of(name).resolve()}:{name.partition(':')[2]}"
     return replace(config, **here)
+
+
+def _is_data_path(dataset: str, config: SearchConfig) -> bool:
+    """Whether a dataset is meant as a path: a name in the data directory goes before a folder of that name."""
+    if (Path(config.data_directory) / f"{dataset}.json").is_file():
+        return False
+    return Path(dataset).exists()
 
 
 def _step_of(line: str) -> float:

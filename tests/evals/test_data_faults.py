@@ -58,7 +58,7 @@ def test_a_literal_backslash_n_is_mended_on_request(caplog: pytest.LogCaptureFix
     dataset = Dataset("mine", (Example(text, text, choices={"A": text}, chunks=("", text)),), TEST)
     same, messages = said(caplog, dataset)
     assert same == dataset and messages[0].startswith("mine: 1 dev records have a literal backslash-n ")
-    assert messages[0].endswith("which stays so; --mend makes line breaks of them")
+    assert messages[0].endswith("which stays as it is; without --compat they become line breaks")
     caplog.clear()
     better, messages = said(caplog, dataset, mend=True)
     assert better.dev[0] == Example(mended, text, choices={"A": text}, chunks=("", mended))

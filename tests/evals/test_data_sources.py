@@ -209,4 +209,4 @@ def test_a_fault_of_a_table_is_named_with_its_line(tmp_path: Path, name: str, ba
 
 def test_options_of_the_hub_are_refused_for_files(tmp_path: Path) -> None:
     said = fault(put(tmp_path / "mine.csv", ROWS), revision="main")
-    assert said == " is a file or folder, and --hub_config and --revision are for hub sets; drop them"
+    assert said == " is a file or folder, and --hub_config and --data_revision are for hub sets; drop them"
