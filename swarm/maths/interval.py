@@ -25,8 +25,9 @@ class Estimate:
 def estimate(scores: Sequence[float] | np.ndarray, lowest: float = 0.0, highest: float = 1.0) -> Estimate:
     """The mean with a 95 % interval inside the scores' range.
 
-    Wilson's where every score is at one of the two ends of the range, the normal one otherwise. One score between the
-    ends says nothing about the others: its interval is the whole range.
+    Wilson's where every score is at one of the two ends of the range, the normal one otherwise. Where all scores are
+    the same, the share of others that differ is bounded by Wilson's interval for none of `size`, and they could lie
+    anywhere in the range; at an end of the range this is Wilson's interval again.
 
     Raises ValueError for no scores, or for one that is not finite or out of range.
     """
@@ -40,8 +41,9 @@ def estimate(scores: Sequence[float] | np.ndarray, lowest: float = 0.0, highest:
         middle = (share + Z95**2 / (2 * size)) / (1 + Z95**2 / size)
         half = Z95 * math.sqrt(share * (1 - share) / size + (Z95 / (2 * size)) ** 2) / (1 + Z95**2 / size)
         low, high = (lowest + bound * (highest - lowest) for bound in (middle - half, middle + half))
-    elif size == 1:
-        low, high = lowest, highest
+    elif np.ptp(values) == 0:
+        differing = Z95**2 / (size + Z95**2)
+        low, high = mean - differing * (mean - lowest), mean + differing * (highest - mean)
     else:
         half = Z95 * float(values.std(ddof=1)) / math.sqrt(size)
         low, high = max(mean - half, lowest), min(mean + half, highest)

@@ -37,9 +37,12 @@ def test_an_interval_is_finite_and_inside_the_range(scores):
     assert -1 - 1e-9 <= shown.low <= shown.mean + 1e-9 <= shown.high + 2e-9 <= 1 + 3e-9
 
 
-def test_one_score_between_the_ends_says_nothing_about_the_others():
-    shown = estimate([7], 1, 10)
-    assert (shown.mean, shown.low, shown.high) == (7, 1, 10)
+@pytest.mark.parametrize("size", [1, 5, 100])
+def test_equal_scores_are_no_certainty(size):
+    at_an_end, within = estimate([0] * size), estimate([0.5] * size)
+    assert within.mean == 0.5 and within.high - 0.5 == pytest.approx(at_an_end.high / 2)
+    assert 0.5 - within.low == pytest.approx(at_an_end.high / 2)
+    assert estimate([1e-12] * size).high == pytest.approx(at_an_end.high), "no jump where Wilson's interval begins"
 
 
 @pytest.mark.parametrize("scores", [[], [np.nan], [0.5, np.inf], [1.5]])
