@@ -1,0 +1,91 @@
+"""What a judge is: a model that is asked, whose replies cost money or time and sometimes do not come."""
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a judge said to one prompt.
+
+    Attributes:
+      text: "" where the reply was blocked or is empty.
+      prompt_tokens, new_tokens: what was read and written; 0 where the judge does not say.
+      finish: why the reply ended, in the judge's own word, or "".
+    """
+
+    text: str
+    prompt_tokens: int
+    new_tokens: int
+    finish: str = ""
+
+
+class TransportError(Exception):
+    """No reply came, for a reason that may pass: asking again can help.
+
+    Attributes:
+      retry_after: seconds that the server asks to wait, or None.
+      perhaps_billed: whether the call may cost something although its reply is lost.
+    """
+
+    def __init__(self, message: str, retry_after: float | None = None, perhaps_billed: bool = False):
+        super().__init__(message)
+        self.retry_after = retry_after
+        self.perhaps_billed = perhaps_billed
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """A call that may be made: for this prompt, at this cost at most (estimated, in units of currency)."""
+
+    prompt: str
+    cost: float
+
+
+class Gate(Protocol):
+    """Lets calls through as far as the user's limits go, and counts them; several threads may use it at once."""
+
+    def admit(self, prompt: str) -> Ticket | None:
+        """A ticket if a call may be made now, which then counts at its highest cost until it is settled."""
+        ...
+
+    def readmit(self, prompt: str) -> Ticket:
+        """A ticket for a call that cannot wait; raises BudgetReached if it may not be made."""
+        ...
+
+    def settle(self, ticket: Ticket, reply: Reply) -> None:
+        """The call has brought this reply."""
+        ...
+
+    def settle_lost(self, ticket: Ticket, perhaps_billed: bool) -> None:
+        """The call has brought no reply."""
+        ...
+
+
+class Client(Protocol):
+    """Asks one judge model.
+
+    Attributes:
+      name: what messages call it.
+      max_new_tokens: tokens that a reply may have at most.
+    """
+
+    name: str
+    max_new_tokens: int
+
+    def facts(self) -> dict[str, str]:
+        """What decides a reply besides the prompt: provider, model, tokens; never a key."""
+        ...
+
+    def check(self) -> None:
+        """Raises UserError if the judge cannot be asked; called before anything expensive."""
+        ...
+
+    def ask(self, prompts: Sequence[str], gate: Gate) -> Generator[tuple[int, Reply], None, None]:
+        """Asks as many of the prompts, in their order, as the gate admits.
+
+        Yields pairs (index into `prompts`, reply) in whatever order they come, and ends early where the gate admits no
+        more. Raises UserError for what the user can cure, after the calls in flight have ended.
+        """
+        ...

@@ -1,0 +1,171 @@
+"""A judge behind any server that speaks the OpenAI API: OpenAI's own, vLLM, Ollama, Gemini's compatible endpoint."""
+
+import json
+from collections.abc import Generator, Sequence
+from typing import Any, NoReturn
+from urllib.parse import urlsplit, urlunsplit
+
+from swarm.errors import UserError
+from swarm.evals.judges.base import Gate, Reply, TransportError
+from swarm.evals.judges.remote import PATIENT, Patience, asked_wait, concurrently, key_from, passing, shortened
+
+_KEY = "OPENAI_API_KEY"
+_NAMES_SHOWN = 8
+
+
+class OpenAIClient:
+    """Asks a model by chat completions at temperature 0.
+
+    Attributes:
+      name: the model and the server, as messages name them.
+      max_new_tokens: tokens that a reply may have at most.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        model: str,
+        max_new_tokens: int = 20,
+        at_once: int = 8,
+        timeout: float = 60.0,
+        patience: Patience = PATIENT,
+    ):
+        """`url` ends where the API begins, mostly in /v1; `timeout` is in seconds, `at_once` counts calls in flight.
+
+        The key is read from OPENAI_API_KEY; a server that wants none gets along without. Raises UserError if `url` is
+        no address.
+        """
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise UserError(f"--judge_url is {_public(url)!r}; wanted an address such as http://localhost:8000/v1")
+        self._url = url.rstrip("/")
+        self._model = model
+        self._address = _public(url)
+        self.name = f"{model} at {self._address}"
+        self.max_new_tokens = max_new_tokens
+        self._at_once = at_once
+        self._timeout = timeout
+        self._patience = patience
+        self._key = ""
+        self._api: Any = None
+
+    def facts(self) -> dict[str, str]:
+        """What decides a reply. The address is part of it: what a server calls its model is its own choice."""
+        return {
+            "provider": "openai",
+            "url": self._address,
+            "model": self._model,
+            "max_new_tokens": str(self.max_new_tokens),
+        }
+
+    def check(self) -> None:
+        """Raises UserError if the server cannot be reached, refuses the key, or lists models without this one."""
+        api = self._connected()
+        try:
+            listing = self._answer(lambda: api.models.with_raw_response.list())
+        except _NotThere:
+            self._check_address(api)
+            return  # a server need not list its models
+        except TransportError as error:
+            raise UserError(f"{error}; start the server, or correct --judge_url") from error
+        entries = listing.get("data") if isinstance(listing, dict) else None
+        names = [str(entry.get("id")) for entry in entries or [] if isinstance(entry, dict)]
+        if names and _plain(self._model) not in map(_plain, names):
+            more = ", ..." if len(names) > _NAMES_SHOWN else ""
+            shown = ", ".join(names[:_NAMES_SHOWN]) + more
+            raise UserError(f"--judge_model {self._model} is not at {self._address}; it has {shown}")
+
+    def _check_address(self, api: Any) -> None:
+        """Raises UserError if the API begins one step further than --judge_url says."""
+        try:
+            self._answer(lambda: api.with_options(base_url=f"{self._url}/v1").models.with_raw_response.list())
+        except (UserError, TransportError):
+            return  # nothing is known to be there
+        raise UserError(f"--judge_url is {self._address}, where no API is; the server's is at {self._address}/v1")
+
+    def ask(self, prompts: Sequence[str], gate: Gate) -> Generator[tuple[int, Reply], None, None]:
+        """Asks several prompts at once; see `Client.ask`."""
+        self._connected()
+        return concurrently(self._ask_one, prompts, gate, self._at_once, self._patience)
+
+    def _connected(self) -> Any:
+        if self._api is None:
+            try:
+                import openai
+                import tenacity  # noqa: F401
+            except ImportError as error:
+                raise UserError(
+                    f"judge {self.name} needs {error.name}, which is not installed: pip install 'h-swarm[judge]'"
+                ) from error
+            self._key = key_from(_KEY)[1]
+            # the library wants some key even for a server that wants none
+            self._api = openai.OpenAI(
+                base_url=self._url, api_key=self._key or "none", max_retries=0, timeout=self._timeout
+            )
+        return self._api
+
+    def _ask_one(self, prompt: str) -> Reply:
+        message = {"role": "user", "content": prompt}
+        body = self._answer(
+            lambda: self._api.chat.completions.with_raw_response.create(
+                model=self._model, messages=[message], temperature=0, max_tokens=self.max_new_tokens
+            )
+        )
+        try:
+            choice, usage = body["choices"][0], body.get("usage") or {}
+            return Reply(
+                text=choice["message"]["content"] or "",
+                prompt_tokens=int(usage.get("prompt_tokens") or 0),
+                new_tokens=int(usage.get("completion_tokens") or 0),
+                finish=choice.get("finish_reason") or "",
+            )
+        except (AttributeError, IndexError, KeyError, TypeError) as error:
+            raise TransportError(f"judge {self.name} sent something that is no chat completion", None, True) from error
+
+    def _answer(self, call: Any) -> Any:
+        """The JSON that a call brings; raises _NotThere for 404, TransportError for what may pass, else UserError."""
+        import openai
+
+        try:
+            return json.loads(call().text)
+        except openai.APIStatusError as error:
+            self._refused(error.status_code, shortened(error.message, self._key), asked_wait(error.response.headers))
+        except openai.APITimeoutError as error:
+            raise TransportError(f"judge {self.name} did not answer in {self._timeout:g} s", None, True) from error
+        except openai.APIConnectionError as error:
+            reason = shortened(str(error.__cause__ or error), self._key)
+            raise TransportError(f"judge {self.name} cannot be reached ({reason})", None, True) from error
+        except ValueError as error:
+            reason = shortened(str(error), self._key)
+            raise TransportError(f"judge {self.name} sent what cannot be read ({reason})", None, True) from error
+
+    def _refused(self, status: int, said: str, retry_after: float | None) -> NoReturn:
+        if passing(status):
+            raise TransportError(f"judge {self.name} answered HTTP {status} ({said})", retry_after)
+        if status in (401, 403):
+            what = f"refuses the key in {_KEY}" if self._key else f"wants a key, and {_KEY} is not set"
+            raise UserError(f"judge {self.name} {what} (HTTP {status}); set {_KEY} to a key that is valid there")
+        if status == 404:
+            raise _NotThere(
+                f"judge {self.name} answered HTTP 404 ({said}); correct --judge_model, or --judge_url: most servers' "
+                "end in /v1"
+            )
+        raise UserError(
+            f"judge {self.name} refused the question with HTTP {status} ({said}); use a model that takes chat "
+            "completions at temperature 0, or mend what the server names"
+        )
+
+
+class _NotThere(UserError):
+    """The server has no such model or no such path."""
+
+
+def _public(url: str) -> str:
+    """An address without user, password and query, which may be secrets."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/"), "", ""))
+
+
+def _plain(model: str) -> str:
+    """A model's name without what some servers put around it in their lists only."""
+    return model.removeprefix("models/").removesuffix(":latest")
