@@ -32,6 +32,14 @@ SETTINGS = {
     "hub_config": "",
     "data_revision": "",
     "dev_size": "",
+    "judge_model": "",
+    "judge_url": "",
+    "judge_at_once": "",
+    "judge_timeout": "",
+    "judge_tokens": "",
+    "judge_price": "",
+    "max_judge_calls": "",
+    "max_cost": "",
     "base_model": "hub id or folder of the base (default: what the system names)",
     "max_new_tokens": "tokens per answer (default: as it was found)",
     "chat": "use the chat template (default: as it was found)",
@@ -71,6 +79,7 @@ def evaluate_program(arguments: list[str] | None = None) -> int:
     given = {name: getattr(options, name) for name in SETTINGS if getattr(options, name) is not None}
     config = make_config(found | given | {f"{options.split}_limit": options.limit})
     task = read_task(config)
+    task.evaluation.prepare()
     params = task.params
     as_found = found == {"eval_type": task.evaluation.name, "dataset": task.dataset.name}
     if as_found and system.params and config.max_new_tokens is None and config.chat is None:

@@ -58,6 +58,7 @@ def search_program(arguments: list[str] | None = None) -> int:
         task = task.for_places(config.population(there))
     if mode.dry_run:
         return _show_cost(task, there)
+    task.evaluation.prepare()
     pool = _read_experts(config, directory)
     engine = front_doors.make_engine(pool, config)
     if mode.calibrate:
@@ -80,7 +81,8 @@ def _resume(folder: Path, given: dict[str, Any]) -> int:
         return front_doors.DONE
     config = without_used_limits(config, given, state)
     check_eval_file(run, config, named="eval_type" in given)
-    task = read_task(config)
+    task = read_task(config, state.judged)
+    task.evaluation.prepare()
     pool = _read_experts(config, Path(str(config.initial_expert_directory)))
     task = task.for_places(config.population(len(pool.names)))
     engine = front_doors.make_engine(pool, config)

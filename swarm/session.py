@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from swarm.engines.base import Engine
 from swarm.engines.cached import CachedEngine
 from swarm.engines.metered import Budget, MeteredEngine
 from swarm.engines.watched import WatchedEngine
-from swarm.errors import UserError
+from swarm.errors import BudgetReached, UserError
 from swarm.files import write_json
 from swarm.progress import Progress
 from swarm.report import draw_curves, draw_graph, graph_as_text, model_card, score_table
@@ -23,7 +23,7 @@ from swarm.search.config import SearchConfig
 from swarm.search.finish import final_scores
 from swarm.search.fitness import Fitness
 from swarm.search.loop import Watcher, search
-from swarm.search.run import BEST, LOG, RESULT, SCRATCHPAD, Run, numbers, scratchpad
+from swarm.search.run import BEST, LOG, RESULT, SCRATCHPAD, STATE, Run, numbers, scratchpad
 from swarm.search.state import SearchState
 from swarm.search.steps import Problem
 from swarm.task import Task
@@ -57,15 +57,18 @@ class Session(Watcher):
         try:
             if self._state.best is not None:
                 self._write(lambda: self._run.write_best(self._problem, self._state))
+            self._keep_questions_for_the_end()
             self._state = search(self._problem, self._state, self._meter, self._cache, self, budget)
             return self._finish()
         except KeyboardInterrupt:
             self._progress.close()
+            self._keep_what_was_paid()
             log.info("interrupted; nothing is lost: %s", self._how_to_go_on())
             return front_doors.INTERRUPTED
         except Exception as error:
             with suppress(OSError), open(self._run.folder / LOG, "a", encoding="utf8") as file:
                 file.write(f"stopped by {type(error).__name__}: {error}\n")
+            self._keep_what_was_paid()
             log.info("the run is safe up to step %r: %s", self._state.title, self._how_to_go_on())
             raise
         finally:
@@ -73,8 +76,29 @@ class Session(Watcher):
             self._tracker.finish()
             self._run.close()
 
+    def _keep_what_was_paid(self) -> None:
+        """A step that is given up has cost the judge's calls all the same; they count against later sittings."""
+        judged = self._problem.fitness.evaluation.judge_usage
+        if judged != self._state.judged and (self._run.folder / STATE).exists():
+            with suppress(OSError):
+                self._run.save(replace(self._state, judged=judged))
+
     def _how_to_go_on(self) -> str:
         return f"{front_doors.this_python()} search.py --resume {self._run.folder}"
+
+    def _keep_questions_for_the_end(self) -> None:
+        """A judge's limits hold for the final scores too: the search leaves them what they may need at most.
+
+        On dev the found system and the best single expert have been judged before.
+        """
+        fitness, most = self._problem.fitness, self._config.max_judge_calls
+        needed = (len(fitness.dataset.dev) + 3 * len(fitness.dataset.test)) * fitness.evaluation.judge_calls
+        if most is not None and most <= needed and self._state.next_step != "final":
+            raise UserError(
+                f"--max_judge_calls is {most}, but the final scores alone may take {needed}; give more, or fewer test "
+                "examples with --test_limit"
+            )
+        fitness.evaluation.hold_back(needed)
 
     def _warn_of_small_limits(self) -> None:
         fitness, config = self._problem.fitness, self._config
@@ -132,7 +156,14 @@ class Session(Watcher):
         dev, test = self._problem.fitness.dataset.dev, self._problem.fitness.dataset.test
         log.info("final scores on dev (%d) and test (%d) ...", len(dev), len(test))
         self._progress.final((len(dev) + len(test)) * self._problem.fitness.evaluation.passes)
-        scores = final_scores(self._problem, state)
+        self._problem.fitness.evaluation.hold_back(0)
+        try:
+            scores = final_scores(self._problem, state)
+        except BudgetReached as reached:
+            self._progress.close()
+            self._keep_what_was_paid()
+            log.info("the final scores are not all there: %s; raise it: %s", reached, self._how_to_go_on())
+            return front_doors.LIMIT_REACHED
         self._progress.close()
         usage = self._meter.usage
         result = {
@@ -142,6 +173,7 @@ class Session(Watcher):
             "found": state.best.found,
             "graph": graph_as_text(self._problem.best_system(state.best)),
             "usage": asdict(usage),
+            "judge": {"model": self._config.judge_model} | asdict(self._problem.fitness.evaluation.judge_usage),
             "engine": self._engine.facts() | {"batches_halved_for_memory": getattr(self._engine, "halvings", 0)},
         }
         with front_doors.signals_wait():

@@ -8,7 +8,9 @@ from swarm.errors import UserError
 from swarm.evals import get_eval
 from swarm.evals.base import Dataset, Eval
 from swarm.evals.data import limit, load_dataset
+from swarm.evals.judges.budget import NO_WORK, JudgeUsage
 from swarm.evals.source import Source, parse_mapping
+from swarm.judge import judge_maker
 from swarm.search.config import SearchConfig
 
 log = logging.getLogger(__name__)
@@ -31,9 +33,9 @@ class Task:
         return replace(self, dataset=fit_chunks(self.dataset, places, self.config))
 
 
-def read_task(config: SearchConfig) -> Task:
-    """The eval and the data that the settings name, checked."""
-    evaluation = get_eval(str(config.eval_type))
+def read_task(config: SearchConfig, judged: JudgeUsage = NO_WORK) -> Task:
+    """The eval and the data that the settings name, checked; `judged` is what earlier sittings asked of a judge."""
+    evaluation = get_eval(str(config.eval_type), judge_maker(config, judged))
     if config.scorer not in evaluation.scorers:
         known = ", ".join(evaluation.scorers)
         raise UserError(f"--scorer is {config.scorer}, which eval {evaluation.name} does not give; wanted one: {known}")

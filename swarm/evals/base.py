@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from swarm.engines.base import GenerationParams
+from swarm.evals.judges.budget import NO_WORK, JudgeUsage
 from swarm.system.messages import Query
 
 USUAL = GenerationParams(max_new_tokens=100, chat=True)  # the published program's most common setting
@@ -86,6 +87,19 @@ class Eval(ABC):
 
     def check(self, dataset: Dataset) -> None:
         """Raises UserError if the dataset lacks what this eval needs; called before anything is loaded."""
+        return
+
+    def prepare(self) -> None:
+        """Raises UserError if what this eval needs beside data, such as a judge, cannot be had; called once."""
+        return
+
+    @property
+    def judge_usage(self) -> JudgeUsage:
+        """What a judge has been made to do."""
+        return NO_WORK
+
+    def hold_back(self, questions: int) -> None:
+        """Keeps so many questions of the judge's limits for later; 0 frees them."""
         return
 
     def params(self, dataset: Dataset) -> GenerationParams:

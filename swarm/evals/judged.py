@@ -10,6 +10,7 @@ import numpy as np
 from swarm.engines.base import GenerationParams
 from swarm.evals.base import Dataset, Eval, Example, Judging
 from swarm.evals.judges.asking import Judge
+from swarm.evals.judges.budget import JudgeUsage
 from swarm.system.messages import Query
 
 _PUBLISHED = GenerationParams(max_new_tokens=200, chat=True)
@@ -32,6 +33,7 @@ class GeminiMatch(Eval):
     """
 
     name = "gemini_match"
+    scorers = ("strict", "compat")
     lowest = 1.0
     highest = 10.0
     judge_calls = 1
@@ -51,6 +53,19 @@ class GeminiMatch(Eval):
         questions = [judge_prompt(example.answer, text) for example, text in zip(examples, replies, strict=True)]
         ratings = np.array(self._judge.ask(questions, read_rating, _STRICTER), dtype=float)
         return {"strict": ratings, "compat": ratings}
+
+    def prepare(self) -> None:
+        """Raises UserError if the judge cannot be asked."""
+        self._judge.client.check()
+
+    @property
+    def judge_usage(self) -> JudgeUsage:
+        """What the judge has been made to do."""
+        return self._judge.usage
+
+    def hold_back(self, questions: int) -> None:
+        """Keeps so many questions of the judge's limits for later."""
+        self._judge.hold_back(questions)
 
     def ballot(self, reply: str, example: Example) -> str | None:
         """None: free texts are never equal, so there is nothing to vote on."""

@@ -20,6 +20,8 @@ import numpy as np
 from swarm.engines.base import GenerationParams
 from swarm.errors import BudgetReached, UserError
 from swarm.evals.base import Dataset, Eval, Example, Judgement, Judging
+from swarm.evals.judges.asking import JudgeMaker, no_judge
+from swarm.evals.judges.budget import JudgeUsage
 from swarm.system.messages import Query
 
 GROUP = "h_swarm.evals"
@@ -43,8 +45,8 @@ def file_digest(name: str) -> str:
     return hashlib.sha256(file_of(name).read_bytes()).hexdigest()
 
 
-def eval_from_file(name: str) -> Eval:
-    """The eval that a file calls so. The file is run.
+def eval_from_file(name: str, judge: JudgeMaker = no_judge) -> Eval:
+    """The eval that a file calls so. The file is run. `judge` is for a class whose `__init__` takes one.
 
     Raises UserError if there is no such file or name, or if it is no eval.
     """
@@ -56,7 +58,7 @@ def eval_from_file(name: str) -> Eval:
         given = f"has no {wanted!r}" if wanted else "was named without an eval in it"
         shown = ", ".join(f"-e {path}:{key}" for key in there) or "none: define one (docs/add_an_eval.md)"
         raise UserError(f"eval file {path} {given}; it offers {shown}")
-    return PluginEval(f"{path.name}:{wanted}", getattr(module, wanted), digest)
+    return PluginEval(f"{path.name}:{wanted}", getattr(module, wanted), digest, judge)
 
 
 def installed_evals() -> dict[str, EntryPoint]:
@@ -64,7 +66,7 @@ def installed_evals() -> dict[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=GROUP)}
 
 
-def eval_from_package(point: EntryPoint) -> Eval:
+def eval_from_package(point: EntryPoint, judge: JudgeMaker = no_judge) -> Eval:
     """The eval behind an entry point. Raises UserError if it cannot be imported or is no eval."""
     package = f"{point.dist.name} {point.dist.version}" if point.dist else "unknown package"
     try:
@@ -73,7 +75,7 @@ def eval_from_package(point: EntryPoint) -> Eval:
         raise UserError(
             f"eval {point.name!r} of {package} cannot be imported ({type(error).__name__}: {error}); reinstall it"
         ) from error
-    return PluginEval(point.name, target, package)
+    return PluginEval(point.name, target, package, judge)
 
 
 class PluginEval(Eval):
@@ -83,10 +85,10 @@ class PluginEval(Eval):
     stops can go on when it is mended.
     """
 
-    def __init__(self, name: str, target: Any, code: str):
+    def __init__(self, name: str, target: Any, code: str, judge: JudgeMaker = no_judge):
         """`target` is an Eval class, an Eval, or a function. Raises UserError if it is neither or declares nonsense."""
         self.name, self.code = name, code
-        self._inner = _eval_of(name, target)
+        self._inner = _eval_of(name, target, judge)
         inner = self._inner
         self.lowest, self.highest = inner.lowest, inner.highest
         self.scorers, self.passes, self.judge_calls = tuple(inner.scorers), inner.passes, inner.judge_calls
@@ -98,6 +100,19 @@ class PluginEval(Eval):
     def check(self, dataset: Dataset) -> None:
         """The plugin's own check."""
         self._call(self._inner.check, dataset)
+
+    def prepare(self) -> None:
+        """The plugin's own preparation."""
+        self._call(self._inner.prepare)
+
+    @property
+    def judge_usage(self) -> JudgeUsage:
+        """That of the plugin's judge."""
+        return self._inner.judge_usage
+
+    def hold_back(self, questions: int) -> None:
+        """Passed on to the plugin."""
+        self._call(self._inner.hold_back, questions)
 
     def params(self, dataset: Dataset) -> GenerationParams:
         """The plugin's own settings."""
@@ -199,14 +214,16 @@ def _is_offer(value: Any, module: ModuleType) -> bool:
     return own and ((inspect.isclass(value) and issubclass(value, Eval)) or inspect.isfunction(value))
 
 
-def _eval_of(name: str, target: Any) -> Eval:
+def _eval_of(name: str, target: Any, judge: JudgeMaker) -> Eval:
     if inspect.isclass(target) and issubclass(target, Eval):
+        asks = "judge" in inspect.signature(target).parameters
+        maker = {"judge": judge()} if asks else {}
         try:
-            return target()
+            return target(**maker)
         except Exception as error:
             raise UserError(
-                f"eval {name} cannot be made without arguments ({type(error).__name__}: {error}); give it defaults, or "
-                "name an instance"
+                f"eval {name} cannot be made ({type(error).__name__}: {error}); its __init__ "
+                "takes nothing, or a parameter `judge`"
             ) from error
     if isinstance(target, Eval):
         return target

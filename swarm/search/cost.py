@@ -25,12 +25,14 @@ class Cost:
       node_evaluations: places asked about the whole dev split.
       generations: single prompts.
       prompt_tokens, new_tokens: estimated from letters; and at most.
+      judge_calls: questions to a judge.
     """
 
     node_evaluations: int
     generations: int
     prompt_tokens: int
     new_tokens: int
+    judge_calls: int = 0
 
     def __add__(self, other: "Cost") -> "Cost":
         return Cost(*(mine + its for mine, its in zip(vars(self).values(), vars(other).values(), strict=True)))
@@ -59,7 +61,10 @@ def forecast(
     config: SearchConfig, experts: int, dataset: Dataset, evaluation: Eval, params: GenerationParams
 ) -> Forecast:
     """What this search costs at most, with `experts` experts in the pool."""
-    dev, test = (_cost_of(_passes(evaluation, dataset, split), params) for split in (dataset.dev, dataset.test))
+    dev, test = (
+        _cost_of(_passes(evaluation, dataset, split), params, len(split) * evaluation.judge_calls)
+        for split in (dataset.dev, dataset.test)
+    )
     edges = experts - 1 if config.edges == "tree" else experts * (experts - 1) // 2
     graph, alone = dev(experts, edges), dev(1, 0)
     iteration = graph.times(config.graph_num + config.trial_num)
@@ -83,6 +88,11 @@ def describe(plan: Forecast, tokens_per_second: float | None) -> list[str]:
         "These are upper bounds (tokens read: estimated from letters). Equal requests are asked once, which saves "
         f"about {USUALLY_SAVED:.0%} on random graphs; patience may end the search early."
     )
+    if plan.total.judge_calls:
+        lines.append(
+            f"The judge is asked {plan.total.judge_calls:,} times at most ({plan.iteration.judge_calls:,} in each "
+            "iteration); equal answers are judged once."
+        )
     if tokens_per_second:
         tokens = plan.total.prompt_tokens + plan.total.new_tokens
         seconds = tokens * (1 - USUALLY_SAVED) / tokens_per_second
@@ -131,7 +141,9 @@ def _passes(evaluation: Eval, dataset: Dataset, examples: Sequence[Example]) -> 
     return [next(evaluation.judge(dataset, examples)), *evaluation.later_queries(dataset, examples)]
 
 
-def _cost_of(passes: Sequence[Sequence[Query]], params: GenerationParams) -> Callable[[int, int], Cost]:
+def _cost_of(
+    passes: Sequence[Sequence[Query]], params: GenerationParams, judge_calls: int
+) -> Callable[[int, int], Cost]:
     """(places, edges) -> the cost of one system with so many of them."""
     queries = [query for asked in passes for query in asked]
     letters = sum(len(node_prompt(query, [])) for query in queries)
@@ -142,6 +154,7 @@ def _cost_of(passes: Sequence[Sequence[Query]], params: GenerationParams) -> Cal
         # each place reads its own part of a context, so all of them together read it about once
         context = sum(len(chunk) for query in queries for chunk in query.chunks)
         read = (letters - context) * places + context + edges * (len(queries) * response + written * LETTERS_PER_TOKEN)
-        return Cost(places * len(passes), places * len(queries), read // LETTERS_PER_TOKEN, written * places)
+        read //= LETTERS_PER_TOKEN
+        return Cost(places * len(passes), places * len(queries), read, written * places, judge_calls)
 
     return cost

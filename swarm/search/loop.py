@@ -28,15 +28,17 @@ def search(
     there under a larger budget.
     """
     meter.budget = budget
+    evaluation = problem.fitness.evaluation
     try:
         while state.next_step != "final":
             watcher.before(state)
             cache.next_step()
-            done = replace(STEPS[state.next_step](problem, state), usage=meter.usage)
+            done = STEPS[state.next_step](problem, state)
+            done = replace(done, usage=meter.usage, judged=evaluation.judge_usage)
             watcher.after(state, done)
             state = done
     except BudgetReached as reached:
-        return replace(state, stop_reason=str(reached), usage=meter.usage)
+        return replace(state, stop_reason=str(reached), usage=meter.usage, judged=evaluation.judge_usage)
     finally:
         meter.budget = None
     return state

@@ -92,7 +92,7 @@ def test_a_class_or_an_instance_with_passes_of_its_own(plugin, wanted):
         (
             "from swarm.evals.base import Eval\nclass score(Eval):\n  def __init__(self, x): pass\n"
             "  def judge(self, d, e): yield []",
-            "cannot be made without arguments",
+            "cannot be made .TypeError.*takes nothing, or a parameter `judge`",
         ),
     ],
 )

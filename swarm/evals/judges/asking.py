@@ -39,6 +39,10 @@ class Judge:
         """Work done so far; replies out of the cache are none."""
         return self._meter.usage
 
+    def hold_back(self, calls: int) -> None:
+        """Keeps so many calls of the limits for later; 0 frees them."""
+        self._meter.hold_back(calls)
+
     def ask(self, questions: Sequence[str], read: Callable[[str], T | None], stricter: str) -> list[T]:
         """What `read` makes of the judge's replies, in the order of the questions.
 
@@ -105,3 +109,12 @@ class Judge:
             f"more strictly ({said!r}{finish}); use another judge model, or allow this one more tokens than "
             f"{self.client.max_new_tokens} if it thinks first"
         )
+
+
+JudgeMaker = Callable[[], Judge]
+"""Makes the judge that the user has named; an eval that needs none never calls it."""
+
+
+def no_judge() -> Judge:
+    """For callers that have named none. Raises UserError."""
+    raise UserError("this eval needs a judge: name one with --judge_model (docs/judges.md)")

@@ -66,6 +66,12 @@ class Meter:
         self._reserved = 0.0
         self._lock = threading.Lock()
         self._reached = ""
+        self._held_back = 0
+
+    def hold_back(self, calls: int) -> None:
+        """Lets through only what leaves room for so many calls more, each as dear as the one that is asked for."""
+        with self._lock:
+            self._held_back = calls
 
     @property
     def usage(self) -> JudgeUsage:
@@ -78,15 +84,18 @@ class Meter:
         with self._lock:
             used, limits = self._usage, self._limits
             cost = self._price.of(len(prompt.encode()) * self._tokens_per_byte, self._max_new_tokens)
-            if limits.calls is not None and used.calls >= limits.calls:
-                self._reached = f"--max_judge_calls {limits.calls} reached"
+            if limits.calls is not None and used.calls + self._held_back >= limits.calls:
+                self._reached = f"--max_judge_calls {limits.calls} reached{self._what_is_left()}"
                 return None
-            if limits.cost is not None and used.cost + self._reserved + cost > limits.cost:
-                self._reached = f"--max_cost {limits.cost:g} reached"
+            if limits.cost is not None and used.cost + self._reserved + cost * (1 + self._held_back) > limits.cost:
+                self._reached = f"--max_cost {limits.cost:g} reached{self._what_is_left()}"
                 return None
             self._usage = replace(used, calls=used.calls + 1)
             self._reserved += cost
             return Ticket(prompt, cost)
+
+    def _what_is_left(self) -> str:
+        return f" but for {self._held_back} calls that are kept for later" if self._held_back else ""
 
     def readmit(self, prompt: str) -> Ticket:
         """A ticket, or BudgetReached is raised."""
