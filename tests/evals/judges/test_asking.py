@@ -84,7 +84,7 @@ def test_a_reply_that_stays_unreadable_ends_it_with_its_place_and_its_text(cache
 
 
 def test_after_an_error_the_calls_in_flight_are_kept_and_no_new_ones_start(cache):
-    fault = lambda prompt, before: Fault(400, seconds=0.1) if prompt == "bad" else Fault(seconds=0.4)  # noqa: E731
+    fault = lambda prompt, before: Fault(400, seconds=0.1) if prompt == "bad" else Fault(seconds=1.0)  # noqa: E731
     with judging(JudgeServer(answer=length, fault=fault)) as server:
         judge = make_judge(server, at_once=3, cache=cache)
         with pytest.raises(UserError, match="HTTP 400"):
@@ -119,7 +119,7 @@ def test_the_limit_of_cost_waits_for_calls_in_flight_whose_cost_is_not_yet_known
             judge.ask(questions, read_number, STRICTER)
     assert judge.usage.cost == 6 * len(server.prompts)
     assert len(server.prompts) == 6  # after 36, the next might cost 25
-    assert server.most_in_flight == 2
+    assert server.most_in_flight <= 2
 
 
 def test_a_limit_of_cost_needs_a_price():

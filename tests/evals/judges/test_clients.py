@@ -1,6 +1,7 @@
 """Guards the remote clients against a real server on loopback, well-behaved and not."""
 
 import sys
+import threading
 import warnings
 
 import pytest
@@ -23,7 +24,7 @@ KINDS = ("openai", "google-genai", "google-generativeai")
 @pytest.fixture(autouse=True)
 def environment(monkeypatch):
     """Keys as the user sets them, and nothing else that a client's library would look at."""
-    for name in ("OPENAI_BASE_URL", "GOOGLE_GENAI_USE_VERTEXAI", "http_proxy", "HTTP_PROXY", "ALL_PROXY"):
+    for name in ("OPENAI_BASE_URL", "GOOGLE_GENAI_USE_VERTEXAI", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
     for name in KEYS:
         monkeypatch.setenv(name, KEY)
@@ -103,8 +104,8 @@ def test_what_fails_in_passing_is_asked_again(client_of, fault):
 
 def test_a_server_that_does_not_answer_in_time_is_asked_again(client_of):
     with judging(JudgeServer(fault=lambda prompt, before: None if before else Fault(seconds=0.5))) as server:
-        assert len(asked(client_of(server, timeout=0.2), ["q"])) == 1
-    assert len(server.prompts) == 2
+        assert len(asked(client_of(server, timeout=0.3), ["q"])) == 1
+    assert len(server.prompts) > 1
 
 
 def test_after_the_last_attempt_the_user_is_told(client_of):
@@ -200,8 +201,9 @@ def test_a_blocked_reply_is_empty_and_says_why(client_of, finish):
 
 
 def test_calls_run_at_the_same_time_but_not_more_than_allowed(client_of):
-    with judging(JudgeServer(fault=lambda prompt, before: Fault(seconds=0.05))) as server:
-        assert len(asked(client_of(server, at_once=3), [f"q{i}" for i in range(9)])) == 9
+    three = threading.Barrier(3)  # nobody is answered before three are there
+    with judging(JudgeServer(answer=lambda prompt: str(three.wait(30)))) as server:
+        assert len(asked(client_of(server, at_once=3, timeout=60.0), [f"q{i}" for i in range(9)])) == 9
     assert server.most_in_flight == 3
 
 
