@@ -27,7 +27,7 @@ class Problem:
     @property
     def size(self) -> int:
         """n: experts in the pool and places in a graph."""
-        return len(self.pool.adapters)
+        return len(self.pool.names)
 
     def system(self, decoded: Decoded, assignment: Sequence[int], coefficients: np.ndarray) -> System:
         """Experts at these coefficients, placed on this graph."""
