@@ -45,11 +45,12 @@ def model_folder(name: str, revision: str | None = None) -> Path:
     if Path(name).is_dir():
         return folder
     from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined] # of the HTTP library that it uses
 
     wanted = [*TEXT_FILES, WEIGHTS, INDEX, "model-*.safetensors", "*.py"]
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=wanted))
-    except OSError as error:  # the hub's own errors are kinds of it
+    except (OSError, HTTPError) as error:
         reason = " ".join(str(error).split())[:300]
         raise UserError(
             f"model {name!r} cannot be fetched from the hub ({reason}): check network and disk, and try again"

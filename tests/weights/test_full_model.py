@@ -7,6 +7,7 @@ import shutil
 
 import pytest
 import torch
+from loopback_hub import COMMIT, Hub, serving
 from safetensors.torch import load_file, save_file
 from tiny import make_models, make_pool
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -17,7 +18,6 @@ from swarm.weights.materialise import materialise
 from swarm.weights.pool import model_pool, read_pool
 
 HEAD, NORM = "lm_head.weight", "model.norm.weight"
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 @pytest.fixture(scope="module")
@@ -319,3 +319,23 @@ def test_a_model_of_the_hub_is_a_pool_of_one(directory, tmp_path, monkeypatch):
         model_pool("some/other")
     with pytest.raises(UserError, match="has no config.json"):
         model_pool(str(tmp_path))
+
+
+def test_a_model_is_fetched_whole_and_nothing_else(directory, tmp_path, monkeypatch):
+    shard(directory / "expert_1")
+    files = {path.name: path.read_bytes() for path in (directory / "expert_1").iterdir()}
+    with serving(Hub({"some/judge": files | {"consolidated.safetensors": b"the same again"}})) as hub:
+        settings = {
+            "HF_HUB_OFFLINE": False,
+            "ENDPOINT": hub.url,
+            "HUGGINGFACE_CO_URL_TEMPLATE": f"{hub.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}",
+            "HF_HUB_CACHE": str(tmp_path / "cache"),
+        }
+        for name, value in settings.items():
+            monkeypatch.setattr(f"huggingface_hub.constants.{name}", value)
+        assert model_pool("some/judge").digest == model_pool(str(directory / "expert_1")).digest
+        assert sorted(hub.fetched) == sorted(f"some/judge/{name}" for name in files)
+        hub.fail_with["model-00002-of-00007.safetensors"] = 404
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "other"))
+        with pytest.raises(UserError, match="model 'some/judge' cannot be fetched from the hub .*try again"):
+            model_pool("some/judge")
