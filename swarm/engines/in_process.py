@@ -51,7 +51,7 @@ class InProcessEngine:
         self.halvings = 0
         folder = base_folder(pool.base, pool.revision)
         model = self._load(trust_remote_code)
-        self._base_digest = base_model_digest(folder, with_code=trust_remote_code)
+        self._base_digest = base_model_digest(folder, with_code=trust_remote_code, with_weights=not pool.models)
         if self.device.type == "cpu" and model.num_parameters() < SMALL_MODEL:
             torch.set_num_threads(1)
         first = materialise(pool, pool.experts()[0].coefficients)
@@ -92,7 +92,7 @@ class InProcessEngine:
         return {
             "engine": "in_process",
             "base": self._base_digest,
-            "adapters": self._slot.kind,
+            "weights": self._slot.kind,
             "dtype": str(self.dtype).removeprefix("torch."),
             "device": self.device.type,
             "torch": torch.__version__,

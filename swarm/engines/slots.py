@@ -1,4 +1,4 @@
-"""Where an expert sits while it speaks: the resident base model with one expert's LoRA weights in effect."""
+"""Where an expert sits while it speaks: the resident model with one expert's weights in effect."""
 
 from typing import Any, Protocol
 
@@ -9,6 +9,7 @@ from transformers.pytorch_utils import Conv1D
 
 from swarm.errors import UserError
 from swarm.weights.adapters import LoraWeights, factor_pairs, scaling
+from swarm.weights.full_model import FullWeights
 
 
 class Slot(Protocol):
@@ -17,8 +18,8 @@ class Slot(Protocol):
     kind: str
     model: Any
 
-    def place(self, weights: LoraWeights) -> None:
-        """Puts this expert in the place of the last one."""
+    def place(self, weights: Any) -> None:
+        """Puts this expert, as `materialise` makes those of the pool, in the place of the last one."""
         ...
 
 
@@ -71,11 +72,37 @@ class PeftSlot:
             )
 
 
-def make_slot(model: nn.Module, weights: LoraWeights, base: str) -> Slot:
-    """The fitting slot: folded in float32 (exact), PEFT's layers in half precision, where folding would round ΔW away.
+class FullSlot:
+    """The model's own parameters, overwritten one by one with a full model's.
 
-    Raises UserError naming the first tensor that the base model has no fitting layer for.
+    Beside the resident model there is at most one tensor in memory: as float32 sum, as the operand that is being added
+    to it, and in the model's number format.
     """
+
+    kind = "full"
+
+    def __init__(self, model: nn.Module, weights: FullWeights, base: str):
+        """Raises UserError if model and weights do not have the same tensors."""
+        self.model = model
+        self._targets = _targets(model, weights, base)
+
+    @torch.inference_mode()
+    def place(self, weights: FullWeights) -> None:
+        """Overwrites every parameter."""
+        for name, tensor in weights.tensors(self._targets):
+            target = self._targets[name]
+            target.copy_(tensor.to(target.dtype))
+            del tensor  # before the next one is made
+
+
+def make_slot(model: nn.Module, weights: LoraWeights | FullWeights, base: str) -> Slot:
+    """The fitting slot: for adapters folded in float32 (exact), PEFT's layers in half precision, where folding would
+    round ΔW away; for full models the parameters themselves.
+
+    Raises UserError naming the first tensor that the base model has no fitting place for.
+    """
+    if isinstance(weights, FullWeights):
+        return FullSlot(model, weights, base)
     pairs = factor_pairs(weights.tensors)
     for module, (name_a, name_b) in pairs.items():
         _check_layer(model, module, (weights.tensors[name_a], weights.tensors[name_b]), base)
@@ -88,6 +115,51 @@ def make_slot(model: nn.Module, weights: LoraWeights, base: str) -> Slot:
     slot: Slot = FoldedSlot(model, list(pairs)) if folds else PeftSlot(model, weights.config)
     slot.place(weights)
     return slot
+
+
+def _targets(model: nn.Module, weights: FullWeights, base: str) -> dict[str, torch.Tensor]:
+    """Name of a tensor in the experts' files -> the tensor of the model that it belongs into, each of these once.
+
+    The files may name tensors with or without the model's own prefix ("wte.weight" or "transformer.wte.weight"). What
+    the model has no use for (masks in old files, say) is left out, as transformers does when it loads.
+    """
+    state = model.state_dict(keep_vars=True)
+    prefix = f"{model.base_model_prefix}."
+    targets: dict[str, torch.Tensor] = {}
+    filled: dict[int, str] = {}
+    for name, (lengths, _) in weights.shapes.items():
+        tensor = next((state[key] for key in (name, prefix + name, name.removeprefix(prefix)) if key in state), None)
+        if tensor is None:
+            continue
+        if tuple(tensor.shape) != lengths:
+            raise UserError(
+                f"the experts' tensor {name} has shape {list(lengths)}, but {list(tensor.shape)} in base model {base}: "
+                "name another base with -b, or none"
+            )
+        if id(tensor) in filled:
+            _check_equal(weights, filled[id(tensor)], name, base)
+            continue
+        filled[id(tensor)] = name
+        targets[name] = tensor
+    for key, tensor in state.items():
+        if id(tensor) not in filled:
+            raise UserError(
+                f"model {base} needs tensor {key}, which the experts' files do not have under that name: save them "
+                "again with save_pretrained, or name their architecture with -b (mixtures of experts whose tensors "
+                "transformers stacks when it loads cannot be combined)"
+            )
+    return targets
+
+
+def _check_equal(weights: FullWeights, one: str, other: str, base: str) -> None:
+    """What the resident model ties must be tied in every expert too, or one of the two tensors would get lost."""
+    for model in weights.models:
+        opened = model.open()
+        if not torch.equal(opened.get_tensor(one), opened.get_tensor(other)):
+            raise UserError(
+                f"{model.folder}: tensors {one} and {other} differ, but are one in base model {base}: set "
+                "tie_word_embeddings to false in the experts' config.json, or name another base with -b"
+            )
 
 
 def _check_layer(model: nn.Module, module: str, factors: tuple[torch.Tensor, torch.Tensor], base: str) -> None:

@@ -14,6 +14,8 @@ from swarm.errors import UserError
 from swarm.files import whole_folder
 from swarm.maths.decode import end_node, topological_order
 from swarm.weights.adapters import write_adapter
+from swarm.weights.base_model import base_folder
+from swarm.weights.full_model import FullWeights, write_full_model
 from swarm.weights.materialise import materialise
 from swarm.weights.pool import Expert, Pool, portable_base, read_pool
 
@@ -108,8 +110,9 @@ def save_system(
 ) -> None:
     """Writes a system as a folder that `System.load` reads, whole or not at all.
 
-    `experts/<name>/` are plain PEFT folders of the experts that it uses, system.json says who sits where and tells
-    whom, adjacency.npy and assignment.json are the published program's files (indices into the run's whole pool).
+    `experts/<name>/` are plain PEFT folders of the experts that it uses, or full models in the number format of the
+    initial ones, which need no base. system.json says who sits where and tells whom, adjacency.npy and assignment.json
+    are the published program's files (indices into the run's whole pool).
     `about` is kept with it: where it comes from, what it scored.
     """
     record = {
@@ -117,7 +120,7 @@ def save_system(
         "places": [system.experts[index].name for index in system.assignment],
         "edges": _edges(system.graph),
         "later_edges": None if system.later_graph is None else _edges(system.later_graph),
-        "base": portable_base(pool.base, folder),
+        "base": None if pool.models else portable_base(pool.base, folder),
         "revision": pool.revision,
         "generation": asdict(system.params) if system.params else None,
         "about": about or {},
@@ -125,11 +128,13 @@ def save_system(
     with whole_folder(folder) as waiting:
         for index in sorted(set(system.assignment)):
             expert = system.experts[index]
-            # the base is named relative to where the folder will lie in the end
-            base = portable_base(pool.base, folder / "experts" / expert.name)
-            write_adapter(
-                waiting / "experts" / expert.name, materialise(pool, expert.coefficients), base, pool.revision
-            )
+            weights, target = materialise(pool, expert.coefficients), waiting / "experts" / expert.name
+            if isinstance(weights, FullWeights):
+                write_full_model(target, weights, base_folder(pool.base, pool.revision))
+            else:
+                # the base is named relative to where the folder will lie in the end
+                base = portable_base(pool.base, folder / "experts" / expert.name)
+                write_adapter(target, weights, base, pool.revision)
         (waiting / FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf8")
         (waiting / "assignment.json").write_text(json.dumps(list(system.assignment)) + "\n", encoding="utf8")
         np.save(waiting / "adjacency.npy", adjacency.astype(np.float64), allow_pickle=False)

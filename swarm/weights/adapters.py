@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 
 from swarm.errors import UserError
 from swarm.files import whole_folder
+from swarm.weights.tensors import Shape, check_finite, file_digest
 
 CONFIG, WEIGHTS, PICKLED = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
 SCALE_FIELDS = ("r", "lora_alpha", "use_rslora", "use_dora", "fan_in_fan_out", "rank_pattern", "alpha_pattern")
@@ -44,7 +45,7 @@ class Adapter:
     name: str
     folder: Path
     config: dict[str, Any]
-    shapes: dict[str, tuple[tuple[int, ...], str]]
+    shapes: dict[str, Shape]
     digest: str
 
     def open(self) -> Any:
@@ -58,6 +59,11 @@ class LoraWeights:
 
     tensors: Tensors
     config: dict[str, Any]
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether a folder looks like a PEFT adapter's, whole or not."""
+    return any((folder / name).exists() for name in (CONFIG, WEIGHTS, PICKLED))
 
 
 def read_adapter(folder: Path) -> Adapter:
@@ -85,15 +91,6 @@ def read_adapter(folder: Path) -> Adapter:
     decisive = json.dumps({field: config.get(field) for field in SCALE_FIELDS}, sort_keys=True)
     digest = hashlib.sha256((decisive + file_digest(weights)).encode())
     return Adapter(folder.name, folder, config, shapes, digest.hexdigest())
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file's content, in hexadecimal."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def scaling(config: dict[str, Any], module: str, rank: int) -> float:
@@ -166,8 +163,6 @@ def _no_weights(folder: Path) -> str:
             f"python -c \"import torch, safetensors.torch as s; s.save_file(torch.load('{folder / PICKLED}', "
             f"weights_only=True), '{folder / WEIGHTS}')\""
         )
-    if (folder / "config.json").exists():
-        return f"{folder} looks like a full model; wanted a LoRA adapter ({CONFIG} and {WEIGHTS})"
     missing = [name for name in (CONFIG, WEIGHTS) if not (folder / name).exists()]
     return f"{folder} is no expert: {' and '.join(missing)} missing; wanted a PEFT LoRA folder. Add it or move it away"
 
@@ -187,5 +182,4 @@ def _check_names(folder: Path, names: list[str]) -> None:
 def _check_tensor(folder: Path, name: str, tensor: torch.Tensor) -> None:
     if not tensor.is_floating_point():
         raise UserError(f"{folder}: tensor {name} has type {tensor.dtype}, wanted floating point: export it again")
-    if not torch.isfinite(tensor).all():
-        raise UserError(f"{folder}: tensor {name} holds NaN or infinity: the expert is broken, train or fetch it again")
+    check_finite(folder, name, tensor)

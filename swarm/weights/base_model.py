@@ -4,15 +4,14 @@ import hashlib
 import json
 from pathlib import Path
 
-from huggingface_hub.errors import HFValidationError
-from transformers.utils import cached_file
-
 from swarm.errors import UserError
-from swarm.weights.adapters import file_digest
+from swarm.weights.tensors import content_digest
 
+CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 TEXT_FILES = (
-    "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json",
-    "merges.txt", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja", "chat_template.json",
+    CONFIG, "generation_config.json", "tokenizer.json", "tokenizer_config.json", "tokenizer.model", "tekken.json",
+    "vocab.json", "merges.txt", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja",
+    "chat_template.json",
 )  # fmt: skip
 
 
@@ -25,6 +24,9 @@ def base_folder(base: str, revision: str | None = None) -> Path:
         if not (Path(base) / "config.json").is_file():
             raise UserError(f"base model {base} has no config.json; wanted a folder as save_pretrained writes it (-b)")
         return Path(base)
+    from huggingface_hub.errors import HFValidationError
+    from transformers.utils import cached_file
+
     try:
         found = cached_file(base, "config.json", revision=revision)
     except (OSError, HFValidationError) as error:
@@ -37,25 +39,61 @@ def base_folder(base: str, revision: str | None = None) -> Path:
     return Path(found).parent
 
 
-def base_model_digest(folder: Path, with_code: bool = False) -> str:
+def model_folder(name: str, revision: str | None = None) -> Path:
+    """`base_folder` with the weights and the tokenizer, which are fetched too if need be."""
+    folder = base_folder(name, revision)
+    if Path(name).is_dir():
+        return folder
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined] # of the HTTP library that it uses
+
+    wanted = [*TEXT_FILES, WEIGHTS, INDEX, "model-*.safetensors", "*.py"]
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=wanted))
+    except (OSError, HTTPError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(
+            f"model {name!r} cannot be fetched from the hub ({reason}): check network and disk, and try again"
+        ) from error
+
+
+def base_model_digest(folder: Path, with_code: bool = False, with_weights: bool = True) -> str:
     """Hash of config, weights and tokenizer of a base model's folder, by content; call it after they were loaded.
 
-    Only files that loading uses count, since a hub's cache fills up file by file. It names a large file by its
-    SHA-256, so those are not read again. `with_code` adds the model's own Python files.
+    Only files that loading uses count, since a hub's cache fills up file by file. `with_code` adds the model's own
+    Python files; without `with_weights` the weights do not count, since a full model's are all exchanged.
     """
     digest = hashlib.sha256()
-    names = {*TEXT_FILES, *_weight_files(folder), *((path.name for path in folder.glob("*.py")) if with_code else ())}
+    names = {*TEXT_FILES, *((path.name for path in folder.glob("*.py")) if with_code else ())}
+    if with_weights:
+        names |= {*weight_files(folder), *([INDEX] if index_of(folder) else [])}
     for path in sorted(folder / name for name in names):
-        if not path.is_file():
-            continue
-        blob = path.resolve().name
-        known = path.is_symlink() and len(blob) == 64 and all(letter in "0123456789abcdef" for letter in blob)
-        digest.update(f"{path.name} {blob if known else file_digest(path)}\n".encode())
+        if path.is_file():
+            digest.update(f"{path.name} {content_digest(path)}\n".encode())
     return digest.hexdigest()
 
 
-def _weight_files(folder: Path) -> set[str]:
-    index = folder / "model.safetensors.index.json"
-    if not index.is_file():
-        return {"model.safetensors"}
-    return {index.name, *json.loads(index.read_text(encoding="utf8"))["weight_map"].values()}
+def weight_files(folder: Path) -> list[str]:
+    """The weight files that transformers reads in a model's folder: the one, or else the shards of its index."""
+    if (folder / WEIGHTS).is_file():
+        return [WEIGHTS]
+    return sorted(set(index_of(folder).values()))
+
+
+def index_of(folder: Path) -> dict[str, str]:
+    """Tensor name -> shard as the index says, which a single weight file overrides; empty without an index.
+
+    Raises UserError if the index cannot be read.
+    """
+    path = folder / INDEX
+    if (folder / WEIGHTS).is_file() or not path.is_file():
+        return {}
+    try:
+        places = dict(json.loads(path.read_text(encoding="utf8"))["weight_map"])
+    except (ValueError, KeyError, TypeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise UserError(f"{path} is no index of shards ({reason}): fetch or save the model again") from error
+    for file in places.values():
+        if not isinstance(file, str) or Path(file).name != file:
+            raise UserError(f"{path} names the shard {file!r}, wanted a file beside it: fetch or save the model again")
+    return places

@@ -1,28 +1,27 @@
-"""Coefficients become tensors, in float32. Three ways to combine experts, by name in `COMBINERS`."""
+"""Coefficients become tensors, in float32. Three ways to combine adapters, by name in `COMBINERS`."""
 
 from collections.abc import Sequence
 
 import torch
 
 from swarm.weights.adapters import Adapter, LoraWeights, Tensors, factor_pairs, scaling
+from swarm.weights.full_model import FullWeights
 from swarm.weights.pool import Pool
+from swarm.weights.tensors import combined
 
 
-def materialise(pool: Pool, coefficients: Sequence[float]) -> LoraWeights:
-    """The LoRA tensors of the expert at these coefficients, as PEFT names them, float32."""
+def materialise(pool: Pool, coefficients: Sequence[float]) -> LoraWeights | FullWeights:
+    """The weights of the expert at these coefficients, float32: LoRA tensors, or a full model's one after the other."""
+    if pool.models:
+        return FullWeights(pool.models, tuple(coefficients))
     return COMBINERS[pool.combine](pool, coefficients)
 
 
 def _linear(pool: Pool, coefficients: Sequence[float]) -> LoraWeights:
     """A = sum_j c_j A_j and B = sum_j c_j B_j: the published arithmetic, every tensor by itself (not linear in ΔW)."""
     handles = [adapter.open() for adapter in pool.adapters]
-    tensors: Tensors = {}
-    for name, (shape, _) in pool.adapters[0].shapes.items():
-        total = torch.zeros(shape)
-        for coefficient, handle in zip(coefficients, handles, strict=True):
-            if coefficient:
-                total.add_(handle.get_tensor(name).float(), alpha=coefficient)
-        tensors[name] = total
+    shapes = pool.adapters[0].shapes
+    tensors = {name: combined(handles, coefficients, name, lengths) for name, (lengths, _) in shapes.items()}
     return LoraWeights(tensors, pool.adapters[0].config)
 
 

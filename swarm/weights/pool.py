@@ -3,13 +3,16 @@
 import hashlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from swarm.errors import UserError
-from swarm.weights.adapters import SCALE_FIELDS, Adapter, factor_pairs, read_adapter
+from swarm.weights.adapters import Adapter, factor_pairs, is_adapter, read_adapter
+from swarm.weights.base_model import model_folder
+from swarm.weights.fit import check_adapters_fit, check_models_fit
+from swarm.weights.full_model import FullModel, is_full_model, read_full_model
 
 COMBINE = ("linear", "exact", "svd")
 
@@ -34,13 +37,15 @@ class Pool:
     """The initial experts of a search, or the experts of a saved system, sorted by name.
 
     Attributes:
-      adapters: one per expert; same base, keys, shapes, number formats and scale.
-      base: hub id or path of the base model; `revision` of it, if the adapters name one.
-      combine: linear (A and B each, the published way), exact (ΔW, by concatenation) or svd (ΔW, truncated).
+      initial: the initial experts, all adapters or all full models, checked to fit together.
+      base: hub id or path of the base model; `revision` of it, if the adapters name one. For full models it gives
+        architecture, tokenizer and generation settings only, and is the first of them unless another is named.
+      combine: linear (tensor by tensor: of adapters A and B each, the published way), exact (ΔW, by concatenation) or
+        svd (ΔW, truncated).
       rank: of svd; None keeps the adapters' own.
     """
 
-    adapters: tuple[Adapter, ...]
+    initial: tuple[Adapter, ...] | tuple[FullModel, ...]
     base: str
     revision: str | None = None
     combine: str = "linear"
@@ -49,25 +54,35 @@ class Pool:
     @property
     def names(self) -> list[str]:
         """The experts' folder names, in order."""
-        return [adapter.name for adapter in self.adapters]
+        return [expert.name for expert in self.initial]
+
+    @property
+    def models(self) -> tuple[FullModel, ...]:
+        """The initial experts if they are full models, else none."""
+        return tuple(expert for expert in self.initial if isinstance(expert, FullModel))
+
+    @property
+    def adapters(self) -> tuple[Adapter, ...]:
+        """The initial experts if they are adapters, else none."""
+        return tuple(expert for expert in self.initial if isinstance(expert, Adapter))
 
     @property
     def digest(self) -> str:
         """Hash of the experts' content and of how they combine; the base model has its own (`base_model_digest`)."""
-        parts = [*(adapter.digest for adapter in self.adapters), self.combine, str(self.rank)]
+        parts = [*(expert.digest for expert in self.initial), self.combine, str(self.rank)]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def expert(self, name: str, coefficients: Sequence[float] | np.ndarray) -> Expert:
         """The expert at these coefficients."""
         row = np.asarray(coefficients, dtype="<f8")
-        if row.shape != (len(self.adapters),):
-            raise ValueError(f"an expert of this pool has {len(self.adapters)} coefficients, got shape {row.shape}")
+        if row.shape != (len(self.initial),):
+            raise ValueError(f"an expert of this pool has {len(self.initial)} coefficients, got shape {row.shape}")
         digest = hashlib.sha256(self.digest.encode() + row.tobytes()).hexdigest()
         return Expert(name, tuple(row.tolist()), digest)
 
     def experts(self, coefficients: np.ndarray | None = None) -> list[Expert]:
         """One expert per row of `coefficients`, shape (n, n); by default the initial ones."""
-        rows = np.eye(len(self.adapters)) if coefficients is None else coefficients
+        rows = np.eye(len(self.initial)) if coefficients is None else coefficients
         return [self.expert(name, row) for name, row in zip(self.names, rows, strict=True)]
 
 
@@ -79,36 +94,77 @@ def expert_folders(directory: Path) -> list[Path]:
 
 
 def read_pool(directory: Path, base: str | None = None, combine: str = "linear", rank: int | None = None) -> Pool:
-    """The pool in a directory with one PEFT folder per expert; `base` overrides the adapters' base model.
+    """The pool in a directory with one folder per expert, PEFT adapters or full models; `base` overrides their own.
 
     Raises UserError, naming folder and key, if there is no expert or if they do not fit together.
     """
     folders = expert_folders(directory)
     if not folders:
         raise UserError(
-            f"{directory} holds no experts; wanted one sub-folder per PEFT LoRA adapter. Fetch the published ones with "
-            "`python initial_experts/initial_experts.py`, or name another folder with -i"
+            f"{directory} holds no experts; wanted one sub-folder per PEFT LoRA adapter or full model. Fetch the "
+            "published ones with `python initial_experts/initial_experts.py`, or name another folder with -i"
         )
+    _check_kinds(folders)
+    if not is_adapter(folders[0]):
+        return _pool_of_models(folders, base, combine)
+    adapters = tuple(read_adapter(folder) for folder in folders)
+    for adapter in adapters[1:]:
+        check_adapters_fit(adapters[0], adapter)
+    if combine != "linear":
+        _check_combines_exactly(adapters[0], combine)
+    named, revision = (base, None) if base is not None else _common_base(directory, adapters)
+    return Pool(adapters, named, revision, combine, rank)
+
+
+def model_pool(name: str, revision: str | None = None) -> Pool:
+    """The pool of one full model, a local folder or a hub id that is fetched if need be; its expert is at (1.0,).
+
+    Raises UserError if there is none, or one that is damaged or quantised.
+    """
+    folder = model_folder(name, revision)
+    return Pool((replace(read_full_model(folder), name=Path(name).name),), str(folder))
+
+
+def _pool_of_models(folders: list[Path], base: str | None, combine: str) -> Pool:
+    if combine != "linear":
+        raise UserError(
+            f"--combine {combine} is for LoRA adapters, but {folders[0]} is a full model, of which linear is exact: "
+            "use --combine linear"
+        )
+    models = tuple(read_full_model(folder) for folder in folders)
+    for model in models[1:]:
+        check_models_fit(models[0], model)
+    return Pool(models, str(folders[0].resolve()) if base is None else base)
+
+
+def _check_kinds(folders: list[Path]) -> None:
+    """Raises UserError unless all folders hold adapters, or all full models."""
     for folder in folders:
         if (folder / "node.json").exists():
             raise UserError(f"{folder} is a composite member (node.json); this version places experts only")
-    adapters = [read_adapter(folder) for folder in folders]
-    for adapter in adapters[1:]:
-        _check_fit(adapters[0], adapter)
-    if combine != "linear":
-        _check_combines_exactly(adapters[0], combine)
-    if base is not None:
-        return Pool(tuple(adapters), base, None, combine, rank)
+        if not is_adapter(folder) and not is_full_model(folder):
+            raise UserError(
+                f"{folder} is no expert; wanted a PEFT LoRA adapter (adapter_config.json and its weights) or a full "
+                "model (config.json and its weights). Add them or move it away"
+            )
+        if is_adapter(folder) != is_adapter(folders[0]):
+            kinds = ["a LoRA adapter" if is_adapter(each) else "a full model" for each in (folder, folders[0])]
+            raise UserError(
+                f"{folder} is {kinds[0]}, but {folders[0]} {kinds[1]}; experts that are combined must be of one kind. "
+                "Move one kind away, or merge each adapter into its base (PEFT's merge_and_unload)"
+            )
+
+
+def _common_base(directory: Path, adapters: Sequence[Adapter]) -> tuple[str, str | None]:
     bases = {adapter.name: resolve_base(adapter) for adapter in adapters}
-    if len(set(bases.values())) > 1:
-        first, other = adapters[0].name, next(name for name in bases if bases[name] != bases[adapters[0].name])
-        raise UserError(
-            f"experts of {directory} have different base models ({first}: {_named(bases[first])}, {other}: "
-            f"{_named(bases[other])}); "
-            "wanted one. Separate them, or name the base with -b if they mean the same"
-        )
-    name, revision = bases[adapters[0].name]
-    return Pool(tuple(adapters), name, revision, combine, rank)
+    first = adapters[0].name
+    for name, base in bases.items():
+        if base != bases[first]:
+            raise UserError(
+                f"experts of {directory} have different base models ({first}: {_named(bases[first])}, {name}: "
+                f"{_named(base)}); wanted one. Separate them, or name the base with -b if they mean the same"
+            )
+    return bases[first]
 
 
 def resolve_base(adapter: Adapter) -> tuple[str, str | None]:
@@ -131,30 +187,14 @@ def portable_base(base: str, folder: Path) -> str:
 
 
 def _check_combines_exactly(adapter: Adapter, combine: str) -> None:
+    if adapter.config.get("use_dora"):
+        raise UserError(
+            f"{adapter.folder} is a DoRA adapter (use_dora), whose ΔW is not B A, so it cannot be combined by "
+            f"--combine {combine}: use --combine linear"
+        )
     factors = {name for pair in factor_pairs(adapter.shapes).values() for name in pair}
     if others := sorted(set(adapter.shapes) - factors):
         raise UserError(
             f"{adapter.folder}: tensor {others[0]} is no LoRA factor of a linear layer, so it cannot be combined by "
             f"--combine {combine}: use --combine linear"
         )
-
-
-def _check_fit(first: Adapter, other: Adapter) -> None:
-    """Raises UserError naming the first way in which two adapters cannot be combined."""
-    for field in SCALE_FIELDS:
-        mine, theirs = (adapter.config.get(field) or None for adapter in (first, other))
-        if mine != theirs:
-            raise UserError(
-                f"{other.folder}: {field} is {theirs}, but {mine} in {first.folder}; experts that are combined must "
-                "agree in it. Remove one or train it again"
-            )
-    for name in sorted(set(first.shapes) ^ set(other.shapes)):
-        lacking, having = (first, other) if name in other.shapes else (other, first)
-        raise UserError(f"{lacking.folder} lacks tensor {name}, which {having.folder} has; experts must have the same")
-    for name, (shape, dtype) in first.shapes.items():
-        if other.shapes[name] != (shape, dtype):
-            theirs_shape, theirs_dtype = other.shapes[name]
-            raise UserError(
-                f"{other.folder}: tensor {name} is {theirs_dtype}{list(theirs_shape)}, but {dtype}{list(shape)} in "
-                f"{first.folder}; experts must have the same ranks, shapes and number formats"
-            )

@@ -77,7 +77,7 @@ def test_half_precision_keeps_the_factors_apart(tmp_path):
     """The path of every GPU: equal to a PeftModel in bfloat16, logit for logit, after other experts sat there."""
     pool = read_pool(make_pool(tmp_path))
     engine = InProcessEngine(pool, device="cpu", dtype="bfloat16")
-    assert engine.facts()["adapters"] == "peft"
+    assert engine.facts()["weights"] == "peft"
     ids = torch.tensor([[2, 12, 13, 9, 4]])
     for adapter, expert in [*zip(pool.adapters, pool.experts(), strict=True)] * 2:
         engine._slot.place(materialise(pool, expert.coefficients))

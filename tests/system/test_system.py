@@ -7,14 +7,15 @@ import networkx as nx
 import numpy as np
 import pytest
 from peft import PeftModel
-from tiny import make_pool
-from transformers import LlamaForCausalLM
+from tiny import make_models, make_pool
+from transformers import AutoTokenizer, LlamaForCausalLM
 
 from swarm.engines.base import GenerationParams
 from swarm.engines.in_process import InProcessEngine
 from swarm.errors import UserError
 from swarm.system.execute import answer
-from swarm.system.system import System, save_system
+from swarm.system.messages import Query, node_prompt
+from swarm.system.system import System, save_system, single
 from swarm.weights.pool import read_pool
 
 QUERIES = ["what is red", "is one two", "three blue no"]
@@ -61,6 +62,26 @@ def test_base_and_system_can_be_moved_together(saved, tmp_path):
     loaded = System.load(tmp_path / "elsewhere" / "found")
     assert str(tmp_path) in loaded.pool.base
     assert answer(InProcessEngine(loaded.pool, device="cpu"), loaded, QUERIES) == before
+
+
+def test_full_models_are_saved_whole_and_need_no_base(tmp_path):
+    """Each also answers by itself in plain transformers."""
+    pool = read_pool(make_models(tmp_path))
+    experts = tuple(pool.experts(np.random.default_rng(0).normal(size=(3, 3))))
+    system = System(nx.DiGraph([(0, 2), (1, 2)]), (2, 0, 2), experts, GenerationParams(5))
+    before = answer(InProcessEngine(pool, device="cpu"), system, QUERIES)
+    alone = answer(InProcessEngine(pool, device="cpu"), single(experts[2], system.params), QUERIES[:1])
+    save_system(tmp_path / "found", system, pool, np.ones((3, 3)))
+    shutil.rmtree(tmp_path / "experts")
+    moved = (tmp_path / "found").rename(tmp_path / "moved")
+    loaded = System.load(moved)
+    assert [expert.name for expert in loaded.experts] == ["expert_0", "expert_2"]
+    assert answer(InProcessEngine(loaded.pool, device="cpu"), loaded, QUERIES) == before
+    folder = moved / "experts" / "expert_2"
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    ids = tokenizer(node_prompt(Query(QUERIES[0]), []), return_tensors="pt")["input_ids"]
+    output = LlamaForCausalLM.from_pretrained(folder).generate(ids, do_sample=False, max_new_tokens=5)
+    assert tokenizer.decode(output[0, ids.shape[1] :], skip_special_tokens=True) == alone[0]
 
 
 def test_folders_without_a_system(saved, tmp_path):

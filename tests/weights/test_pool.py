@@ -71,7 +71,7 @@ def test_missing_weights_and_pickled_weights(directory):
     refuse(directory, "expert_1 is no expert: adapter_model.safetensors missing")
     (directory / "expert_1" / "adapter_config.json").unlink()
     (directory / "expert_1" / "config.json").write_text("{}")
-    refuse(directory, "expert_1 looks like a full model")
+    refuse(directory, "expert_1 is a full model, but .*expert_0 a LoRA adapter")
 
 
 def test_the_conversion_command_works(directory):
@@ -155,7 +155,8 @@ def test_composites_are_named(directory):
 def test_dora_combines_linearly_only(tmp_path):
     directory = make_pool(tmp_path, use_dora=True)
     assert materialise(read_pool(directory), [0.5, 0.5, 0]).tensors
-    refuse(directory, "use --combine linear", combine="exact")
+    for combine in ("exact", "svd"):
+        refuse(directory, rf"expert_0 is a DoRA adapter .*--combine {combine}: use --combine linear", combine=combine)
 
 
 def test_writing_is_whole_or_not_at_all(directory, monkeypatch):

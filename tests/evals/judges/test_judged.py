@@ -127,7 +127,7 @@ def test_the_judge_is_asked_in_the_published_words():
     [({}, GenerationParams(200, chat=True)), ({"max_new_tokens": 9, "chat": False}, GenerationParams(9))],
 )
 def test_params_are_the_published_ones_unless_the_file_says_more(generation, expected):
-    evaluation = GeminiMatch(Judge(LocalClient(ScriptedEngine(str), JUDGE, "me")))
+    evaluation = GeminiMatch(Judge(LocalClient("me", lambda: (ScriptedEngine(str), JUDGE))))
     assert evaluation.params(Dataset("qasper", (), (), generation=generation)) == expected
     assert evaluation.ballot("some text", EXAMPLES[0]) is None
     assert (evaluation.lowest, evaluation.highest, evaluation.judge_calls) == (1, 10, 1)
@@ -144,7 +144,7 @@ def test_a_local_judge_is_asked_all_at_once_and_asked_again_strictly():
     def answer(request):
         return "Rating: 7/10" if "Claus" in request.prompt or "nothing else" in request.prompt else "hm"
 
-    judge = Judge(LocalClient(Noting(answer), JUDGE, "me"))
+    judge = Judge(LocalClient("me", lambda: (Noting(answer), JUDGE)))
     assert judgement_of(judge, ["a", "b"])[1]["strict"] == [7.0, 7.0]
     assert [len(batch) for batch in batches] == [2, 1]
     assert {request.params for batch in batches for request in batch} == {GenerationParams(20, chat=True)}
@@ -154,7 +154,7 @@ def test_a_local_judge_is_asked_all_at_once_and_asked_again_strictly():
 def test_a_local_judge_keeps_to_the_limit_of_calls():
     asked = []
     engine = ScriptedEngine(lambda request: asked.append(request.prompt) or "5")
-    judge = Judge(LocalClient(engine, JUDGE, "me"), limits=JudgeLimits(calls=2))
+    judge = Judge(LocalClient("me", lambda: (engine, JUDGE)), limits=JudgeLimits(calls=2))
     with pytest.raises(BudgetReached, match="--max_judge_calls 2 reached"):
         judge.ask(["a", "b", "c"], read_rating, "")
     assert asked == ["a", "b"]
@@ -162,16 +162,16 @@ def test_a_local_judge_keeps_to_the_limit_of_calls():
 
 def test_a_local_judge_is_known_by_its_weights_not_by_its_name():
     engine = ScriptedEngine(str)
-    facts = LocalClient(engine, JUDGE, "me").facts()
-    assert facts == LocalClient(engine, JUDGE, "you").facts()
-    assert facts != LocalClient(engine, Expert("judge", (1.0,), "other"), "me").facts()
-    assert facts != LocalClient(engine, JUDGE, "me", max_new_tokens=21).facts()
-    assert facts != LocalClient(ScriptedEngine(str, "other engine"), JUDGE, "me").facts()
+    facts = LocalClient("me", lambda: (engine, JUDGE)).facts()
+    assert facts == LocalClient("you", lambda: (engine, JUDGE)).facts()
+    assert facts != LocalClient("me", lambda: (engine, Expert("judge", (1.0,), "other"))).facts()
+    assert facts != LocalClient("me", lambda: (engine, JUDGE), max_new_tokens=21).facts()
+    assert facts != LocalClient("me", lambda: (ScriptedEngine(str, "other engine"), JUDGE)).facts()
 
 
 def test_a_real_model_answers_as_the_judge(tmp_path):
     pool = read_pool(make_pool(tmp_path, count=2))
-    client = LocalClient(InProcessEngine(pool, "cpu"), pool.experts()[0], "tiny", max_new_tokens=3)
+    client = LocalClient("tiny", lambda: (InProcessEngine(pool, "cpu"), pool.experts()[0]), max_new_tokens=3)
     client.check()
     gate = Meter(JudgeLimits(), None, NO_WORK, 3)
     replies = dict(client.ask(["what is red", "what"], gate))
