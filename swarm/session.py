@@ -56,7 +56,7 @@ class Session(Watcher):
         self._warn_of_small_limits()
         try:
             if self._state.best is not None:
-                self._write(lambda: self._run.write_best(self._problem, self._state))
+                self._write(lambda: self._write_best_so_far(self._state))
             self._keep_questions_for_the_end()
             self._state = search(self._problem, self._state, self._meter, self._cache, self, budget)
             return self._finish()
@@ -134,6 +134,11 @@ class Session(Watcher):
         self._run.save(state)
         write_json(self._run.folder / SCRATCHPAD, scratchpad(state))
         if state.best is not before.best:
+            self._write_best_so_far(state)
+
+    def _write_best_so_far(self, state: SearchState) -> None:
+        """Adapters only: full models take gigabytes each time, and the state can make them again at the end."""
+        if not self._problem.pool.models:
             self._run.write_best(self._problem, state)
 
     def _write(self, act: Callable[[], None]) -> None:

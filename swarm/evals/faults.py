@@ -55,20 +55,29 @@ def _warn_of_ids(dataset: Dataset) -> None:
 
 
 def _warn_of_shared_questions(dataset: Dataset) -> None:
-    """Says how many test records ask what a dev record asks too."""
-    seen = {example.question for example in dataset.dev}
-    twice = [example for example in dataset.test if example.question in seen]
+    """Says how many test records ask what a dev record asks too, and how many of these with its answer."""
+    answers: dict[str, set[str]] = {}
+    for example in dataset.dev:
+        answers.setdefault(example.question, set()).add(_answer_text(example))
+    twice = [example for example in dataset.test if example.question in answers]
     if not twice:
         return
     differing = [name for name in ("choices", "chunks") if any(getattr(example, name) for example in twice)]
     log.warning(
-        "%s: %d of %d test records have a question text that is in dev too, %d distinct texts; %s",
+        "%s: %d of %d test records have a question text that is in dev too (%d distinct texts), %d of them with the "
+        "right answer from there%s",
         dataset.name,
         len(twice),
         len(dataset.test),
         len({example.question for example in twice}),
-        f"their {' and '.join(differing)} may differ" if differing else "a search has seen these before the test",
+        sum(_answer_text(example) in answers[example.question] for example in twice),
+        f"; their {' and '.join(differing)} may differ" if differing else "",
     )
+
+
+def _answer_text(example: Example) -> str:
+    """What the right answer says: letters of choices mean different texts in different records."""
+    return example.choices.get(example.answer, example.answer)
 
 
 def _per_split(dataset: Dataset, is_faulty: Callable[[Example], bool]) -> str:

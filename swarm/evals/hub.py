@@ -5,7 +5,8 @@ The library that does it runs no code that comes with a data set; a set that nee
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from swarm.errors import UserError
@@ -13,6 +14,7 @@ from swarm.evals.tables import Row, Table, show
 
 _ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+_NO_CONNECTION = ("LocalEntryNotFoundError", "ConnectError", "ConnectTimeout", "ReadTimeout", "ProxyError")
 PARQUET_BRANCH = "refs/convert/parquet"  # where the hub keeps a copy of most sets that needs no script
 
 
@@ -39,7 +41,7 @@ def read_hub(
         raise UserError(f"{dataset}: the library datasets is needed and missing; pip install datasets") from error
     if not sys.stderr.isatty():
         datasets.disable_progress_bars()
-    try:
+    with explained(dataset):
         builder = datasets.load_dataset_builder(dataset, name=config, revision=revision)
         _check_revision(dataset, builder, revision)
         builder.download_and_prepare()
@@ -48,11 +50,22 @@ def read_hub(
             if split not in there:
                 cure = f"say --splits dev={there[0]},test={there[-1]}, for example" if there else "name another set"
                 raise UserError(f"{dataset}: no split {show(split)}, only {', '.join(there) or 'none'}; {cure}")
-        return {split: _table(f"{dataset}: {split}", builder.as_dataset(split=split)) for split in splits}
-    # Configurations and splits that are not there are ValueErrors, scripts RuntimeErrors; what the client raises about
-    # files and connections are kinds of OSError, as are the library's own "not found" and a full disk.
-    except (ValueError, OSError, RuntimeError, datasets.exceptions.DatasetsError) as error:
-        raise UserError(f"{dataset}: {_reason(error, dataset)}") from error
+        parts = {split: builder.as_dataset(split=split) for split in splits}
+    return {split: _table(f"{dataset}: {split}", rows) for split, rows in parts.items()}
+
+
+@contextmanager
+def explained(dataset: str) -> Iterator[None]:
+    """What the hub's clients raise inside the block about this set becomes a UserError of one line."""
+    from datasets.exceptions import DatasetsError
+    from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # httpx's or httpx2's, as it has it
+
+    try:
+        yield
+    # Configurations and splits that are not there are ValueErrors, scripts RuntimeErrors; what the clients raise about
+    # files and repositories are kinds of OSError, as is a full disk.
+    except (ValueError, OSError, RuntimeError, DatasetsError, HTTPError) as error:
+        raise UserError(f"{dataset}: {_reason(error)}") from error
 
 
 def _check_revision(dataset: str, builder: Any, revision: str | None) -> None:
@@ -72,7 +85,7 @@ def _table(where: str, rows: Any) -> Table:
     return Table(where, [Row(f"{where} row {index}", row) for index, row in enumerate(rows)], "typed")
 
 
-def _reason(error: BaseException, dataset: str) -> str:
+def _reason(error: BaseException) -> str:
     """What a failure of the library means, and its cure, in one line."""
     text = " ".join(str(error).split())
     kind = type(error).__name__
@@ -80,7 +93,7 @@ def _reason(error: BaseException, dataset: str) -> str:
         return f"the set comes with a script, and code of a data set is never run; try --data_revision {PARQUET_BRANCH}"
     if "gated dataset" in text:
         return "the set is gated; accept its terms on its page of the hub, then `hf auth login` (or set HF_TOKEN)"
-    if isinstance(error, ConnectionError) or kind in ("LocalEntryNotFoundError", "OfflineModeIsEnabled"):
+    if isinstance(error, ConnectionError) or kind in _NO_CONNECTION:
         cure = "allow the network (and unset HF_HUB_OFFLINE if it is set), or give a file"
         return f"no folder or file here, the hub cannot be reached, and the cache does not hold it; {cure}"
     if kind in ("DatasetNotFoundError", "RepositoryNotFoundError") or "doesn't exist on the Hub" in text:

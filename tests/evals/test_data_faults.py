@@ -36,13 +36,14 @@ def test_ids_that_are_shared_are_counted(caplog: pytest.LogCaptureFixture) -> No
 def test_questions_of_dev_in_test_are_counted(caplog: pytest.LogCaptureFixture) -> None:
     dev = (Example("a", "1"), Example("b", "2"))
     _, [message] = said(caplog, Dataset("mine", dev, (Example("a", "1"), Example("a", "3"), *TEST)))
-    assert message.startswith(
-        "mine: 2 of 3 test records have a question text that is in dev too, 1 distinct texts; a s"
+    assert message == (
+        "mine: 2 of 3 test records have a question text that is in dev too (1 distinct texts), 1 of them with the "
+        "right answer from there"
     )
     caplog.clear()
-    choose = (Example("a", "A", choices={"A": "x"}),)
-    _, [message] = said(caplog, Dataset("mine", dev, choose))
-    assert message.endswith("; their choices may differ")
+    choose = [Example("a", "A", choices={"A": x, "B": y}) for x, y in ("xy", "yx", "xz")]
+    _, [message] = said(caplog, Dataset("mine", (choose[0],), tuple(choose[1:])))
+    assert message.endswith("1 of them with the right answer from there; their choices may differ")
 
 
 @pytest.mark.parametrize(
@@ -80,6 +81,8 @@ def test_the_warnings_about_the_published_files_are_true(caplog: pytest.LogCaptu
     assert [message.partition(";")[0] for message in messages] == [
         "gsm8k: 200 dev records share their id with another",
         "knowledge_crosswords: 32 dev and 594 test records share their id with another",
-        "knowledge_crosswords: 149 of 1000 test records have a question text that is in dev too, 120 distinct texts",
-        "qasper: 2 of 100 test records have a question text that is in dev too, 2 distinct texts",
+        "knowledge_crosswords: 149 of 1000 test records have a question text that is in dev too (120 "
+        "distinct texts), 149 of them with the right answer from there",
+        "qasper: 2 of 100 test records have a question text that is in dev too (2 distinct texts), 0 of them with "
+        "the right answer from there",
     ]

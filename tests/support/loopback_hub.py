@@ -29,13 +29,13 @@ class Hub:
         """Status, headers and body for one request, as the hub's own API would have them."""
         self.asked += 1
         path, _, query = path.partition("?")
-        path = unquote(path).strip("/")
+        path = path.strip("/")  # a revision such as refs/convert/parquet stays one part: its slashes are quoted
         if path.startswith("api/models/"):
             return self._answer_api(path.removeprefix("api/models/"), "", query, body)
         if path.startswith("api/datasets/"):
             return self._answer_api(path.removeprefix("api/datasets/"), "datasets/", query, body)
         repo, _, rest = path.partition("/resolve/")
-        name = rest.partition("/")[2]
+        name = unquote(rest.partition("/")[2])
         if repo not in self.repositories:
             return 404, {"X-Error-Code": "RepoNotFound"} if rest else {}, b"{}"
         if repo in self.gated:
@@ -51,7 +51,7 @@ class Hub:
         return 200, {"ETag": f'"{hashlib.sha256(body).hexdigest()}"', "X-Repo-Commit": COMMIT}, body
 
     def _answer_api(self, path: str, kind: str, query: str, body: bytes) -> tuple[int, dict[str, str], bytes]:
-        owner, name, *rest = path.split("/")
+        owner, name, *rest = map(unquote, path.split("/"))
         repo = f"{kind}{owner}/{name}"
         if repo not in self.repositories:
             return 401, {"X-Error-Code": "RepoNotFound"}, b"{}"
