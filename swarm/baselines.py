@@ -55,6 +55,7 @@ def baselines_program(arguments: list[str] | None = None) -> int:
     given = {name: getattr(options, name) for name in names if getattr(options, name, None) is not None}
     config = make_config(given)
     task = read_task(config)
+    task.check_scorer()
     task.evaluation.prepare()
     directory, where = front_doors.expert_directory(config.initial_expert_directory)
     if not options.json:

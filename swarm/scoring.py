@@ -70,24 +70,34 @@ def evaluate_program(arguments: list[str] | None = None) -> int:
     if options.limit is not None and options.limit < 1:
         raise UserError(f"--limit is {options.limit}; wanted at least 1")
     system = load_system(_system_folder(Path(options.folder)), options.base_model)
-    found = {"eval_type": system.about.get("eval"), "dataset": system.about.get("dataset")}
-    if options.eval_type is None and is_file_name(str(found["eval_type"])):
-        raise UserError(
-            f"the system was found by the eval {found['eval_type']}, whose file does not travel with it: name it with "
-            "-e path/to/file.py:name"
-        )
-    given = {name: getattr(options, name) for name in SETTINGS if getattr(options, name) is not None}
-    config = make_config(found | given | {f"{options.split}_limit": options.limit})
-    task = read_task(config)
+    config = _settings(options, system.about)
+    task = read_task(config).for_places(len(system.assignment))
     task.evaluation.prepare()
     params = task.params
-    as_found = found == {"eval_type": task.evaluation.name, "dataset": task.dataset.name}
+    found = (system.about.get("eval"), system.about.get("dataset"))
+    as_found = found == (task.evaluation.name, task.dataset.name)
     if as_found and system.params and config.max_new_tokens is None and config.chat is None:
         params = system.params
-    fitness = Fitness(front_doors.make_engine(system.pool, config), task.evaluation, task.dataset, params, "strict")
+    scorer = task.evaluation.scorers[0]
+    fitness = Fitness(front_doors.make_engine(system.pool, config), task.evaluation, task.dataset, params, scorer)
     examples = task.dataset.dev if options.split == "dev" else task.dataset.test
     _show(options, system, summarise(fitness.judge([system], examples)[0], task.evaluation))
     return front_doors.DONE
+
+
+def _settings(options: Any, about: dict[str, Any]) -> SearchConfig:
+    """What the user gives, else what the system was found with; how its data was read holds for that data only."""
+    eval_type = options.eval_type or about.get("eval")
+    if options.eval_type is None and is_file_name(str(eval_type)):
+        raise UserError(
+            f"the system was found by the eval {eval_type}, whose file does not travel with it: name it with "
+            "-e path/to/file.py:name"
+        )
+    found = {"dataset": about.get("dataset")} | about.get("settings", {})
+    if options.dataset is not None:
+        found = {name: value for name, value in found.items() if name in ("compat", "judge_model", "judge_tokens")}
+    given = {name: getattr(options, name) for name in SETTINGS if getattr(options, name) is not None}
+    return make_config(found | given | {"eval_type": eval_type, f"{options.split}_limit": options.limit})
 
 
 def _system_folder(folder: Path) -> Path:

@@ -13,15 +13,15 @@ from swarm.errors import UserError
 from swarm.search import cost
 from swarm.search.config import SearchConfig, make_config, unused_but_given
 from swarm.search.options import parse
+from swarm.search.resume import check_eval_file, without_used_limits
 from swarm.search.run import (
     LOG,
+    ORIGIN,
     RESULT,
-    check_eval_file,
     create_run,
     name_taken,
     open_run,
     read_json,
-    without_used_limits,
 )
 from swarm.search.state import first_state
 from swarm.session import Session, show_result
@@ -51,6 +51,7 @@ def search_program(arguments: list[str] | None = None) -> int:
     if ignored := unused_but_given(config):
         log.warning("without effect here: %s", ", ".join(f"--{name}" for name in ignored))
     task = read_task(config)
+    task.check_scorer()
     directory, where = front_doors.expert_directory(config.initial_expert_directory)
     log.info("%s", where)
     there = len(expert_folders(directory))
@@ -80,7 +81,7 @@ def _resume(folder: Path, given: dict[str, Any]) -> int:
         show_result(read_json(run.folder / RESULT), config, folder)
         return front_doors.DONE
     config = without_used_limits(config, given, state)
-    check_eval_file(run, config, named="eval_type" in given)
+    check_eval_file(folder, read_json(folder / ORIGIN).get("eval_code"), config, named="eval_type" in given)
     task = read_task(config, state.judged)
     task.evaluation.prepare()
     pool = _read_experts(config, Path(str(config.initial_expert_directory)))

@@ -25,6 +25,14 @@ class Task:
     dataset: Dataset
     params: GenerationParams
 
+    def check_scorer(self) -> None:
+        """Raises UserError if the eval does not give the score that is to be maximised."""
+        if self.config.scorer not in self.evaluation.scorers:
+            raise UserError(
+                f"--scorer is {self.config.scorer}, which eval {self.evaluation.name} does not give; wanted one of: "
+                f"{', '.join(self.evaluation.scorers)}"
+            )
+
     def for_places(self, places: int) -> "Task":
         """This task for graphs with so many places: every one gets a part of each context.
 
@@ -36,9 +44,6 @@ class Task:
 def read_task(config: SearchConfig, judged: JudgeUsage = NO_WORK) -> Task:
     """The eval and the data that the settings name, checked; `judged` is what earlier sittings asked of a judge."""
     evaluation = get_eval(str(config.eval_type), judge_maker(config, judged))
-    if config.scorer not in evaluation.scorers:
-        known = ", ".join(evaluation.scorers)
-        raise UserError(f"--scorer is {config.scorer}, which eval {evaluation.name} does not give; wanted one: {known}")
     dataset = limit(load_dataset(source_of(config)), config.dev_limit, config.test_limit)
     evaluation.check(dataset)
     usual = evaluation.params(dataset)

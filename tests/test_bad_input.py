@@ -55,7 +55,7 @@ def data_file(place, change):
         (["-e", "exact", "-d", "graph_tasks_small"], ["exact", "exact_match, multiple_choice"]),
         (["-e", "exact_match", "-d", "graph_task"], ["graph_task", "graph_tasks_small"]),
         (["-e", "multiple_choice", "-d", "graph_tasks_small"], ["choices"]),
-        ([*TASK, "--scorer", "kind"], ["--scorer is kind", "wanted one: strict, compat"]),
+        ([*TASK, "--scorer", "kind"], ["--scorer is kind", "wanted one of: strict, compat"]),
         (["-e", "no_such.py:score", "-d", "graph_tasks_small"], ["no eval file no_such.py", "path/to/file.py:name"]),
         ([*TASK, "--edges", "star"], ["invalid choice: 'star'"]),
         ([*TASK, "-i", "nowhere"], ["nowhere holds no experts", "-i"]),

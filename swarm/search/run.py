@@ -15,36 +15,28 @@ from typing import Any
 import numpy as np
 
 from swarm.errors import UserError
-from swarm.evals.plugins import file_digest, file_of, is_file_name
+from swarm.evals.hub import is_hub_id
+from swarm.evals.plugins import file_of, is_file_name
 from swarm.files import write_json, write_whole
 from swarm.search.config import SearchConfig, make_config
-from swarm.search.state import SearchState, state_from_json, state_to_json
+from swarm.search.resume import FREE_ON_RESUME
+from swarm.search.state import Best, SearchState, state_from_json, state_to_json
 from swarm.search.steps import Problem
 from swarm.system.system import save_system
 
 ARGS, ORIGIN, STATE, RESULT = "args.json", "origin.json", "state.json", "result.json"
 METRICS, SCRATCHPAD, LOG, BEST = "metrics.jsonl", "utility_scratchpad.json", "log.txt", "best"
-FREE_ON_RESUME = (
-    "max_generations",
-    "max_tokens",
-    "max_time",
-    "max_judge_calls",
-    "max_cost",
-    "judge_url",
-    "judge_at_once",
-    "judge_timeout",
-    "judge_price",
-    "eval_type",
-    "gpus",
-    "dtype",
-    "token_budget",
-    "trust_remote_code",
-    "wandb",
-    "project_name_wb",
-    "base_model",
-    "initial_expert_directory",
-    "data_directory",
-    "dataset",
+
+KEPT_WITH_A_SYSTEM = (
+    "compat",
+    "columns",
+    "splits",
+    "hub_config",
+    "data_revision",
+    "dev_size",
+    "share_chunks",
+    "judge_model",
+    "judge_tokens",
 )
 
 
@@ -114,15 +106,10 @@ class Run:
     def write_best(self, problem: Problem, state: SearchState, scores: dict[str, Any] | None = None) -> None:
         """The best system as a folder that `System.load` reads."""
         assert state.best is not None
-        about = {
-            "eval": problem.fitness.evaluation.name,
-            "dataset": problem.fitness.dataset.name,
-            "found": state.best.found,
-            "dev_in_search": state.best.score,
-            "scores": scores,
-        }
         system = problem.best_system(state.best)
-        save_system(self.folder / BEST, system, problem.pool, state.best.decoded.adjacency, about)
+        save_system(
+            self.folder / BEST, system, problem.pool, state.best.decoded.adjacency, _about(problem, state.best, scores)
+        )
 
     def write_graphs(self, state: SearchState) -> None:
         """graphs/: the swarm's matrices under the published program's names."""
@@ -205,37 +192,6 @@ def open_run(folder: Path, given: dict[str, Any]) -> tuple[Run, SearchConfig]:
     return Run(folder), make_config(before | {"trust_remote_code": False} | given)
 
 
-def check_eval_file(run: Run, config: SearchConfig, named: bool) -> None:
-    """Refuses a run whose eval is a file that the user has not named now and that is not as it was.
-
-    Nothing that came with a run's folder is run because that folder says so. Raises UserError.
-    """
-    name = str(config.eval_type)
-    if named or not is_file_name(name):
-        return
-    again = f"read it, then name it again: --resume {run.folder} -e {name}"
-    if file_of(name).resolve().is_relative_to(run.folder.resolve()):
-        raise UserError(f"the run's eval {name} lies in the run's own folder, so it is not run unasked: {again}")
-    if file_digest(name) != read_json(run.folder / ORIGIN).get("eval_code"):
-        raise UserError(f"the run's eval file {name} has changed since it began: {again}")
-
-
-def without_used_limits(config: SearchConfig, given: dict[str, Any], state: SearchState) -> SearchConfig:
-    """The settings without limits that were kept from an earlier sitting and are used up.
-
-    Limits count the work of all sittings. One that ended the last sitting would end this one at once.
-    """
-    used = {
-        "max_generations": state.usage.generations,
-        "max_tokens": state.usage.tokens,
-        "max_time": state.usage.seconds,
-    }
-    limits = {name: getattr(config, name) for name in used if name not in given}
-    spent = [name for name, limit in limits.items() if limit is not None and used[name] >= limit]
-    lifted: dict[str, Any] = dict.fromkeys(spent)
-    return replace(config, **lifted)
-
-
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object. Raises UserError if it cannot be read."""
     try:
@@ -275,6 +231,23 @@ def _is_data_path(dataset: str, config: SearchConfig) -> bool:
     if (Path(config.data_directory) / f"{dataset}.json").is_file():
         return False
     return Path(dataset).exists()
+
+
+def _about(problem: Problem, best: Best, scores: dict[str, Any] | None) -> dict[str, Any]:
+    """What is noted with a system: where it comes from, and what scoring it again has to know beside names."""
+    config = problem.config
+    settings = {name: getattr(config, name) for name in KEPT_WITH_A_SYSTEM if getattr(config, name) is not None}
+    dataset = str(config.dataset)
+    if is_hub_id(dataset) and not _is_data_path(dataset, config):
+        settings["dataset"] = dataset  # a local path would be another one elsewhere
+    return {
+        "eval": problem.fitness.evaluation.name,
+        "dataset": problem.fitness.dataset.name,
+        "settings": settings,
+        "found": best.found,
+        "dev_in_search": best.score,
+        "scores": scores,
+    }
 
 
 def _step_of(line: str) -> float:

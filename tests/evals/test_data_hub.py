@@ -100,7 +100,7 @@ def test_a_set_is_read_from_the_hub_and_then_without_it(hub: Hub, tmp_path: Path
     offline = [SOURCE, SOURCE | {"revision": COMMIT}, SOURCE | {"revision": "v2"}, {"dataset": "me/new"}]
     (cached, revised, branch, unknown), _ = load(hub.url, tmp_path, *offline, HF_HUB_OFFLINE="1")
     assert cached == revised == dataset and hub.asked == asked
-    assert branch.startswith("me/sums: revision v2 cannot be asked for") and f"--revision {COMMIT}" in branch
+    assert branch.startswith("me/sums: revision v2 cannot be asked for") and f"--data_revision {COMMIT}" in branch
     assert unknown.startswith("me/new: no folder or file here, the hub cannot be reached, and the cache does not hold")
     assert "HF_HUB_OFFLINE" in unknown and "\n" not in unknown
 

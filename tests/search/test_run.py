@@ -13,7 +13,8 @@ from swarm.engines.metered import Usage
 from swarm.errors import UserError
 from swarm.files import write_json, write_whole
 from swarm.search.config import make_config
-from swarm.search.run import Run, create_run, open_run, scratchpad, without_used_limits
+from swarm.search.resume import without_used_limits
+from swarm.search.run import Run, create_run, open_run, scratchpad
 from swarm.search.state import first_state
 from swarm.search.steps import STEPS
 
