@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from swarm.errors import UserError
 from swarm.evals import hub_sets, mix_instruct
@@ -34,6 +36,26 @@ def test_nested_rows_are_read_in_both_ways_of_saving_them() -> None:
     side_by_side = {"section_name": ["One", None], "paragraphs": [["a.", ""], ["b."]]}
     row_by_row = [{"section_name": "One", "paragraphs": ["a.", ""]}, {"section_name": None, "paragraphs": ["b."]}]
     assert hub_sets._full_text(side_by_side) == hub_sets._full_text(row_by_row) == "One a. b."
+
+
+WORDS = st.lists(st.sampled_from(["a", "bb.", "ccc!", "(3.5)", "d?", "eeee"]), max_size=120)
+
+
+@settings(max_examples=60, deadline=None)
+@given(WORDS, st.integers(1, 10))
+def test_chunks_are_whole_sentences_and_together_the_text(words: list[str], count: int) -> None:
+    text = " ".join(words)
+    chunks = hub_sets.in_chunks(text, count)
+    if chunks is None:
+        assert sum(word[-1] in ".!?" for word in words) < count
+        return
+    assert len(chunks) == count and " ".join(chunks) == text
+    assert all(chunk[-1] in ".!?" for chunk in chunks[:-1])
+
+
+def test_chunks_are_of_about_equal_length() -> None:
+    chunks = hub_sets.in_chunks(" ".join(f"Sentence number {k} of this paper." for k in range(200)))
+    assert chunks is not None and max(map(len, chunks)) - min(map(len, chunks)) < 80
 
 
 @pytest.mark.parametrize(("line", "said"), [("{", "line 2 is not JSON; "), ("[1]", "line 2 is not a JSON object; ")])
