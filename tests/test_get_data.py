@@ -18,12 +18,9 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from loopback_hub import Hub, serving
 
 from swarm.evals.data import load_dataset
-from swarm.evals.hub_sets import in_chunks
 from swarm.evals.published import COMMIT, PUBLISHED, SHA256
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -197,26 +194,6 @@ def test_the_published_files_are_taken_from_a_folder(get_data, monkeypatch, tmp_
     for name in SHA256:
         assert (tmp_path / f"{name}.json").read_bytes() == (SHARED / f"{name}.json").read_bytes()
     assert set(SHA256) < set(PUBLISHED) and len(set(PUBLISHED)) == 12
-
-
-WORDS = st.lists(st.sampled_from(["a", "bb.", "ccc!", "(3.5)", "d?", "eeee"]), max_size=120)
-
-
-@settings(max_examples=60, deadline=None)
-@given(WORDS, st.integers(1, 10))
-def test_chunks_are_whole_sentences_and_together_the_text(words: list[str], count: int) -> None:
-    text = " ".join(words)
-    chunks = in_chunks(text, count)
-    if chunks is None:
-        assert sum(word[-1] in ".!?" for word in words) < count
-        return
-    assert len(chunks) == count and " ".join(chunks) == text
-    assert all(chunk[-1] in ".!?" for chunk in chunks[:-1])
-
-
-def test_chunks_are_of_about_equal_length() -> None:
-    chunks = in_chunks(" ".join(f"Sentence number {k} of this paper." for k in range(200)))
-    assert chunks is not None and max(map(len, chunks)) - min(map(len, chunks)) < 80
 
 
 def parquet(rows: list[dict[str, Any]]) -> bytes:
