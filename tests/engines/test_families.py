@@ -222,8 +222,8 @@ def test_bases_that_full_models_do_not_fit(tmp_path):
 def test_learned_positions_end(tmp_path):
     pool = read_pool(make_models(tmp_path, count=1, family="gpt2"))
     engine = InProcessEngine(pool, device="cpu")
-    longest = Request(pool.experts()[0], " ".join(["red"] * 18), PARAMS)
-    assert [completion.prompt_tokens for _, completion in engine.generate([longest])] == [18]
-    too_long = Request(pool.experts()[0], " ".join(["red"] * 19), PARAMS)
-    with pytest.raises(UserError, match="19 tokens and 6 new ones exceed the 24 positions"):
+    longest = Request(pool.experts()[0], " ".join(["red"] * 90), PARAMS)
+    assert [completion.prompt_tokens for _, completion in engine.generate([longest])] == [90]
+    too_long = Request(pool.experts()[0], " ".join(["red"] * 91), PARAMS)
+    with pytest.raises(UserError, match="91 tokens and 6 new ones exceed the 96 positions"):
         list(engine.generate([too_long]))

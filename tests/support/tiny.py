@@ -28,7 +28,7 @@ FAMILIES = {
     "qwen3": SIZES | {"head_dim": 8, "tie_word_embeddings": True},
     "gemma": SIZES | {"head_dim": 8},
     # like the published one: no pad token, learned positions
-    "gpt2": {"vocab_size": len(WORDS), "n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 24,
+    "gpt2": {"vocab_size": len(WORDS), "n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 96,
              "bos_token_id": 1, "eos_token_id": 1, "initializer_range": 0.5},
 }  # fmt: skip
 ADAPTED = {"gpt2": ["c_attn", "c_fc"]}
