@@ -1,4 +1,4 @@
-"""scripts/baselines.py: what a search has to beat: every expert alone, their average and their vote."""
+"""scripts/baselines.py: a constant answer, every expert alone, their average and their vote: what to beat."""
 
 import json
 import logging
@@ -14,6 +14,7 @@ from swarm import front_doors
 from swarm.engines.base import Engine
 from swarm.engines.cached import CachedEngine
 from swarm.engines.watched import WatchedEngine
+from swarm.errors import UserError
 from swarm.evals.base import Example, Judgement
 from swarm.maths.interval import Estimate
 from swarm.scoring import SETTINGS
@@ -28,7 +29,7 @@ from swarm.weights.pool import Pool, read_pool
 
 log = logging.getLogger(__name__)
 
-AVERAGE, VOTE = "uniform average", "majority vote"
+AVERAGE, VOTE, CONSTANT = "uniform average", "majority vote", "most frequent answer"
 _MORE = ("initial_expert_directory", "combine", "combine_rank", "compat", "scorer", "dev_limit", "test_limit")
 
 
@@ -36,13 +37,16 @@ def baselines_parser() -> Parser:
     """The parser of scripts/baselines.py: settings that mean the same for a search."""
     parser = Parser(
         prog="baselines.py",
-        description="Scores every expert alone, their uniform average and their majority vote, on dev and test.",
+        description="Scores a constant answer, every expert alone, their uniform average and their majority vote.",
         allow_abbrev=False,
     )
     for setting in fields(SearchConfig):
         if setting.name in SETTINGS or setting.name in _MORE:
             add_setting(parser, setting)
     parser.add_argument("--split", default="both", choices=("dev", "test", "both"), help="(default: both)")
+    parser.add_argument(
+        "--without-experts", action="store_true", help="score only the most frequent answer of dev; nothing is loaded"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object only")
     return parser
 
@@ -56,16 +60,50 @@ def baselines_program(arguments: list[str] | None = None) -> int:
     config = make_config(given)
     task = read_task(config)
     task.check_scorer()
-    task.evaluation.prepare()
-    directory, where = front_doors.expert_directory(config.initial_expert_directory)
-    if not options.json:
-        log.info("%s", where)
-    pool = read_pool(directory, config.base_model, config.combine, config.combine_rank)
+    task.check_scorer()
     splits = ("dev", "test") if options.split == "both" else (options.split,)
-    table = score_baselines(task, pool, front_doors.make_engine(pool, config), splits)
+    table = constant_scores(task, splits)
+    if not options.without_experts:
+        table |= _expert_scores(task, splits, quiet=options.json)
+    elif not table:
+        raise UserError(f"eval {task.evaluation.name} has a judge, which is not asked about a constant answer: there is "
+                        "nothing to score without experts")  # fmt: skip
     for line in [json.dumps(table)] if options.json else baseline_table(table, splits, config.scorer):
         log.info("%s", line)
     return front_doors.DONE
+
+
+def _expert_scores(task: Task, splits: Sequence[str], quiet: bool) -> dict[str, Any]:
+    """What needs the experts: they are read and the base is loaded."""
+    config = task.config
+    task.evaluation.prepare()
+    directory, where = front_doors.expert_directory(config.initial_expert_directory)
+    if not quiet:
+        log.info("%s", where)
+    pool = read_pool(directory, config.base_model, config.combine, config.combine_rank)
+    return score_baselines(task, pool, front_doors.make_engine(pool, config), splits)
+
+
+def constant_scores(task: Task, splits: Sequence[str]) -> dict[str, Any]:
+    """{CONSTANT: {split: {scorer: estimate}}} of a system that always replies with dev's most frequent answer.
+
+    A search that does not leave it behind has learnt nothing. Empty for evals with a judge, which nobody need pay for.
+    """
+    if task.evaluation.judge_calls:
+        return {}
+    reply = Counter(example.answer for example in task.dataset.dev).most_common(1)[0][0]
+    scores = {}
+    for split in splits:
+        examples = getattr(task.dataset, split)
+        judging = task.evaluation.judge(task.dataset, examples)
+        queries = next(judging)
+        try:
+            while True:
+                queries = judging.send([reply] * len(queries))
+        except StopIteration as finished:
+            judgement = check_judgement(task.evaluation, finished.value, len(examples), task.config.scorer)
+        scores[split] = summarise(judgement, task.evaluation)
+    return {CONSTANT: scores}
 
 
 def score_baselines(task: Task, pool: Pool, engine: Engine, splits: Sequence[str]) -> dict[str, Any]:
@@ -121,12 +159,12 @@ def majority_vote(fitness: Fitness, systems: Sequence[System], examples: Sequenc
 def baseline_table(table: dict[str, Any], splits: Sequence[str], scorer: str) -> list[str]:
     """The scores as lines, best expert on the first split marked; the scorer to maximise first."""
     width = max(map(len, table)) + 2
-    experts = [who for who in table if who not in (AVERAGE, VOTE)]
+    experts = [who for who in table if who not in (AVERAGE, VOTE, CONSTANT)]
     lines = []
-    for which in sorted(table[AVERAGE][splits[0]], key=lambda name: name != scorer):
-        lines.append(f"{which + ' score':<{width}}" + "".join(f"{split:<28}" for split in splits))
-        best = max(experts, key=lambda who: table[who][splits[0]][which]["mean"])
+    for which in sorted(next(iter(table.values()))[splits[0]], key=lambda name: name != scorer):
+        lines.append(f"{which + ' score':<{width}}" + "".join(f"{split:<30}" for split in splits).rstrip())
+        best = max(experts, key=lambda who: table[who][splits[0]][which]["mean"], default=None)
         for who, scores in table.items():
-            cells = "".join(f"{Estimate(**scores[split][which])!s:<28}" for split in splits)
+            cells = "".join(f"{Estimate(**scores[split][which])!s:<30}" for split in splits)
             lines.append(f"{who:<{width}}{cells}{'<- best expert on ' + splits[0] if who == best else ''}".rstrip())
     return lines

@@ -52,9 +52,9 @@ def model_card(system: System, scores: dict[str, Any], config: SearchConfig) -> 
         graph_as_mermaid(system),
         "```",
         "",
-        f"Its experts started from {', '.join(experts)} and are plain PEFT adapters in `experts/`. Base model and",
-        "licences are those of the originals. Scores with 95 % intervals; the system was chosen by its dev score, so",
-        "dev flatters it:",
+        f"Its experts ({', '.join(experts)}) are in `experts/`: plain PEFT adapters, or whole models where the initial",
+        "experts were. Base model and licences are those of the originals. Scores with 95 % intervals; the system was",
+        "chosen by its dev score, so dev flatters it:",
         "",
         "```",
         *score_table(scores, config.scorer),
@@ -133,10 +133,10 @@ def score_table(scores: dict[str, Any], scorer: str) -> list[str]:
     width = max(map(len, names.values())) + 2
     lines = []
     for which in sorted(scores["found"]["test"], key=lambda name: name != scorer):
-        lines.append(f"{which + ' score':<{width}}{'dev':<28}{'test':<28}")
+        lines.append(f"{which + ' score':<{width}}{'dev':<30}test")
         for who, label in names.items():
-            cells = "".join(f"{Estimate(**scores[who][split][which])!s:<28}" for split in ("dev", "test"))
-            lines.append(f"{label:<{width}}{cells}")
+            cells = "".join(f"{Estimate(**scores[who][split][which])!s:<30}" for split in ("dev", "test"))
+            lines.append(f"{label:<{width}}{cells}".rstrip())
     return lines
 
 

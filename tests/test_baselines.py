@@ -11,7 +11,7 @@ import pytest
 from worlds import PARAMS, chaotic, paper_pool
 
 from swarm import front_doors
-from swarm.baselines import VOTE, baselines_program, majority_vote
+from swarm.baselines import CONSTANT, VOTE, baselines_program, majority_vote
 from swarm.engines.scripted import ScriptedEngine
 from swarm.evals import get_eval
 from swarm.evals.base import Dataset, Eval, Example
@@ -115,3 +115,15 @@ def test_one_split_alone(tmp_path, monkeypatch, capsys, split):
     task = ["-e", "exact_match", "-d", "graph_tasks_small", "--dev_limit", "5", "--test_limit", "5", "--split", split]
     assert front_doors.guarded(lambda: baselines_program([*task, "--json"])) == 0
     assert set(json.loads(capsys.readouterr().out)[VOTE]) == {split}
+
+
+def test_a_constant_answer_needs_no_experts(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    rows = [{"question": "q", "answer": answer} for answer in ("7", "7", "8", "17")]
+    Path("mine.json").write_text(json.dumps({"dev": rows, "test": rows[2:]}))
+    task = ["-e", "exact_match", "-d", "mine.json", "--without-experts"]
+    assert front_doors.guarded(lambda: baselines_program([*task, "--json"])) == 0
+    scores = json.loads(capsys.readouterr().out)[CONSTANT]
+    assert (scores["dev"]["strict"]["mean"], scores["test"]["strict"]["mean"]) == (0.5, 0)
+    assert front_doors.guarded(lambda: baselines_program(task)) == 0
+    assert "most frequent answer" in capsys.readouterr().out
