@@ -66,8 +66,10 @@ def baselines_program(arguments: list[str] | None = None) -> int:
     if not options.without_experts:
         table |= _expert_scores(task, splits, quiet=options.json)
     elif not table:
-        raise UserError(f"eval {task.evaluation.name} has a judge, which is not asked about a constant answer: there is "
-                        "nothing to score without experts")  # fmt: skip
+        name = task.evaluation.name
+        raise UserError(
+            f"eval {name} has a judge, which is not asked about a constant answer; leave --without-experts out"
+        )
     for line in [json.dumps(table)] if options.json else baseline_table(table, splits, config.scorer):
         log.info("%s", line)
     return front_doors.DONE

@@ -62,7 +62,7 @@ class SearchConfig:
     judge_price: str | None = option(None, JUDGE, "price of a million tokens read and written, for --max_cost: 0.1,0.4")
 
     initial_expert_directory: str | None = option(
-        None, TASK, "a folder per expert, adapters or full models (default: initial_experts, or the embedded ones)",
+        None, TASK, "folder of folders, adapters or full models (default: initial_experts, or the embedded ones)",
         short="i",
     )
     base_model: str | None = option(None, TASK, "hub id or folder of the base (default: the adapters' own)", short="b")
