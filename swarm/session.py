@@ -201,7 +201,7 @@ class Session(Watcher):
             if state.experts is not None:
                 draw_curves(state, folder / "curves.png")
         except ImportError:
-            log.info("no pictures: they need matplotlib (pip install 'h-swarm[report]')")
+            log.info("no pictures: they need matplotlib (pip install matplotlib)")
 
 
 def show_result(result: dict[str, Any], config: SearchConfig, folder: Path) -> None:

@@ -78,7 +78,7 @@ class GeminiClient:
                     return self._library
                 except ImportError:
                     continue
-            raise UserError(f"judge {self.name} needs Google's client: pip install 'h-swarm[genai]'")
+            raise UserError(f"judge {self.name} needs Google's client: pip install google-genai tenacity")
         return self._library
 
     def _guarded(self, library: "_GenAI | _GenerativeAI", call: Callable[[], Any]) -> Any:

@@ -95,7 +95,7 @@ class OpenAIClient:
                 import tenacity  # noqa: F401
             except ImportError as error:
                 raise UserError(
-                    f"judge {self.name} needs {error.name}, which is not installed: pip install 'h-swarm[judge]'"
+                    f"judge {self.name} needs {error.name}, which is not installed: pip install openai tenacity"
                 ) from error
             self._key = key_from(_KEY)[1]
             # the library wants some key even for a server that wants none
