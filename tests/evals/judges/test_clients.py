@@ -277,7 +277,7 @@ def test_secrets_in_an_address_are_shown_nowhere():
 def test_a_library_that_is_not_installed_is_named_with_the_command_that_brings_it(monkeypatch, missing, make, cure):
     for name in missing.split():
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(UserError, match=f"pip install '{cure}'"):
+    with pytest.raises(UserError, match=cure):
         make().check()
 
 
