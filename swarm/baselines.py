@@ -83,6 +83,7 @@ def _expert_scores(task: Task, splits: Sequence[str], quiet: bool) -> dict[str, 
     if not quiet:
         log.info("%s", where)
     pool = read_pool(directory, config.base_model, config.combine, config.combine_rank)
+    task = task.for_places(len(pool.names))
     return score_baselines(task, pool, front_doors.make_engine(pool, config), splits)
 
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from swarm.errors import UserError
+from swarm.errors import BudgetReached, UserError
 from swarm.search.config import SearchConfig
 from swarm.weights.pool import expert_folders
 
@@ -27,6 +27,9 @@ def guarded(program: Callable[[], int]) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT
+    except BudgetReached as reached:
+        print(f"error: {reached}; nothing was scored: give more", file=sys.stderr)
+        return LIMIT_REACHED
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED

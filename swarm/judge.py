@@ -1,6 +1,7 @@
 """Which judge the settings name: a server, Gemini, or a local model; with its cache, limits and price."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 from swarm.engines.base import Engine
 from swarm.errors import UserError
@@ -13,6 +14,7 @@ from swarm.evals.judges.local import LocalClient
 from swarm.evals.judges.openai_server import OpenAIClient
 from swarm.search.config import SearchConfig
 from swarm.weights.base_model import base_folder
+from swarm.weights.full_model import check_full_model
 from swarm.weights.pool import Expert, model_pool
 
 
@@ -48,12 +50,14 @@ def _client(config: SearchConfig) -> Client:
 def _find(config: SearchConfig) -> None:
     """Raises UserError if there is no local model of that name."""
     try:
-        base_folder(str(config.judge_model))
+        folder = base_folder(str(config.judge_model))
     except UserError as error:
         raise UserError(
             f"judge model {config.judge_model!r} is no Gemini model, no local folder and not to be had from the hub; "
             "correct --judge_model, or name its server with --judge_url"
         ) from error
+    if Path(str(config.judge_model)).is_dir():  # of a hub's model, the weights may be still to come
+        check_full_model(folder)
 
 
 def _load(config: SearchConfig) -> tuple[Engine, Expert]:

@@ -16,11 +16,15 @@ log = logging.getLogger(__name__)
 class Progress:
     """Follows a search step by step and request by request."""
 
-    def __init__(self, config: SearchConfig, experts: int, dev_size: int):
-        """`dev_size` counts questions to a system: examples, times the passes of the eval."""
+    def __init__(self, config: SearchConfig, experts: int, dev_size: int, alone: int):
+        """`experts` of them move, of which `alone` are scored alone at the start.
+
+        `dev_size` counts questions to a system: examples, times the passes of the eval.
+        """
         self._config = config
         self._experts = experts
         self._dev = dev_size
+        self._alone = alone
         self._bar: tqdm | None = None  # type: ignore[type-arg]
         self._began = time.monotonic()
         self._seconds: list[float] = []
@@ -73,7 +77,7 @@ class Progress:
 
     def _requests(self, state: SearchState) -> int:
         systems = self._config.graph_num if state.next_step.endswith("role") else self._config.trial_num
-        alone = self._experts if state.next_step == "start_role" else 0
+        alone = self._alone if state.next_step == "start_role" else 0
         return (systems * self._experts + alone) * self._dev
 
     def _left(self, state: SearchState) -> str:

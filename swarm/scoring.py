@@ -15,7 +15,7 @@ from swarm.search.config import SearchConfig, make_config
 from swarm.search.finish import summarise
 from swarm.search.fitness import Fitness
 from swarm.search.options import Parser, add_setting
-from swarm.search.run import BEST
+from swarm.search.run import BEST, DATA_SETTINGS, KEPT_WITH_A_SYSTEM
 from swarm.system.system import LoadedSystem, load_system
 from swarm.task import read_task
 
@@ -32,6 +32,7 @@ SETTINGS = {
     "hub_config": "",
     "data_revision": "",
     "dev_size": "",
+    "share_chunks": "",
     "judge_model": "",
     "judge_url": "",
     "judge_at_once": "",
@@ -86,16 +87,23 @@ def evaluate_program(arguments: list[str] | None = None) -> int:
 
 
 def _settings(options: Any, about: dict[str, Any]) -> SearchConfig:
-    """What the user gives, else what the system was found with; how its data was read holds for that data only."""
+    """What the user gives, else what the system was found with; how its data was read holds for that data only.
+
+    A system's folder can come from anybody: it says what its questions and its judge were, and nothing else.
+    """
     eval_type = options.eval_type or about.get("eval")
     if options.eval_type is None and is_file_name(str(eval_type)):
         raise UserError(
             f"the system was found by the eval {eval_type}, whose file does not travel with it: name it with "
             "-e path/to/file.py:name"
         )
-    found = {"dataset": about.get("dataset")} | about.get("settings", {})
-    if options.dataset is not None:
-        found = {name: value for name, value in found.items() if name in ("compat", "judge_model", "judge_tokens")}
+    settings = about.get("settings", {})
+    if not isinstance(settings, dict):
+        raise UserError(f"{options.folder}: the settings in its system.json are {settings!r}, no object: restore it")
+    found = {name: settings[name] for name in (*KEPT_WITH_A_SYSTEM, "dataset") if name in settings}
+    found = {"dataset": about.get("dataset")} | found
+    if options.dataset is not None and Path(options.dataset).stem != about.get("dataset"):
+        found = {name: value for name, value in found.items() if name not in DATA_SETTINGS}
     given = {name: getattr(options, name) for name in SETTINGS if getattr(options, name) is not None}
     return make_config(found | given | {"eval_type": eval_type, f"{options.split}_limit": options.limit})
 

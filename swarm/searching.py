@@ -12,9 +12,11 @@ from swarm.engines.metered import MeteredEngine
 from swarm.errors import UserError
 from swarm.search import cost
 from swarm.search.config import SearchConfig, make_config, unused_but_given
+from swarm.search.finish import questions_of_the_end
 from swarm.search.options import parse
-from swarm.search.resume import check_eval_file, without_used_limits
+from swarm.search.resume import check_what_it_names, remember_what_is_named, without_used_limits
 from swarm.search.run import (
+    BEST,
     LOG,
     ORIGIN,
     RESULT,
@@ -48,6 +50,7 @@ def search_program(arguments: list[str] | None = None) -> int:
     config = make_config(given)
     if config.name and (RUNS / config.name).exists():
         raise name_taken(RUNS / config.name)
+    remember_what_is_named(config)
     if ignored := unused_but_given(config):
         log.warning("without effect here: %s", ", ".join(f"--{name}" for name in ignored))
     task = read_task(config)
@@ -60,6 +63,7 @@ def search_program(arguments: list[str] | None = None) -> int:
     if mode.dry_run:
         return _show_cost(task, there)
     task.evaluation.prepare()
+    _check_judge_limit(task)
     pool = _read_experts(config, directory)
     engine = front_doors.make_engine(pool, config)
     if mode.calibrate:
@@ -76,13 +80,15 @@ def _resume(folder: Path, given: dict[str, Any]) -> int:
     run, config = open_run(folder, given)
     state = run.load() or first_state(config.seed)
     front_doors.log_to(run.folder / LOG)
-    if state.next_step == "final" and (run.folder / RESULT).exists():
+    scored = state.next_step == "final" and (run.folder / RESULT).exists()
+    if scored and (run.folder / BEST).exists():
         log.info("%s is complete:", folder)
         show_result(read_json(run.folder / RESULT), config, folder)
         return front_doors.DONE
     config = without_used_limits(config, given, state)
-    check_eval_file(folder, read_json(folder / ORIGIN).get("eval_code"), config, named="eval_type" in given)
-    task = read_task(config, state.judged)
+    check_what_it_names(folder, config, given, read_json(folder / ORIGIN).get("eval_code"))
+    remember_what_is_named(config)
+    task = read_task(config, run.judge_usage())
     task.evaluation.prepare()
     pool = _read_experts(config, Path(str(config.initial_expert_directory)))
     task = task.for_places(config.population(len(pool.names)))
@@ -91,10 +97,20 @@ def _resume(folder: Path, given: dict[str, Any]) -> int:
         log.warning("%s", warning)
     log.info("resumed: %s, next step: %s (%s)", folder, state.title, _surroundings(engine))
     run.forget_metrics_after(state.steps_done)
-    # a result so far is that of a limit; it must not be taken for the end's
-    (run.folder / RESULT).unlink(missing_ok=True)
+    if not scored:
+        # a result so far is that of a limit; it must not be taken for the end's
+        (run.folder / RESULT).unlink(missing_ok=True)
     stop_reason = state.stop_reason if state.next_step == "final" else ""
     return Session(run, task, pool, engine, replace(state, stop_reason=stop_reason)).work()
+
+
+def _check_judge_limit(task: Task) -> None:
+    most, needed = task.config.max_judge_calls, questions_of_the_end(task.evaluation, task.dataset)
+    if most is not None and most <= needed:
+        raise UserError(
+            f"--max_judge_calls is {most}, but the final scores alone have {needed} questions; give more, or fewer "
+            "test examples with --test_limit"
+        )
 
 
 def _read_experts(config: SearchConfig, directory: Path) -> Pool:
@@ -112,6 +128,7 @@ def _origin(pool: Pool, task: Task, engine: Engine) -> dict[str, Any]:
         "experts": pool.digest,
         "base": facts.pop("base", ""),
         "dataset": task.dataset.digest,
+        "dataset_name": task.dataset.name,
         "eval": task.evaluation.name,
         "eval_code": task.evaluation.code,
         "engine": facts,
@@ -133,7 +150,7 @@ def _engine_name(config: SearchConfig) -> str:
 def _show_cost(task: Task, experts: int) -> int:
     if experts < 2:
         raise UserError(f"the expert folder holds {experts} experts; a search needs at least 2: name another with -i")
-    plan = cost.forecast(task.config, task.config.population(experts), task.dataset, task.evaluation, task.params)
+    plan = cost.forecast(task.config, experts, task.dataset, task.evaluation, task.params)
     for line in cost.describe(plan, cost.known_speed(_engine_name(task.config))):
         log.info("%s", line)
     return front_doors.DONE

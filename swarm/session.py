@@ -1,9 +1,10 @@
 """One sitting of a search, new or resumed: puts the parts together, keeps the run's folder, shows the result."""
 
 import logging
+import shutil
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,10 @@ from swarm.progress import Progress
 from swarm.report import draw_curves, draw_graph, graph_as_text, model_card, score_table
 from swarm.search import cost
 from swarm.search.config import SearchConfig
-from swarm.search.finish import final_scores
+from swarm.search.finish import final_scores, questions_of_the_end
 from swarm.search.fitness import Fitness
 from swarm.search.loop import Watcher, search
-from swarm.search.run import BEST, LOG, RESULT, SCRATCHPAD, STATE, Run, numbers, scratchpad
+from swarm.search.run import BEST, LOG, RESULT, SCRATCHPAD, Run, numbers, read_json, scratchpad
 from swarm.search.state import SearchState
 from swarm.search.steps import Problem
 from swarm.task import Task
@@ -45,7 +46,9 @@ class Session(Watcher):
         watched = WatchedEngine(self._cache, lambda: self._progress.answered())
         fitness = Fitness(watched, task.evaluation, task.dataset, task.params, config.scorer)
         self._problem = Problem(config, pool, fitness)
-        self._progress = Progress(config, self._problem.size, len(task.dataset.dev) * task.evaluation.passes)
+        self._progress = Progress(
+            config, self._problem.size, len(task.dataset.dev) * task.evaluation.passes, len(pool.names)
+        )
         self._tracker = Tracker(config.wandb, config.project_name_wb, run.folder.name, asdict(config), run.folder)
         self._seen = (0, 0)
 
@@ -54,21 +57,22 @@ class Session(Watcher):
         config = self._config
         budget = Budget(config.max_generations, config.max_tokens, config.max_time)
         self._warn_of_small_limits()
+        self._warn_of_a_small_disk()
         try:
             if self._state.best is not None:
                 self._write(lambda: self._write_best_so_far(self._state))
-            self._keep_questions_for_the_end()
+            task = self._problem.fitness
+            task.evaluation.watch_judge(self._run.keep_judge_usage)
+            task.evaluation.hold_back(questions_of_the_end(task.evaluation, task.dataset))
             self._state = search(self._problem, self._state, self._meter, self._cache, self, budget)
             return self._finish()
         except KeyboardInterrupt:
             self._progress.close()
-            self._keep_what_was_paid()
             log.info("interrupted; nothing is lost: %s", self._how_to_go_on())
             return front_doors.INTERRUPTED
         except Exception as error:
             with suppress(OSError), open(self._run.folder / LOG, "a", encoding="utf8") as file:
                 file.write(f"stopped by {type(error).__name__}: {error}\n")
-            self._keep_what_was_paid()
             log.info("the run is safe up to step %r: %s", self._state.title, self._how_to_go_on())
             raise
         finally:
@@ -76,35 +80,14 @@ class Session(Watcher):
             self._tracker.finish()
             self._run.close()
 
-    def _keep_what_was_paid(self) -> None:
-        """A step that is given up has cost the judge's calls all the same; they count against later sittings."""
-        judged = self._problem.fitness.evaluation.judge_usage
-        if judged != self._state.judged and (self._run.folder / STATE).exists():
-            with suppress(OSError):
-                self._run.save(replace(self._state, judged=judged))
-
     def _how_to_go_on(self) -> str:
         return f"{front_doors.this_python()} search.py --resume {self._run.folder}"
-
-    def _keep_questions_for_the_end(self) -> None:
-        """A judge's limits hold for the final scores too: the search leaves them what they may need at most.
-
-        On dev the found system and the best single expert have been judged before.
-        """
-        fitness, most = self._problem.fitness, self._config.max_judge_calls
-        needed = (len(fitness.dataset.dev) + 3 * len(fitness.dataset.test)) * fitness.evaluation.judge_calls
-        if most is not None and most <= needed and self._state.next_step != "final":
-            raise UserError(
-                f"--max_judge_calls is {most}, but the final scores alone may take {needed}; give more, or fewer test "
-                "examples with --test_limit"
-            )
-        fitness.evaluation.hold_back(needed)
 
     def _warn_of_small_limits(self) -> None:
         fitness, config = self._problem.fitness, self._config
         if config.max_generations is None and config.max_tokens is None:
             return
-        plan = cost.forecast(config, self._problem.size, fitness.dataset, fitness.evaluation, fitness.params)
+        plan = cost.forecast(config, len(self._problem.pool.names), fitness.dataset, fitness.evaluation, fitness.params)
         start = plan.start
         for name, limit_given, needed in (
             ("max_generations", config.max_generations, start.generations),
@@ -112,6 +95,16 @@ class Session(Watcher):
         ):
             if limit_given is not None and limit_given < needed:
                 log.warning("--%s %d is less than the start alone may take (%d)", name, limit_given, needed)
+
+    def _warn_of_a_small_disk(self) -> None:
+        """Full models are written at the end, each as large as the first."""
+        models = self._problem.pool.models
+        needed = sum(model.bytes_on_disk for model in models)
+        free = shutil.disk_usage(self._run.folder).free
+        if needed > free:
+            log.warning(
+                "the found system may take %.1f GB, and %s has %.1f GB free", needed / 1e9, self._run.folder, free / 1e9
+            )
 
     def before(self, state: SearchState) -> None:
         """A step begins."""
@@ -124,7 +117,6 @@ class Session(Watcher):
         record = numbers(state) | {"requests": asked, "shared": saved}
         with front_doors.signals_wait():
             self._write(lambda: self._write_step(before, state, record))
-            self._state = state
         self._progress.after(before, state, saved, asked)
         self._tracker.log(record, state.steps_done)
 
@@ -132,6 +124,7 @@ class Session(Watcher):
         usage = {f"usage_{name}": value for name, value in asdict(state.usage).items()}
         self._run.write_metrics(state.steps_done, {"title": before.title} | record | usage)
         self._run.save(state)
+        self._state = state
         write_json(self._run.folder / SCRATCHPAD, scratchpad(state))
         if state.best is not before.best:
             self._write_best_so_far(state)
@@ -158,50 +151,72 @@ class Session(Watcher):
         if state.best is None:
             log.info("nothing was found: the first %d graphs were not scored before the limit", self._config.graph_num)
             return front_doors.LIMIT_REACHED
-        dev, test = self._problem.fitness.dataset.dev, self._problem.fitness.dataset.test
+        result = self._kept_result() or self._scored(state)
+        if result is None:
+            return front_doors.LIMIT_REACHED
+        self._write_end(state, result)
+        scorer = self._config.scorer
+        ends = {f"{split}_best": result["scores"]["found"][split][scorer]["mean"] for split in ("dev", "test")}
+        self._tracker.log(ends, state.steps_done + 1)
+        show_result(result, self._config, self._run.folder)
+        return front_doors.LIMIT_REACHED if limited else front_doors.DONE
+
+    def _kept_result(self) -> dict[str, Any] | None:
+        """What an earlier sitting scored at the end, if it could not write all of what it had found."""
+        path = self._run.folder / RESULT
+        return read_json(path) if path.exists() else None
+
+    def _scored(self, state: SearchState) -> dict[str, Any] | None:
+        """The final scores with all that belongs to them; None if a judge's limit keeps them from being had."""
+        assert state.best is not None
+        fitness = self._problem.fitness
+        dev, test = fitness.dataset.dev, fitness.dataset.test
         log.info("final scores on dev (%d) and test (%d) ...", len(dev), len(test))
-        self._progress.final((len(dev) + len(test)) * self._problem.fitness.evaluation.passes)
-        self._problem.fitness.evaluation.hold_back(0)
+        self._progress.final((len(dev) + len(test)) * fitness.evaluation.passes)
+        fitness.evaluation.hold_back(0)
         try:
             scores = final_scores(self._problem, state)
         except BudgetReached as reached:
-            self._progress.close()
-            self._keep_what_was_paid()
             log.info("the final scores are not all there: %s; raise it: %s", reached, self._how_to_go_on())
-            return front_doors.LIMIT_REACHED
-        self._progress.close()
-        usage = self._meter.usage
-        result = {
+            return None
+        finally:
+            self._progress.close()
+        return {
             "scores": scores,
             "stop_reason": state.stop_reason,
             "iterations": len(state.best_history) - 1,
             "found": state.best.found,
             "graph": graph_as_text(self._problem.best_system(state.best)),
-            "usage": asdict(usage),
-            "judge": {"model": self._config.judge_model} | asdict(self._problem.fitness.evaluation.judge_usage),
+            "usage": asdict(self._meter.usage),
+            "judge": {"model": self._config.judge_model} | asdict(fitness.evaluation.judge_usage),
             "engine": self._engine.facts() | {"batches_halved_for_memory": getattr(self._engine, "halvings", 0)},
         }
-        with front_doors.signals_wait():
-            self._write(lambda: self._write_end(state, scores, result))
-        scorer = self._config.scorer
-        ends = {f"{split}_best": scores["found"][split][scorer]["mean"] for split in ("dev", "test")}
-        self._tracker.log(ends, state.steps_done + 1)
-        show_result(result, self._config, self._run.folder)
-        return front_doors.LIMIT_REACHED if limited else front_doors.DONE
 
-    def _write_end(self, state: SearchState, scores: dict[str, Any], result: dict[str, Any]) -> None:
-        assert state.best is not None
-        folder, system = self._run.folder, self._problem.best_system(state.best)
-        self._run.write_best(self._problem, state, scores)
-        (folder / BEST / "README.md").write_text(model_card(system, scores, self._config), encoding="utf8")
-        self._run.write_graphs(state)
-        write_json(folder / RESULT, result)  # the run is complete; pictures are not worth scoring again
+    def _write_end(self, state: SearchState, result: dict[str, Any]) -> None:
+        """Writes result.json last, which says that the run is complete; before full models, which may take long."""
+        folder, models = self._run.folder, bool(self._problem.pool.models)
+        if models:
+            self._write(lambda: write_json(folder / RESULT, result))
+            shutil.rmtree(folder / BEST, ignore_errors=True)  # room for the next
+            self._write(lambda: self._write_found(state, result["scores"]))
+        with front_doors.signals_wait():
+            if not models:
+                self._write(lambda: self._write_found(state, result["scores"]))
+            self._write(lambda: self._run.write_graphs(state))
+            self._write(lambda: write_json(folder / RESULT, result))
         try:
-            draw_graph(system, folder / "graph.png")
+            assert state.best is not None
+            draw_graph(self._problem.best_system(state.best), folder / "graph.png")
             if state.experts is not None:
                 draw_curves(state, folder / "curves.png")
         except ImportError:
             log.info("no pictures: they need matplotlib (pip install matplotlib)")
+
+    def _write_found(self, state: SearchState, scores: dict[str, Any]) -> None:
+        assert state.best is not None
+        card = model_card(self._problem.best_system(state.best), scores, self._config)
+        self._run.write_best(self._problem, state, scores)
+        (self._run.folder / BEST / "README.md").write_text(card, encoding="utf8")
 
 
 def show_result(result: dict[str, Any], config: SearchConfig, folder: Path) -> None:

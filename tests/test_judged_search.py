@@ -1,7 +1,9 @@
 """Searches whose answers a judge rates: real servers on loopback, limits, and what goes wrong."""
 
 import json
+import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ from judge_server import MODEL, Fault, JudgeServer, judging
 from tiny import make_base
 
 from swarm import front_doors
+from swarm.baselines import baselines_program
 from swarm.evals.judges.cache import judge_cache_path
 from swarm.scoring import evaluate_program
 from swarm.searching import search_program
@@ -85,7 +88,7 @@ def test_the_limit_of_calls_is_hard_and_leaves_the_final_scores_their_share(plac
 
 def test_a_limit_that_the_final_scores_alone_exceed_is_refused(place, server, capsys):
     assert search(*asked_of(server), "--max_judge_calls", 15) == 2
-    assert "--max_judge_calls is 15, but the final scores alone may take 15" in capsys.readouterr().err
+    assert "--max_judge_calls is 15, but the final scores alone have 15 questions" in capsys.readouterr().err
     assert server.prompts == []
 
 
@@ -94,8 +97,8 @@ def test_cost_is_held_in_the_currency_of_the_price(place, server, capsys):
     price = ["--judge_price", "0,20", "--max_cost", "0.0075"]
     assert search(*asked_of(server), *price) == 3
     assert "--max_cost 0.0075 reached" in capsys.readouterr().out
-    state = json.loads(Path("search/mine/state.json").read_text())
-    assert 0 < state["judged"]["cost"] <= 0.0075
+    usage = json.loads(Path("search/mine/judge_usage.json").read_text())
+    assert 0 < usage["cost"] <= 0.0075 and usage["calls"] == len(server.prompts)
 
 
 def test_a_judge_that_talks_nonsense_stops_the_step_by_name_and_the_run_can_go_on(place, server, capsys):
@@ -136,9 +139,7 @@ def test_a_local_model_is_asked_through_the_engine(place, capsys):
 def test_a_forecast_counts_the_judge_and_asks_nobody(place, server, capsys):
     assert search(*asked_of(server), "--dry-run") == 0
     # start: (2 + 3 graphs and 6 experts alone) * 6; an iteration: 5 * 6; the end: 3 systems on 6 + 3
-    assert (
-        f"The judge is asked {(11 + 5) * 6 + 3 * 9:,} times at most (30 in each iteration)" in capsys.readouterr().out
-    )
+    assert f"The judge has {(11 + 5) * 6 + 3 * 9} questions at most (30 in each iteration)" in capsys.readouterr().out
     assert server.requests == []
 
 
@@ -176,3 +177,33 @@ def test_an_unknown_model_and_a_wrong_key_are_found_before_anything_is_loaded(pl
     assert search(*asked_of(server)) == 2
     error = capsys.readouterr().err
     assert "OPENAI_API_KEY" in error and "wrong-key" not in error
+
+
+def test_a_limit_of_calls_holds_over_sittings_that_were_interrupted(place, server):
+    """Whatever ends a sitting in mid-step, the calls that it made count."""
+    limit, stop_at = 40, [12]
+
+    def rate_or_stop(prompt):
+        if len(server.prompts) >= stop_at[0]:
+            stop_at[0] += 12
+            os.kill(os.getpid(), signal.SIGINT)
+        return rate(prompt)
+
+    server.answer = rate_or_stop
+    codes = [search(*asked_of(server), "--max_judge_calls", limit)]
+    while codes[-1] == 130:
+        codes.append(search("--resume", "search/mine"))
+    assert codes.count(130) >= 2 and codes[-1] in (0, 3)
+    assert len(server.prompts) <= limit
+
+
+@pytest.mark.parametrize("program", ["evaluate", "baselines"])
+def test_a_limit_ends_other_programs_in_one_line(place, server, capsys, program):
+    assert search(*asked_of(server)) == 0
+    shutil.rmtree(place / "cache")
+    judge = [*asked_of(server)[-4:], "--max_judge_calls", "1"]
+    words = ["search/mine", *judge] if program == "evaluate" else [*SMALL[:4], "--dev_limit", "3", *judge]
+    run = evaluate_program if program == "evaluate" else baselines_program
+    capsys.readouterr()
+    assert front_doors.guarded(lambda: run(words)) == 3
+    assert capsys.readouterr().err == "error: --max_judge_calls 1 reached; nothing was scored: give more\n"

@@ -1,5 +1,6 @@
 """Evals of the user's own, from the command line: a file, an installed package, and what happens when they fail."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -23,6 +24,7 @@ def place(tmp_path, monkeypatch):
     """A working folder with the embedded experts and their data."""
     shutil.copytree(ROOT / "data", tmp_path / "data")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path
 
 
@@ -52,21 +54,25 @@ def test_a_run_goes_on_with_the_same_file_and_with_another_one_only_if_it_is_nam
     Path("my_eval.py").write_text(GOOD + "# another line\n")
     capsys.readouterr()
     assert search("--resume", "search/mine") == 2
-    assert "my_eval.py:digits has changed since it began: read it, then name it again" in capsys.readouterr().err
+    assert "my_eval.py:digits has changed since it began: read it, then --resume" in capsys.readouterr().err
     assert search("--resume", "search/mine", "-e", "my_eval.py:digits") == 0
     assert "the eval's code differs from the run's beginning" in capsys.readouterr().err
 
 
-def test_code_inside_a_run_s_folder_is_never_run_unasked(place, capsys):
+def test_code_that_a_run_s_folder_names_is_never_run_unasked(place, capsys):
     Path("my_eval.py").write_text(GOOD)
     assert search("-e", "my_eval.py:digits", *SMALL.split(), "--max_generations", "90") == 3
     Path("search/mine/evil.py").write_text(GOOD + "open('ran', 'w')\n")
-    for name, key, value in (("args", "eval_type", "search/mine/evil.py:digits"), ("origin", "eval_code", "x")):
-        path = Path(f"search/mine/{name}.json")
-        path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    settings, origin = Path("search/mine/args.json"), Path("search/mine/origin.json")
+    evil = {"eval_type": "search/mine/evil.py:digits"}
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | evil))
     capsys.readouterr()
     assert search("--resume", "search/mine") == 2
-    assert "lies in the run's own folder, so it is not run unasked" in capsys.readouterr().err
+    assert "has changed since it began: read it, then" in capsys.readouterr().err
+    digest = hashlib.sha256(Path("search/mine/evil.py").read_bytes()).hexdigest()
+    origin.write_text(json.dumps(json.loads(origin.read_text()) | {"eval_code": digest}))
+    assert search("--resume", "search/mine") == 2
+    assert "you have not run the eval file search/mine/evil.py:digits here before" in capsys.readouterr().err
     assert not Path("ran").exists()
 
 

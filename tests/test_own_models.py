@@ -1,10 +1,14 @@
 """Pools of the user's own from the command line: other architectures, full models, other kinds of LoRA."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 from tiny import make_models, make_pool
+from transformers import AutoModelForCausalLM
 
 from swarm import front_doors
 from swarm.scoring import evaluate_program
@@ -68,3 +72,24 @@ def test_a_bred_population_from_the_command_line(tmp_path, task, capsys):
     searched_and_scored(task, experts, capsys, *bred)
     state = json.loads(Path("search/mine/state.json").read_text())
     assert len(state["experts"]["positions"]) == 5 and len(state["experts"]["positions"][0]) == 3
+
+
+def test_models_in_half_precision_are_saved_as_they_were_scored(tmp_path, task, capsys):
+    """In a float32 engine too, sums are rounded to the models' own format before they are used."""
+    experts = make_models(tmp_path)
+    for folder in experts.iterdir():
+        AutoModelForCausalLM.from_pretrained(folder).to(torch.bfloat16).save_pretrained(folder)
+    searched_and_scored(task, experts, capsys, "--weight_step_length", "0.5")
+    saved = next(Path("search/mine/best/experts").iterdir())
+    assert {tensor.dtype for tensor in load_file(saved / "model.safetensors").values()} == {torch.bfloat16}
+
+
+def test_a_run_of_full_models_that_could_not_write_its_system_does_so_without_scoring_again(tmp_path, task, capsys):
+    experts = make_models(tmp_path)
+    searched_and_scored(task, experts, capsys)
+    result = Path("search/mine/result.json").read_text()
+    shutil.rmtree("search/mine/best")
+    assert front_doors.guarded(lambda: search_program(["--resume", "search/mine"])) == 0
+    shown = capsys.readouterr().out
+    assert "final scores on" not in shown and "found system" in shown
+    assert Path("search/mine/best/system.json").exists() and Path("search/mine/result.json").read_text() == result

@@ -71,7 +71,15 @@ class InProcessEngine:
         try:
             self.tokenizer = AutoTokenizer.from_pretrained(base, padding_side="left", **options)
             model = AutoModelForCausalLM.from_pretrained(base, dtype=self.dtype, use_safetensors=True, **options)
-        except (OSError, ValueError, ImportError, SafetensorError) as error:
+        except (
+            OSError,
+            ValueError,
+            ImportError,
+            SafetensorError,
+            LookupError,
+            AttributeError,
+            ArithmeticError,
+        ) as error:
             reason = " ".join(str(error).split())[:300]
             raise UserError(
                 f"base model {base} cannot be loaded ({reason}): fetch it again, or name another with -b"
@@ -108,6 +116,7 @@ class InProcessEngine:
         for digest, params in sorted(groups, key=lambda group: group[0] != self._placed):
             indices = groups[digest, params]
             if digest != self._placed:
+                self._placed = ""  # nobody's, should this be interrupted
                 self._slot.place(materialise(self.pool, requests[indices[0]].expert.coefficients))
                 self._placed = digest
             tokens = self._tokenise([requests[index].prompt for index in indices], params)

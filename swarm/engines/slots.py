@@ -95,6 +95,20 @@ class FullSlot:
             del tensor  # before the next one is made
 
 
+class LoneSlot:
+    """The only model of its pool, which is in place since it was loaded."""
+
+    kind = "full"
+
+    def __init__(self, model: nn.Module):
+        self.model = model
+
+    def place(self, weights: FullWeights) -> None:
+        """Raises ValueError for anything but the model itself."""
+        if weights.coefficients != (1.0,):
+            raise ValueError(f"the only model of a pool is at (1.0,), got {weights.coefficients}")
+
+
 def make_slot(model: nn.Module, weights: LoraWeights | FullWeights, base: str) -> Slot:
     """The fitting slot: for adapters folded in float32 (exact), PEFT's layers in half precision, where folding would
     round ΔW away; for full models the parameters themselves.
@@ -102,6 +116,8 @@ def make_slot(model: nn.Module, weights: LoraWeights | FullWeights, base: str) -
     Raises UserError naming the first tensor that the base model has no fitting place for.
     """
     if isinstance(weights, FullWeights):
+        if len(weights.models) == 1:
+            return LoneSlot(model)
         return FullSlot(model, weights, base)
     pairs = factor_pairs(weights.tensors)
     for module, (name_a, name_b) in pairs.items():

@@ -69,9 +69,10 @@ class AbstainQA(MultipleChoice):
         }
 
     def later_queries(self, dataset: Dataset, examples: Sequence[Example]) -> list[list[Query]]:
-        """The second questions, as if each scorer had proposed the same choice."""
-        texts = [proposal_prompt(prompt(dataset, example), _LONGEST) for example in examples]
-        return [[Query(t, e.chunks, _TOKENS_TO_CONFIRM) for t, e in zip(texts, examples, strict=True)]]
+        """The second questions, as if no two scorers proposed the same choice."""
+        twice = [*examples, *examples]
+        texts = [proposal_prompt(prompt(dataset, example), _LONGEST) for example in twice]
+        return [[Query(t, e.chunks, _TOKENS_TO_CONFIRM) for t, e in zip(texts, twice, strict=True)]]
 
     def ballot(self, reply: str, example: Example) -> str | None:
         """The choice, or in the second pass true or false."""

@@ -1,7 +1,7 @@
 """What an eval is: examples become queries, a system's texts become scores."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -97,6 +97,10 @@ class Eval(ABC):
     def judge_usage(self) -> JudgeUsage:
         """What a judge has been made to do."""
         return NO_WORK
+
+    def watch_judge(self, on_change: Callable[[JudgeUsage], None]) -> None:
+        """Calls `on_change` whenever a judge has been made to do more, so that it can be kept through a kill."""
+        return
 
     def hold_back(self, questions: int) -> None:
         """Keeps so many questions of the judge's limits for later; 0 frees them."""

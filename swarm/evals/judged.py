@@ -1,7 +1,7 @@
 """Answers in free text, rated by a judge model against the right one: for ltp, qasper and others alike."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -62,6 +62,10 @@ class GeminiMatch(Eval):
     def judge_usage(self) -> JudgeUsage:
         """What the judge has been made to do."""
         return self._judge.usage
+
+    def watch_judge(self, on_change: Callable[[JudgeUsage], None]) -> None:
+        """Calls `on_change` before each call of the judge and after it."""
+        self._judge.watch(on_change)
 
     def hold_back(self, questions: int) -> None:
         """Keeps so many questions of the judge's limits for later."""

@@ -20,8 +20,8 @@ import numpy as np
 from swarm.engines.base import GenerationParams
 from swarm.errors import BudgetReached, UserError
 from swarm.evals.base import Dataset, Eval, Example, Judgement, Judging
-from swarm.evals.judges.asking import JudgeMaker, no_judge
-from swarm.evals.judges.budget import JudgeUsage
+from swarm.evals.judges.asking import Judge, JudgeMaker, no_judge
+from swarm.evals.judges.budget import NO_WORK, JudgeUsage
 from swarm.system.messages import Query
 
 GROUP = "h_swarm.evals"
@@ -71,7 +71,7 @@ def eval_from_package(point: EntryPoint, judge: JudgeMaker = no_judge) -> Eval:
     package = f"{point.dist.name} {point.dist.version}" if point.dist else "unknown package"
     try:
         target = point.load()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UserError(
             f"eval {point.name!r} of {package} cannot be imported ({type(error).__name__}: {error}); reinstall it"
         ) from error
@@ -88,10 +88,13 @@ class PluginEval(Eval):
     def __init__(self, name: str, target: Any, code: str, judge: JudgeMaker = no_judge):
         """`target` is an Eval class, an Eval, or a function. Raises UserError if it is neither or declares nonsense."""
         self.name, self.code = name, code
-        self._inner = _eval_of(name, target, judge)
+        self._judge = judge() if _asks_a_judge(target) else None
+        self._inner = _eval_of(name, target, self._judge)
         inner = self._inner
         self.lowest, self.highest = inner.lowest, inner.highest
         self.scorers, self.passes, self.judge_calls = tuple(inner.scorers), inner.passes, inner.judge_calls
+        if self._judge is not None and not self.judge_calls:
+            raise UserError(f"eval {name} takes a judge: say how often it asks about an example with judge_calls = 1")
         if not inner.higher_is_better:
             raise UserError(f"eval {name} says that lower is better: return the negative, and declare its range so")
         if not (math.isfinite(self.lowest) and math.isfinite(self.highest) and self.lowest < self.highest):
@@ -102,17 +105,25 @@ class PluginEval(Eval):
         self._call(self._inner.check, dataset)
 
     def prepare(self) -> None:
-        """The plugin's own preparation."""
+        """Checks the judge if it has one, then the plugin's own preparation."""
+        if self._judge is not None:
+            self._judge.client.check()
         self._call(self._inner.prepare)
 
     @property
     def judge_usage(self) -> JudgeUsage:
-        """That of the plugin's judge."""
-        return self._inner.judge_usage
+        """That of the judge that the plugin was given."""
+        return NO_WORK if self._judge is None else self._judge.usage
+
+    def watch_judge(self, on_change: Callable[[JudgeUsage], None]) -> None:
+        """Of the judge that the plugin was given."""
+        if self._judge is not None:
+            self._judge.watch(on_change)
 
     def hold_back(self, questions: int) -> None:
-        """Passed on to the plugin."""
-        self._call(self._inner.hold_back, questions)
+        """Of the limits of the judge that the plugin was given."""
+        if self._judge is not None:
+            self._judge.hold_back(questions)
 
     def params(self, dataset: Dataset) -> GenerationParams:
         """The plugin's own settings."""
@@ -129,16 +140,17 @@ class PluginEval(Eval):
         try:
             asked = next(judging)
             while True:
-                texts = yield [query if isinstance(query, Query) else Query(query) for query in asked]
+                texts = yield [_query(query) for query in asked]
                 asked = judging.send(texts)
         except StopIteration as finished:
             return self._judgement(finished.value)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             self._blame(error)
 
     def later_queries(self, dataset: Dataset, examples: Sequence[Example]) -> list[list[Query]]:
         """The plugin's own forecast."""
-        return list(self._call(self._inner.later_queries, dataset, examples))
+        later = self._call(self._inner.later_queries, dataset, examples)
+        return [[_query(asked) for asked in queries] for queries in later]
 
     def ballot(self, reply: str, example: Example) -> str | None:
         """The plugin's own ballot."""
@@ -156,10 +168,10 @@ class PluginEval(Eval):
     def _call(self, method: Callable[..., Any], *arguments: Any) -> Any:
         try:
             return method(*arguments)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             self._blame(error)
 
-    def _blame(self, error: Exception) -> NoReturn:
+    def _blame(self, error: BaseException) -> NoReturn:
         if isinstance(error, UserError | BudgetReached):
             raise error
         last = traceback.extract_tb(error.__traceback__)[-1]
@@ -198,7 +210,7 @@ def _run(path: Path, digest: str) -> ModuleType:
     sys.modules[spec.name] = module  # dataclasses look their module up
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[spec.name]
         line = error.lineno if isinstance(error, SyntaxError) else traceback.extract_tb(error.__traceback__)[-1].lineno
         said = " ".join(str(error).split())
@@ -214,12 +226,20 @@ def _is_offer(value: Any, module: ModuleType) -> bool:
     return own and ((inspect.isclass(value) and issubclass(value, Eval)) or inspect.isfunction(value))
 
 
-def _eval_of(name: str, target: Any, judge: JudgeMaker) -> Eval:
+def _query(asked: Query | str) -> Query:
+    """A query; a plugin may give its text alone."""
+    return asked if isinstance(asked, Query) else Query(asked)
+
+
+def _asks_a_judge(target: Any) -> bool:
+    return inspect.isclass(target) and issubclass(target, Eval) and "judge" in inspect.signature(target).parameters
+
+
+def _eval_of(name: str, target: Any, judge: Judge | None) -> Eval:
     if inspect.isclass(target) and issubclass(target, Eval):
-        asks = "judge" in inspect.signature(target).parameters
-        maker = {"judge": judge()} if asks else {}
         try:
-            return target(**maker)
+            made: Eval = target(**({} if judge is None else {"judge": judge}))
+            return made
         except Exception as error:
             raise UserError(
                 f"eval {name} cannot be made ({type(error).__name__}: {error}); its __init__ "

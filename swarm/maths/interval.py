@@ -47,4 +47,5 @@ def estimate(scores: Sequence[float] | np.ndarray, lowest: float = 0.0, highest:
     else:
         half = Z95 * float(values.std(ddof=1)) / math.sqrt(size)
         low, high = max(mean - half, lowest), min(mean + half, highest)
-    return Estimate(mean, low, high, size)
+    # rounding may have carried a bound past the mean
+    return Estimate(mean, min(low, mean), max(high, mean), size)

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import MISSING, dataclass, field, fields
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from swarm.errors import UserError
 from swarm.maths.decode import EDGES, END_RULES, DecodeRule
@@ -208,6 +208,11 @@ def make_config(given: dict[str, Any]) -> SearchConfig:
     known = {f.name: f for f in fields(SearchConfig)}
     if unknown := sorted(set(given) - set(known)):
         raise UserError(f"unknown setting {unknown[0]!r}; wanted one of: {', '.join(known)}")
+    for name, hint in get_type_hints(SearchConfig).items():
+        kinds = get_args(hint) or (hint,)
+        kinds = (*kinds, int) if float in kinds else kinds
+        if name in given and not isinstance(given[name], kinds):
+            raise UserError(f"--{name} is {given[name]!r}; wanted {' or '.join(kind.__name__ for kind in kinds)}")
     config = SearchConfig(**(defaults(given.get("compat")) | given))
     for name, setting in known.items():
         value, least, choices = getattr(config, name), setting.metadata["least"], setting.metadata["choices"]
@@ -243,6 +248,8 @@ def _check_together(config: SearchConfig) -> None:
         raise UserError(
             f"--name is {config.name[:80]!r}; wanted a plain folder name of at most 200 bytes, no separators"
         )
+    if "@" in (config.judge_url or "").partition("://")[2].partition("/")[0]:
+        raise UserError("--judge_url holds a name or password, which would be kept with the run; use OPENAI_API_KEY")
     if config.max_cost is not None and config.judge_price is None:
         raise UserError("--max_cost needs the judge's price: --judge_price READ,WRITTEN per million tokens")
     if config.starting_velocity_mode == "random" and config.graph_num < 2:

@@ -1,17 +1,17 @@
 """What a search will cost, before anything is loaded; and how fast this machine answers, once measured."""
 
 import json
-import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from swarm.engines.base import GenerationParams
 from swarm.errors import UserError
 from swarm.evals.base import Dataset, Eval, Example
 from swarm.files import write_json
+from swarm.own_cache import own_cache
 from swarm.search.config import SearchConfig
-from swarm.system.messages import LATER_HEADER, Query, node_prompt
+from swarm.system.messages import LATER_HEADER, Query, context_at, node_prompt
 
 LETTERS_PER_TOKEN = 4  # English text under the usual tokenizers
 USUALLY_SAVED = 0.4  # share of requests that equal another one, on random graphs (measured on graph structure)
@@ -60,16 +60,17 @@ class Forecast:
 def forecast(
     config: SearchConfig, experts: int, dataset: Dataset, evaluation: Eval, params: GenerationParams
 ) -> Forecast:
-    """What this search costs at most, with `experts` experts in the pool."""
+    """What this search costs at most, with `experts` experts in the pool, from which more may be bred."""
+    alone, experts = experts, config.population(experts)
     dev, test = (
         _cost_of(_passes(evaluation, dataset, split), params, len(split) * evaluation.judge_calls)
         for split in (dataset.dev, dataset.test)
     )
     edges = experts - 1 if config.edges == "tree" else experts * (experts - 1) // 2
-    graph, alone = dev(experts, edges), dev(1, 0)
+    graph, single = dev(experts, edges), dev(1, 0)
     iteration = graph.times(config.graph_num + config.trial_num)
-    end = graph + test(experts, edges) + (alone + test(1, 0)).times(2)
-    return Forecast(iteration + alone.times(experts), iteration, config.max_iteration, end)
+    end = graph + test(experts, edges) + (single + test(1, 0)).times(2)
+    return Forecast(iteration + single.times(alone), iteration, config.max_iteration, end)
 
 
 def describe(plan: Forecast, tokens_per_second: float | None) -> list[str]:
@@ -90,8 +91,8 @@ def describe(plan: Forecast, tokens_per_second: float | None) -> list[str]:
     )
     if plan.total.judge_calls:
         lines.append(
-            f"The judge is asked {plan.total.judge_calls:,} times at most ({plan.iteration.judge_calls:,} in each "
-            "iteration); equal answers are judged once."
+            f"The judge has {plan.total.judge_calls:,} questions at most ({plan.iteration.judge_calls:,} in each "
+            "iteration); equal ones are asked once, replies that cannot be read or are lost once more."
         )
     if tokens_per_second:
         tokens = plan.total.prompt_tokens + plan.total.new_tokens
@@ -112,7 +113,6 @@ def duration(seconds: float) -> str:
 def remember_speed(engine: str, tokens_per_second: float) -> None:
     """Keeps a measured speed for later forecasts."""
     speeds = _speeds() | {engine: tokens_per_second}
-    _speeds_file().parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_json(_speeds_file(), speeds)
 
 
@@ -122,7 +122,7 @@ def known_speed(engine: str) -> float | None:
 
 
 def _speeds_file() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "h_swarm" / "speed.json"
+    return own_cache() / "speed.json"
 
 
 def _speeds() -> dict[str, float]:
@@ -138,7 +138,9 @@ def _speeds() -> dict[str, float]:
 
 def _passes(evaluation: Eval, dataset: Dataset, examples: Sequence[Example]) -> list[list[Query]]:
     """What one system is asked, pass by pass, as far as it can be known without answers."""
-    return [next(evaluation.judge(dataset, examples)), *evaluation.later_queries(dataset, examples)]
+    first = next(evaluation.judge(dataset, examples))
+    later = evaluation.later_queries(dataset, examples)
+    return [first, *later, *[first] * (evaluation.passes - 1 - len(later))]
 
 
 def _cost_of(
@@ -146,14 +148,19 @@ def _cost_of(
 ) -> Callable[[int, int], Cost]:
     """(places, edges) -> the cost of one system with so many of them."""
     queries = [query for asked in passes for query in asked]
-    letters = sum(len(node_prompt(query, [])) for query in queries)
+    letters = sum(len(node_prompt(replace(query, chunks=("",) if query.chunks else ()), [])) for query in queries)
     written = sum(query.max_new_tokens or params.max_new_tokens for query in queries)
     response = len(LATER_HEADER) + len("Previous response 1: \n")
 
     def cost(places: int, edges: int) -> Cost:
-        # each place reads its own part of a context, so all of them together read it about once
-        context = sum(len(chunk) for query in queries for chunk in query.chunks)
-        read = (letters - context) * places + context + edges * (len(queries) * response + written * LETTERS_PER_TOKEN)
+        context = sum(
+            len(context_at(query.chunks, position, places))
+            for query in queries
+            if query.chunks
+            for position in range(places)
+        )
+        answers = edges * (len(queries) * response + written * LETTERS_PER_TOKEN)
+        read = letters * places + context + answers
         read //= LETTERS_PER_TOKEN
         return Cost(places * len(passes), places * len(queries), read, written * places, judge_calls)
 

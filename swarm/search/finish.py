@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from swarm.evals.base import Eval, Judgement
+from swarm.evals.base import Dataset, Eval, Judgement
 from swarm.maths.interval import estimate
 from swarm.search.state import SearchState
 from swarm.search.steps import Problem
@@ -32,6 +32,14 @@ def final_scores(problem: Problem, state: SearchState) -> dict[str, Any]:
     table["best_single"]["name"] = chosen.name
     table["found"]["score_in_search"] = state.best.score
     return table
+
+
+def questions_of_the_end(evaluation: Eval, dataset: Dataset) -> int:
+    """How many questions the final scores ask a judge: on dev, the found system and the best expert were asked before.
+
+    A reply that cannot be read, or that is lost, costs calls beyond that.
+    """
+    return (len(dataset.dev) + 3 * len(dataset.test)) * evaluation.judge_calls
 
 
 def summarise(judgement: Judgement, evaluation: Eval) -> dict[str, dict[str, float | int]]:

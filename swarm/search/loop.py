@@ -28,17 +28,15 @@ def search(
     there under a larger budget.
     """
     meter.budget = budget
-    evaluation = problem.fitness.evaluation
     try:
         while state.next_step != "final":
             watcher.before(state)
             cache.next_step()
-            done = STEPS[state.next_step](problem, state)
-            done = replace(done, usage=meter.usage, judged=evaluation.judge_usage)
+            done = replace(STEPS[state.next_step](problem, state), usage=meter.usage)
             watcher.after(state, done)
             state = done
     except BudgetReached as reached:
-        return replace(state, stop_reason=str(reached), usage=meter.usage, judged=evaluation.judge_usage)
+        return replace(state, stop_reason=str(reached), usage=meter.usage)
     finally:
         meter.budget = None
     return state

@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from swarm.errors import UserError
-from swarm.evals.plugins import file_digest, file_of, is_file_name
+from swarm.evals.plugins import file_digest, is_file_name
+from swarm.own_cache import remember_named, was_named
 from swarm.search.config import SearchConfig
 from swarm.search.state import SearchState
 
+EVAL_FILE, JUDGE_URL = "eval_file", "judge_url"
 FREE_ON_RESUME = (
     "max_generations",
     "max_tokens",
@@ -33,20 +35,33 @@ FREE_ON_RESUME = (
 )
 
 
-def check_eval_file(folder: Path, recorded: object, config: SearchConfig, named: bool) -> None:
-    """Refuses a run whose eval is a file that the user has not named now and that is not as it was.
+def check_what_it_names(folder: Path, config: SearchConfig, given: dict[str, Any], recorded: object) -> None:
+    """Refuses a run whose settings would run code or send a key where the user did not say so on this machine.
 
-    Nothing that came with a run's folder is run because that folder says so. `recorded` is the digest of the file that
-    the run in `folder` began with. Raises UserError.
+    A run's folder can come from anybody. An eval's file is run if the user names it now, or has named that very content
+    before and the run began with it (`recorded` is its digest); a judge's address is used if the user names it now or
+    has named it before. Raises UserError.
     """
-    name = str(config.eval_type)
-    if named or not is_file_name(name):
-        return
-    again = f"read it, then name it again: --resume {folder} -e {name}"
-    if file_of(name).resolve().is_relative_to(folder.resolve()):
-        raise UserError(f"the run's eval {name} lies in the run's own folder, so it is not run unasked: {again}")
-    if file_digest(name) != recorded:
-        raise UserError(f"the run's eval file {name} has changed since it began: {again}")
+    name, again = str(config.eval_type), f"--resume {folder}"
+    if is_file_name(name) and "eval_type" not in given:
+        digest = file_digest(name)
+        if digest != recorded:
+            raise UserError(f"the run's eval file {name} has changed since it began: read it, then {again} -e {name}")
+        if not was_named(EVAL_FILE, digest):
+            raise UserError(f"you have not run the eval file {name} here before: read it, then {again} -e {name}")
+    if config.judge_url and "judge_url" not in given and not was_named(JUDGE_URL, config.judge_url):
+        raise UserError(
+            f"the run asks a judge at {config.judge_url}, which you have not named here before: if it may have your "
+            f"texts and key, {again} --judge_url {config.judge_url}"
+        )
+
+
+def remember_what_is_named(config: SearchConfig) -> None:
+    """What the user has named now need not be named again when a run is resumed."""
+    if is_file_name(str(config.eval_type)):
+        remember_named(EVAL_FILE, file_digest(str(config.eval_type)))
+    if config.judge_url:
+        remember_named(JUDGE_URL, config.judge_url)
 
 
 def without_used_limits(config: SearchConfig, given: dict[str, Any], state: SearchState) -> SearchConfig:

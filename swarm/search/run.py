@@ -16,6 +16,7 @@ import numpy as np
 
 from swarm.errors import UserError
 from swarm.evals.hub import is_hub_id
+from swarm.evals.judges.budget import NO_WORK, JudgeUsage
 from swarm.evals.plugins import file_of, is_file_name
 from swarm.files import write_json, write_whole
 from swarm.search.config import SearchConfig, make_config
@@ -26,18 +27,10 @@ from swarm.system.system import save_system
 
 ARGS, ORIGIN, STATE, RESULT = "args.json", "origin.json", "state.json", "result.json"
 METRICS, SCRATCHPAD, LOG, BEST = "metrics.jsonl", "utility_scratchpad.json", "log.txt", "best"
+JUDGED = "judge_usage.json"
 
-KEPT_WITH_A_SYSTEM = (
-    "compat",
-    "columns",
-    "splits",
-    "hub_config",
-    "data_revision",
-    "dev_size",
-    "share_chunks",
-    "judge_model",
-    "judge_tokens",
-)
+DATA_SETTINGS = ("columns", "splits", "hub_config", "data_revision", "dev_size", "share_chunks")
+KEPT_WITH_A_SYSTEM = ("compat", "judge_model", "judge_tokens", *DATA_SETTINGS)
 
 
 class Run:
@@ -75,11 +68,34 @@ class Run:
                 f"{path} cannot be read ({type(error).__name__}: {error}); restore it from a copy"
             ) from error
 
+    def keep_judge_usage(self, usage: JudgeUsage) -> None:
+        """Writes what a judge has been made to do; it counts against the limits of later sittings, whatever happens."""
+        waiting = self.folder / f".{JUDGED}.tmp"
+        # not flushed to disk: a kill loses nothing so, and this comes twice with every call
+        waiting.write_text(json.dumps(asdict(usage)) + "\n", encoding="utf8")
+        waiting.replace(self.folder / JUDGED)
+
+    def judge_usage(self) -> JudgeUsage:
+        """What a judge has been made to do in earlier sittings."""
+        path = self.folder / JUDGED
+        if not path.exists():
+            return NO_WORK
+        try:
+            return JudgeUsage(**read_json(path))
+        except TypeError as error:
+            raise UserError(f"{path} is damaged ({error}): restore it, or delete it to count from zero") from error
+
     def check_origin(self, origin: dict[str, Any]) -> list[str]:
         """Raises UserError if experts, data or eval are others than the run began with; gives warnings for the rest."""
         path = self.folder / ORIGIN
         before = read_json(path)
-        for part, cure in (("experts", "-i"), ("base", "-b"), ("dataset", "-d"), ("eval", "-e")):
+        for part, cure in (
+            ("experts", "-i"),
+            ("base", "-b"),
+            ("dataset", "-d"),
+            ("dataset_name", "-d"),
+            ("eval", "-e"),
+        ):
             if before.get(part) != origin.get(part):
                 raise UserError(
                     f"{self.folder} was begun with other content for {part} (digest {str(before.get(part))[:12]}, now "
@@ -213,7 +229,9 @@ def _fresh_names(config: SearchConfig) -> Iterator[str]:
 
 def _from_anywhere(config: SearchConfig) -> SearchConfig:
     """The settings with local paths made absolute, so that a run can be resumed from any folder."""
-    names = ("data_directory", "initial_expert_directory", "base_model", "judge_model", "dataset")
+    names = ["data_directory", "initial_expert_directory", "base_model", "dataset"]
+    if config.judge_url is None:  # a server's model may have the name of a folder
+        names.append("judge_model")
     given = {name: getattr(config, name) for name in names}
     here: dict[str, Any] = {
         name: str(Path(value).resolve())

@@ -7,7 +7,6 @@ import networkx as nx
 import numpy as np
 
 from swarm.engines.metered import Usage
-from swarm.evals.judges.budget import NO_WORK, JudgeUsage
 from swarm.maths.pso import Swarm
 from swarm.system.system import graph_of
 
@@ -58,7 +57,6 @@ class SearchState:
       iteration: of the next step; 0 is the start.
       generators: purpose -> state of its random generator, as numpy gives it.
       usage: work done.
-      judged: what a judge has been made to do.
       graphs, experts: the two swarms; None until they are started.
       best_graph: the graph with the best role-step score ever, for credit.
       iteration_graph: the graph with the best score of the running iteration.
@@ -72,7 +70,6 @@ class SearchState:
     iteration: int
     generators: dict[str, Any]
     usage: Usage = Usage()  # noqa: RUF009 (frozen)
-    judged: JudgeUsage = NO_WORK
     graphs: Swarm | None = None
     experts: Swarm | None = None
     best_graph: Decoded | None = None
@@ -125,7 +122,6 @@ def state_from_json(record: dict[str, Any]) -> SearchState:
     best = values["best"]
     values |= {
         "usage": Usage(**record["usage"]),
-        "judged": JudgeUsage(**record["judged"]),
         "graphs": _swarm(record["graphs"]),
         "experts": _swarm(record["experts"]),
         "best_graph": _decoded(record["best_graph"]),

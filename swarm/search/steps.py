@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import networkx as nx
 import numpy as np
 
-from swarm.errors import UserError
+from swarm.errors import BudgetReached, UserError
 from swarm.maths import pso
 from swarm.maths.credit import draw_assignments, jfk_scores
 from swarm.maths.decode import decode, decode_again
@@ -51,16 +51,19 @@ class Problem:
         return System(decoded.graph, tuple(assignment), experts, self.fitness.params, later)
 
     def _later_graph(self, decoded: Decoded) -> nx.DiGraph | None:
-        """The graph of an eval's second pass where the published program decodes its spoilt matrix once more."""
+        """The graph of an eval's second pass where the published program decodes its spoilt matrix once more.
+
+        Raises BudgetReached where it would crash, since that comes in mid-search and what was found is worth keeping.
+        """
         config = self.config
         if not config.paper_code or config.top_p > 0 or self.fitness.evaluation.passes == 1:
             return None
         try:
             return decode_again(decoded.adjacency, config.decode_rule)
         except ValueError as error:
-            raise UserError(
-                f"the published program would crash in its second pass ({error}), as it does with few experts: leave "
-                "out --compat"
+            raise BudgetReached(
+                f"here the published program crashes: it cannot decode a graph a second time ({error}); without "
+                "--compat both passes are on one graph"
             ) from error
 
     def best_system(self, best: Best) -> System:

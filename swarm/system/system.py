@@ -159,9 +159,9 @@ def load_system(folder: Path, base: str | None = None) -> LoadedSystem:
             params,
             None if later is None else graph_of(places, later),
             pool=pool,
-            about=record["about"],
+            about=dict(record["about"]),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, nx.NetworkXException) as error:
         raise UserError(f"{path} is damaged ({type(error).__name__}: {error}): restore it or save it again") from error
 
 

@@ -94,6 +94,6 @@ def index_of(folder: Path) -> dict[str, str]:
         reason = f"{type(error).__name__}: {error}"
         raise UserError(f"{path} is no index of shards ({reason}): fetch or save the model again") from error
     for file in places.values():
-        if not isinstance(file, str) or Path(file).name != file:
+        if not isinstance(file, str) or Path(file).name != file or file in ("", ".."):
             raise UserError(f"{path} names the shard {file!r}, wanted a file beside it: fetch or save the model again")
     return places

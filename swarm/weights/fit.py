@@ -1,12 +1,13 @@
 """Whether two experts can be combined: the same tensors, and the same of what else decides a model's answers."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from swarm.errors import UserError
 from swarm.weights.adapters import SCALE_FIELDS, Adapter
-from swarm.weights.full_model import FORMATS, FullModel
+from swarm.weights.full_model import FORMATS, FullModel, read_config, read_vocabulary
 
 # fields of config.json that change no logit; shapes are compared as such, and how it generates is up to the first model
 WITHOUT_EFFECT = (
@@ -37,7 +38,7 @@ def check_models_fit(first: FullModel, other: FullModel) -> None:
         )
     _check_vocabulary(first, other)
     _check_tensors(first, other)
-    mine, theirs = _decisive(first), _decisive(other)
+    mine, theirs = (_decisive(model.folder, model.config) for model in (first, other))
     for field in sorted({*mine, *theirs}):
         if mine.get(field) != theirs.get(field):
             raise UserError(
@@ -45,6 +46,27 @@ def check_models_fit(first: FullModel, other: FullModel) -> None:
                 f"{first.folder}; experts that are combined must agree in it. Remove one"
             )
     _check_whole_numbers(first, other)
+
+
+def check_base_fits(model: FullModel, base: Path) -> None:
+    """Raises UserError if a base that full models are to run in reads other tokens or computes something else.
+
+    It may untie what they tie.
+    """
+    config, vocabulary = read_config(base), read_vocabulary(base)
+    mine, theirs = _decisive(model.folder, model.config), _decisive(base, config)
+    for field in sorted({*mine, *theirs} - {"tie_word_embeddings"}):
+        if mine.get(field) != theirs.get(field):
+            raise UserError(
+                f"base model {base}: {field} in config.json is {theirs.get(field)}, but {mine.get(field)} in "
+                f"{model.folder}; full models run in a base of their own architecture: name another with -b, or none"
+            )
+    for file in {*vocabulary} & {*model.vocabulary}:
+        if vocabulary[file] != model.vocabulary[file]:
+            raise UserError(
+                f"base model {base}: {file} has another vocabulary than that of {model.folder}; name another with -b, "
+                "or none"
+            )
 
 
 def _check_tensors(first: Adapter | FullModel, other: Adapter | FullModel) -> None:
@@ -87,7 +109,7 @@ def _check_whole_numbers(first: FullModel, other: FullModel) -> None:
             )
 
 
-def _decisive(model: FullModel) -> dict[str, Any]:
+def _decisive(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
     """The config's fields that can change a logit, as transformers reads them: its versions write them differently.
 
     Configs of models that bring their own code are taken as they are written.
@@ -95,14 +117,14 @@ def _decisive(model: FullModel) -> dict[str, Any]:
     from huggingface_hub.errors import StrictDataclassError
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-    config, kind = model.config, model.config["model_type"]
+    kind = config["model_type"]
     if kind in CONFIG_MAPPING and "auto_map" not in config:
         try:
             config = CONFIG_MAPPING[kind].from_dict(config).to_dict()
-        except (StrictDataclassError, ValueError, TypeError, KeyError) as error:
+        except (StrictDataclassError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
             reason = " ".join(str(error).split())[:300]
             raise UserError(
-                f"{model.folder / 'config.json'} is no config of a {kind} model ({reason}): fetch or save it again"
+                f"{folder / 'config.json'} is no config of a {kind} model ({reason}): fetch or save it again"
             ) from error
     return _without_effectless(config)
 

@@ -47,6 +47,11 @@ class FullModel:
     files: dict[str, str]
     vocabulary: dict[str, str]
 
+    @property
+    def bytes_on_disk(self) -> int:
+        """Of the weights."""
+        return sum((self.folder / file).stat().st_size for file in set(self.files.values()))
+
     def open(self) -> "OpenModel":
         """The open weight files; `get_tensor(name)` maps one tensor of them."""
         return OpenModel(self)
@@ -79,12 +84,15 @@ class FullWeights:
         return self.models[0].shapes
 
     def tensors(self, names: Iterable[str]) -> Iterator[tuple[str, torch.Tensor]]:
-        """sum_j c_j W_j for each name, in float32; whole numbers, which are equal in all models, as they are."""
+        """sum_j c_j W_j for each name, summed in float32 and rounded once to the number format of the initial models.
+
+        So what is scored is what is saved. Whole numbers, which are equal in all models, are as they are.
+        """
         handles = [model.open() for model in self.models]
         for name in names:
             lengths, number_format = self.shapes[name]
             if number_format in FORMATS:
-                yield name, combined(handles, self.coefficients, name, lengths)
+                yield name, combined(handles, self.coefficients, name, lengths).to(FORMATS[number_format])
             else:
                 yield name, handles[0].get_tensor(name)
 
@@ -100,7 +108,7 @@ def read_full_model(folder: Path) -> FullModel:
     Raises UserError if config or weights are missing, no safetensors or quantised, if a shard or a tensor of the index
     is missing, or a number is not finite; the message names file and tensor.
     """
-    config = _read_config(folder)
+    config = read_config(folder)
     if not weight_files(folder):
         raise UserError(_no_weights(folder))
     files: dict[str, str] = {}
@@ -114,7 +122,18 @@ def read_full_model(folder: Path) -> FullModel:
             raise UserError(f"{folder / file} lacks tensor {name}, which {INDEX} places there: fetch or save it again")
     content = [content_digest(folder / file) for file in weight_files(folder)]
     digest = hashlib.sha256("\n".join(content).encode()).hexdigest()
-    return FullModel(folder.name, folder, config, dict(sorted(shapes.items())), digest, files, _vocabulary(folder))
+    return FullModel(folder.name, folder, config, dict(sorted(shapes.items())), digest, files, read_vocabulary(folder))
+
+
+def check_full_model(folder: Path) -> None:
+    """Raises UserError if config or weight files are missing, no safetensors or quantised; no weights are read."""
+    read_config(folder)
+    files = weight_files(folder)
+    if not files:
+        raise UserError(_no_weights(folder))
+    for file in files:
+        if not (folder / file).is_file():
+            raise UserError(f"{folder / file} is missing, but {INDEX} names it: fetch or save the model again")
 
 
 def write_full_model(folder: Path, weights: FullWeights, described_by: Path, shard_bytes: int = SHARD_BYTES) -> None:
@@ -131,7 +150,7 @@ def write_full_model(folder: Path, weights: FullWeights, described_by: Path, sha
             if path.is_file():
                 shutil.copyfile(path, waiting / path.name)
         for file, names in zip(files, shards, strict=True):
-            tensors = {name: _formatted(tensor, weights.shapes[name][1]) for name, tensor in weights.tensors(names)}
+            tensors = {name: tensor.contiguous() for name, tensor in weights.tensors(names)}
             save_file(tensors, waiting / file, {"format": "pt"})
             shutil.copymode(waiting / CONFIG, waiting / file)  # safetensors writes for the owner only
         if len(shards) > 1:
@@ -141,12 +160,14 @@ def write_full_model(folder: Path, weights: FullWeights, described_by: Path, sha
             (waiting / INDEX).write_text(json.dumps(index, indent=2, sort_keys=True) + "\n", encoding="utf8")
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
+def read_config(folder: Path) -> dict[str, Any]:
+    """The content of a model's config.json. Raises UserError if it is none, or one of a quantised model."""
     path = folder / CONFIG
     try:
         config = json.loads(path.read_text(encoding="utf8"))
-    except FileNotFoundError:
-        raise UserError(f"{folder} has weights but no {CONFIG}: put that of its model into it") from None
+    except OSError as error:
+        reason = error.strerror
+        raise UserError(f"{folder}: no {CONFIG} can be read ({reason}): put that of its model there") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not valid JSON ({error}): fetch or save the model again") from error
     if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
@@ -192,7 +213,7 @@ def _read_file(path: Path) -> dict[str, Shape]:
     return shapes
 
 
-def _vocabulary(folder: Path) -> dict[str, str]:
+def read_vocabulary(folder: Path) -> dict[str, str]:
     """Per tokenizer file a hash of its tokens; of tokenizer.json only those count, the rest differs by version."""
     found = {name: content_digest(folder / name) for name in VOCABULARY_FILES if (folder / name).is_file()}
     path = folder / VOCABULARY_FILES[0]
@@ -221,7 +242,3 @@ def _cut(shapes: Mapping[str, Shape], shard_bytes: int) -> list[list[str]]:
         shards[-1].append(name)
         room -= size
     return shards
-
-
-def _formatted(tensor: torch.Tensor, number_format: str) -> torch.Tensor:
-    return tensor.to(FORMATS.get(number_format, tensor.dtype)).contiguous()

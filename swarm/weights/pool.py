@@ -10,8 +10,8 @@ import numpy as np
 
 from swarm.errors import UserError
 from swarm.weights.adapters import Adapter, factor_pairs, is_adapter, read_adapter
-from swarm.weights.base_model import model_folder
-from swarm.weights.fit import check_adapters_fit, check_models_fit
+from swarm.weights.base_model import base_folder, model_folder
+from swarm.weights.fit import check_adapters_fit, check_base_fits, check_models_fit
 from swarm.weights.full_model import FullModel, is_full_model, read_full_model
 
 COMBINE = ("linear", "exact", "svd")
@@ -134,7 +134,10 @@ def _pool_of_models(folders: list[Path], base: str | None, combine: str) -> Pool
     models = tuple(read_full_model(folder) for folder in folders)
     for model in models[1:]:
         check_models_fit(models[0], model)
-    return Pool(models, str(folders[0].resolve()) if base is None else base)
+    if base is None:
+        return Pool(models, str(folders[0].resolve()))
+    check_base_fits(models[0], base_folder(base))
+    return Pool(models, base)
 
 
 def _check_kinds(folders: list[Path]) -> None:

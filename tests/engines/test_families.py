@@ -16,7 +16,7 @@ from swarm.errors import UserError
 from swarm.weights import full_model
 from swarm.weights.full_model import write_full_model
 from swarm.weights.materialise import materialise
-from swarm.weights.pool import model_pool, read_pool
+from swarm.weights.pool import Pool, model_pool, read_pool
 
 PARAMS = GenerationParams(max_new_tokens=6)
 PROMPTS = ["what is red", "no", "is two blue yes no one", "green green what is three is one yes blue red"]
@@ -211,8 +211,10 @@ def test_bases_that_full_models_do_not_fit(tmp_path):
         changed = copy.deepcopy(config)
         setattr(changed, field, type(getattr(config, field))(1))
         AutoModelForCausalLM.from_config(changed).save_pretrained(base)
+        with pytest.raises(UserError, match=f"base model .*: {field} in config.json is (True|1), but (False|32) in"):
+            read_pool(directory, base=str(base))
         with pytest.raises(UserError, match=message):
-            InProcessEngine(read_pool(directory, base=str(base)), device="cpu")
+            InProcessEngine(Pool(read_pool(directory).initial, str(base)), device="cpu")
     for folder in directory.iterdir():
         change_tensors(folder, lambda t: t.pop("model.norm.weight"))
     with pytest.raises(UserError, match="needs tensor model.norm.weight"):

@@ -202,3 +202,21 @@ def test_bases_that_do_not_fit(tmp_path):
     make_adapter(tmp_path / "deep" / "one", tmp_path / "base", 1, target_modules=["q_proj"])
     with pytest.raises(UserError, match=r"layer model.layers.1.self_attn.q_proj, which base model .* does not have"):
         InProcessEngine(read_pool(tmp_path / "deep", base=str(tmp_path / "wide")), device="cpu")
+
+
+def test_a_placement_that_was_interrupted_leaves_nobody_in_place(tmp_path, monkeypatch):
+    pool = read_pool(make_pool(tmp_path))
+    engine = InProcessEngine(pool, device="cpu")
+    first, second, _ = pool.experts()
+    before = [c.text for _, c in engine.generate([Request(first, "what is red", PARAMS)])]
+    place = engine._slot.place
+
+    def place_half(weights):
+        place(weights)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(engine._slot, "place", place_half)
+    with pytest.raises(KeyboardInterrupt):
+        list(engine.generate([Request(second, "what is red", PARAMS)]))
+    monkeypatch.setattr(engine._slot, "place", place)
+    assert [c.text for _, c in engine.generate([Request(first, "what is red", PARAMS)])] == before

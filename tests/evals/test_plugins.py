@@ -86,6 +86,7 @@ def test_a_class_or_an_instance_with_passes_of_its_own(plugin, wanted):
         ("from math import sin\n", "has no 'score'; it offers none: define one"),
         ("score = 3", "is int; wanted a subclass of swarm.evals.base.Eval"),
         ("def score(:", "cannot be run, line 1: SyntaxError"),
+        ("import sys; sys.exit(0)", "cannot be run, line 1: SystemExit"),
         ("\nimport nowhere_at_all\n", "cannot be run, line 2: ModuleNotFoundError: No module named 'nowhere_at_all'"),
         ("def score(a, b): return 1\nscore.higher_is_better = False", "lower is better: return the negative"),
         ("def score(a, b): return 1\nscore.highest = float('inf')", "has the range 0.0 to inf"),
@@ -113,6 +114,7 @@ def test_a_file_that_is_not_there_or_names_nothing(plugin, tmp_path):
     ("code", "message"),
     [
         ("return 1 / 0", r"eval my_eval.py:score raised ZeroDivisionError: .* \(\S+my_eval.py, line 2\)"),
+        ("raise SystemExit(0)", "eval my_eval.py:score raised SystemExit"),
         ("return 'good'", "eval my_eval.py:score raised ValueError"),
         ("return [1, 2, 3] if reply == 'a' else 1", "eval my_eval.py:score raised ValueError"),
     ],
@@ -155,3 +157,43 @@ def test_an_unknown_name_lists_what_there_is():
 def test_scores_become_arrays(plugin):
     _, scores = scores_of(get_eval(plugin("def score(reply, example): return 1")), ["", ""])
     assert isinstance(scores["strict"], np.ndarray) and scores["strict"].dtype == float
+
+
+JUDGED = """
+from swarm.evals.base import Eval
+class score(Eval):
+    judge_calls = 1
+    def __init__(self, judge):
+        self.asked = judge
+    def judge(self, dataset, examples):
+        replies = yield [e.question for e in examples]
+        questions = [f"Good? {reply}" for reply in replies]
+        return {"strict": self.asked.ask(questions, lambda text: float(text == "yes"), "yes or no")}
+"""
+
+
+def test_a_class_may_take_a_judge_whose_work_is_counted(plugin):
+    from swarm.engines.scripted import ScriptedEngine
+    from swarm.evals.judges.asking import Judge
+    from swarm.evals.judges.local import LocalClient
+    from swarm.weights.pool import Expert
+
+    def say(request):
+        return "yes" if "fine" in request.prompt else "no"
+
+    client = LocalClient("me", lambda: (ScriptedEngine(say), Expert("judge", (1.0,), "digest")))
+    evaluation = get_eval(plugin(JUDGED), lambda: Judge(client))
+    seen = []
+    evaluation.watch_judge(lambda usage: seen.append(usage.calls))
+    assert scores_of(evaluation, ["fine", "bad"])[1]["strict"].tolist() == [1, 0]
+    assert evaluation.judge_usage.calls == 2 and evaluation.judge_calls == 1 and max(seen) == 2
+    with pytest.raises(UserError, match="takes a judge: say how often"):
+        get_eval(plugin(JUDGED.replace("judge_calls = 1", "pass")), lambda: Judge(client))
+
+
+def test_stand_ins_for_later_queries_may_be_texts(plugin):
+    code = CLASS.replace(
+        "    def judge", "    def later_queries(self, d, e): return [['Again' for _ in e]]\n    def judge"
+    )
+    later = get_eval(plugin(code, "Twice")).later_queries(DATA, EXAMPLES)
+    assert [[query.text for query in queries] for queries in later] == [["Again", "Again"]]

@@ -1,5 +1,6 @@
 """Real models of a few thousand parameters, made on the fly, so that tests run the true pipeline."""
 
+import json
 from pathlib import Path
 
 import torch
@@ -77,3 +78,9 @@ def make_models(root: Path, count: int = 3, family: str = "llama") -> Path:
     for i in range(count):
         make_base(root / "experts" / f"expert_{i}", seed=i + 1, family=family)
     return root / "experts"
+
+
+def change_json(path, change):
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))

@@ -39,6 +39,10 @@ class Judge:
         """Work done so far; replies out of the cache are none."""
         return self._meter.usage
 
+    def watch(self, on_change: Callable[[JudgeUsage], None]) -> None:
+        """Calls `on_change` before each call and after it, one at a time; what it raises ends the asking."""
+        self._meter.on_change = on_change
+
     def hold_back(self, calls: int) -> None:
         """Keeps so many calls of the limits for later; 0 frees them."""
         self._meter.hold_back(calls)

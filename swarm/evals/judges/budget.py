@@ -1,6 +1,7 @@
 """What a judge has been made to do, and the limits that the user sets to it."""
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from swarm.errors import BudgetReached, UserError
@@ -67,6 +68,7 @@ class Meter:
         self._lock = threading.Lock()
         self._reached = ""
         self._held_back = 0
+        self.on_change: Callable[[JudgeUsage], None] = lambda usage: None
 
     def hold_back(self, calls: int) -> None:
         """Lets through only what leaves room for so many calls more, each as dear as the one that is asked for."""
@@ -92,6 +94,8 @@ class Meter:
                 return None
             self._usage = replace(used, calls=used.calls + 1)
             self._reserved += cost
+            # one that is killed in flight has been paid for at most at its highest cost
+            self.on_change(replace(self._usage, cost=self._usage.cost + self._reserved))
             return Ticket(prompt, cost)
 
     def _what_is_left(self) -> str:
@@ -120,6 +124,7 @@ class Meter:
                 used.new_tokens + reply.new_tokens,
                 used.cost + (self._price.of(reply.prompt_tokens, reply.new_tokens) if known else ticket.cost),
             )
+            self.on_change(replace(self._usage, cost=self._usage.cost + self._reserved))
             self._tokens_per_byte = max(self._tokens_per_byte, reply.prompt_tokens / (len(ticket.prompt.encode()) or 1))
 
     def settle_lost(self, ticket: Ticket, perhaps_billed: bool) -> None:

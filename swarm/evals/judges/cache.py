@@ -10,17 +10,15 @@ from pathlib import Path
 
 from swarm.errors import UserError
 from swarm.evals.judges.base import Reply
+from swarm.own_cache import own_cache
 
 _LAYOUT = 1  # of the table; a file with another one is not touched
 _BUSY_SECONDS = 30.0  # that one process waits for another one's writing
 
 
 def judge_cache_path() -> Path:
-    """Where replies are kept unless the user says otherwise: below $XDG_CACHE_HOME, else below ~/.cache."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    # the XDG specification has relative values ignored
-    folder = Path(base) if os.path.isabs(base) else Path.home() / ".cache"
-    return folder / "h_swarm" / "judge.sqlite"
+    """Where replies are kept unless the user says otherwise: in the user's own cache folder."""
+    return own_cache() / "judge.sqlite"
 
 
 class ReplyCache:
