@@ -18,13 +18,13 @@ from pathlib import Path
 
 import numpy as np
 
+from swarm.engine import quieten_libraries
 from swarm.engines.cached import CachedEngine
 from swarm.engines.in_process import InProcessEngine
 from swarm.engines.metered import Budget, MeteredEngine
 from swarm.evals.base import Dataset, Example
 from swarm.evals.exact_match import ExactMatch
 from swarm.evals.graph_tasks import make_dataset
-from swarm.front_doors import quieten_libraries
 from swarm.maths.decode import decode
 from swarm.search.config import make_config
 from swarm.search.fitness import Fitness

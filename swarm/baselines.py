@@ -11,6 +11,7 @@ from typing import Any
 from tqdm import tqdm
 
 from swarm import front_doors
+from swarm.engine import make_engine
 from swarm.engines.base import Engine
 from swarm.engines.cached import CachedEngine
 from swarm.engines.watched import WatchedEngine
@@ -84,7 +85,7 @@ def _expert_scores(task: Task, splits: Sequence[str], quiet: bool) -> dict[str, 
         log.info("%s", where)
     pool = read_pool(directory, config.base_model, config.combine, config.combine_rank)
     task = task.for_places(len(pool.names))
-    return score_baselines(task, pool, front_doors.make_engine(pool, config), splits)
+    return score_baselines(task, pool, make_engine(pool, config), splits)
 
 
 def constant_scores(task: Task, splits: Sequence[str]) -> dict[str, Any]:
@@ -168,6 +169,7 @@ def baseline_table(table: dict[str, Any], splits: Sequence[str], scorer: str) ->
         lines.append(f"{which + ' score':<{width}}" + "".join(f"{split:<30}" for split in splits).rstrip())
         best = max(experts, key=lambda who: table[who][splits[0]][which]["mean"], default=None)
         for who, scores in table.items():
-            cells = "".join(f"{Estimate(**scores[split][which])!s:<30}" for split in splits)
+            shown = [str(Estimate(**scores[split][which])) if split in scores else "no votes" for split in splits]
+            cells = "".join(f"{cell:<30}" for cell in shown)
             lines.append(f"{who:<{width}}{cells}{'<- best expert on ' + splits[0] if who == best else ''}".rstrip())
     return lines

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from swarm.engine import make_engine
 from swarm.engines.base import Engine
 from swarm.errors import UserError
 from swarm.evals.judges.asking import Judge
@@ -61,8 +62,6 @@ def _find(config: SearchConfig) -> None:
 
 
 def _load(config: SearchConfig) -> tuple[Engine, Expert]:
-    from swarm.front_doors import make_engine
-
     pool = model_pool(str(config.judge_model))
     return make_engine(pool, config), pool.experts()[0]
 

@@ -2,11 +2,13 @@
 
 import json
 import logging
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 from swarm import front_doors
+from swarm.engine import make_engine
+from swarm.engines.base import GenerationParams
 from swarm.errors import UserError
 from swarm.evals.plugins import is_file_name
 from swarm.maths.interval import Estimate
@@ -15,9 +17,9 @@ from swarm.search.config import SearchConfig, make_config
 from swarm.search.finish import summarise
 from swarm.search.fitness import Fitness
 from swarm.search.options import Parser, add_setting
-from swarm.search.run import BEST, DATA_SETTINGS, KEPT_WITH_A_SYSTEM
+from swarm.search.run import ARGS, BEST, DATA_SETTINGS, KEPT_WITH_A_SYSTEM, read_json
 from swarm.system.system import LoadedSystem, load_system
-from swarm.task import read_task
+from swarm.task import Task, read_task
 
 log = logging.getLogger(__name__)
 
@@ -73,17 +75,44 @@ def evaluate_program(arguments: list[str] | None = None) -> int:
     system = load_system(_system_folder(Path(options.folder)), options.base_model)
     config = _settings(options, system.about)
     task = read_task(config).for_places(len(system.assignment))
+    _check_data(options, system.about, task)
     task.evaluation.prepare()
-    params = task.params
-    found = (system.about.get("eval"), system.about.get("dataset"))
-    as_found = found == (task.evaluation.name, task.dataset.name)
-    if as_found and system.params and config.max_new_tokens is None and config.chat is None:
-        params = system.params
+    params = _params(system, task)
     scorer = task.evaluation.scorers[0]
-    fitness = Fitness(front_doors.make_engine(system.pool, config), task.evaluation, task.dataset, params, scorer)
+    fitness = Fitness(make_engine(system.pool, config), task.evaluation, task.dataset, params, scorer)
     examples = task.dataset.dev if options.split == "dev" else task.dataset.test
     _show(options, system, summarise(fitness.judge([system], examples)[0], task.evaluation))
     return front_doors.DONE
+
+
+def _check_data(options: Any, about: dict[str, Any], task: Task) -> None:
+    """Raises UserError where data of the name that the system was found on is other data, unless the user names it."""
+    before, now = about.get("dataset_digest"), task.dataset.digest
+    if options.dataset is None and before not in (None, now):
+        raise UserError(
+            f"the system was found on other data than {task.dataset.name} in {task.config.data_directory} (digest "
+            f"{str(before)[:12]}, here {now[:12]}); name what you mean with -d"
+        )
+
+
+def _params(system: LoadedSystem, task: Task) -> GenerationParams:
+    """How it was asked when it was found, if it is asked the same; what the user gives goes first."""
+    found = (system.about.get("eval"), system.about.get("dataset"))
+    if system.params is None or found != (task.evaluation.name, task.dataset.name):
+        return task.params
+    config = task.config
+    return replace(
+        system.params,
+        max_new_tokens=config.max_new_tokens or system.params.max_new_tokens,
+        chat=system.params.chat if config.chat is None else config.chat,
+    )
+
+
+def _where_it_ran(folder: Path) -> dict[str, Any]:
+    """Dataset and data directory of a run's own settings, which a system alone does not have."""
+    path = folder / ARGS
+    kept = read_json(path) if path.is_file() else {}
+    return {name: kept[name] for name in ("dataset", "data_directory") if isinstance(kept.get(name), str)}
 
 
 def _settings(options: Any, about: dict[str, Any]) -> SearchConfig:
@@ -101,7 +130,7 @@ def _settings(options: Any, about: dict[str, Any]) -> SearchConfig:
     if not isinstance(settings, dict):
         raise UserError(f"{options.folder}: the settings in its system.json are {settings!r}, no object: restore it")
     found = {name: settings[name] for name in (*KEPT_WITH_A_SYSTEM, "dataset") if name in settings}
-    found = {"dataset": about.get("dataset")} | found
+    found = {"dataset": about.get("dataset")} | found | _where_it_ran(Path(options.folder))
     if options.dataset is not None and Path(options.dataset).stem != about.get("dataset"):
         found = {name: value for name, value in found.items() if name not in DATA_SETTINGS}
     given = {name: getattr(options, name) for name in SETTINGS if getattr(options, name) is not None}

@@ -7,6 +7,7 @@ from typing import Any
 
 import swarm
 from swarm import front_doors
+from swarm.engine import make_engine
 from swarm.engines.base import Engine
 from swarm.engines.metered import MeteredEngine
 from swarm.errors import UserError
@@ -65,7 +66,7 @@ def search_program(arguments: list[str] | None = None) -> int:
     task.evaluation.prepare()
     _check_judge_limit(task)
     pool = _read_experts(config, directory)
-    engine = front_doors.make_engine(pool, config)
+    engine = make_engine(pool, config)
     if mode.calibrate:
         _calibrate(task, pool, engine)
         return _show_cost(task, len(pool.names))
@@ -92,7 +93,7 @@ def _resume(folder: Path, given: dict[str, Any]) -> int:
     task.evaluation.prepare()
     pool = _read_experts(config, Path(str(config.initial_expert_directory)))
     task = task.for_places(config.population(len(pool.names)))
-    engine = front_doors.make_engine(pool, config)
+    engine = make_engine(pool, config)
     for warning in run.check_origin(_origin(pool, task, engine)):
         log.warning("%s", warning)
     log.info("resumed: %s, next step: %s (%s)", folder, state.title, _surroundings(engine))

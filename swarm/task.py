@@ -30,7 +30,7 @@ class Task:
         if self.config.scorer not in self.evaluation.scorers:
             raise UserError(
                 f"--scorer is {self.config.scorer}, which eval {self.evaluation.name} does not give; wanted one of: "
-                f"{', '.join(self.evaluation.scorers)}"
+                f"{', '.join(self.evaluation.scorers)} (--scorer)"
             )
 
     def for_places(self, places: int) -> "Task":

@@ -11,7 +11,7 @@ import pytest
 from worlds import PARAMS, chaotic, paper_pool
 
 from swarm import front_doors
-from swarm.baselines import CONSTANT, VOTE, baselines_program, majority_vote
+from swarm.baselines import CONSTANT, VOTE, baseline_table, baselines_program, majority_vote
 from swarm.engines.scripted import ScriptedEngine
 from swarm.evals import get_eval
 from swarm.evals.base import Dataset, Eval, Example
@@ -127,3 +127,10 @@ def test_a_constant_answer_needs_no_experts(tmp_path, monkeypatch, capsys):
     assert (scores["dev"]["strict"]["mean"], scores["test"]["strict"]["mean"]) == (0.5, 0)
     assert front_doors.guarded(lambda: baselines_program(task)) == 0
     assert "most frequent answer" in capsys.readouterr().out
+
+
+def test_a_split_without_any_vote_is_shown_so():
+    one = {"strict": {"mean": 0.5, "low": 0.1, "high": 0.9, "size": 2}}
+    table = {"expert_0": {"dev": one, "test": one}, VOTE: {"dev": one}}
+    lines = baseline_table(table, ("dev", "test"), "strict")
+    assert lines[2].split()[-2:] == ["no", "votes"]

@@ -181,11 +181,11 @@ def test_an_unknown_model_and_a_wrong_key_are_found_before_anything_is_loaded(pl
 
 def test_a_limit_of_calls_holds_over_sittings_that_were_interrupted(place, server):
     """Whatever ends a sitting in mid-step, the calls that it made count."""
-    limit, stop_at = 40, [12]
+    limit, stop_at = 40, [5]
 
     def rate_or_stop(prompt):
         if len(server.prompts) >= stop_at[0]:
-            stop_at[0] += 12
+            stop_at[0] += 5
             os.kill(os.getpid(), signal.SIGINT)
         return rate(prompt)
 

@@ -47,6 +47,23 @@ def test_a_function_in_a_file_is_searched_by_and_scored_again(place, capsys):
     assert scored["scores"] == result["scores"]["found"]["test"]
 
 
+def test_a_run_is_scored_again_on_its_own_data_wherever_that_lies(place, capsys):
+    """Not on data of the same name; what it was asked with is settled one by one."""
+    rows = [{"question": f"A-B:{i} ; weight of A-B", "answer": str(i), "split": "dev"} for i in range(1, 5)]
+    rows += [row | {"split": "test"} for row in rows]
+    Path("elsewhere").mkdir()
+    Path("elsewhere/graph_tasks_small.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    data = ["-d", "elsewhere/graph_tasks_small.jsonl", "--splits", "test=dev,dev=test", "--chat", "0"]
+    rest = SMALL.replace("-d graph_tasks_small", "").split()
+    assert search("-e", "exact_match", *data, *rest) == 0
+    result = json.loads(Path("search/mine/result.json").read_text())
+    capsys.readouterr()
+    assert front_doors.guarded(lambda: evaluate_program(["search/mine", "--json"])) == 0
+    assert json.loads(capsys.readouterr().out)["scores"] == result["scores"]["found"]["test"]
+    assert front_doors.guarded(lambda: evaluate_program(["search/mine/best", "--json"])) == 2, "a system has no path"
+    assert "was found on other data than graph_tasks_small in data/eval" in capsys.readouterr().err
+
+
 def test_a_run_goes_on_with_the_same_file_and_with_another_one_only_if_it_is_named(place, capsys):
     Path("my_eval.py").write_text(GOOD)
     assert search("-e", "my_eval.py:digits", *SMALL.split(), "--max_generations", "90") == 3

@@ -52,7 +52,7 @@ class Dataset:
       name: file stem, by which datasets with special treatment are known (gsm8k, knowledge_crosswords, ...).
       prefix: text that goes in front of every question (the file's `icl_prompt`), or "".
       generation: generation settings that the file itself asks for, keys of `GenerationParams`.
-      digest: SHA-256 of the file's content.
+      digest: SHA-256 of the file's content, or of the examples where they are not as the file has them.
     """
 
     name: str
@@ -71,7 +71,7 @@ class Eval(ABC):
       lowest, highest: the range of the scores that an example can get.
       scorers: names of the scores that `judge` returns.
       passes: how often a system is asked about an example.
-      judge_calls: how often an example asks a judge (another model) at most; 0 for evals without one.
+      judge_calls: how many questions an example asks a judge (another model); 0 for evals without one.
       higher_is_better: a declaration; an eval that says otherwise is refused.
       code: for an eval that is not part of this package, what identifies its code; "" for those that are.
     """

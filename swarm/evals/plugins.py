@@ -6,23 +6,17 @@ What such a name stands for is an `Eval` (the class or an instance), or a functi
 import hashlib
 import importlib.util
 import inspect
-import math
 import sys
 import traceback
-from collections.abc import Callable, Generator, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NoReturn
+from typing import Any
 
-import numpy as np
-
-from swarm.engines.base import GenerationParams
-from swarm.errors import BudgetReached, UserError
-from swarm.evals.base import Dataset, Eval, Example, Judgement, Judging
-from swarm.evals.judges.asking import Judge, JudgeMaker, no_judge
-from swarm.evals.judges.budget import NO_WORK, JudgeUsage
-from swarm.system.messages import Query
+from swarm.errors import UserError
+from swarm.evals.base import Eval
+from swarm.evals.judges.asking import JudgeMaker, no_judge
+from swarm.evals.plugin_eval import PluginEval
 
 GROUP = "h_swarm.evals"
 
@@ -78,130 +72,6 @@ def eval_from_package(point: EntryPoint, judge: JudgeMaker = no_judge) -> Eval:
     return PluginEval(point.name, target, package, judge)
 
 
-class PluginEval(Eval):
-    """An eval of somebody else's, whose faults are reported by name.
-
-    Whatever it raises becomes a UserError that says where: a fault of an eval is never a score, and the run that it
-    stops can go on when it is mended.
-    """
-
-    def __init__(self, name: str, target: Any, code: str, judge: JudgeMaker = no_judge):
-        """`target` is an Eval class, an Eval, or a function. Raises UserError if it is neither or declares nonsense."""
-        self.name, self.code = name, code
-        self._judge = judge() if _asks_a_judge(target) else None
-        self._inner = _eval_of(name, target, self._judge)
-        inner = self._inner
-        self.lowest, self.highest = inner.lowest, inner.highest
-        self.scorers, self.passes, self.judge_calls = tuple(inner.scorers), inner.passes, inner.judge_calls
-        if self._judge is not None and not self.judge_calls:
-            raise UserError(f"eval {name} takes a judge: say how often it asks about an example with judge_calls = 1")
-        if not inner.higher_is_better:
-            raise UserError(f"eval {name} says that lower is better: return the negative, and declare its range so")
-        if not (math.isfinite(self.lowest) and math.isfinite(self.highest) and self.lowest < self.highest):
-            raise UserError(f"eval {name} has the range {self.lowest} to {self.highest}; wanted two rising numbers")
-
-    def check(self, dataset: Dataset) -> None:
-        """The plugin's own check."""
-        self._call(self._inner.check, dataset)
-
-    def prepare(self) -> None:
-        """Checks the judge if it has one, then the plugin's own preparation."""
-        if self._judge is not None:
-            self._judge.client.check()
-        self._call(self._inner.prepare)
-
-    @property
-    def judge_usage(self) -> JudgeUsage:
-        """That of the judge that the plugin was given."""
-        return NO_WORK if self._judge is None else self._judge.usage
-
-    def watch_judge(self, on_change: Callable[[JudgeUsage], None]) -> None:
-        """Of the judge that the plugin was given."""
-        if self._judge is not None:
-            self._judge.watch(on_change)
-
-    def hold_back(self, questions: int) -> None:
-        """Of the limits of the judge that the plugin was given."""
-        if self._judge is not None:
-            self._judge.hold_back(questions)
-
-    def params(self, dataset: Dataset) -> GenerationParams:
-        """The plugin's own settings."""
-        params = self._call(self._inner.params, dataset)
-        if not isinstance(params, GenerationParams):
-            raise UserError(f"eval {self.name} gave params {params!r}; wanted swarm.engines.base.GenerationParams")
-        return params
-
-    def judge(self, dataset: Dataset, examples: Sequence[Example]) -> Judging:
-        """The plugin's own judging, with its faults named."""
-        judging = self._call(self._inner.judge, dataset, examples)
-        if not isinstance(judging, Generator):
-            raise UserError(f"eval {self.name}: judge is no generator; it has to yield queries (docs/add_an_eval.md)")
-        try:
-            asked = next(judging)
-            while True:
-                texts = yield [_query(query) for query in asked]
-                asked = judging.send(texts)
-        except StopIteration as finished:
-            return self._judgement(finished.value)
-        except (Exception, SystemExit) as error:
-            self._blame(error)
-
-    def later_queries(self, dataset: Dataset, examples: Sequence[Example]) -> list[list[Query]]:
-        """The plugin's own forecast."""
-        later = self._call(self._inner.later_queries, dataset, examples)
-        return [[_query(asked) for asked in queries] for queries in later]
-
-    def ballot(self, reply: str, example: Example) -> str | None:
-        """The plugin's own ballot."""
-        ballot: str | None = self._call(self._inner.ballot, reply, example)
-        return ballot
-
-    def _judgement(self, value: Any) -> Judgement:
-        if not isinstance(value, dict):
-            raise UserError(f"eval {self.name} returned {type(value).__name__}; wanted scorer name -> scores")
-        try:
-            return {name: np.asarray(scores, dtype=float) for name, scores in value.items()}
-        except (TypeError, ValueError) as error:
-            raise UserError(f"eval {self.name} returned scores that are no numbers ({error}); mend it") from error
-
-    def _call(self, method: Callable[..., Any], *arguments: Any) -> Any:
-        try:
-            return method(*arguments)
-        except (Exception, SystemExit) as error:
-            self._blame(error)
-
-    def _blame(self, error: BaseException) -> NoReturn:
-        if isinstance(error, UserError | BudgetReached):
-            raise error
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        said = " ".join(str(error).split())
-        raise UserError(
-            f"eval {self.name} raised {type(error).__name__}: {said} ({last.filename}, line {last.lineno}); mend it, "
-            "then go on"
-        ) from error
-
-
-class FunctionEval(Eval):
-    """A function `(reply, example) -> score` as an eval: the dataset's question is asked, the reply is scored.
-
-    The range is 0 to 1 unless the function has attributes `lowest` and `highest`.
-    """
-
-    def __init__(self, name: str, function: Callable[[str, Example], float]):
-        self.name, self._function = name, function
-        self.lowest = float(getattr(function, "lowest", 0.0))
-        self.highest = float(getattr(function, "highest", 1.0))
-        self.higher_is_better = getattr(function, "higher_is_better", True)
-
-    def judge(self, dataset: Dataset, examples: Sequence[Example]) -> Judging:
-        """Asks every question once."""
-        prefix = f"{dataset.prefix}\n" if dataset.prefix else ""
-        replies = yield [Query(f"{prefix}{example.question}", example.chunks) for example in examples]
-        scores = [self._function(reply, example) for reply, example in zip(replies, examples, strict=True)]
-        return {"strict": np.array(scores, dtype=float)}
-
-
 def _run(path: Path, digest: str) -> ModuleType:
     """The module that a file defines, under a name that no other file has."""
     spec = importlib.util.spec_from_file_location(f"h_swarm_eval_{digest[:16]}", path)
@@ -224,32 +94,3 @@ def _is_offer(value: Any, module: ModuleType) -> bool:
         return True
     own = getattr(value, "__module__", None) == module.__name__
     return own and ((inspect.isclass(value) and issubclass(value, Eval)) or inspect.isfunction(value))
-
-
-def _query(asked: Query | str) -> Query:
-    """A query; a plugin may give its text alone."""
-    return asked if isinstance(asked, Query) else Query(asked)
-
-
-def _asks_a_judge(target: Any) -> bool:
-    return inspect.isclass(target) and issubclass(target, Eval) and "judge" in inspect.signature(target).parameters
-
-
-def _eval_of(name: str, target: Any, judge: Judge | None) -> Eval:
-    if inspect.isclass(target) and issubclass(target, Eval):
-        try:
-            made: Eval = target(**({} if judge is None else {"judge": judge}))
-            return made
-        except Exception as error:
-            raise UserError(
-                f"eval {name} cannot be made ({type(error).__name__}: {error}); its __init__ "
-                "takes nothing, or a parameter `judge`"
-            ) from error
-    if isinstance(target, Eval):
-        return target
-    if callable(target) and not inspect.isclass(target):
-        return FunctionEval(name, target)
-    raise UserError(
-        f"eval {name} is {type(target).__name__}; wanted a subclass of swarm.evals.base.Eval, an instance of one, or a "
-        "function (reply, example) -> score"
-    )

@@ -63,6 +63,8 @@ def _example(row: Row, columns: Mapping[str, str], kind: Kind) -> Example:
     if not isinstance(identity, str | int) or isinstance(identity, bool):
         raise UserError(f"{where}: id is {show(identity)}, wanted a text or a whole number; change or drop it")
     domain = fields.get("domain", "")
+    if kind == "typed" and isinstance(domain, int):
+        domain = str(domain)
     check_text(f"{where}: domain", domain)
     chunks = _chunks(where, fields["context_chunks"]) if "context_chunks" in fields else ()
     return Example(fields["question"], answer, str(identity), domain, choices, chunks)
@@ -136,6 +138,8 @@ def _labelled(where: str, labels: list[Any], texts: Any) -> dict[str, str]:
 
 def _answer(where: str, answer: Any, choices: Mapping[str, str], listed: bool, kind: Kind) -> Any:
     """The answer; with choices the letter that it means: a letter, the text of one choice, an index into a list."""
+    if isinstance(answer, bool) and kind == "typed":
+        return "True" if answer else "False"
     if isinstance(answer, int) and not isinstance(answer, bool):
         if listed:
             return _at_index(where, answer, choices)

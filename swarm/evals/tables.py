@@ -105,6 +105,7 @@ def _jsonl(path: Path, content: bytes) -> Table:
 
 
 def _csv(path: Path, content: bytes) -> Table:
+    csv.field_size_limit(max(len(content), csv.field_size_limit()))  # a cell may hold a whole paper
     reader = csv.reader(io.StringIO(as_text(path, content), newline=""), strict=True)
     rows: list[Row] = []
     header: list[str] = []
@@ -136,6 +137,13 @@ def _named(where: str, header: list[str], cells: list[str]) -> dict[str, str]:
     return dict(zip(header, cells, strict=True))
 
 
+def _read_parquet(pyarrow: Any, content: bytes) -> list[dict[str, Any]]:
+    """The rows, read without threads of pyarrow's, which can abort a process that ends soon afterwards."""
+    file = pyarrow.parquet.ParquetFile(pyarrow.BufferReader(content), pre_buffer=False)
+    rows: list[dict[str, Any]] = file.read(use_threads=False).to_pylist()
+    return rows
+
+
 def _parquet(path: Path, content: bytes) -> Table:
     try:
         import pyarrow  # type: ignore[import-untyped]
@@ -143,7 +151,7 @@ def _parquet(path: Path, content: bytes) -> Table:
     except ImportError as error:
         raise UserError(f"{path}: pyarrow is needed to read parquet and is missing; pip install datasets") from error
     try:
-        rows = pyarrow.parquet.read_table(pyarrow.BufferReader(content)).to_pylist()
+        rows = _read_parquet(pyarrow, content)
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"{path}: not parquet that can be read ({reason}); write the file again") from error

@@ -261,6 +261,7 @@ def _about(problem: Problem, best: Best, scores: dict[str, Any] | None) -> dict[
     return {
         "eval": problem.fitness.evaluation.name,
         "dataset": problem.fitness.dataset.name,
+        "dataset_digest": problem.fitness.dataset.digest,
         "settings": settings,
         "found": best.found,
         "dev_in_search": best.score,

@@ -37,7 +37,7 @@ class Best:
       score: its utility on dev when it was found.
       decoded: its graph.
       assignment: index of the expert at each place.
-      coefficients: of all experts then, shape (n, n).
+      coefficients: of all experts then over the pool's, shape (n, experts in the pool).
       found: the step that found it, such as "role 3".
     """
 

@@ -210,3 +210,20 @@ def test_a_fault_of_a_table_is_named_with_its_line(tmp_path: Path, name: str, ba
 def test_options_of_the_hub_are_refused_for_files(tmp_path: Path) -> None:
     said = fault(put(tmp_path / "mine.csv", ROWS), revision="main")
     assert said == " is a file or folder, and --hub_config and --data_revision are for hub sets; drop them"
+
+
+def test_a_cell_may_hold_a_whole_paper(tmp_path: Path) -> None:
+    chunks = json.dumps(["x" * 200_000]).replace('"', '""')
+    (tmp_path / "long.csv").write_text(
+        f'question,answer,split,context_chunks\nq,a,dev,"{chunks}"\nq2,a,test,"{chunks}"\n'
+    )
+    assert len(load_dataset(str(tmp_path / "long.csv")).dev[0].chunks[0]) == 200_000
+
+
+def test_typed_columns_of_truth_values_and_numbers_are_read_as_people_write_them(tmp_path: Path) -> None:
+    rows = [
+        {"question": f"q{i}", "answer": bool(i), "domain": i, "split": split} for i, split in enumerate(["dev", "test"])
+    ]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "typed.parquet")
+    dataset = load_dataset(str(tmp_path / "typed.parquet"))
+    assert (dataset.dev[0].answer, dataset.test[0].answer, dataset.test[0].domain) == ("False", "True", "1")

@@ -90,6 +90,12 @@ def test_a_class_or_an_instance_with_passes_of_its_own(plugin, wanted):
         ("\nimport nowhere_at_all\n", "cannot be run, line 2: ModuleNotFoundError: No module named 'nowhere_at_all'"),
         ("def score(a, b): return 1\nscore.higher_is_better = False", "lower is better: return the negative"),
         ("def score(a, b): return 1\nscore.highest = float('inf')", "has the range 0.0 to inf"),
+        ("def score(a, b): return 1\nscore.lowest = None", "has the range None to 1.0; wanted two rising numbers"),
+        (
+            "from swarm.evals.base import Eval\nclass score(Eval):\n  scorers = ('strict')\n"
+            "  def judge(self, d, e): yield []",
+            "has the scorers 'strict'; wanted names such as",
+        ),
         (
             "from swarm.evals.base import Eval\nclass score(Eval):\n  def __init__(self, x): pass\n"
             "  def judge(self, d, e): yield []",
@@ -115,8 +121,10 @@ def test_a_file_that_is_not_there_or_names_nothing(plugin, tmp_path):
     [
         ("return 1 / 0", r"eval my_eval.py:score raised ZeroDivisionError: .* \(\S+my_eval.py, line 2\)"),
         ("raise SystemExit(0)", "eval my_eval.py:score raised SystemExit"),
-        ("return 'good'", "eval my_eval.py:score raised ValueError"),
-        ("return [1, 2, 3] if reply == 'a' else 1", "eval my_eval.py:score raised ValueError"),
+        ("import json; return json.loads(reply)", r"raised JSONDecodeError: .*my_eval.py, line 2"),
+        ("return 'good'", "eval my_eval.py:score gave example 0 the score 'good'; wanted a number"),
+        ("return [1, 2, 3] if reply == 'a' else 1", r"the score \[1, 2, 3\]; wanted a number"),
+        ("pass", "gave example 0 the score None; wanted a number"),
     ],
 )
 def test_what_it_raises_is_reported_with_its_line(plugin, code, message):
@@ -131,6 +139,24 @@ def test_a_judge_that_yields_nothing_is_no_judge(plugin):
     code = "from swarm.evals.base import Eval\nclass score(Eval):\n  def judge(self, d, e): return {}\n"
     with pytest.raises(UserError, match="judge is no generator"):
         next(get_eval(plugin(code)).judge(DATA, EXAMPLES))
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("    if not e: yield []\n    return {}", "judge has asked nothing"),
+        (
+            "    yield [x.question for x in e]\n    return {'brief': [1, 1]}",
+            "returned the scores brief, but declares strict",
+        ),
+    ],
+)
+def test_a_judge_that_asks_or_returns_other_than_it_says(plugin, body, message):
+    code = f"from swarm.evals.base import Eval\nclass score(Eval):\n  def judge(self, d, e):\n{body}\n"
+    judging = get_eval(plugin(code)).judge(DATA, EXAMPLES)
+    with pytest.raises(UserError, match=message):
+        next(judging)
+        judging.send(["a", "b"])
 
 
 def test_the_code_is_known_by_its_content(plugin):

@@ -1,0 +1,53 @@
+"""The engine that the settings ask for."""
+
+import logging
+import os
+import sys
+import warnings
+from typing import Any
+
+from swarm.errors import UserError
+from swarm.search.config import SearchConfig
+
+
+def quieten_libraries() -> None:
+    """No progress bars of libraries where nobody watches, and no warnings about what we do on purpose."""
+    import transformers
+
+    transformers.utils.logging.set_verbosity_error()
+    # the base is named relative to the adapter, which PEFT does not know, and half precision is asked for
+    for message in ("Could not find a config file in", "The PEFT config's `base_model_name_or_path` was renamed"):
+        warnings.filterwarnings("ignore", message=message)
+    if not sys.stderr.isatty():
+        transformers.utils.logging.disable_progress_bar()
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+
+
+def device_of(gpus: str | None) -> str | None:
+    """The torch device for -g; None leaves the choice to the engine.
+
+    Raises UserError for ids that are no numbers or that this machine does not have.
+    """
+    if gpus is None:
+        return None
+    import torch
+
+    ids = [part.strip() for part in gpus.split(",")]
+    if not all(part.isdecimal() for part in ids):
+        raise UserError(f"--gpus is {gpus!r}; wanted CUDA device ids such as 0")
+    there = torch.cuda.device_count()
+    for part in ids:
+        if int(part) >= there:
+            have = f"this machine has ids 0 to {there - 1}" if there else "this machine has no CUDA device"
+            raise UserError(f"--gpus names device {part}, but {have}; leave out -g to use what there is")
+    if len(ids) > 1:
+        logging.getLogger("swarm").warning("this version uses one device: %s of %s", ids[0], gpus)
+    return f"cuda:{int(ids[0])}"
+
+
+def make_engine(pool: Any, config: SearchConfig) -> Any:
+    """The engine that the settings ask for."""
+    quieten_libraries()
+    from swarm.engines.in_process import InProcessEngine
+
+    return InProcessEngine(pool, device_of(config.gpus), config.dtype, config.token_budget, config.trust_remote_code)
