@@ -23,8 +23,9 @@ def file_digest(path: Path) -> str:
 
 def content_digest(path: Path) -> str:
     """`file_digest`; of a large file in a hub's cache, which names it by that digest, without reading it."""
-    blob = path.resolve().name
-    known = path.is_symlink() and len(blob) == 64 and all(letter in "0123456789abcdef" for letter in blob)
+    target = path.resolve()
+    blob = target.name
+    known = path.is_symlink() and target.parent.name == "blobs" and len(blob) == 64 and all(letter in "0123456789abcdef" for letter in blob)
     return blob if known else file_digest(path)
 
 
