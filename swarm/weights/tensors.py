@@ -25,7 +25,8 @@ def content_digest(path: Path) -> str:
     """`file_digest`; of a large file in a hub's cache, which names it by that digest, without reading it."""
     target = path.resolve()
     blob = target.name
-    known = path.is_symlink() and target.parent.name == "blobs" and len(blob) == 64 and all(letter in "0123456789abcdef" for letter in blob)
+    in_cache = path.is_symlink() and target.parent.name == "blobs"
+    known = in_cache and len(blob) == 64 and all(letter in "0123456789abcdef" for letter in blob)
     return blob if known else file_digest(path)
 
 
