@@ -13,7 +13,16 @@ import numpy as np
 
 from swarm.engines.base import GenerationParams
 from swarm.evals.base import USUAL, Dataset, Eval, Example, Judging
-from swarm.evals.reading import after_markers, as_number, final_number, one_line, own_part_first, phrase_spans, unjoined
+from swarm.evals.reading import (
+    NO_LETTER,
+    after_markers,
+    as_number,
+    final_number,
+    one_line,
+    own_part_first,
+    phrase_spans,
+    unjoined,
+)
 from swarm.system.messages import Query
 
 _PUBLISHED = {
@@ -143,7 +152,7 @@ def _settled_word(text: str, words: tuple[str, str]) -> str | None:
     either = rf"(?<!\w)(?<!\w-)(?i:{'|'.join(words)})(?!\w)(?!-\w)"
     alone = rf"(?!(?i:no){_NO_WHAT}){either}"
     text = re.sub(rf"{either}\s*(?:/|\b(?i:or|and)\b)\s*{either}", " ", text)  # "yes or no" is no answer
-    opening = re.match(rf"[\W_]*({alone})", text)
+    opening = re.match(rf"(?:[^\w{NO_LETTER}]|_)*({alone})", text)
     if opening:
         return opening[1].casefold()
     for segment in after_markers(text):

@@ -15,7 +15,7 @@ _UNBLANKED = (
 )
 _WORD = rf"[^\W{_UNBLANKED}]"  # a character that makes a word go on
 _UNBLANKED_CHARACTER = re.compile(f"[{_UNBLANKED}]")
-_NO_LETTER = "\u3013"
+NO_LETTER = "\u3013"
 
 # "The answer is", "Answer:", "the answer to the question is", "\boxed{", gsm8k's own "####" where it opens no heading.
 ANSWER_MARKER = re.compile(
@@ -81,7 +81,7 @@ def unjoined(text: str, keep: Iterable[str] = ()) -> str:
     For patterns with many a word's end in them: to spell such characters out there would make them slow to build.
     """
     own = "".join(keep)
-    return text if text.isascii() else _UNBLANKED_CHARACTER.sub(lambda c: c[0] if c[0] in own else _NO_LETTER, text)
+    return text if text.isascii() else _UNBLANKED_CHARACTER.sub(lambda c: c[0] if c[0] in own else NO_LETTER, text)
 
 
 def own_part_first(text: str) -> tuple[str, ...]:
@@ -102,13 +102,10 @@ def after_markers(text: str) -> list[str]:
 
 
 def sentence_at(text: str, position: int) -> str:
-    """The sentence of the text that holds this position."""
-    ends = [found.end() for found in _SENTENCE_END.finditer(text)]
-    return text[
-        max((end for end in ends if end <= position), default=0) : min(
-            (e for e in ends if e > position), default=len(text)
-        )
-    ]
+    """The sentence that holds this position of a text on one line."""
+    start = max(text.rfind(f"{mark} ", 0, position) for mark in ".!?") + 1
+    end = _SENTENCE_END.search(text, position)
+    return text[start : end.end() if end else len(text)]
 
 
 def phrase_spans(phrase: str, text: str) -> list[tuple[int, int]]:

@@ -162,6 +162,7 @@ WORDS_WRONG = [
     ("Yes. On second thoughts, no.", "No"),
     ("No direct edge exists, but yes, there is a path", "No"),
     ("№ 5", "No"),
+    ("不是no, yes", "No"),
 ]
 PHRASES_RIGHT = [
     ("unknown", "unknown"),
