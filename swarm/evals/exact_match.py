@@ -7,13 +7,22 @@ Two scorers: `compat`, the published program's substring test, under which score
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from decimal import Decimal
 from typing import Any
 
 import numpy as np
 
 from swarm.engines.base import GenerationParams
 from swarm.evals.base import USUAL, Dataset, Eval, Example, Judging
+from swarm.evals.reading import (
+    NO_LETTER,
+    after_markers,
+    as_number,
+    final_number,
+    one_line,
+    own_part_first,
+    phrase_spans,
+    unjoined,
+)
 from swarm.system.messages import Query
 
 _PUBLISHED = {
@@ -23,25 +32,9 @@ _PUBLISHED = {
 }
 _GSM8K_REQUEST = " Please end your response with 'The answer is'."
 
-# "The answer is", "Answer:", "the answer to the question is", "\boxed{", gsm8k's own "####" where it opens no heading.
-ANSWER_MARKER = re.compile(
-    r"####(?=\s*[-$]?\d|\s*\S+$)|\\boxed\s*\{|"
-    r"\banswers?\b[*_\"')]*(?:\s(?:to|for)\s[^.:?!]{1,80}?)?"
-    r"(?:\s*[:=]|\s+(?:is|are|was|(?:would|should|must|will) be)\b(?!\s+not\b))",
-    re.IGNORECASE,
-)
-_NUMBER = re.compile(
-    r"(?:(?<![\w)\]])(?P<minus>-))?[$€£]?"
-    r"(?P<digits>(?<![A-Za-z0-9_^])(?<![0-9]\.)(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?"
-    r"|(?<![A-Za-z0-9_^.])\.[0-9]+)"
-    r"(?:/(?P<under>[0-9]+))?"
-)
-# "16 -> 3 -> 19" or "16-3-19": the nodes of a path are not what the reply ends up with
-_PATH = re.compile(r"(?<![\w.])\d+(?:\s*(?:->|→|=>|-)\s*\d+){2,}")
-_STANDS_ALONE = re.compile(r"%?[*_)\]]*(?:\s*$|[.:](?:\s|$)|\s*\(|\s+[A-Z][a-z])")
-_SENTENCE_END = re.compile(r"[.!?](?:\s|$)")
-_PLAIN = str.maketrans("‘’“”−", "''\"\"-")
 _OPPOSITES = (("yes", "no"), ("true", "false"))
+# "no path", "no direct edge" say no less than "No, ..." does. What follows an answer is another clause or nothing.
+_NO_WHAT = r"\s+(?!(?:there|it|because|since|as|the|this|that|these|they|we|you|node|not|but|and|or)\b)[a-z]"
 
 
 class ExactMatch(Eval):
@@ -72,13 +65,13 @@ class ExactMatch(Eval):
     def ballot(self, reply: str, example: Example) -> str | None:
         """The final number where the gold answer is one, yes or no (true or false) where it is that, else the text."""
         text, gold = without_echo(reply, example.question), one_line(example.answer).rstrip(".")
-        if _NUMBER.fullmatch(gold.removesuffix("%")):
-            number = _final_number(text)
+        if as_number(gold) is not None:
+            number = final_number(text)
             return None if number is None else str(number.normalize())
         for words in _OPPOSITES:
             if gold.casefold() in words:
                 return final_word(text, words)
-        return super().ballot((_after_markers(text) or [text])[0], example)
+        return super().ballot((after_markers(text) or [text])[0], example)
 
 
 def prompt(dataset: Dataset, example: Example) -> str:
@@ -109,22 +102,16 @@ def strict(reply: str, example: Example, asked: str = "") -> bool:
     if one_line(reply).casefold() in (gold.casefold(), f"{gold}.".casefold()):
         return True
     text = without_echo(reply, asked, example.question)
-    number = _NUMBER.fullmatch(gold.removesuffix("%"))
-    if number and (value := _value(number)) is not None:
-        return _final_number(text) == value
+    value = as_number(gold)
+    if value is not None:
+        return final_number(text) == value
     for words in _OPPOSITES:
         if gold.casefold() in words:
             return final_word(text, words) == gold.casefold()
-    segments = [segment for segment in _after_markers(text) if re.search(r"\w", segment)]
-    final = segments[0] if segments else text
+    final = _final_text(text)
     if len(gold) == 1:  # case counts, or the article "a" would be the answer "A"
-        return re.search(rf"(?<!\w){re.escape(gold)}(?!\w)", final) is not None
+        return re.search(rf"(?<!\w){re.escape(gold)}(?!\w)", unjoined(final, gold)) is not None
     return bool(phrase_spans(gold, final))
-
-
-def one_line(text: str) -> str:
-    """The text with runs of blanks and line ends as one space, and with plain quotes and minus signs."""
-    return " ".join(text.translate(_PLAIN).split())
 
 
 def without_echo(reply: str, *asked: str) -> str:
@@ -139,102 +126,44 @@ def without_echo(reply: str, *asked: str) -> str:
     return reply
 
 
-def phrase_spans(phrase: str, text: str) -> list[tuple[int, int]]:
-    """Where the phrase stands in the text as whole words, in any case; in characters of the case-folded text.
-
-    "no" does not stand in "none" or "no-one", nor does "5" in "1.5", "-5", "1/5" or "5,000".
-    """
-    phrase, text = phrase.casefold(), text.casefold()
-    found, start = [], text.find(phrase) if phrase else -1
-    while start >= 0:
-        end = start + len(phrase)
-        if not (_joined_before(text[max(0, start - 2) : start], phrase) or _joined_after(text[end : end + 2], phrase)):
-            found.append((start, end))
-        start = text.find(phrase, start + 1)
-    return found
-
-
-def _joined_before(left: str, phrase: str) -> bool:
-    """Does the phrase go on to the left, where these two characters stand?"""
-    if phrase[0].isdigit() and re.search(r"\d[.,:/]$|[-^/]$", left):
-        return True
-    return phrase[0].isalnum() and bool(re.search(r"\w[-'’]?$", left))
-
-
-def _joined_after(right: str, phrase: str) -> bool:
-    """Does the phrase go on to the right, where these two characters stand?"""
-    if phrase[-1].isdigit() and re.match(r"[.,:/]\d|\^", right):
-        return True
-    return phrase[-1].isalnum() and bool(re.match(r"[-'’]?\w", right))
-
-
-def _after_markers(text: str) -> list[str]:
-    """What follows each answer marker, up to the next one; the last marker first."""
-    segments, end = [], len(text)
-    for marker in reversed(list(ANSWER_MARKER.finditer(text))):
-        segments.append(text[marker.end() : end])
-        end = marker.start()
-    return segments
-
-
-def _final_number(text: str) -> Decimal | None:
-    """The number that the text ends up with: the first after its last marker that has one, else the last of all.
-
-    After "the answer is 3 * 5 = 15." it is the right side of the sum that counts.
-    """
-    for segment in _after_markers(text):
-        sentence = _SENTENCE_END.split(segment, maxsplit=1)[0]
-        left, right = (_numbers(side) for side in sentence.rpartition("=")[::2])
-        turned_round = len(left) == 1 and len(right) > 1  # "15 = 3 * 5"
-        found = (left if turned_round else right) or _numbers(segment)
-        if found:
-            return found[0]
-    opening = _opening_number(text)
-    found = _numbers(_PATH.sub(" ", text))
-    return opening if opening is not None else found[-1] if found else None
-
-
-def _opening_number(text: str) -> Decimal | None:
-    """The number that a reply begins with and that stands there by itself: "**11** The path is 16-3-19."
-
-    Not the 1 of an enumeration, nor a number that the sentence goes on from ("5 apples ...").
-    """
-    lead = re.match(r"[\s*_(\[]*", text)
-    found = _NUMBER.match(text, lead.end() if lead else 0)
-    if not found or not _STANDS_ALONE.match(text, found.end()):
-        return None
-    value = _value(found)
-    enumerated = value is not None and value == int(value) and re.search(rf"(?<![\w.]){int(value) + 1}[.)]\s", text)
-    return None if enumerated else value
-
-
-def _numbers(text: str) -> list[Decimal]:
-    """The numbers of a text in order; digits inside a word ("x2", "m^2") are none."""
-    return [value for found in _NUMBER.finditer(text) if (value := _value(found)) is not None]
-
-
-def _value(found: re.Match[str]) -> Decimal | None:
-    """A written number's value, exact for decimals; None where it divides by zero."""
-    value = Decimal(found["digits"].replace(",", ""))
-    if found["under"]:
-        under = Decimal(found["under"])
-        if not under:
-            return None
-        value /= under
-    return -value if found["minus"] else value
+def _final_text(text: str) -> str:
+    """What follows the last answer marker that words follow, or the whole where there is none."""
+    for part in own_part_first(text):
+        segments = [segment for segment in [*after_markers(part), part] if re.search(r"\w", segment)]
+        if segments:
+            return segments[0]
+    return text
 
 
 def final_word(text: str, words: tuple[str, str]) -> str | None:
-    """Which of two opposite words the text settles on; None where it has neither, or both with none in front."""
-    first, second = words
-    pair = rf"(?<!\w)(?<!\w-)(?:{first}|{second})(?!\w)(?!-\w)"
-    text = re.sub(rf"{pair}\s*(?:/|\bor\b|\band\b)\s*{pair}", " ", text.casefold())  # "yes or no" is no answer
-    opening = re.match(rf"[\W_]*({pair})", text)
+    """Which of two opposite words the text settles on; None where it has neither, or both with none in front.
+
+    What stands before a "Question:" that the model asks itself comes first.
+    """
+    settled = (_settled_word(part, words) for part in own_part_first(unjoined(text)))
+    return next((word for word in settled if word is not None), None)
+
+
+def _settled_word(text: str, words: tuple[str, str]) -> str | None:
+    """The word that opens the text, follows its last answer marker or a "therefore", or is the only one of the two.
+
+    The "no" of "no direct edge" counts where there is no other word.
+    """
+    either = rf"(?<!\w)(?<!\w-)(?i:{'|'.join(words)})(?!\w)(?!-\w)"
+    alone = rf"(?!(?i:no){_NO_WHAT}){either}"
+    text = re.sub(rf"{either}\s*(?:/|\b(?i:or|and)\b)\s*{either}", " ", text)  # "yes or no" is no answer
+    opening = re.match(rf"(?:[^\w{NO_LETTER}]|_)*({alone})", text)
     if opening:
-        return opening[1]
-    for segment in _after_markers(text):
-        found = re.search(pair, segment)
+        return opening[1].casefold()
+    for segment in after_markers(text):
+        found = re.search(alone, segment) or re.search(either, segment)
         if found:
-            return found[0]
-    found_words = set(re.findall(pair, text))
-    return found_words.pop() if len(found_words) == 1 else None
+            return found[0].casefold()
+    concluded = re.findall(rf"\b(?i:therefore|thus|hence|so)\b,?\s+({alone})", text)
+    if concluded:
+        return str(concluded[-1]).casefold()
+    for pattern in (alone, either):
+        found_words = {str(word).casefold() for word in re.findall(pattern, text)}
+        if found_words:
+            return found_words.pop() if len(found_words) == 1 else None
+    return None

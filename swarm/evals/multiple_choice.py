@@ -8,7 +8,6 @@ where it names several choices or none.
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,17 @@ import numpy as np
 from swarm.engines.base import GenerationParams
 from swarm.errors import UserError
 from swarm.evals.base import Dataset, Eval, Example, Judging
-from swarm.evals.exact_match import ANSWER_MARKER, one_line, phrase_spans, without_echo
+from swarm.evals.exact_match import without_echo
+from swarm.evals.reading import (
+    ANSWER_MARKER,
+    Letters,
+    letters,
+    one_line,
+    own_part_first,
+    phrase_spans,
+    sentence_at,
+    unjoined,
+)
 from swarm.system.messages import Query
 
 _PUBLISHED = GenerationParams(max_new_tokens=50)
@@ -29,9 +38,21 @@ _OPENINGS = {
 # What a pick follows. Filler between it and the pick says nothing; "not" is no filler.
 _PICK_MARKER = re.compile(
     rf"{ANSWER_MARKER.pattern}|\b(?:option|choice)\s*:|"
-    r"\b(?:correct|right|best)\s+(?:option|choice|one)\s*(?:is|would be|:)|"
+    r"\b(?:correct|right|best)\s+(?:option|choice|one)\s*(?:is|would be|:)",
+    re.IGNORECASE,
+)
+# What a pick follows too, but also what people would choose, or how a thing is.
+_WEAK_MARKER = re.compile(
     r"(?<!not )(?<!n't )\b(?:choose|chose|select|pick|go with)\b|"
     r"\b(?:it is|it's|it must be|i think|i believe|i'd say|i would say)\b",
+    re.IGNORECASE,
+)
+# How firm a statement is: the firmest come first in order.
+_PLAIN, _WOULD_BE, _WEAK, _SUPPOSED = range(4)
+_WOULD = re.compile(r"\bwould\b", re.IGNORECASE)
+# In such a sentence it is something else that is spoken of, or someone else who speaks.
+_SUPPOSING = re.compile(
+    r"\b(?:if|unless)\b|\b(?:many|some|most|people|others|they|one|you)\s+(?:\w+\s+){0,2}(?:say|think|believe|argue|assume)\b",
     re.IGNORECASE,
 )
 _FILLER = re.compile(
@@ -44,8 +65,6 @@ _DENIAL = re.compile(
     r"(?:\bnot|n't|\bneither|\bnor|\bexcept|\bthan|\binstead of)\s+(?:be\s+)?(?:(?:option|choice|answer)\s+)?\W?$",
     re.IGNORECASE,
 )
-# Words that an article "A" cannot stand before, so that the "A" in front of them is a letter.
-_AFTER_LETTER = "because|since|is|as|with|in|by|for|from|but|due|based|which|that|if|so|according|at|on|of"
 
 
 class MultipleChoice(Eval):
@@ -115,86 +134,39 @@ def compat_key(reply: str, choices: Mapping[str, str]) -> str:
 def strict_key(reply: str, choices: Mapping[str, str], asked: Sequence[str] = ()) -> str | None:
     """The one choice that a reply picks, or None where it picks none or several.
 
-    In this order: a statement ("the answer is B", "B is correct", "option B"; the last one counts), a key at the
-    start ("B. Because"), the only choice text in the reply, the only key in the reply. `asked` holds texts, such as
-    the prompt, that the reply may repeat without saying anything. A model may go on with a question of its own; so
-    what stands before the next "Question:" is read first, and all of it only where that says nothing.
+    In this order: a plain statement ("the answer is B", "B is correct", "therefore B."; the last one counts), a key
+    at the start ("B. Because"), any other statement ("I think B"; last what would be if), the only "option B", the
+    only choice text in the reply, the only key in the reply. `asked` holds texts, such as the prompt, that the reply
+    may repeat without saying anything. A model may go on with a question of its own; so what stands before the next
+    "Question:" is read first, and all of it only where that says nothing.
     """
+    own_keys = {one_line(key) or key: key for key in choices}
+    choices = {key: one_line(choices[own]) for key, own in own_keys.items()}
     names = {key.lower() for key in choices}
-    texts = {key: text for key, raw in choices.items() if (text := one_line(raw).rstrip(".;, ")).lower() not in names}
+    texts = {key: text for key, raw in choices.items() if (text := raw.rstrip(".;, ")).lower() not in names}
     any_case = len(names) == len(choices) == len(texts)
-    reader = _Reader(_letters(tuple(choices), any_case), {key: text for key, text in texts.items() if text})
-    text = without_echo(reply, *asked)
-    for part in dict.fromkeys((text.partition("Question:")[0], text)):
-        picked = reader.stated(part)
-        if picked is None:
-            rest = _without_list(part, choices)
-            picked = reader.opening(rest) or reader.only_text(rest) or reader.only_key(rest)
+    reader = _Reader(letters(tuple(choices), any_case), {key: text for key, text in texts.items() if text})
+    for part in own_part_first(without_echo(reply, *asked)):
+        rest = _without_list(part, choices)
+        picked = (
+            reader.stated(part, plainly=True)
+            or reader.opening(rest)
+            or reader.stated(part)
+            or reader.only_option(part)
+            or reader.only_text(rest)
+            or reader.only_key(rest)
+        )
         if picked is not None:
-            return picked
+            return own_keys[picked]
     return None
 
 
 def _without_list(text: str, choices: Mapping[str, str]) -> str:
     """The text less a list of the choices; a single choice with its text ("B: no") is no list."""
-    pieces = [
-        piece
-        for key, choice in choices.items()
-        for mark in ":.)"
-        if (piece := f"{key}{mark} {one_line(choice)}") in text
-    ]
+    pieces = [piece for key, choice in choices.items() for mark in ":.)" if (piece := f"{key}{mark} {choice}") in text]
     for piece in pieces if len(pieces) > 1 else ():
         text = text.replace(piece, " ", 1)
     return text
-
-
-@dataclass(frozen=True)
-class _Letters:
-    """How the keys of a question are written where they are letters, not words or parts of words."""
-
-    keys: tuple[str, ...]
-    alone: re.Pattern[str]  # anywhere
-    picked: re.Pattern[str]  # where a pick is expected
-    opening: re.Pattern[str]  # at a reply's start
-    praised: re.Pattern[str]  # "B is correct"
-    option: re.Pattern[str]  # "option B"
-    denied: re.Pattern[str]  # what follows a key that is ruled out
-
-    def key(self, written: str) -> str:
-        """The key that was written, perhaps in the other case."""
-        return written if written in self.keys else next(key for key in self.keys if key.lower() == written.lower())
-
-
-@lru_cache(maxsize=256)
-def _letters(keys: tuple[str, ...], any_case: bool) -> _Letters:
-    """The patterns for these keys; with `any_case`, "b." means B where a pick is expected."""
-    one_of = "|".join(sorted(map(re.escape, keys), key=len, reverse=True))
-    # Not in "B-cell", "I'm", "1.5", "U.S.A", "A.M." or "5 °C".
-    one = rf"(?<![\w°])(?<!\w[-'])(?<!\d[.,])(?<!\b\w\.)(?:{one_of})(?!\w)(?![-']\w)(?![.,]\d)(?!\.\w\b)"
-    # "A" and "I" are words in "A good idea" and "I think", letters in "A because", "A is right" and "A or B".
-    joined = rf"(?:and|or|not|and not)\s+\W?{one}"
-    article = rf"[Aa]\s+(?!(?:{_AFTER_LETTER})\b|{joined})[a-z\d]"
-    word = rf"{article}|[Ii]\s+(?!(?:because|since|is)\b|{joined})[a-z\d]|I,\s+[a-z]"
-    alone = rf"(?!{word}){one}"
-    closing, ruled_out = r"[)\]*\"'.]*", r"(?:\w+\s+)?(?:not|wrong|incorrect|false)"
-    denied = rf"(?i:{closing}\s+(?:(?:is|are)(?:n't|\s+{ruled_out})|can't|cannot|doesn't|does\s+not)\b)"
-    several = rf"[)\]*\"']*(?:\s*[,/&]\s*(?:(?:and|or)\s+)?|\s+(?:(?:and|or)\s+)?)[(\[*\"']*{alone}"
-    ended = r"(?=\s*$|[.):,;\]}*\"']|\s+[-–—=]\s)"
-    # A line's end in the reply has become a blank: "B Explanation: ..." opens with B, "A Tale" and "I Think" with none.
-    led_on = r"(?=\s+(?:because|since|as|is)\b)|(?<![AI])(?=\s+[A-Z(])"
-    loose = rf"|(?!{word})(?i:{one}){ended}(?!{several})" if any_case else ""
-    return _Letters(
-        keys,
-        alone=re.compile(alone),
-        picked=re.compile(rf"(?:{alone}{loose})(?!{several})(?!{denied})"),
-        opening=re.compile(rf"(?:{alone}(?:{ended}|{led_on}){loose})(?!{several})(?!{denied})"),
-        praised=re.compile(
-            rf"({one})(?i:{closing}\s+(?:is|would be)\s+(?:(?:the|my)\s+)?(?:(?:most|only)\s+)?"
-            r"(?:correct|right|best|answer|accurate|appropriate|likely)\b)"
-        ),
-        option=re.compile(rf"(?i:\b(?:option|choice|letter|answer))\s+[(\[*\"']*({alone})"),
-        denied=re.compile(denied),
-    )
 
 
 @dataclass(frozen=True)
@@ -206,28 +178,38 @@ class _Reader:
       texts: key -> text of the choices that can be told from a key.
     """
 
-    letters: _Letters
+    letters: Letters
     texts: Mapping[str, str]
 
-    def stated(self, text: str) -> str | None:
-        """What the last statement picks, or else the only "option B"."""
-        bare = self._bare(text)
+    def stated(self, text: str, plainly: bool = False) -> str | None:
+        """What the last of the firmest statements picks; with `plainly`, of those without ifs and buts alone."""
         picks = [
-            (found.start(), found[1])
-            for found in self.letters.praised.finditer(bare)
-            if not _DENIAL.search(bare, max(0, found.start() - 30), found.start())
+            (_WOULD_BE if _WOULD.search(found[0]) else _PLAIN, found.start(), found[1]) for found in self._praised(text)
         ]
-        for marker in _PICK_MARKER.finditer(text):
-            picked = self._picked(text, marker.end())
-            if picked is not None:
-                picks.append((marker.start(), picked))
-        return max(picks)[1] if picks else self._only(self.letters.option, bare, group=1)
+        for pattern, firmness in ((_PICK_MARKER, _PLAIN), (_WEAK_MARKER, _WEAK)):
+            for marker in pattern.finditer(text):
+                picked = self._picked(text, marker.end())
+                if picked is not None:
+                    would = firmness == _PLAIN and _WOULD.search(marker[0])
+                    picks.append((_WOULD_BE if would else firmness, marker.start(), picked))
+        ranked = [
+            (-_SUPPOSED if _SUPPOSING.search(sentence_at(text, start)) else -firmness, start, key)
+            for firmness, start, key in picks
+        ]
+        firmest = max(ranked, default=None)
+        return firmest[2] if firmest and (firmest[0] == -_PLAIN or not plainly) else None
+
+    def only_option(self, text: str) -> str | None:
+        """The only "option B"."""
+        return self._only(self.letters.option, self._bare(text), group=1)
 
     def opening(self, text: str) -> str | None:
         """The key that the text opens with as a pick, unless it belongs to a choice's text ("B. F. Skinner")."""
         start = re.match(r"[\W_]*", text)
-        found = self.letters.opening.match(text, start.end() if start else 0)
-        return self.letters.key(found[0]) if found and self._leading_text(text) is None else None
+        found = self.letters.opening.match(unjoined(text, self.letters.keys), start.end() if start else 0)
+        if not found or self._leading_text(text) is not None or self._enumerates(text, found):
+            return None
+        return self.letters.key(found[0])
 
     def only_text(self, text: str) -> str | None:
         """The choice whose text alone stands in the text, not counting texts inside longer ones."""
@@ -240,12 +222,32 @@ class _Reader:
         """The only key that stands in the text as a letter and is not ruled out there."""
         return self._only(self.letters.alone, self._bare(text))
 
+    def _enumerates(self, text: str, opening: re.Match[str]) -> bool:
+        """Does the text open with the first key, to come to the second in the same form ("A. It is ... B. It is")?"""
+        mark = text[opening.end() : opening.end() + 1]
+        if len(self.letters.keys) < 2 or mark not in (".", ":", ")") or opening[0] != self.letters.keys[0]:
+            return False
+        return re.search(rf"[.,;:!?]\s+\(?{re.escape(self.letters.keys[1] + mark)}\s", text) is not None
+
+    def _praised(self, text: str) -> list[re.Match[str]]:
+        """Each "B is correct", "B: its text is correct" and "therefore B."."""
+        for key, choice in self.texts.items():
+            for mark in ":.)":
+                text = text.replace(f"{key}{mark} {choice}", key + " " * (len(choice) + 2))
+        bare = self._bare(text)
+        praised = [
+            found
+            for found in self.letters.praised.finditer(bare)
+            if not _DENIAL.search(bare, max(0, found.start() - 30), found.start())
+        ]
+        return [*praised, *self.letters.concluded.finditer(bare)]
+
     def _bare(self, text: str) -> str:
         """The text, as long as before, less the choice texts that hold letters themselves ("Both A and B")."""
         lettered = [choice for choice in self.texts.values() if self.letters.alone.search(choice)]
         for choice in sorted(lettered, key=len, reverse=True):
             text = re.sub(re.escape(choice), lambda found: "_" * len(found[0]), text, flags=re.IGNORECASE)
-        return text
+        return unjoined(text, self.letters.keys)
 
     def _only(self, pattern: re.Pattern[str], text: str, group: int = 0) -> str | None:
         """The one key that the pattern finds, leaving out those that are denied."""
@@ -264,7 +266,7 @@ class _Reader:
         if key is not None:
             return key
         filler = _FILLER.match(text, start)
-        found = self.letters.picked.match(text, filler.end() if filler else start)
+        found = self.letters.picked.match(unjoined(text, self.letters.keys), filler.end() if filler else start)
         return self.letters.key(found[0]) if found else None
 
     def _leading_text(self, text: str) -> str | None:

@@ -12,7 +12,8 @@ from swarm.engines.base import GenerationParams
 from swarm.evals import get_eval
 from swarm.evals.base import Dataset, Example
 from swarm.evals.data import load_dataset
-from swarm.evals.exact_match import compat, phrase_spans, prompt, strict
+from swarm.evals.exact_match import compat, prompt, strict
+from swarm.evals.reading import one_line, phrase_spans
 
 SHARED = Path(os.environ.get("H_SWARM_SHARED") or Path(__file__).resolve().parents[3] / "shared")
 QUESTION = "How many apples do 3 boys have if each has 5 apples and 2 pears?"
@@ -65,6 +66,30 @@ NUMBERS_RIGHT = [
     ("5kg", "5"),
     ("15 m^2", "15"),
     ("the path 0,1,5", "5"),
+    ("15. Question: 2+2? Answer: 4", "15"),
+    ("Question: how many? Answer: 15", "15"),
+    ("The answer is 42, since 50 - 8 = 42 and x = 8.", "42"),
+    ("The answer is $42$ because 50 - 8 = 42 and x = 8", "42"),
+    ("The answer is 42 apples, since 50 - 8 = 42 and x = 8.", "42"),
+    ("The answer is 50 - 8 = 42.", "42"),
+    ("The total weight is 7 for the path 0,3,9.", "7"),
+    ("The length is 7, the path 0, 3, and 9", "7"),
+    ("The shortest path has length 7: 0 to 3 to 9.", "7"),
+    ("The length is 7: node 0 to node 3 to node 9", "7"),
+    ("We have 3 and so 1,234,567", "1234567"),
+    ("of 12, 1,234,567", "1234567"),
+    (r"The answer is \boxed{\frac{1}{2}}", "1/2"),
+    (r"It is $-\dfrac{1}{2}$", "-0.5"),
+    ("The answer is ½", "0.5"),
+    ("The answer is 0.5 or 1/2", "0.5"),
+    ("The answer is 0.25 or 25%", "0.25"),
+    ("The answer is 150 cents or 1.50 dollars", "150"),
+    ("The answer is minus 5", "-5"),
+    ("It is 10 minus 5, 5", "5"),
+    ("５", "5"),
+    ("答えは5です", "5"),
+    ("1" * 6000 + ". So 7", "7"),
+    ("1" * 6000, "1" * 6000),
 ]
 NUMBERS_WRONG = [
     ("", "7"),
@@ -86,6 +111,19 @@ NUMBERS_WRONG = [
     ("0 1 2 3 4 5 6 7 8 9", "7"),
     (QUESTION, "2"),
     (f"Question: {QUESTION}", "2"),
+    ("15. Question: 2+2? Answer: 4", "4"),
+    ("The answer is 42, since 50 - 8 = 42 and x = 8.", "8"),
+    ("16 to 3 to 11", "11"),
+    ("The answer is 3 or 4", "3"),
+    ("The answer is 3 or 4", "4"),
+    ("The answer is 3 apples or 4 apples", "3"),
+    ("The answer is 3, 4, or 5", "3"),
+    ("It is 3 or 4", "4"),
+    ("The answer is 5:30", "5"),
+    ("It is 15:30", "30"),
+    ("5²", "52"),
+    ("1" * 6000, "7"),
+    ("The answer is 1/" + "1" * 6000, "1"),
 ]
 WORDS_RIGHT = [
     ("yes", "Yes"),
@@ -102,6 +140,13 @@ WORDS_RIGHT = [
     ("Please directly answer with Yes or No: No", "No"),
     ("True", "true"),
     ("It is false.", "False"),
+    ("There is no edge 1-2, so node 1 connects to 3. Therefore yes.", "Yes"),
+    ("No direct edge exists, but yes, there is a path", "Yes"),
+    ("No path exists between 1 and 2.", "No"),
+    ("No\nThere is no path", "No"),
+    ("Is there an edge? no. Therefore, yes.", "Yes"),
+    ("Yes. Question: And now? Answer: no", "Yes"),
+    ("答えはYesです", "Yes"),
 ]
 WORDS_WRONG = [
     ("Node 1 is connected to node 10.", "No"),
@@ -115,6 +160,9 @@ WORDS_WRONG = [
     ("I'd say yes, not no", "Yes"),
     ("False, it is not true", "True"),
     ("Yes. On second thoughts, no.", "No"),
+    ("No direct edge exists, but yes, there is a path", "No"),
+    ("№ 5", "No"),
+    ("不是no, yes", "No"),
 ]
 PHRASES_RIGHT = [
     ("unknown", "unknown"),
@@ -127,6 +175,11 @@ PHRASES_RIGHT = [
     ("that’s it", "that's it"),
     ("a", "A"),
     ("Option A", "A"),
+    ("答案是A。", "A"),
+    ("東京です", "東京"),
+    ("答えは東京です。", "東京"),
+    ("It is cafe\u0301.", "caf\xe9"),
+    ("Paris. Question: 2+2? Answer: 4", "Paris"),
 ]
 PHRASES_WRONG = [
     ("claustrophobic", "Claus"),
@@ -160,6 +213,7 @@ def test_what_follows_a_marker_counts_even_when_it_repeats_a_short_question() ->
         ("cell", "B-cell cell-like cell", [(17, 21)]),
         ("t", "don't", []),
         ("", "anything", []),
+        ("cell", "cellは細胞cell", [(0, 4), (7, 11)]),
     ],
 )
 def test_phrases_are_whole_words(phrase: str, text: str, found: list[tuple[int, int]]) -> None:
@@ -251,6 +305,9 @@ def test_a_wrong_number_that_holds_the_gold_answer_is_wrong() -> None:
         "so 5 x 3 = ${n}.00",
         r"\boxed{{{n:,}}}",
         "{q} Answer: **{n}**",
+        "{n}. Question: 2+2? Answer: 4",
+        "The answer is {n}, since 50 - 8 = 42 and x = 8.",
+        "The path is 0,3,9 and so {n}",
     ],
 )
 def test_right_replies_are_right_on_all_of_gsm8k(template: str) -> None:
@@ -260,8 +317,16 @@ def test_right_replies_are_right_on_all_of_gsm8k(template: str) -> None:
         assert strict(reply, example, prompt(dataset, example)), (reply, example.answer)
 
 
+def test_signs_are_spelled_in_one_way_only() -> None:
+    assert one_line("２\n cafe\u0301 5² x₁ 5½ “№” −1") == "x".join(["2 caf\xe9 5^2 ", '_1 5 1/2 "Nr. " -1'])
+
+
 GOLDS = st.one_of(st.sampled_from(["Yes", "no", "7", "1,500", "1/0", "-3%", "A", ".", "Roger Miller"]), st.text())
-PIECES = st.lists(st.sampled_from(["answer is ", "=", "1", ",", "/", "0", ".", "-", "$", "yes", " or ", "####", "a "]))
+PIECES = st.lists(
+    st.sampled_from(
+        ["answer is ", "=", "1", ",", "/", "0", ".", "-", "$", "yes", " or ", "####", "a ", "9" * 5000, " to "]
+    )
+)
 
 
 @given(st.one_of(st.text(), PIECES.map("".join)), GOLDS, st.text())

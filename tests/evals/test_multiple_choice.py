@@ -21,6 +21,8 @@ TEN = {key: f"thing {key.lower() * 3}" for key in "ABCDEFGHIJ"}
 ROMAN = {"A": "I only", "B": "II only", "C": "I and II only", "D": "neither"}
 SKINNER = {"A": "B. F. Skinner", "B": "Freud", "C": "Both A and B", "D": "A process of learning"}
 SIGNS = {"A": "-5", "B": "5", "C": "15", "D": "1"}
+PLANETS = {"A": "Mars", "B": "Venus", "C": "Earth", "D": "Jupiter"}
+COLOURS = {"A": "red", "B": "green"}
 UNITS = {"A": "2c", "B": "c", "C": "0.8c", "D": "0.5c"}
 
 
@@ -138,6 +140,20 @@ STATED = [
     ("Answer: Both A and B", SKINNER, "C"),
     ("The answer is 5.", SIGNS, "B"),
     ("The answer is 0.8c", UNITS, "C"),
+    ("The answer is B. I think yes would be rude here.", YES_NO, "B"),
+    ("The answer would be B. I think yes is rude.", YES_NO, "B"),
+    ("The answer is C. If the story had bowing, the answer would be A: yes.", YES_NO, "C"),
+    ("C. The correct answer is C: neutral. If the story had bowing, the answer would be A: yes.", YES_NO, "C"),
+    ("I think it is neutral. If the story had bowing, the answer would be A.", YES_NO, "C"),
+    ("If all of this holds, the answer is B.", TEN, "B"),
+    ("The answer is B. People often think it is Mars.", PLANETS, "B"),
+    ("Many people say the answer is A, but I think it is Venus.", PLANETS, "B"),
+    ("A: Mars is wrong. B: Venus is right.", PLANETS, "B"),
+    ("Let me think. A is too cold. B is hot. Therefore B.", COLOURS, "B"),
+    ("A is too cold. B is hot. Therefore B.", COLOURS, "B"),
+    ("The answer is cafe\u0301.", {"A": "caf\xe9", "B": "tea"}, "A"),
+    ("The answer is Ａ", TEN, "A"),
+    ("The answer is A", {"Ａ": "red", "Ｂ": "blue"}, "Ａ"),
 ]
 OPENED = [
     ("B", TEN, "B"),
@@ -157,6 +173,12 @@ OPENED = [
     ("C", UNITS, "C"),
     ("B: no Question: Which? A: yes B: no C: neutral The answer is C.", YES_NO, "B"),
     ("B. Question: And this? The answer is C.", YES_NO, "B"),
+    ("B. I think yes would be rude.", YES_NO, "B"),
+    ("B: no, because in this culture it is neutral to do so", YES_NO, "B"),
+    ("B. Although many say it is Mars, Venus is the hottest.", PLANETS, "B"),
+    ("B Explanation: A is wrong because it is red", COLOURS, "B"),
+    ("A Explanation: B is wrong because it is green", COLOURS, "A"),
+    ("B。因为A不对", PLANETS, "B"),
 ]
 TOLD = [
     ("I think so, yes", YES_NO, "A"),
@@ -173,6 +195,10 @@ TOLD = [
     ("not A but B", TEN, "B"),
     ("Let me think. A good idea would be B", TEN, "B"),
     ("I, for one, think B", TEN, "B"),
+    ("A. It is too far. B. It is hot. I think Venus.", PLANETS, "B"),
+    ("答案是B。", YES_NO, "B"),
+    ("答案是乙。", {"甲": "red", "乙": "blue"}, "乙"),
+    ("正解はVenusです", PLANETS, "B"),
     ("A: yes B: no C: neutral The answer is C", YES_NO, "C"),
     ("Question: So? A: yes B: no C: neutral The answer is B.", YES_NO, "B"),
 ]
@@ -207,6 +233,8 @@ NOTHING = [
     ("B-cell", TEN),
     ("at 8 A.M. in the U.S.A", TEN),
     ("1.5", SIGNS),
+    ("A: Mars is too cold. B: Venus is hot.", PLANETS),
+    ("A. It is too far. B. It is hot.", PLANETS),
     ("The answer is the same", {"A": "the same", "B": "The same", "C": "other"}),
 ]
 
@@ -240,6 +268,9 @@ def test_keys_need_not_be_capital_letters() -> None:
         "I think the answer is {key} because it fits best.",
         "{asked} {key}: {text}",
         "{key}\n\nExplanation: {text} is right.",
+        "{key}. I think {other} would be wrong.",
+        "The answer is {key}. People often think it is {other}.",
+        "答案是{key}。",
         "{key}. {text}\n\nQuestion: What else?\nA: this\nB: that\nThe answer is A",
     ],
 )
@@ -250,7 +281,8 @@ def test_right_replies_are_right_on_published_questions(name: str, template: str
         if list(example.choices.values()).count(text) > 1:
             continue  # a text that two choices have picks neither
         asked = prompt(dataset, example)
-        reply = template.format(key=example.answer, text=text, asked=asked)
+        other = next(choice for key, choice in example.choices.items() if key != example.answer)
+        reply = template.format(key=example.answer, text=text, asked=asked, other=other)
         assert strict_key(reply, example.choices, (asked,)) == example.answer, (reply, example.choices)
 
 
