@@ -52,6 +52,7 @@ def asked_of(server):
 
 
 def test_a_search_by_a_server_s_ratings_asks_each_question_once_and_resumes_for_nothing(place, server, capsys):
+    server.fault = lambda prompt, before: Fault(seconds=0.05)  # long enough for calls to overlap
     assert search(*asked_of(server), "--judge_at_once", 3) == 0
     shown = capsys.readouterr()
     result = json.loads(Path("search/mine/result.json").read_text())

@@ -7,8 +7,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from loopback_hub import QuietServer
 
 MODEL = "judge-model"
 
@@ -189,7 +191,7 @@ def handler_for(judge: JudgeServer) -> type[BaseHTTPRequestHandler]:
 @contextmanager
 def judging(judge: JudgeServer) -> Iterator[JudgeServer]:
     """The judge at `judge.url` while the block runs."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler_for(judge))
+    server = QuietServer(("127.0.0.1", 0), handler_for(judge))
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     judge.url = f"http://127.0.0.1:{server.server_port}"

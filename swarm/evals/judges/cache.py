@@ -1,5 +1,6 @@
 """A judge's replies on disk, so that a question is paid for once: over runs, resumed runs and kills."""
 
+import fcntl
 import hashlib
 import json
 import os
@@ -39,9 +40,12 @@ class ReplyCache:
             with suppress(FileExistsError):  # sqlite would make it readable by all
                 os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
             self._database = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
-            self._database.execute("PRAGMA journal_mode = WAL")
-            self._database.execute("PRAGMA synchronous = NORMAL")
-            self._prepare()
+            # sqlite does not wait for another process that is changing the journal's mode too, but gives up
+            with open(path.with_suffix(".lock"), "a", opener=_for_the_user_alone) as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                self._database.execute("PRAGMA journal_mode = WAL")
+                self._database.execute("PRAGMA synchronous = NORMAL")
+                self._prepare()
 
     def get(self, facts: Mapping[str, str], prompt: str) -> Reply | None:
         """What the judge of these facts replied to the prompt; None if it was not asked yet."""
@@ -91,6 +95,10 @@ class ReplyCache:
             ) from error
         except sqlite3.DatabaseError as error:
             raise UserError(f"{self.path} is damaged ({error}); delete it: its replies are asked for again") from error
+
+
+def _for_the_user_alone(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _key(facts: Mapping[str, str], prompt: str) -> bytes:
