@@ -61,7 +61,6 @@ def baselines_program(arguments: list[str] | None = None) -> int:
     config = make_config(given)
     task = read_task(config)
     task.check_scorer()
-    task.check_scorer()
     splits = ("dev", "test") if options.split == "both" else (options.split,)
     table = constant_scores(task, splits)
     if not options.without_experts:

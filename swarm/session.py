@@ -61,9 +61,9 @@ class Session(Watcher):
         try:
             if self._state.best is not None:
                 self._write(lambda: self._write_best_so_far(self._state))
-            task = self._problem.fitness
-            task.evaluation.watch_judge(self._run.keep_judge_usage)
-            task.evaluation.hold_back(questions_of_the_end(task.evaluation, task.dataset))
+            fitness = self._problem.fitness
+            fitness.evaluation.watch_judge(self._run.keep_judge_usage)
+            fitness.evaluation.hold_back(questions_of_the_end(fitness.evaluation, fitness.dataset))
             self._state = search(self._problem, self._state, self._meter, self._cache, self, budget)
             return self._finish()
         except KeyboardInterrupt:
@@ -193,17 +193,16 @@ class Session(Watcher):
         }
 
     def _write_end(self, state: SearchState, result: dict[str, Any]) -> None:
-        """Writes result.json last, which says that the run is complete; before full models, which may take long."""
-        folder, models = self._run.folder, bool(self._problem.pool.models)
-        if models:
+        """Writes result.json last, which says that the run is complete; but before full models, which may take long."""
+        folder = self._run.folder
+        if self._problem.pool.models:
             self._write(lambda: write_json(folder / RESULT, result))
             shutil.rmtree(folder / BEST, ignore_errors=True)  # room for the next
             self._write(lambda: self._write_found(state, result["scores"]))
-        with front_doors.signals_wait():
-            if not models:
+        else:
+            with front_doors.signals_wait():
                 self._write(lambda: self._write_found(state, result["scores"]))
-            self._write(lambda: self._run.write_graphs(state))
-            self._write(lambda: write_json(folder / RESULT, result))
+                self._write(lambda: write_json(folder / RESULT, result))
         try:
             assert state.best is not None
             draw_graph(self._problem.best_system(state.best), folder / "graph.png")
@@ -217,6 +216,7 @@ class Session(Watcher):
         card = model_card(self._problem.best_system(state.best), scores, self._config)
         self._run.write_best(self._problem, state, scores)
         (self._run.folder / BEST / "README.md").write_text(card, encoding="utf8")
+        self._run.write_graphs(state)
 
 
 def show_result(result: dict[str, Any], config: SearchConfig, folder: Path) -> None:

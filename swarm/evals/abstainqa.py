@@ -5,8 +5,6 @@ choice is stood by, -1 where a wrong one is, and 0 where the system abstains ("e
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -34,8 +32,7 @@ class AbstainQA(MultipleChoice):
 
         They hold for the first question. The second one is answered in 10 tokens.
         """
-        own: dict[str, Any] = dict(dataset.generation)
-        return replace(_PUBLISHED, **own)
+        return dataset.settings(_PUBLISHED)
 
     def judge(self, dataset: Dataset, examples: Sequence[Example]) -> Judging:
         """Asks every question, then whether the answer is right.

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from swarm.engines.base import GenerationParams
+from swarm.evals.judges.asking import Judge
 from swarm.evals.judges.budget import NO_WORK, JudgeUsage
 from swarm.system.messages import Query
 
@@ -62,6 +63,15 @@ class Dataset:
     generation: Mapping[str, int | bool] = field(default_factory=dict)
     digest: str = ""
 
+    def headed(self, text: str) -> str:
+        """A question with the file's own text in front."""
+        return f"{self.prefix}\n{text}" if self.prefix else text
+
+    def settings(self, usual: GenerationParams) -> GenerationParams:
+        """How nodes generate: what the file itself asks for, else as usual."""
+        own: dict[str, Any] = dict(self.generation)
+        return replace(usual, **own)
+
 
 class Eval(ABC):
     """How good an answer is. Higher is better: of a loss, return the negative.
@@ -73,6 +83,7 @@ class Eval(ABC):
       passes: how often a system is asked about an example.
       judge_calls: how many questions an example asks a judge (another model); 0 for evals without one.
       higher_is_better: a declaration; an eval that says otherwise is refused.
+      rater: the judge that this eval asks, if it has one.
       code: for an eval that is not part of this package, what identifies its code; "" for those that are.
     """
 
@@ -84,32 +95,35 @@ class Eval(ABC):
     judge_calls: int = 0
     higher_is_better: bool = True
     code: str = ""
+    rater: Judge | None = None
 
     def check(self, dataset: Dataset) -> None:
         """Raises UserError if the dataset lacks what this eval needs; called before anything is loaded."""
         return
 
     def prepare(self) -> None:
-        """Raises UserError if what this eval needs beside data, such as a judge, cannot be had; called once."""
-        return
+        """Raises UserError if what this eval needs beside data, such as its judge, cannot be had; called once."""
+        if self.rater is not None:
+            self.rater.client.check()
 
     @property
     def judge_usage(self) -> JudgeUsage:
-        """What a judge has been made to do."""
-        return NO_WORK
+        """What the judge has been made to do."""
+        return NO_WORK if self.rater is None else self.rater.usage
 
     def watch_judge(self, on_change: Callable[[JudgeUsage], None]) -> None:
-        """Calls `on_change` whenever a judge has been made to do more, so that it can be kept through a kill."""
-        return
+        """Calls `on_change` whenever the judge has been made to do more, so that it can be kept through a kill."""
+        if self.rater is not None:
+            self.rater.watch(on_change)
 
     def hold_back(self, questions: int) -> None:
         """Keeps so many questions of the judge's limits for later; 0 frees them."""
-        return
+        if self.rater is not None:
+            self.rater.hold_back(questions)
 
     def params(self, dataset: Dataset) -> GenerationParams:
         """How nodes generate for this dataset where the user does not say; the dataset's own settings come first."""
-        own: dict[str, Any] = dict(dataset.generation)
-        return replace(USUAL, **own)
+        return dataset.settings(USUAL)
 
     @abstractmethod
     def judge(self, dataset: Dataset, examples: Sequence[Example]) -> Judging:

@@ -108,7 +108,7 @@ def _from_hub(source: Source) -> Dataset:
     """The dataset made of a set of the hub."""
     wanted = list(dict.fromkeys(map(source.split, SPLITS)))
     tables = read_hub(source.dataset, wanted, source.hub_config, source.revision)
-    return _with_own_digest(_dataset(source.dataset.rpartition("/")[2], paired(source.dataset, tables, source), source))
+    return _dataset(source.dataset.rpartition("/")[2], paired(source.dataset, tables, source), source)
 
 
 def _from_folder(folder: Path, source: Source) -> Dataset:

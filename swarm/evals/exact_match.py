@@ -6,8 +6,6 @@ Two scorers: `compat`, the published program's substring test, under which score
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -49,8 +47,7 @@ class ExactMatch(Eval):
         A dataset that it does not know gets 100 new tokens and the chat template: the longest answers that it allows
         under this eval, and the template that it uses for all of them.
         """
-        own: dict[str, Any] = dict(dataset.generation)
-        return replace(_PUBLISHED.get(dataset.name, USUAL), **own)
+        return dataset.settings(_PUBLISHED.get(dataset.name, USUAL))
 
     def judge(self, dataset: Dataset, examples: Sequence[Example]) -> Judging:
         """Asks every question once; each scorer gives 1.0 or 0.0 per example."""
@@ -76,8 +73,7 @@ class ExactMatch(Eval):
 
 def prompt(dataset: Dataset, example: Example) -> str:
     """The question as it is put to the system; gsm8k's names the words to end with."""
-    prefix = f"{dataset.prefix}\n" if dataset.prefix else ""
-    return f"{prefix}{example.question}{_GSM8K_REQUEST if dataset.name == 'gsm8k' else ''}"
+    return dataset.headed(f"{example.question}{_GSM8K_REQUEST if dataset.name == 'gsm8k' else ''}")
 
 
 def compat(reply: str, example: Example, dataset_name: str) -> bool:

@@ -1,16 +1,13 @@
 """Answers in free text, rated by a judge model against the right one: for ltp, qasper and others alike."""
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
 from swarm.engines.base import GenerationParams
 from swarm.evals.base import Dataset, Eval, Example, Judging
 from swarm.evals.judges.asking import Judge
-from swarm.evals.judges.budget import JudgeUsage
 from swarm.system.messages import Query
 
 _PUBLISHED = GenerationParams(max_new_tokens=200, chat=True)
@@ -39,37 +36,18 @@ class GeminiMatch(Eval):
     judge_calls = 1
 
     def __init__(self, judge: Judge):
-        self._judge = judge
+        self.rater: Judge = judge
 
     def params(self, dataset: Dataset) -> GenerationParams:
         """How the published program generates, whatever the dataset; the dataset's own settings come first."""
-        own: dict[str, Any] = dict(dataset.generation)
-        return replace(_PUBLISHED, **own)
+        return dataset.settings(_PUBLISHED)
 
     def judge(self, dataset: Dataset, examples: Sequence[Example]) -> Judging:
         """Asks every question once, and the judge about every reply."""
-        prefix = f"{dataset.prefix}\n" if dataset.prefix else ""
-        replies = yield [Query(f"{prefix}{example.question}", chunks=example.chunks) for example in examples]
+        replies = yield [Query(dataset.headed(example.question), example.chunks) for example in examples]
         questions = [judge_prompt(example.answer, text) for example, text in zip(examples, replies, strict=True)]
-        ratings = np.array(self._judge.ask(questions, read_rating, _STRICTER), dtype=float)
+        ratings = np.array(self.rater.ask(questions, read_rating, _STRICTER), dtype=float)
         return {"strict": ratings, "compat": ratings}
-
-    def prepare(self) -> None:
-        """Raises UserError if the judge cannot be asked."""
-        self._judge.client.check()
-
-    @property
-    def judge_usage(self) -> JudgeUsage:
-        """What the judge has been made to do."""
-        return self._judge.usage
-
-    def watch_judge(self, on_change: Callable[[JudgeUsage], None]) -> None:
-        """Calls `on_change` before each call of the judge and after it."""
-        self._judge.watch(on_change)
-
-    def hold_back(self, questions: int) -> None:
-        """Keeps so many questions of the judge's limits for later."""
-        self._judge.hold_back(questions)
 
     def ballot(self, reply: str, example: Example) -> str | None:
         """None: free texts are never equal, so there is nothing to vote on."""

@@ -7,8 +7,7 @@ where it names several choices or none.
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -88,8 +87,7 @@ class MultipleChoice(Eval):
 
         It is the same for all the datasets that it knows, and so for any other: 50 new tokens, no chat template.
         """
-        own: dict[str, Any] = dict(dataset.generation)
-        return replace(_PUBLISHED, **own)
+        return dataset.settings(_PUBLISHED)
 
     def judge(self, dataset: Dataset, examples: Sequence[Example]) -> Judging:
         """Asks every question once; each scorer gives 1.0 or 0.0 per example."""
@@ -109,10 +107,9 @@ class MultipleChoice(Eval):
 
 def prompt(dataset: Dataset, example: Example) -> str:
     """The question with its choices as it is put to the system: an opening line, if any, and one line per choice."""
-    prefix = f"{dataset.prefix}\n" if dataset.prefix else ""
     opening = _OPENINGS.get(dataset.name, _USUAL_OPENING)
     choices = "".join(f"{key}: {text}\n" for key, text in example.choices.items())
-    return f"{prefix}{opening}Question: {example.question}\n{choices}The answer is"
+    return dataset.headed(f"{opening}Question: {example.question}\n{choices}The answer is")
 
 
 def compat_key(reply: str, choices: Mapping[str, str]) -> str:

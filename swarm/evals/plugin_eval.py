@@ -13,7 +13,6 @@ from swarm.engines.base import GenerationParams
 from swarm.errors import BudgetReached, UserError
 from swarm.evals.base import Dataset, Eval, Example, Judgement, Judging
 from swarm.evals.judges.asking import Judge, JudgeMaker, no_judge
-from swarm.evals.judges.budget import NO_WORK, JudgeUsage
 from swarm.system.messages import Query
 
 
@@ -28,12 +27,12 @@ class PluginEval(Eval):
         """`target` is an Eval class, an Eval, or a function. Raises UserError if it is neither or declares nonsense."""
         self.name, self.code = name, code
         self._file = getattr(sys.modules.get(getattr(target, "__module__", "")), "__file__", None)
-        self._judge = judge() if _asks_a_judge(target) else None
-        self._inner = _eval_of(name, target, self._judge)
+        self.rater = judge() if _asks_a_judge(target) else None
+        self._inner = _eval_of(name, target, self.rater)
         inner = self._inner
         self.lowest, self.highest = inner.lowest, inner.highest
         self.scorers, self.passes, self.judge_calls = inner.scorers, inner.passes, inner.judge_calls
-        if self._judge is not None and not self.judge_calls:
+        if self.rater is not None and not self.judge_calls:
             raise UserError(f"eval {name} takes a judge: say how often it asks about an example with judge_calls = 1")
         if not inner.higher_is_better:
             raise UserError(f"eval {name} says that lower is better: return the negative, and declare its range so")
@@ -48,25 +47,9 @@ class PluginEval(Eval):
         self._call(self._inner.check, dataset)
 
     def prepare(self) -> None:
-        """Checks the judge if it has one, then the plugin's own preparation."""
-        if self._judge is not None:
-            self._judge.client.check()
+        """Checks the judge if the plugin was given one, then the plugin's own preparation."""
+        super().prepare()
         self._call(self._inner.prepare)
-
-    @property
-    def judge_usage(self) -> JudgeUsage:
-        """That of the judge that the plugin was given."""
-        return NO_WORK if self._judge is None else self._judge.usage
-
-    def watch_judge(self, on_change: Callable[[JudgeUsage], None]) -> None:
-        """Of the judge that the plugin was given."""
-        if self._judge is not None:
-            self._judge.watch(on_change)
-
-    def hold_back(self, questions: int) -> None:
-        """Of the limits of the judge that the plugin was given."""
-        if self._judge is not None:
-            self._judge.hold_back(questions)
 
     def params(self, dataset: Dataset) -> GenerationParams:
         """The plugin's own settings."""
@@ -145,8 +128,7 @@ class FunctionEval(Eval):
 
     def judge(self, dataset: Dataset, examples: Sequence[Example]) -> Judging:
         """Asks every question once."""
-        prefix = f"{dataset.prefix}\n" if dataset.prefix else ""
-        replies = yield [Query(f"{prefix}{example.question}", example.chunks) for example in examples]
+        replies = yield [Query(dataset.headed(example.question), example.chunks) for example in examples]
         scores = [self._function(reply, example) for reply, example in zip(replies, examples, strict=True)]
         for index, score in enumerate(scores):
             if not isinstance(score, bool | np.bool_ | np.number | int | float):

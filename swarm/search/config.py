@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import MISSING, dataclass, field, fields
+from functools import cache
 from typing import Any, get_args, get_type_hints
 
 from swarm.errors import UserError
@@ -194,6 +195,12 @@ class SearchConfig:
         return 1.0 if self.paper_code else self.step_length_factor
 
 
+@cache
+def setting_kinds() -> dict[str, tuple[type, ...]]:
+    """What each setting's value may be; NoneType comes last where it may be absent."""
+    return {name: get_args(hint) or (hint,) for name, hint in get_type_hints(SearchConfig).items()}
+
+
 def defaults(compat: str | None = None) -> dict[str, Any]:
     """Every setting's default, under this compatibility mode."""
     values = {f.name: f.default for f in fields(SearchConfig) if f.default is not MISSING}
@@ -208,8 +215,7 @@ def make_config(given: dict[str, Any]) -> SearchConfig:
     known = {f.name: f for f in fields(SearchConfig)}
     if unknown := sorted(set(given) - set(known)):
         raise UserError(f"unknown setting {unknown[0]!r}; wanted one of: {', '.join(known)}")
-    for name, hint in get_type_hints(SearchConfig).items():
-        kinds = get_args(hint) or (hint,)
+    for name, kinds in setting_kinds().items():
         kinds = (*kinds, int) if float in kinds else kinds
         if name in given and not isinstance(given[name], kinds):
             raise UserError(f"--{name} is {given[name]!r}; wanted {' or '.join(kind.__name__ for kind in kinds)}")

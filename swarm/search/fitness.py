@@ -1,6 +1,5 @@
 """How good systems are: many of them judged side by side by one eval."""
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -43,9 +42,8 @@ class Fitness:
         judgings = [self.evaluation.judge(self.dataset, examples) for _ in systems]
         asked = {i: next(judging) for i, judging in enumerate(judgings)}
         judgements: list[Judgement] = [{} for _ in systems]
-        for number in itertools.count():
-            if not asked:
-                break
+        number = 0
+        while asked:
             order = list(asked)
             texts = answer_all(self.engine, [(systems[i].in_pass(number), asked[i]) for i in order], self.params)
             for i, answers in zip(order, texts, strict=True):
@@ -54,6 +52,7 @@ class Fitness:
                 except StopIteration as finished:
                     judgements[i] = check_judgement(self.evaluation, finished.value, len(examples), self.scorer)
                     del asked[i]
+            number += 1
         return judgements
 
 

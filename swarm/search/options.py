@@ -2,11 +2,10 @@
 
 import argparse
 import sys
-import types
 from dataclasses import Field, fields
-from typing import Any, NoReturn, get_args, get_type_hints
+from typing import Any, NoReturn
 
-from swarm.search.config import PAPER_CODE_DEFAULTS, SearchConfig
+from swarm.search.config import PAPER_CODE_DEFAULTS, SearchConfig, setting_kinds
 
 EXAMPLES = """examples:
   python search.py -e exact_match -d gsm8k                       with the experts in initial_experts/
@@ -63,7 +62,7 @@ def search_parser() -> Parser:
 
 def add_setting(group: Any, setting: Field[Any], help: str = "") -> None:
     """Adds a setting's option to a parser or group; `help` replaces its own."""
-    about, kind = setting.metadata, _kind(get_type_hints(SearchConfig)[setting.name])
+    about, kind = setting.metadata, setting_kinds()[setting.name][0]
     group.add_argument(
         *([f"-{about['short']}"] if about["short"] else []),
         f"--{setting.name}",
@@ -90,13 +89,6 @@ def parse(arguments: list[str] | None = None) -> tuple[dict[str, Any], argparse.
     modes = {"resume": None, "dry_run": False, "calibrate": False}
     mode = argparse.Namespace(**{name: given.pop(name, default) for name, default in modes.items()})
     return given, mode
-
-
-def _kind(hint: Any) -> type:
-    if isinstance(hint, types.UnionType):
-        hint = next(kind for kind in get_args(hint) if kind is not type(None))
-    assert isinstance(hint, type)
-    return hint
 
 
 def _with_default(name: str, text: str, default: Any) -> str:

@@ -108,19 +108,18 @@ def read_full_model(folder: Path) -> FullModel:
     Raises UserError if config or weights are missing, no safetensors or quantised, if a shard or a tensor of the index
     is missing, or a number is not finite; the message names file and tensor.
     """
-    config = read_config(folder)
-    if not weight_files(folder):
-        raise UserError(_no_weights(folder))
+    check_full_model(folder)
+    config, on_disk = read_config(folder), weight_files(folder)
     files: dict[str, str] = {}
     shapes: dict[str, Shape] = {}
-    for file in weight_files(folder):
+    for file in on_disk:
         found = _read_file(folder / file)
         shapes |= found
         files |= dict.fromkeys(found, file)
     for name, file in index_of(folder).items():
         if name not in files:
             raise UserError(f"{folder / file} lacks tensor {name}, which {INDEX} places there: fetch or save it again")
-    content = [content_digest(folder / file) for file in weight_files(folder)]
+    content = [content_digest(folder / file) for file in on_disk]
     digest = hashlib.sha256("\n".join(content).encode()).hexdigest()
     return FullModel(folder.name, folder, config, dict(sorted(shapes.items())), digest, files, read_vocabulary(folder))
 
@@ -204,8 +203,6 @@ def _read_file(path: Path) -> dict[str, Shape]:
                         "a model that is not quantised"
                     )
                 check_finite(path, name, handle.get_tensor(name))
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing, but {INDEX} names it: fetch or save the model again") from None
     except SafetensorError as error:
         raise UserError(f"{path} is no readable safetensors file ({error}): fetch or save the model again") from error
     if not shapes:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
-from loopback_hub import QuietServer
+from loopback_hub import listening
 
 MODEL = "judge-model"
 
@@ -191,13 +191,5 @@ def handler_for(judge: JudgeServer) -> type[BaseHTTPRequestHandler]:
 @contextmanager
 def judging(judge: JudgeServer) -> Iterator[JudgeServer]:
     """The judge at `judge.url` while the block runs."""
-    server = QuietServer(("127.0.0.1", 0), handler_for(judge))
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    judge.url = f"http://127.0.0.1:{server.server_port}"
-    try:
+    with listening(handler_for(judge)) as judge.url:
         yield judge
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

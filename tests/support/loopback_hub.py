@@ -123,13 +123,21 @@ class QuietServer(ThreadingHTTPServer):
 
 
 @contextmanager
-def serving(hub: Hub) -> Iterator[Hub]:
-    """The hub at `hub.url` while the block runs."""
-    server = QuietServer(("127.0.0.1", 0), handler_for(hub))
+def listening(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """A server on the loopback interface while the block runs; its address."""
+    server = QuietServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
-    hub.url = f"http://127.0.0.1:{server.server_port}"
-    yield hub
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@contextmanager
+def serving(hub: Hub) -> Iterator[Hub]:
+    """The hub at `hub.url` while the block runs."""
+    with listening(handler_for(hub)) as hub.url:
+        yield hub

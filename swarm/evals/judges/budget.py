@@ -94,8 +94,7 @@ class Meter:
                 return None
             self._usage = replace(used, calls=used.calls + 1)
             self._reserved += cost
-            # one that is killed in flight has been paid for at most at its highest cost
-            self.on_change(replace(self._usage, cost=self._usage.cost + self._reserved))
+            self._tell()
             return Ticket(prompt, cost)
 
     def _what_is_left(self) -> str:
@@ -124,7 +123,7 @@ class Meter:
                 used.new_tokens + reply.new_tokens,
                 used.cost + (self._price.of(reply.prompt_tokens, reply.new_tokens) if known else ticket.cost),
             )
-            self.on_change(replace(self._usage, cost=self._usage.cost + self._reserved))
+            self._tell()
             self._tokens_per_byte = max(self._tokens_per_byte, reply.prompt_tokens / (len(ticket.prompt.encode()) or 1))
 
     def settle_lost(self, ticket: Ticket, perhaps_billed: bool) -> None:
@@ -133,3 +132,8 @@ class Meter:
             self._reserved -= ticket.cost
             if perhaps_billed:
                 self._usage = replace(self._usage, cost=self._usage.cost + ticket.cost)
+            self._tell()
+
+    def _tell(self) -> None:
+        """Says what is used with calls in flight at their highest cost, which is what a kill may leave to be paid."""
+        self.on_change(replace(self._usage, cost=self._usage.cost + self._reserved))
