@@ -10,12 +10,12 @@ import transformers
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from swarm.engines.base import Completion, GenerationParams, Request
+from swarm.engines.base import Completion, Finished, GenerationParams, Request
 from swarm.engines.slots import Slot, make_slot
 from swarm.errors import UserError
 from swarm.weights.base_model import base_folder, base_model_digest
 from swarm.weights.materialise import materialise
-from swarm.weights.pool import Pool
+from swarm.weights.pool import Expert, Pool
 
 log = logging.getLogger(__name__)
 
@@ -107,7 +107,10 @@ class InProcessEngine:
             "transformers": transformers.__version__,
         }
 
-    def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
+    def expect(self, experts: Sequence[Expert]) -> None:
+        """Nothing is prepared."""
+
+    def generate(self, requests: Sequence[Request]) -> Iterator[Finished]:
         """Answers expert by expert, so that each is placed once, and the longest prompts first."""
         groups: dict[tuple[str, GenerationParams], list[int]] = {}
         for index, request in enumerate(requests):
@@ -124,7 +127,7 @@ class InProcessEngine:
             while order:
                 taken, completions = self._next_batch(tokens, order, params)
                 order = order[len(taken) :]
-                yield from ((indices[i], completion) for i, completion in zip(taken, completions, strict=True))
+                yield [(indices[i], completion) for i, completion in zip(taken, completions, strict=True)]
 
     def _tokenise(self, prompts: list[str], params: GenerationParams) -> list[list[int]]:
         chat = params.chat and bool(self.tokenizer.chat_template)
