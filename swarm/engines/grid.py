@@ -59,6 +59,10 @@ class Grid(Cache):
             for part in layer.parts():
                 part[rows, :, target] = part[rows, :, columns].clone()
 
+    def bytes(self) -> int:
+        """Memory that is held."""
+        return sum(buffer.nbytes for layer in self._filled() for buffer in layer.buffers)
+
     def release(self) -> None:
         """Gives the memory back."""
         for layer in self.layers:

@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from swarm.engines.base import Completion, Finished, GenerationParams, Request
+from swarm.engines.memory import measured_token_budget
 from swarm.engines.plain_generate import Answers
 from swarm.engines.prefixes import Tokens
 from swarm.engines.slots import Slot, make_slot
@@ -21,7 +22,6 @@ from swarm.weights.pool import Expert, Pool
 
 log = logging.getLogger(__name__)
 
-CPU_TOKENS = 16_384
 SMALL_MODEL = 10_000_000  # parameters below which threads wait for each other longer than they compute
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -65,8 +65,9 @@ class InProcessEngine:
                 f"does not fit into the memory of {self.device}: use a smaller base or a device with more memory"
             ) from None
         self._placed = ""
-        self.token_budget = token_budget or _default_token_budget(model.config, self.device, self.dtype)
-        self._decoder = make_decoder(self._slot.model, self.tokenizer.pad_token_id, self.token_budget)
+        self._decoder = make_decoder(self._slot.model, self.tokenizer.pad_token_id)
+        self.token_budget = token_budget or measured_token_budget(self._decoder, self.device)
+        self._decoder.token_budget = self.token_budget
 
     def _load(self, trust_remote_code: bool) -> Any:
         base, options = self.pool.base, {"revision": self.pool.revision, "trust_remote_code": trust_remote_code}
@@ -183,15 +184,3 @@ class InProcessEngine:
         log.log(level, "out of memory: batches now hold at most %d tokens", self.token_budget)
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
-
-
-def _default_token_budget(config: Any, device: torch.device, dtype: torch.dtype) -> int:
-    """On CUDA what half of the free memory holds as keys and values; on the CPU a size that keeps both cores busy."""
-    if device.type != "cuda":
-        return CPU_TOKENS
-    text = config.get_text_config()
-    heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
-    width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-    per_token = 2 * text.num_hidden_layers * heads * width * dtype.itemsize
-    free, _ = torch.cuda.mem_get_info(device)
-    return max(int(free * 0.5 / per_token), 1024)

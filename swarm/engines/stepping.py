@@ -1,6 +1,7 @@
 """How a model is made to decode: stepped through a grid where that is exact, else by transformers' own means."""
 
 import inspect
+import sys
 from typing import Any
 
 from peft import PeftModel
@@ -19,7 +20,7 @@ HARMLESS = frozenset(
 NEEDED = frozenset(("input_ids", "position_ids", "attention_mask", "past_key_values", "use_cache", "logits_to_keep"))
 
 
-def make_decoder(model: Any, pad_token_id: int, token_budget: int) -> Decoder | PlainGenerate:
+def make_decoder(model: Any, pad_token_id: int, token_budget: int = sys.maxsize) -> Decoder | PlainGenerate:
     """The fitting way for a model or a PeftModel."""
     settings = greedy(model.generation_config, pad_token_id)
     # PEFT's layers are in the model itself; the wrapper around it is only in the way
