@@ -19,7 +19,6 @@ from pathlib import Path
 import numpy as np
 
 from swarm.engine import quieten_libraries
-from swarm.engines.cached import CachedEngine
 from swarm.engines.in_process import InProcessEngine
 from swarm.engines.metered import Budget, MeteredEngine
 from swarm.evals.base import Dataset, Example
@@ -31,8 +30,8 @@ from swarm.search.fitness import Fitness
 from swarm.search.loop import Watcher, search
 from swarm.search.state import Decoded, SearchState, first_state
 from swarm.search.steps import STEPS, Problem
-from swarm.system.execute import answer_all
 from swarm.system.messages import Query
+from swarm.system.scheduler import Scheduler
 from swarm.system.system import System, single
 from swarm.weights.pool import read_pool
 
@@ -76,16 +75,15 @@ class World:
         self.engine = InProcessEngine(self.pool)
         self.test = examples("test", make_dataset("small", 1, test_size, TEST_SEED))
 
-    def problem(self, seed: int, dev_size: int, **settings: object) -> tuple[Problem, MeteredEngine, CachedEngine]:
+    def problem(self, seed: int, dev_size: int, **settings: object) -> tuple[Problem, MeteredEngine]:
         """A search on this seed's dev questions."""
         record = make_dataset("small", dev_size, 1, 10_000 + seed)
         data = Dataset("graph_tasks_small", examples("dev", record), self.test, generation=record["generation"])
         config = make_config({"eval_type": "exact_match", "dataset": "x", "seed": seed} | SETTINGS | settings)
         evaluation = ExactMatch()
         meter = MeteredEngine(self.engine)
-        cache = CachedEngine(meter)
-        fitness = Fitness(cache, evaluation, data, evaluation.params(data), "strict")
-        return Problem(config, self.pool, fitness), meter, cache
+        fitness = Fitness(Scheduler(meter), evaluation, data, evaluation.params(data), "strict")
+        return Problem(config, self.pool, fitness), meter
 
     def accuracy(self, problem: Problem, system: System) -> float:
         """On test."""
@@ -99,15 +97,15 @@ def examples(split: str, record: dict) -> tuple[Example, ...]:
 
 def searched(world: World, seed: int, dev_size: int, **settings: object) -> tuple[Problem, SearchState]:
     """A whole search."""
-    problem, meter, cache = world.problem(seed, dev_size, **settings)
-    return problem, search(problem, first_state(seed), meter, cache, Watcher(), Budget())
+    problem, meter = world.problem(seed, dev_size, **settings)
+    return problem, search(problem, first_state(seed), meter, Watcher(), Budget())
 
 
 def votes(problem: Problem, world: World) -> dict[str, float]:
     """Plurality of the experts' answers alone; ties go to the first expert."""
     systems = [single(expert) for expert in world.pool.experts()]
     queries = [Query(example.question) for example in world.test]
-    answers = answer_all(problem.fitness.engine, [(system, queries) for system in systems], problem.fitness.params)
+    answers = problem.fitness.scheduler.answer_all([(system, queries) for system in systems], problem.fitness.params)
     right = {"vote": 0, "vote_known": 0}
     for example, *said in zip(world.test, *answers, strict=True):
         right["vote"] += collections.Counter(said).most_common(1)[0][0] == example.answer

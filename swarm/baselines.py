@@ -13,8 +13,6 @@ from tqdm import tqdm
 from swarm import front_doors
 from swarm.engine import make_engine
 from swarm.engines.base import Engine
-from swarm.engines.cached import CachedEngine
-from swarm.engines.watched import WatchedEngine
 from swarm.errors import UserError
 from swarm.evals.base import Example, Judgement
 from swarm.maths.interval import Estimate
@@ -23,7 +21,7 @@ from swarm.search.config import SearchConfig, make_config
 from swarm.search.finish import summarise
 from swarm.search.fitness import Fitness, check_judgement
 from swarm.search.options import Parser, add_setting
-from swarm.system.execute import answer_all
+from swarm.system.scheduler import Scheduler
 from swarm.system.system import System, single
 from swarm.task import Task, read_task
 from swarm.weights.pool import Pool, read_pool
@@ -122,8 +120,8 @@ def score_baselines(task: Task, pool: Pool, engine: Engine, splits: Sequence[str
     table: dict[str, Any] = {who: {} for who in systems}
     requests = len(systems) * sum(sizes.values()) * task.evaluation.passes
     with tqdm(total=requests, desc="baselines", unit="req", leave=False, disable=not sys.stderr.isatty()) as bar:
-        cached = CachedEngine(WatchedEngine(engine, bar.update))
-        fitness = Fitness(cached, task.evaluation, task.dataset, task.params, task.config.scorer)
+        scheduler = Scheduler(engine, on_answer=bar.update)
+        fitness = Fitness(scheduler, task.evaluation, task.dataset, task.params, task.config.scorer)
         for split in splits:
             examples = getattr(task.dataset, split)
             for who, judgement in zip(systems, fitness.judge(list(systems.values()), examples), strict=True):
@@ -143,7 +141,7 @@ def majority_vote(fitness: Fitness, systems: Sequence[System], examples: Sequenc
     judging = fitness.evaluation.judge(fitness.dataset, examples)
     queries, anybody = next(judging), False
     while True:
-        answers = answer_all(fitness.engine, [(system, queries) for system in systems], fitness.params)
+        answers = fitness.scheduler.answer_all([(system, queries) for system in systems], fitness.params)
         chosen = []
         for index, said in enumerate(zip(*answers, strict=True)):
             # an eval that asks again asks about all examples in order, perhaps several times over

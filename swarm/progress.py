@@ -48,7 +48,7 @@ class Progress:
         if self._bar is not None:
             self._bar.update()
 
-    def after(self, before: SearchState, state: SearchState, saved: int, asked: int) -> None:
+    def after(self, before: SearchState, state: SearchState, shared: int, asked: int) -> None:
         """A step is done: says what it brought."""
         self.close()
         self._seconds.append(time.monotonic() - self._began)
@@ -63,7 +63,7 @@ class Progress:
             max(history[-1] for history in swarm.histories),
             state.best.score,
             asked,
-            100 * saved / max(asked, 1),
+            100 * shared / max(asked, 1),
             duration(self._seconds[-1]),
             self._left(state),
             new,

@@ -18,6 +18,7 @@ from swarm.search.finish import summarise
 from swarm.search.fitness import Fitness
 from swarm.search.options import Parser, add_setting
 from swarm.search.run import ARGS, BEST, DATA_SETTINGS, KEPT_WITH_A_SYSTEM, read_json
+from swarm.system.scheduler import Scheduler
 from swarm.system.system import LoadedSystem, load_system
 from swarm.task import Task, read_task
 
@@ -79,7 +80,8 @@ def evaluate_program(arguments: list[str] | None = None) -> int:
     task.evaluation.prepare()
     params = _params(system, task)
     scorer = task.evaluation.scorers[0]
-    fitness = Fitness(make_engine(system.pool, config), task.evaluation, task.dataset, params, scorer)
+    scheduler = Scheduler(make_engine(system.pool, config))
+    fitness = Fitness(scheduler, task.evaluation, task.dataset, params, scorer)
     examples = task.dataset.dev if options.split == "dev" else task.dataset.test
     _show(options, system, summarise(fitness.judge([system], examples)[0], task.evaluation))
     return front_doors.DONE

@@ -12,9 +12,7 @@ from safetensors import SafetensorError
 
 from swarm import front_doors
 from swarm.engines.base import Engine
-from swarm.engines.cached import CachedEngine
 from swarm.engines.metered import Budget, MeteredEngine
-from swarm.engines.watched import WatchedEngine
 from swarm.errors import BudgetReached, UserError
 from swarm.files import write_json
 from swarm.progress import Progress
@@ -27,6 +25,7 @@ from swarm.search.loop import Watcher, search
 from swarm.search.run import BEST, LOG, RESULT, SCRATCHPAD, Run, numbers, read_json, scratchpad
 from swarm.search.state import SearchState
 from swarm.search.steps import Problem
+from swarm.system.scheduler import Scheduler
 from swarm.task import Task
 from swarm.tracking import Tracker
 from swarm.weights.pool import Pool
@@ -42,9 +41,8 @@ class Session(Watcher):
         self._run, self._config, self._state = run, config, state
         self._engine = engine
         self._meter = MeteredEngine(engine, state.usage)
-        self._cache = CachedEngine(self._meter)
-        watched = WatchedEngine(self._cache, lambda: self._progress.answered())
-        fitness = Fitness(watched, task.evaluation, task.dataset, task.params, config.scorer)
+        self._scheduler = Scheduler(self._meter, on_answer=lambda: self._progress.answered())
+        fitness = Fitness(self._scheduler, task.evaluation, task.dataset, task.params, config.scorer)
         self._problem = Problem(config, pool, fitness)
         self._progress = Progress(
             config, self._problem.size, len(task.dataset.dev) * task.evaluation.passes, len(pool.names)
@@ -64,7 +62,7 @@ class Session(Watcher):
             fitness = self._problem.fitness
             fitness.evaluation.watch_judge(self._run.keep_judge_usage)
             fitness.evaluation.hold_back(questions_of_the_end(fitness.evaluation, fitness.dataset))
-            self._state = search(self._problem, self._state, self._meter, self._cache, self, budget)
+            self._state = search(self._problem, self._state, self._meter, self, budget)
             return self._finish()
         except KeyboardInterrupt:
             self._progress.close()
@@ -108,16 +106,16 @@ class Session(Watcher):
 
     def before(self, state: SearchState) -> None:
         """A step begins."""
-        self._seen = (self._cache.saved, self._cache.asked)
+        self._seen = (self._scheduler.shared, self._scheduler.asked)
         self._progress.before(state)
 
     def after(self, before: SearchState, state: SearchState) -> None:
         """A step is done: its numbers, then the state, then what can be made from the state again."""
-        saved, asked = self._cache.saved - self._seen[0], self._cache.asked - self._seen[1]
-        record = numbers(state) | {"requests": asked, "shared": saved}
+        shared, asked = self._scheduler.shared - self._seen[0], self._scheduler.asked - self._seen[1]
+        record = numbers(state) | {"requests": asked, "shared": shared}
         with front_doors.signals_wait():
             self._write(lambda: self._write_step(before, state, record))
-        self._progress.after(before, state, saved, asked)
+        self._progress.after(before, state, shared, asked)
         self._tracker.log(record, state.steps_done)
 
     def _write_step(self, before: SearchState, state: SearchState, record: dict[str, Any]) -> None:

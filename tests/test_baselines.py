@@ -17,6 +17,7 @@ from swarm.evals import get_eval
 from swarm.evals.base import Dataset, Eval, Example
 from swarm.search.fitness import Fitness
 from swarm.system.messages import Query
+from swarm.system.scheduler import Scheduler
 from swarm.system.system import single
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -33,7 +34,7 @@ def voted(said, examples, evaluation="exact_match", verdict="True"):
         raise AssertionError(request.prompt)
 
     eval_ = get_eval(evaluation) if isinstance(evaluation, str) else evaluation
-    fitness = Fitness(ScriptedEngine(speak), eval_, Dataset("d", examples, examples), PARAMS, "strict")
+    fitness = Fitness(Scheduler(ScriptedEngine(speak)), eval_, Dataset("d", examples, examples), PARAMS, "strict")
     systems = [single(expert) for expert in paper_pool(len(said)).experts()]
     return majority_vote(fitness, systems, examples)
 
@@ -76,7 +77,7 @@ def test_free_text_has_no_majority():
 def test_a_vote_over_chaos_is_reproducible():
     examples = tuple(Example(f"q{i}", "red") for i in range(20))
     fitness = Fitness(
-        ScriptedEngine(chaotic), get_eval("exact_match"), Dataset("d", examples, examples), PARAMS, "strict"
+        Scheduler(ScriptedEngine(chaotic)), get_eval("exact_match"), Dataset("d", examples, examples), PARAMS, "strict"
     )
     systems = [single(expert) for expert in paper_pool(3).experts()]
     one, two = (majority_vote(fitness, systems, examples)["strict"].tolist() for _ in range(2))

@@ -32,9 +32,9 @@ class Request:
     params: GenerationParams
 
     @property
-    def key(self) -> tuple[str, str, GenerationParams]:
-        """The content that decides the answer: never a name, a path or an index."""
-        return (self.expert.digest, self.prompt, self.params)
+    def group(self) -> tuple[str, GenerationParams]:
+        """What requests have in common that can be answered in one batch: the expert's weights and the parameters."""
+        return (self.expert.digest, self.params)
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,9 @@ class Completion:
     new_tokens: int
 
 
+Finished = list[tuple[int, Completion]]  # a batch: indices into the requests, and their completions
+
+
 class Engine(Protocol):
     """Whatever answers requests."""
 
@@ -53,6 +56,10 @@ class Engine(Protocol):
         """What of this engine can change a text: base model, way of combining, number format, device."""
         ...
 
-    def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
-        """Answers every request once, as pairs (index into `requests`, completion), in whatever order they finish."""
+    def expect(self, experts: Sequence[Expert]) -> None:
+        """Says which experts the next requests will name, so that what is common to preparing them is done once."""
+        ...
+
+    def generate(self, requests: Sequence[Request]) -> Iterator[Finished]:
+        """Answers every request once, in batches and in whatever order they finish."""
         ...

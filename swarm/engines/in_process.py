@@ -1,6 +1,5 @@
 """transformers in this process, on the CPU or one CUDA device: the base model stays, experts are exchanged."""
 
-import copy
 import logging
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -10,16 +9,19 @@ import transformers
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from swarm.engines.base import Completion, GenerationParams, Request
+from swarm.engines.base import Completion, Finished, GenerationParams, Request
+from swarm.engines.memory import measured_token_budget
+from swarm.engines.plain_generate import Answers
+from swarm.engines.prefixes import Tokens
 from swarm.engines.slots import Slot, make_slot
+from swarm.engines.stepping import make_decoder
 from swarm.errors import UserError
 from swarm.weights.base_model import base_folder, base_model_digest
 from swarm.weights.materialise import materialise
-from swarm.weights.pool import Pool
+from swarm.weights.pool import Expert, Pool
 
 log = logging.getLogger(__name__)
 
-CPU_TOKENS = 16_384
 SMALL_MODEL = 10_000_000  # parameters below which threads wait for each other longer than they compute
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -63,8 +65,9 @@ class InProcessEngine:
                 f"does not fit into the memory of {self.device}: use a smaller base or a device with more memory"
             ) from None
         self._placed = ""
-        self._generation = _greedy(model.generation_config, self.tokenizer.pad_token_id)
-        self.token_budget = token_budget or _default_token_budget(model.config, self.device, self.dtype)
+        self._decoder = make_decoder(self._slot.model, self.tokenizer.pad_token_id)
+        self.token_budget = token_budget or measured_token_budget(self._decoder, self.device)
+        self._decoder.token_budget = self.token_budget
 
     def _load(self, trust_remote_code: bool) -> Any:
         base, options = self.pool.base, {"revision": self.pool.revision, "trust_remote_code": trust_remote_code}
@@ -107,24 +110,32 @@ class InProcessEngine:
             "transformers": transformers.__version__,
         }
 
-    def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
-        """Answers expert by expert, so that each is placed once, and the longest prompts first."""
+    def expect(self, experts: Sequence[Expert]) -> None:
+        """Nothing is prepared."""
+
+    def generate(self, requests: Sequence[Request]) -> Iterator[Finished]:
+        """Answers expert by expert, so that each is placed once."""
         groups: dict[tuple[str, GenerationParams], list[int]] = {}
         for index, request in enumerate(requests):
-            groups.setdefault((request.expert.digest, request.params), []).append(index)
+            groups.setdefault(request.group, []).append(index)
         # the expert that is in place already goes first
         for digest, params in sorted(groups, key=lambda group: group[0] != self._placed):
             indices = groups[digest, params]
-            if digest != self._placed:
-                self._placed = ""  # nobody's, should this be interrupted
-                self._slot.place(materialise(self.pool, requests[indices[0]].expert.coefficients))
-                self._placed = digest
+            self._place(requests[indices[0]].expert)
             tokens = self._tokenise([requests[index].prompt for index in indices], params)
-            order = sorted(range(len(indices)), key=lambda i: -len(tokens[i]))
-            while order:
-                taken, completions = self._next_batch(tokens, order, params)
-                order = order[len(taken) :]
-                yield from ((indices[i], completion) for i, completion in zip(taken, completions, strict=True))
+            self._check_positions(max(map(len, tokens)), params)
+            for answers in self._decode_within_memory(tokens, params):
+                texts = self.tokenizer.batch_decode([answer for _, answer in answers], skip_special_tokens=True)
+                yield [
+                    (indices[i], Completion(text, len(tokens[i]), len(answer)))
+                    for text, (i, answer) in zip(texts, answers, strict=True)
+                ]
+
+    def _place(self, expert: Expert) -> None:
+        if expert.digest != self._placed:
+            self._placed = ""  # nobody's, should this be interrupted
+            self._slot.place(materialise(self.pool, expert.coefficients))
+            self._placed = expert.digest
 
     def _tokenise(self, prompts: list[str], params: GenerationParams) -> list[list[int]]:
         chat = params.chat and bool(self.tokenizer.chat_template)
@@ -138,76 +149,38 @@ class InProcessEngine:
         # a rendered chat template brings its own <bos>
         return self.tokenizer(prompts, add_special_tokens=not chat or params.second_bos)["input_ids"]
 
-    def _next_batch(
-        self, tokens: list[list[int]], order: list[int], params: GenerationParams
-    ) -> tuple[list[int], list[Completion]]:
-        """The first rows of `order` that fit together, with their answers; fewer rows if memory runs out."""
-        width = len(tokens[order[0]]) + params.max_new_tokens
-        rows = max(self.token_budget // width, 1)
-        while True:
-            taken = order[:rows]
-            try:
-                return taken, self._generate([tokens[i] for i in taken], params)
-            except torch.OutOfMemoryError:
-                if len(taken) == 1:
-                    raise UserError(
-                        f"one prompt of {width - params.max_new_tokens} tokens does not fit into the memory of "
-                        f"{self.device}: use a smaller base model, a device with more memory or shorter prompts"
-                    ) from None
-                rows = len(taken) // 2
-                self.token_budget = rows * width
-                self.halvings += 1
-                level = logging.WARNING if self.halvings == 1 else logging.DEBUG
-                log.log(level, "out of memory: batches now hold at most %d tokens", self.token_budget)
-            if self.device.type == "cuda":
-                torch.cuda.empty_cache()
-
-    @torch.inference_mode()
-    def _generate(self, rows: list[list[int]], params: GenerationParams) -> list[Completion]:
-        width = max(len(row) for row in rows)
+    def _check_positions(self, longest: int, params: GenerationParams) -> None:
         limit = getattr(self._slot.model.config, "n_positions", None)  # only learned positions end for good
-        if limit and width + params.max_new_tokens > limit:
+        if limit and longest + params.max_new_tokens > limit:
             raise UserError(
-                f"a prompt of {width} tokens and {params.max_new_tokens} new ones exceed the {limit} positions of "
+                f"a prompt of {longest} tokens and {params.max_new_tokens} new ones exceed the {limit} positions of "
                 f"base model {self.pool.base}: use one that reads more, or fewer --max_new_tokens"
             )
-        pad = self.tokenizer.pad_token_id
-        ids = torch.tensor([[pad] * (width - len(row)) + row for row in rows], device=self.device)  # (rows, width)
-        mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=self.device)
-        config = copy.copy(self._generation)
-        config.max_new_tokens = params.max_new_tokens
-        output = self._slot.model.generate(input_ids=ids, attention_mask=mask, generation_config=config)
-        answers = output[:, width:].tolist()
-        ends = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
-        texts = self.tokenizer.batch_decode(answers, skip_special_tokens=True)
-        return [
-            Completion(text, len(row), _length(answer, ends))
-            for text, row, answer in zip(texts, rows, answers, strict=True)
-        ]
 
+    def _decode_within_memory(self, tokens: list[Tokens], params: GenerationParams) -> Iterator[Answers]:
+        """The answers to all rows; where memory runs out, those that are left with half as many rows at a time."""
+        left = list(range(len(tokens)))
+        while left:
+            done: set[int] = set()
+            try:
+                for answers in self._decoder.decode([tokens[i] for i in left], params.max_new_tokens):
+                    done.update(left[row] for row, _ in answers)
+                    yield [(left[row], answer) for row, answer in answers]
+            except torch.OutOfMemoryError:
+                self._halve(max(len(tokens[i]) for i in left))
+            left = [i for i in left if i not in done]
 
-def _greedy(config: Any, pad_token_id: int) -> Any:
-    """The model's own generation settings with sampling off (a repetition penalty, say, stays)."""
-    greedy = copy.deepcopy(config)
-    greedy.do_sample = False
-    greedy.temperature = greedy.top_p = greedy.top_k = greedy.min_p = greedy.typical_p = None
-    greedy.pad_token_id = pad_token_id
-    greedy.max_length = None
-    return greedy
-
-
-def _length(answer: list[int], ends: list[int | None]) -> int:
-    """Tokens generated for one row, its end token included, the padding behind it not."""
-    return next((i + 1 for i, token in enumerate(answer) if token in ends), len(answer))
-
-
-def _default_token_budget(config: Any, device: torch.device, dtype: torch.dtype) -> int:
-    """On CUDA what half of the free memory holds as keys and values; on the CPU a size that keeps both cores busy."""
-    if device.type != "cuda":
-        return CPU_TOKENS
-    text = config.get_text_config()
-    heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
-    width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-    per_token = 2 * text.num_hidden_layers * heads * width * dtype.itemsize
-    free, _ = torch.cuda.mem_get_info(device)
-    return max(int(free * 0.5 / per_token), 1024)
+    def _halve(self, longest: int) -> None:
+        decoder = self._decoder
+        if decoder.rows == 1:
+            raise UserError(
+                f"one prompt of {longest} tokens does not fit into the memory of {self.device}: use a smaller base "
+                "model, a device with more memory or shorter prompts"
+            )
+        decoder.release()
+        self.token_budget = decoder.token_budget = max(decoder.held // 2, 1)
+        self.halvings += 1
+        level = logging.WARNING if self.halvings == 1 else logging.DEBUG
+        log.log(level, "out of memory: batches now hold at most %d tokens", self.token_budget)
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()

@@ -4,8 +4,9 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from swarm.engines.base import Completion, Engine, Request
+from swarm.engines.base import Engine, Finished, Request
 from swarm.errors import BudgetReached
+from swarm.weights.pool import Expert
 
 
 @dataclass(frozen=True)
@@ -74,21 +75,25 @@ class MeteredEngine:
         """The inner engine's."""
         return self.inner.facts()
 
-    def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
-        """The inner engine's answers; raises BudgetReached as soon as a limit is used up with requests left."""
+    def expect(self, experts: Sequence[Expert]) -> None:
+        """Tells the inner engine."""
+        self.inner.expect(experts)
+
+    def generate(self, requests: Sequence[Request]) -> Iterator[Finished]:
+        """The inner engine's answers; raises BudgetReached after a batch if a limit is used up with requests left."""
         left = len(requests)
         if left:
             self._stop_at_budget()
-        for index, completion in self.inner.generate(requests):
+        for finished in self.inner.generate(requests):
             done = self._usage
             self._usage = Usage(
-                done.generations + 1,
-                done.prompt_tokens + completion.prompt_tokens,
-                done.new_tokens + completion.new_tokens,
+                done.generations + len(finished),
+                done.prompt_tokens + sum(completion.prompt_tokens for _, completion in finished),
+                done.new_tokens + sum(completion.new_tokens for _, completion in finished),
                 done.seconds,
             )
-            left -= 1
-            yield index, completion
+            left -= len(finished)
+            yield finished
             if left:
                 self._stop_at_budget()
 

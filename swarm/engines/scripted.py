@@ -2,22 +2,32 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
-from swarm.engines.base import Completion, Request
+from swarm.engines.base import Completion, Finished, Request
+from swarm.weights.pool import Expert
 
 
 class ScriptedEngine:
     """Answers every request by calling `function(request)`; tokens are counted as words."""
 
-    def __init__(self, function: Callable[[Request], str], name: str = "scripted"):
+    def __init__(self, function: Callable[[Request], str], name: str = "scripted", rows: int = 1):
+        """`rows` requests make a batch."""
         self.function = function
         self.name = name
+        self.rows = rows
 
     def facts(self) -> dict[str, str]:
         """Only the name: the function is the caller's to keep the same."""
         return {"engine": self.name}
 
-    def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
+    def expect(self, experts: Sequence[Expert]) -> None:
+        """Needs no preparation."""
+
+    def generate(self, requests: Sequence[Request]) -> Iterator[Finished]:
         """Answers in the given order."""
-        for index, request in enumerate(requests):
-            text = self.function(request)
-            yield index, Completion(text, len(request.prompt.split()), len(text.split()))
+        for start in range(0, len(requests), self.rows):
+            batch = requests[start : start + self.rows]
+            yield [(start + offset, self._answer(request)) for offset, request in enumerate(batch)]
+
+    def _answer(self, request: Request) -> Completion:
+        text = self.function(request)
+        return Completion(text, len(request.prompt.split()), len(text.split()))

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from swarm.engines.base import Engine, GenerationParams
+from swarm.engines.base import GenerationParams
 from swarm.errors import UserError
 from swarm.evals.base import Dataset, Eval, Example, Judgement
-from swarm.system.execute import answer_all
+from swarm.system.scheduler import Scheduler
 from swarm.system.system import System
 
 
@@ -17,14 +17,14 @@ class Fitness:
     """Judges systems on one dataset.
 
     Attributes:
-      engine: what answers.
+      scheduler: what has the systems answer.
       evaluation: what scores the answers.
       dataset: its dev split is what a search sees.
       params: how every node generates.
       scorer: the score that is the utility, "strict" or "compat".
     """
 
-    engine: Engine
+    scheduler: Scheduler
     evaluation: Eval
     dataset: Dataset
     params: GenerationParams
@@ -45,7 +45,8 @@ class Fitness:
         number = 0
         while asked:
             order = list(asked)
-            texts = answer_all(self.engine, [(systems[i].in_pass(number), asked[i]) for i in order], self.params)
+            tasks = [(systems[i].in_pass(number), asked[i]) for i in order]
+            texts = self.scheduler.answer_all(tasks, self.params)
             for i, answers in zip(order, texts, strict=True):
                 try:
                     asked[i] = judgings[i].send(answers)

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-from swarm.engines.cached import CachedEngine
 from swarm.engines.metered import Budget, MeteredEngine
 from swarm.errors import BudgetReached
 from swarm.search.state import SearchState
@@ -19,9 +18,7 @@ class Watcher:
         """A step has led to this state."""
 
 
-def search(
-    problem: Problem, state: SearchState, meter: MeteredEngine, cache: CachedEngine, watcher: Watcher, budget: Budget
-) -> SearchState:
+def search(problem: Problem, state: SearchState, meter: MeteredEngine, watcher: Watcher, budget: Budget) -> SearchState:
     """Runs steps from `state` to the end of the search, where the next step is "final".
 
     A budget that is used up in mid-step gives back the state before that step, with the reason; it can go on from
@@ -31,7 +28,7 @@ def search(
     try:
         while state.next_step != "final":
             watcher.before(state)
-            cache.next_step()
+            problem.fitness.scheduler.cache.next_step()
             done = replace(STEPS[state.next_step](problem, state), usage=meter.usage)
             watcher.after(state, done)
             state = done

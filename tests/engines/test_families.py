@@ -5,6 +5,7 @@ import weakref
 
 import pytest
 import torch
+from answers import answers_of
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from tiny import FAMILIES, make_base, make_models, make_pool
@@ -53,8 +54,7 @@ def plain_texts(model, pool):
 
 def texts_of(engine, *experts):
     requests = [Request(expert, prompt, PARAMS) for expert in experts for prompt in PROMPTS]
-    answers = dict(engine.generate(requests))
-    return [answers[i].text for i in range(len(requests))]
+    return [completion.text for completion in answers_of(engine, requests)]
 
 
 def test_initial_experts_answer_as_plain_libraries_do(directory):
@@ -225,7 +225,7 @@ def test_learned_positions_end(tmp_path):
     pool = read_pool(make_models(tmp_path, count=1, family="gpt2"))
     engine = InProcessEngine(pool, device="cpu")
     longest = Request(pool.experts()[0], " ".join(["red"] * 90), PARAMS)
-    assert [completion.prompt_tokens for _, completion in engine.generate([longest])] == [90]
+    assert [completion.prompt_tokens for completion in answers_of(engine, [longest])] == [90]
     too_long = Request(pool.experts()[0], " ".join(["red"] * 91), PARAMS)
     with pytest.raises(UserError, match="91 tokens and 6 new ones exceed the 96 positions"):
         list(engine.generate([too_long]))

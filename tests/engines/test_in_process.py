@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 import torch
+from answers import answers_of
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from tiny import make_adapter, make_base, make_pool
@@ -21,9 +22,7 @@ PROMPTS = ["what is red", "is two blue yes no one", "no", "green green what is t
 
 
 def run(engine, requests):
-    answers = dict(engine.generate(requests))
-    assert sorted(answers) == list(range(len(requests)))
-    return [answers[i].text for i in range(len(requests))]
+    return [completion.text for completion in answers_of(engine, requests)]
 
 
 def requests_of(pool, prompts=PROMPTS, params=PARAMS):
@@ -157,10 +156,11 @@ def _bos_in_front():
 
 def test_tokens_are_counted_without_padding(tmp_path):
     pool = read_pool(make_pool(tmp_path))
-    completions = dict(InProcessEngine(pool, device="cpu").generate(requests_of(pool)))
-    for index, request in enumerate(requests_of(pool)):
-        assert completions[index].prompt_tokens == len(request.prompt.split())
-        assert 1 <= completions[index].new_tokens <= 6
+    requests = requests_of(pool)
+    completions = answers_of(InProcessEngine(pool, device="cpu"), requests)
+    for request, completion in zip(requests, completions, strict=True):
+        assert completion.prompt_tokens == len(request.prompt.split())
+        assert 1 <= completion.new_tokens <= 6
 
 
 def test_out_of_memory_halves_the_batch(tmp_path, monkeypatch, caplog):
@@ -168,18 +168,18 @@ def test_out_of_memory_halves_the_batch(tmp_path, monkeypatch, caplog):
     requests = requests_of(pool)
     whole = run(InProcessEngine(pool, device="cpu"), requests)
     engine = InProcessEngine(pool, device="cpu")
-    generate = engine._generate
+    forward = engine._decoder.forward
 
-    def small_memory(rows, params):
-        if len(rows) > 1:
+    def small_memory(ids, *rest):
+        if len(ids) > 1:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return generate(rows, params)
+        return forward(ids, *rest)
 
-    monkeypatch.setattr(engine, "_generate", small_memory)
+    monkeypatch.setattr(engine._decoder, "forward", small_memory)
     assert run(engine, requests) == whole
     assert engine.halvings >= 2
     assert sum("out of memory" in r.message for r in caplog.records if r.levelname == "WARNING") == 1
-    monkeypatch.setattr(engine, "_generate", lambda rows, params: (_ for _ in ()).throw(torch.OutOfMemoryError()))
+    monkeypatch.setattr(engine._decoder, "forward", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError()))
     with pytest.raises(UserError, match="one prompt of 10 tokens does not fit into the memory of cpu"):
         run(engine, requests)
 
@@ -208,7 +208,7 @@ def test_a_placement_that_was_interrupted_leaves_nobody_in_place(tmp_path, monke
     pool = read_pool(make_pool(tmp_path))
     engine = InProcessEngine(pool, device="cpu")
     first, second, _ = pool.experts()
-    before = [c.text for _, c in engine.generate([Request(first, "what is red", PARAMS)])]
+    before = run(engine, [Request(first, "what is red", PARAMS)])
     place = engine._slot.place
 
     def place_half(weights):
@@ -219,4 +219,4 @@ def test_a_placement_that_was_interrupted_leaves_nobody_in_place(tmp_path, monke
     with pytest.raises(KeyboardInterrupt):
         list(engine.generate([Request(second, "what is red", PARAMS)]))
     monkeypatch.setattr(engine._slot, "place", place)
-    assert [c.text for _, c in engine.generate([Request(first, "what is red", PARAMS)])] == before
+    assert run(engine, [Request(first, "what is red", PARAMS)]) == before

@@ -1,15 +1,12 @@
-"""The engines around an engine: equal requests asked once, work counted, budgets kept."""
+"""What stands around an engine: work counted, budgets kept, answers remembered by content."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from worlds import PARAMS, chaotic, paper_pool
 
-from swarm.engines.base import GenerationParams, Request
-from swarm.engines.cached import CachedEngine
+from swarm.engines.base import Completion, GenerationParams, Request
+from swarm.engines.completion_cache import CompletionCache
 from swarm.engines.metered import Budget, MeteredEngine, Usage
 from swarm.engines.scripted import ScriptedEngine
-from swarm.engines.watched import WatchedEngine
 from swarm.errors import BudgetReached
 
 EXPERTS = paper_pool().experts()
@@ -19,53 +16,58 @@ def request(expert, prompt, params=PARAMS):
     return Request(EXPERTS[expert], f"prompt {prompt}", params)
 
 
-class Counting(ScriptedEngine):
-    def __init__(self):
-        super().__init__(chaotic)
-        self.seen = []
-
-    def generate(self, requests):
-        self.seen.extend(r.key for r in requests)
-        # from the last to the first: nobody may rely on the order
-        yield from reversed(list(super().generate(requests)))
-
-
-requests = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 4)), max_size=30)
-
-
-@given(st.lists(requests, max_size=5))
-def test_remembering_changes_no_answer_and_asks_nothing_twice(steps):
-    plain, inner = ScriptedEngine(chaotic), Counting()
-    cached = CachedEngine(inner)
-    for step in steps:
-        batch = [request(*one) for one in step]
-        assert dict(cached.generate(batch)) == dict(plain.generate(batch))
-    asked = {one for step in steps for one in step}
-    assert len(inner.seen) == len(set(inner.seen)) == len(asked)
-    assert cached.asked - cached.saved == len(asked)
-    assert cached.asked == sum(map(len, steps))
-
-
 def test_the_key_is_everything_that_decides_the_answer():
-    inner = Counting()
-    cached = CachedEngine(inner)
-    chat = GenerationParams(4, chat=True)
-    for one in (request(0, 0), request(1, 0), request(0, 1), request(0, 0, chat), request(0, 0, GenerationParams(5))):
-        list(cached.generate([one]))
-    assert len(inner.seen) == 5
+    cache = CompletionCache({"engine": "one"})
+    chat, twice = GenerationParams(4, chat=True), GenerationParams(4, second_bos=True)
+    asked = [request(0, 0), request(1, 0), request(0, 1), request(0, 0, GenerationParams(5)), request(0, 0, chat)]
+    keys = {cache.key(one) for one in [*asked, request(0, 0, twice)]}
+    assert len(keys) == 6 and {len(key) for key in keys} == {32}
+    other = CompletionCache({"engine": "other"})
+    assert other.key(asked[0]) not in keys
+    renamed = Request(paper_pool().expert("another name", EXPERTS[0].coefficients), "prompt 0", PARAMS)
+    assert cache.key(renamed) == cache.key(asked[0]), "a name decides nothing"
+    assert cache.key(Request(EXPERTS[0], "\ud800", PARAMS)) not in keys, "half a character is a prompt, too"
 
 
 def test_two_steps_are_remembered():
-    inner = Counting()
-    cached = CachedEngine(inner)
+    cache = CompletionCache({})
+    keys = [cache.key(request(0, 0)), cache.key(request(1, 1))]
+    cache.put_many({keys[0]: Completion("one", 1, 1)})
     for _ in range(3):  # asked for in every step, so never forgotten
-        list(cached.generate([request(0, 0)]))
-        cached.next_step()
-    list(cached.generate([request(1, 1)]))
-    cached.next_step()
-    cached.next_step()
-    list(cached.generate([request(1, 1)]))
-    assert len(inner.seen) == 3
+        cache.next_step()
+        assert set(cache.get_many(keys)) == {keys[0]}
+    cache.put_many({keys[1]: Completion("", 1, 0)})
+    cache.next_step()
+    cache.next_step()
+    assert cache.get_many(keys) == {}
+
+
+class Disk(dict):
+    """What outlives the memory."""
+
+    def __init__(self):
+        super().__init__()
+        self.looked_up = []
+
+    def get_many(self, keys):
+        self.looked_up.append(list(keys))
+        return {key: self[key] for key in keys if key in self}
+
+    def put_many(self, completions):
+        self.update(completions)
+
+
+def test_the_disk_is_asked_once_for_many_and_only_for_what_memory_does_not_hold():
+    disk = Disk()
+    cache = CompletionCache({}, disk)
+    keys = [cache.key(request(0, prompt)) for prompt in range(4)]
+    cache.put_many({keys[0]: Completion("zero", 1, 1), keys[1]: Completion("one", 1, 1)})
+    assert set(cache.get_many(keys)) == set(keys[:2])
+    later = CompletionCache({}, disk)
+    assert later.get_many([*keys, keys[0]])[keys[1]] == Completion("one", 1, 1)
+    assert later.get_many(keys[:2])[keys[0]].text == "zero"
+    assert disk.looked_up == [keys[2:], keys]
+    assert (cache.from_disk, later.from_disk) == (0, 2)
 
 
 def test_work_is_counted_from_where_an_earlier_sitting_stopped():
@@ -75,8 +77,10 @@ def test_work_is_counted_from_where_an_earlier_sitting_stopped():
     assert (usage.generations, usage.prompt_tokens, usage.new_tokens) == (12, 104, 22)
     assert usage.tokens == 126
     assert usage.seconds >= 5
+    assert meter.facts() == {"engine": "scripted"}
 
 
+@pytest.mark.parametrize("rows", [1, 2])
 @pytest.mark.parametrize(
     ("budget", "message", "answered"),
     [
@@ -85,26 +89,17 @@ def test_work_is_counted_from_where_an_earlier_sitting_stopped():
         (Budget(seconds=0), "--max_time 0 reached", 0),
     ],
 )
-def test_a_budget_stops_between_answers(budget, message, answered):
-    meter = MeteredEngine(ScriptedEngine(chaotic), budget=budget)
-    got = []
+def test_a_budget_stops_between_batches(budget, message, answered, rows):
+    meter, got = MeteredEngine(ScriptedEngine(chaotic, rows=rows), budget=budget), []
     with pytest.raises(BudgetReached, match=message):
-        got.extend(answer for answer in meter.generate([request(0, i) for i in range(5)]))
-        pytest.fail("the budget did not stop it")
-    assert meter.usage.generations == answered
+        for finished in meter.generate([request(0, i) for i in range(5)]):
+            got += finished
+    assert meter.usage.generations == len(got) == answered, "what was done is handed out before the stop"
 
 
 def test_a_budget_that_is_just_enough_stops_nothing():
-    meter = MeteredEngine(ScriptedEngine(chaotic), budget=Budget(generations=3))
-    assert len(list(meter.generate([request(0, i) for i in range(3)]))) == 3
+    meter = MeteredEngine(ScriptedEngine(chaotic, rows=2), budget=Budget(generations=3))
+    assert sum(map(len, meter.generate([request(0, i) for i in range(3)]))) == 3
     assert list(meter.generate([])) == []
     with pytest.raises(BudgetReached):
         list(meter.generate([request(0, 9)]))
-
-
-def test_every_answer_is_told_to_the_watcher():
-    told = []
-    watched = WatchedEngine(CachedEngine(ScriptedEngine(chaotic)), lambda: told.append(1))
-    list(watched.generate([request(0, 0), request(0, 0), request(1, 0)]))
-    assert len(told) == 3
-    assert watched.facts() == {"engine": "scripted"}

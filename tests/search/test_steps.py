@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from worlds import CountWords, chaotic, problem, questions
 
-from swarm.engines.cached import CachedEngine
+from swarm.engines.completion_cache import CompletionCache
 from swarm.engines.metered import Budget, MeteredEngine
 from swarm.engines.scripted import ScriptedEngine
 from swarm.errors import BudgetReached, UserError
@@ -23,6 +23,7 @@ from swarm.search.loop import Watcher, search
 from swarm.search.state import first_state, state_from_json, state_to_json
 from swarm.search.steps import STEPS
 from swarm.system.messages import Query
+from swarm.system.scheduler import Scheduler
 from swarm.system.system import single
 
 OPTIONS = [
@@ -38,6 +39,11 @@ OPTIONS = [
     {"move_graphs": False},
     {"move_experts": False},
 ]
+
+
+class Forgetful(CompletionCache):
+    def get_many(self, keys):
+        return {}
 
 
 def states_of(world, seed=0, state=None):
@@ -115,9 +121,12 @@ def test_turning_one_swarm_off_does_not_change_the_other_s_draws():
 @given(st.integers(0, 1000))
 def test_remembering_answers_changes_no_search(seed):
     plain = states_of(problem(), seed)[-1]
-    cache = CachedEngine(ScriptedEngine(chaotic))
-    assert shown(states_of(problem(cache), seed)[-1]) == shown(plain)
-    assert cache.saved > 0
+    asked = []
+    forgetful = Scheduler(ScriptedEngine(lambda request: asked.append(1) or chaotic(request)), Forgetful({}))
+    assert shown(states_of(problem(forgetful), seed)[-1]) == shown(plain)
+    remembering = Scheduler(ScriptedEngine(chaotic))
+    assert shown(states_of(problem(remembering), seed)[-1]) == shown(plain)
+    assert remembering.asked - remembering.shared < len(asked) < forgetful.asked == remembering.asked
 
 
 def test_the_start_scores_what_it_says():
@@ -234,7 +243,8 @@ def test_the_published_program_asks_the_second_time_on_another_graph():
 
     def second_graph_of(**settings):
         asked.clear()
-        world = problem(ScriptedEngine(note), n=6, evaluation=AskTwice(), max_iteration=0, **settings)
+        forgetful = Scheduler(ScriptedEngine(note), Forgetful({}))
+        world = problem(forgetful, n=6, evaluation=AskTwice(), max_iteration=0, **settings)
         state = STEPS["start_role"](world, first_state(1))
         asked.clear()
         system = world.best_system(state.best)
@@ -359,14 +369,13 @@ def test_a_crash_is_no_score():
 
 def test_a_budget_leaves_the_state_before_the_step():
     meter = MeteredEngine(ScriptedEngine(chaotic))
-    cache = CachedEngine(meter)
-    world, kept = problem(cache), []
+    world, kept = problem(meter), []
 
     class Keeping(Watcher):
         def after(self, before, state):
             kept.append(shown(state))
 
-    state = search(world, first_state(0), meter, cache, Keeping(), Budget(generations=400))
+    state = search(world, first_state(0), meter, Keeping(), Budget(generations=400))
     assert state.stop_reason == "--max_generations 400 reached"
     assert state.next_step != "final"
     assert meter.budget is None, "the final scores are not held to it"

@@ -11,6 +11,7 @@ from swarm.evals.base import Dataset, Eval, Example
 from swarm.search.config import make_config
 from swarm.search.fitness import Fitness
 from swarm.search.steps import Problem
+from swarm.system.scheduler import Scheduler
 from swarm.weights.adapters import Adapter
 from swarm.weights.pool import Pool
 
@@ -54,8 +55,9 @@ def questions(size=12):
 
 
 def problem(engine=None, n=4, evaluation=None, **settings):
-    """A search over `n` experts; settings as on the command line."""
+    """A search over `n` experts; settings as on the command line. `engine` may come with its scheduler."""
     given = {"eval_type": "count_words", "dataset": "questions", "graph_num": 3, "trial_num": 3, "max_iteration": 4}
     config = make_config(given | settings)
-    fitness = Fitness(engine or ScriptedEngine(chaotic), evaluation or CountWords(), questions(), PARAMS, config.scorer)
+    scheduler = engine if isinstance(engine, Scheduler) else Scheduler(engine or ScriptedEngine(chaotic))
+    fitness = Fitness(scheduler, evaluation or CountWords(), questions(), PARAMS, config.scorer)
     return Problem(config, paper_pool(n), fitness)

@@ -2,14 +2,13 @@
 
 import networkx as nx
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from worlds import PARAMS, chaotic, paper_pool
+from worlds import PARAMS, paper_pool
 
 from swarm.engines.scripted import ScriptedEngine
-from swarm.maths.decode import decode
-from swarm.system.execute import answer, answer_all
-from swarm.system.messages import Query, context_at, node_prompt, tidy_answer
+from swarm.system.execute import answer
+from swarm.system.messages import Query, context_at
 from swarm.system.system import System, single
 
 
@@ -31,48 +30,6 @@ def test_only_direct_predecessors_are_heard_in_ascending_order():
     assert answer(ScriptedEngine(echo), chain, ["q"]) == ["2(1(0(),3()))"]
     assigned = system_of([(3, 1), (0, 1), (1, 2)], [3, 3, 1, 0])
     assert answer(ScriptedEngine(echo), assigned, ["q"]) == ["1(3(3(),0()))"]
-
-
-@settings(deadline=None, max_examples=30)
-@given(st.integers(0, 1000), st.integers(1, 6), st.sampled_from(["tree", "bernoulli"]))
-def test_side_by_side_equals_node_by_node(seed, n, edges):
-    """The published procedure, one graph and one node after another, gives the same texts."""
-    import numpy as np
-
-    from swarm.maths.decode import DecodeRule
-
-    rng = np.random.default_rng(seed)
-    systems = []
-    for _ in range(3):
-        graph = decode(rng.uniform(size=(n, n)) * (1 - np.eye(n)), rng=rng, rule=DecodeRule(edges=edges))
-        experts = tuple(paper_pool(n).experts())
-        systems.append(System(graph, tuple(rng.integers(0, n, size=n).tolist()), experts))
-    queries = [Query("one"), Query("two")]
-    together = answer_all(ScriptedEngine(chaotic), [(system, queries) for system in systems], PARAMS)
-    for system, texts in zip(systems, together, strict=True):
-        for query, text in zip(queries, texts, strict=True):
-            said = {}
-            for place in system.order:
-                prompt = node_prompt(query, [said[source] for source in system.listens_to(place)])
-                from swarm.engines.base import Request
-
-                said[place] = tidy_answer(chaotic(Request(system.expert_at(place), prompt, PARAMS)))
-            assert text == said[system.end]
-
-
-def test_no_level_waits_for_another_graph():
-    """A chain of four and a single expert: the engine is called once per level of the longest, with all there is."""
-    calls = []
-
-    class Recording(ScriptedEngine):
-        def generate(self, requests):
-            calls.append(len(requests))
-            return super().generate(requests)
-
-    chain = system_of([(0, 1), (1, 2), (2, 3)], [0, 1, 2, 3])
-    star = system_of([(0, 3), (1, 3), (2, 3)], [0, 1, 2, 3])
-    answer_all(Recording(chaotic), [(chain, [Query("q")]), (star, [Query("q")])], PARAMS)
-    assert calls == [1 + 3, 1 + 1, 1, 1]
 
 
 def test_no_queries_and_one_expert():

@@ -61,7 +61,8 @@ class LocalClient:
         params = GenerationParams(self.max_new_tokens, chat=True)
         engine, expert = self._model()
         requests = [Request(expert, ticket.prompt, params) for ticket in tickets]
-        for index, completion in engine.generate(requests):
-            reply = Reply(completion.text, completion.prompt_tokens, completion.new_tokens)
-            gate.settle(tickets[index], reply)
-            yield index, reply
+        for finished in engine.generate(requests):
+            for index, completion in finished:
+                reply = Reply(completion.text, completion.prompt_tokens, completion.new_tokens)
+                gate.settle(tickets[index], reply)
+                yield index, reply

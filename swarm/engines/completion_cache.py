@@ -1,0 +1,80 @@
+"""What was answered before: in memory for two steps of a search, and beyond that on disk."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple
+from typing import Protocol
+
+from swarm.engines.base import Completion, GenerationParams, Request
+
+
+class Store(Protocol):
+    """Completions that outlive the process, by the 32 bytes of their key."""
+
+    def get_many(self, keys: Sequence[bytes]) -> dict[bytes, Completion]:
+        """Those that are there."""
+        ...
+
+    def put_many(self, completions: Mapping[bytes, Completion]) -> None:
+        """Keeps all of them or none."""
+        ...
+
+
+class CompletionCache:
+    """Completions by content: what the engine is, the expert's weights, the prompt and how it was put.
+
+    The memory holds the running step and the one before it: a weight step and the next role step ask the same experts,
+    after which their weights have moved.
+
+    Attributes:
+      from_disk: how many completions were found on disk.
+    """
+
+    def __init__(self, facts: Mapping[str, str], disk: Store | None = None):
+        """`facts` are the engine's (`Engine.facts`): what of it can change a text."""
+        self.from_disk = 0
+        self._disk = disk
+        self._facts = json.dumps(dict(facts), sort_keys=True)
+        self._beginnings: dict[tuple[str, GenerationParams], hashlib._Hash] = {}
+        self._now: dict[bytes, Completion] = {}
+        self._before: dict[bytes, Completion] = {}
+
+    def next_step(self) -> None:
+        """Forgets in memory what was not asked for since the last call."""
+        self._before, self._now = self._now, {}
+        self._beginnings = {}
+
+    def key(self, request: Request) -> bytes:
+        """SHA-256 over what decides the answer: never a name, a path or an index."""
+        group = request.group
+        beginning = self._beginnings.get(group)
+        if beginning is None:
+            content = json.dumps([self._facts, request.expert.digest, astuple(request.params)])
+            beginning = self._beginnings[group] = hashlib.sha256(content.encode() + b"\n")
+        digest = beginning.copy()
+        digest.update(request.prompt.encode("utf8", "surrogatepass"))
+        return digest.digest()
+
+    def get_many(self, keys: Sequence[bytes]) -> dict[bytes, Completion]:
+        """The completions that are known."""
+        known: dict[bytes, Completion] = {}
+        unknown = []
+        for key in dict.fromkeys(keys):
+            completion = self._now.get(key) or self._before.get(key)
+            if completion is None:
+                unknown.append(key)
+            else:
+                known[key] = completion
+        if self._disk is not None and unknown:
+            found = self._disk.get_many(unknown)
+            self.from_disk += len(found)
+            known |= found
+        self._now |= known
+        return known
+
+    def put_many(self, completions: Mapping[bytes, Completion]) -> None:
+        """Keeps a finished batch; on disk whole or not at all."""
+        self._now |= completions
+        if self._disk is not None:
+            self._disk.put_many(completions)

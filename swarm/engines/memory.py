@@ -1,0 +1,52 @@
+"""How many tokens a device can hold at a time."""
+
+from typing import Any
+
+import psutil
+import torch
+
+from swarm.engines.decoding import CHUNK, Decoder
+from swarm.engines.plain_generate import PlainGenerate
+
+CPU_TOKENS = 16_384  # more makes no batch faster on a processor
+SHARE = 0.9  # of the free memory that is used: the rest is for what a trial does not show
+
+
+def measured_token_budget(decoder: Decoder | PlainGenerate, device: torch.device) -> int:
+    """The tokens, prompts and answers with padding, that fit beside the model; on CUDA after a trial."""
+    config = decoder.model.config.get_text_config()
+    if device.type == "cuda" and isinstance(decoder, Decoder):
+        return _tried(decoder, device, config)
+    if device.type == "cuda":
+        # transformers' own cache is copied whole whenever it grows
+        return tokens_that_fit(torch.cuda.mem_get_info(device)[0], 0, 2 * cache_bytes(config, decoder.model.dtype))
+    free = psutil.virtual_memory().available // 2  # the other half is the user's
+    return min(tokens_that_fit(free, 0, cache_bytes(config, decoder.model.dtype)), CPU_TOKENS)
+
+
+def tokens_that_fit(free: int, activations: int, per_token: float) -> int:
+    """Tokens for which there is memory beside the activations of one forward pass; all in bytes; at least 1."""
+    return max(int(SHARE * (free - activations) / per_token), 1)
+
+
+def cache_bytes(config: Any, dtype: torch.dtype) -> int:
+    """What one token's keys and values take in all layers."""
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return int(2 * config.num_hidden_layers * heads * width * dtype.itemsize)
+
+
+def _tried(decoder: Decoder, device: torch.device, config: Any) -> int:
+    """Reads as much as is ever read at once, and looks at the peak."""
+    length = min(CHUNK // 2, getattr(config, "max_position_embeddings", CHUNK) - 2)
+    before = torch.cuda.memory_allocated(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    # rows with nothing in common, so that all are read whole
+    rows = [[config.vocab_size - 1 - row] * length for row in range(CHUNK // length)]
+    list(decoder.decode(rows, 2))
+    held = decoder.grid.bytes()
+    activations = torch.cuda.max_memory_allocated(device) - before - held
+    decoder.release()
+    torch.cuda.empty_cache()
+    free = torch.cuda.mem_get_info(device)[0]
+    return tokens_that_fit(free, activations, held / decoder.held)

@@ -1,0 +1,63 @@
+"""How a model is made to decode: stepped through a grid where that is exact, else by transformers' own means."""
+
+import inspect
+import sys
+from typing import Any
+
+from peft import PeftModel
+from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+
+from swarm.engines.decoding import Decoder
+from swarm.engines.plain_generate import PlainGenerate, end_tokens, greedy
+
+# settings of a generation that do not change what greedy decoding by argmax gives
+HARMLESS = frozenset(
+    """bos_token_id eos_token_id pad_token_id decoder_start_token_id do_sample temperature top_p top_k min_p typical_p
+    max_length max_new_tokens use_cache cache_implementation transformers_version _from_model_config
+    output_attentions output_hidden_states""".split()
+)
+NEEDED = frozenset(("input_ids", "position_ids", "attention_mask", "past_key_values", "use_cache", "logits_to_keep"))
+
+
+def make_decoder(model: Any, pad_token_id: int, token_budget: int = sys.maxsize) -> Decoder | PlainGenerate:
+    """The fitting way for a model or a PeftModel."""
+    settings = greedy(model.generation_config, pad_token_id)
+    # PEFT's layers are in the model itself; the wrapper around it is only in the way
+    bare = model.get_base_model() if isinstance(model, PeftModel) else model
+    if can_step(bare, settings):
+        return Decoder(bare, is_plain(bare), end_tokens(settings), pad_token_id, token_budget)
+    return PlainGenerate(model, settings, token_budget)
+
+
+def can_step(model: Any, generation_config: Any) -> bool:
+    """Whether a model's greedy decoding is its forward pass and argmax, with keys and values as its only memory.
+
+    Others (encoder-decoders, state spaces, code that came with a model, a repetition penalty, ...) are left to
+    transformers' own `generate`.
+    """
+    text = model.config.get_text_config()
+    layers = DynamicCache(config=model.config).layers
+    return (
+        type(model).__module__.startswith("transformers.models.")
+        and text is model.config
+        and not model.config.is_encoder_decoder
+        and not getattr(model.config, "alibi", False)
+        and set(inspect.signature(model.forward).parameters) >= NEEDED
+        and len(layers) == text.num_hidden_layers
+        and all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in layers)
+        and set(generation_config.to_diff_dict()) <= HARMLESS
+    )
+
+
+def is_plain(model: Any) -> bool:
+    """Whether all layers attend to all columns and take a ready mask; else transformers makes the masks.
+
+    Sliding windows are laid over columns, so what a row has read must lie side by side there, and prompts cannot share
+    a beginning that lies elsewhere.
+    """
+    layers = DynamicCache(config=model.config).layers
+    return all(type(layer) is DynamicLayer for layer in layers) and model.config._attn_implementation in (
+        "sdpa",
+        "eager",
+    )
