@@ -101,6 +101,12 @@ def resident() -> float:
     return pages * resource.getpagesize() / 2**20
 
 
+def peak() -> float:
+    """MiB that it has held at most (Linux; getrusage would count the process that has started this one too)."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
+
+
 def probe(kind: str, iterations: int, prompts: int) -> dict[str, Any]:
     """One search in this process: MiB before it, at its marks, and at its peak."""
     if kind == "real":
@@ -122,8 +128,7 @@ def probe(kind: str, iterations: int, prompts: int) -> dict[str, Any]:
         reader = Reader(run, sorted({max(1, round(part * iterations)) for part in MARKS}))
         requests.search(problem, first_state(0), reader)
         run.close()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # KiB on Linux
-    return {"idle": idle, "marks": reader.marks, "peak": peak}
+    return {"idle": idle, "marks": reader.marks, "peak": peak()}
 
 
 if __name__ == "__main__":

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from swarm.engines.base import Completion, Engine, GenerationParams, Request
-from swarm.engines.cached import CachedEngine
+from swarm.engines.base import Completion, Engine, Finished, GenerationParams, Request
 from swarm.engines.metered import Budget, MeteredEngine
 from swarm.evals.base import Dataset, Eval, Example, Judgement, Judging
 from swarm.evals.exact_match import ExactMatch
@@ -21,12 +20,12 @@ from swarm.search.loop import Watcher, search
 from swarm.search.run import SCRATCHPAD, Run, numbers, scratchpad
 from swarm.search.state import SearchState
 from swarm.search.steps import STEPS, Problem
-from swarm.system.execute import Task, answer_all
 from swarm.system.messages import Query
+from swarm.system.scheduler import Scheduler, Task
 from swarm.system.system import System
 from swarm.weights.adapters import Adapter
 from swarm.weights.materialise import materialise
-from swarm.weights.pool import Pool
+from swarm.weights.pool import Expert, Pool
 
 ROOT = Path(__file__).resolve().parents[1]
 EMBEDDED = ROOT / "data/embedded/experts"
@@ -60,36 +59,39 @@ class InstantEngine:
         """Its name."""
         return {"engine": "instant"}
 
-    def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
-        """Answers in the given order."""
+    def expect(self, experts: Sequence[Expert]) -> None:
+        """Nothing is prepared."""
+
+    def generate(self, requests: Sequence[Request]) -> Iterator[Finished]:
+        """Answers all in one batch."""
         self.generated += len(requests)
-        for index, request in enumerate(requests):
-            yield index, Completion(f"{hash((request.expert.digest, request.prompt)):x}", 1, 1)
+        texts = [f"{hash((request.expert.digest, request.prompt)):x}" for request in requests]
+        yield [(index, Completion(text, 1, 1)) for index, text in enumerate(texts)]
 
 
 class Requests:
-    """What stands between a search and its engine: equal requests of two steps are asked once, and all are counted."""
+    """What stands between a search and its engine, as a session puts it together; its memory is empty at first."""
 
     def __init__(self, engine: Engine):
         self.meter = MeteredEngine(engine)
-        self.engine = CachedEngine(self.meter)
+        self.scheduler = Scheduler(self.meter)
 
     def next_step(self) -> None:
         """A step begins."""
-        self.engine.next_step()
+        self.scheduler.cache.next_step()
 
     def answers(self, tasks: Sequence[Task], params: GenerationParams) -> list[list[str]]:
         """Every task's texts."""
-        return answer_all(self.engine, tasks, params)
+        return self.scheduler.answer_all(tasks, params)
 
-    def problem(self, pool: Pool, config: SearchConfig, dataset: Dataset, evaluation: Eval) -> "Problem":
+    def problem(self, pool: Pool, config: SearchConfig, dataset: Dataset, evaluation: Eval) -> Problem:
         """A search on the dev questions; its fitness notes the systems that it is asked about."""
-        fitness = NotingFitness(self.engine, evaluation, dataset, evaluation.params(dataset), config.scorer)
-        return Problem(config, pool, fitness)
+        params = evaluation.params(dataset)
+        return Problem(config, pool, NotingFitness(self.scheduler, evaluation, dataset, params, config.scorer))
 
     def search(self, problem: Problem, state: SearchState, watcher: Watcher) -> SearchState:
         """The search from a state to its end."""
-        return search(problem, state, self.meter, self.engine, watcher, Budget())
+        return search(problem, state, self.meter, watcher, Budget())
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ class NotingExactMatch(ExactMatch):
 
 def completions(engine: Engine, requests: Sequence[Request]) -> list[Completion]:
     """What an engine answers to every request, in their order."""
-    found = dict(engine.generate(requests))
+    found = {index: completion for finished in engine.generate(requests) for index, completion in finished}
     return [found[index] for index in range(len(requests))]
 
 
@@ -189,7 +191,7 @@ def random_matrices(count: int, size: int, rng: np.random.Generator) -> np.ndarr
 
 def resident_model(engine: Any) -> Any:
     """The model that an in-process engine keeps."""
-    return engine._slot.model
+    return engine._decoder.model
 
 
 @contextmanager
