@@ -40,7 +40,7 @@ MARKS = (0.1, 0.5, 1.0)  # parts of the search after which memory is read: 5, 25
 class Size:
     """How much of it: iterations and prompts of a search with the embedded experts and of a scripted one."""
 
-    real: tuple[int, int] = (10, 60)
+    real: tuple[int, int] = (50, 60)
     scripted: tuple[int, int] = (50, 60)
 
 

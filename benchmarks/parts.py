@@ -84,10 +84,12 @@ class Requests:
         """Every task's texts."""
         return self.scheduler.answer_all(tasks, params)
 
-    def problem(self, pool: Pool, config: SearchConfig, dataset: Dataset, evaluation: Eval) -> Problem:
-        """A search on the dev questions; its fitness notes the systems that it is asked about."""
-        params = evaluation.params(dataset)
-        return Problem(config, pool, NotingFitness(self.scheduler, evaluation, dataset, params, config.scorer))
+    def problem(
+        self, pool: Pool, config: SearchConfig, dataset: Dataset, evaluation: Eval, kind: type[Fitness] = Fitness
+    ) -> Problem:
+        """A search on the dev questions."""
+        fitness = kind(self.scheduler, evaluation, dataset, evaluation.params(dataset), config.scorer)
+        return Problem(config, pool, fitness)
 
     def search(self, problem: Problem, state: SearchState, watcher: Watcher) -> SearchState:
         """The search from a state to its end."""
