@@ -11,11 +11,11 @@ from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from swarm.engines.base import Completion, GenerationParams, Request
+from swarm.engines.expert_store import ExpertStore
 from swarm.engines.slots import Slot, make_slot
 from swarm.errors import UserError
 from swarm.weights.base_model import base_folder, base_model_digest
-from swarm.weights.materialise import materialise
-from swarm.weights.pool import Pool
+from swarm.weights.pool import Expert, Pool
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,8 @@ class InProcessEngine:
         self._base_digest = base_model_digest(folder, with_code=trust_remote_code, with_weights=not pool.models)
         if self.device.type == "cpu" and model.num_parameters() < SMALL_MODEL:
             torch.set_num_threads(1)
-        first = materialise(pool, pool.experts()[0].coefficients)
+        self._store = ExpertStore(pool)
+        first = self._store.weights(pool.experts()[0])
         try:
             self._slot: Slot = make_slot(model.to(self.device).eval(), first, pool.base)
         except torch.OutOfMemoryError:
@@ -107,6 +108,10 @@ class InProcessEngine:
             "transformers": transformers.__version__,
         }
 
+    def expect(self, experts: Sequence[Expert]) -> None:
+        """Says which experts will be asked for soon: their weights are then made together, which is faster."""
+        self._store.expect(experts)
+
     def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
         """Answers expert by expert, so that each is placed once, and the longest prompts first."""
         groups: dict[tuple[str, GenerationParams], list[int]] = {}
@@ -117,7 +122,7 @@ class InProcessEngine:
             indices = groups[digest, params]
             if digest != self._placed:
                 self._placed = ""  # nobody's, should this be interrupted
-                self._slot.place(materialise(self.pool, requests[indices[0]].expert.coefficients))
+                self._slot.place(self._store.weights(requests[indices[0]].expert))
                 self._placed = digest
             tokens = self._tokenise([requests[index].prompt for index in indices], params)
             order = sorted(range(len(indices)), key=lambda i: -len(tokens[i]))

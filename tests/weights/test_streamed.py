@@ -1,4 +1,4 @@
-"""Many sums in one pass: each the same to the bit whatever else is summed, wherever it lies, on however many threads."""
+"""Many sums in one pass: each the same to the bit, whatever else is summed and on however many threads."""
 
 import pytest
 import torch
