@@ -39,11 +39,13 @@ class InProcessEngine:
         dtype: str | None = None,
         token_budget: int | None = None,
         trust_remote_code: bool = False,
+        fold: bool | None = None,
     ):
         """Loads the base model.
 
         `device` is cpu, cuda or cuda:<id> (default: CUDA where there is any); `dtype` a key of `DTYPES` (default:
-        bfloat16 on CUDA, float32 on the CPU). Raises UserError if base and experts do not fit or cannot be had.
+        bfloat16 on CUDA, float32 on the CPU); `fold` is whether adapters are added to the base weights (default: where
+        that is exact, see `make_slot`). Raises UserError if base and experts do not fit or cannot be had.
         """
         self.pool = pool
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -57,7 +59,7 @@ class InProcessEngine:
         self._store = ExpertStore(pool)
         first = self._store.weights(pool.experts()[0])
         try:
-            self._slot: Slot = make_slot(model.to(self.device).eval(), first, pool.base)
+            self._slot: Slot = make_slot(model.to(self.device).eval(), first, pool.base, fold)
         except torch.OutOfMemoryError:
             raise UserError(
                 f"base model {pool.base} ({model.num_parameters() * self.dtype.itemsize / 2**30:.1f} GiB of weights) "
