@@ -1,0 +1,84 @@
+"""The bare forward calls of a model behind an engine: what they cost without anything around them."""
+
+import copy
+import functools
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+
+ATTENTION_ON_CPU = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+
+
+@dataclass
+class Bare:
+    """Forward calls that an engine has made: how many, rows × columns that they read, and their seconds alone."""
+
+    calls: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+
+
+def bare_forwards(model: Any, run: Callable[[], object]) -> Bare:
+    """Runs something, and every forward call in it once more by itself, on copies of the same inputs and cache.
+
+    Each copy is called right before the original, so no more than one is ever held.
+    """
+    bare = Bare()
+
+    def act(forward: Callable[..., Any], arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+        begun = time.perf_counter()
+        forward(*arguments, **named)
+        bare.seconds += time.perf_counter() - begun
+        bare.calls += 1
+        read = named.get("input_ids", arguments[0] if arguments else None)
+        bare.tokens += 0 if read is None else read.numel()
+
+    with _each_forward(model, act):
+        run()
+    if not bare.calls:
+        raise RuntimeError("the engine has made no forward call of its resident model: record another model's")
+    return bare
+
+
+def forward_flops(model: Any, run: Callable[[], object]) -> int:
+    """Floating-point operations of all matrix products in the forward calls that `run` makes."""
+    counter = FlopCounterMode(display=False, custom_mapping={ATTENTION_ON_CPU: _attention_flops})
+
+    def act(forward: Callable[..., Any], arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+        with counter:
+            forward(*arguments, **named)
+        total.append(counter.get_total_flops())
+
+    total: list[int] = []
+    with _each_forward(model, act):
+        run()
+    return sum(total)
+
+
+def _attention_flops(query: Any, key: Any, value: Any, *_: Any, out_shape: Any = None, **__: Any) -> int:
+    flops: int = sdpa_flop_count(query, key, value)
+    return flops
+
+
+@contextmanager
+def _each_forward(
+    model: Any, act: Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any]], None]
+) -> Iterator[None]:
+    """Calls `act` with copies of what every forward call is given, before that call."""
+    forward = model.forward
+
+    @functools.wraps(forward)  # transformers looks at its parameters
+    def watched(*arguments: Any, **named: Any) -> Any:
+        act(forward, copy.deepcopy(arguments), copy.deepcopy(named))
+        return forward(*arguments, **named)
+
+    model.forward = watched
+    try:
+        yield
+    finally:
+        del model.forward

@@ -1,0 +1,135 @@
+"""Resident memory of a search: its peak, and whether it grows from iteration to iteration.
+
+Each search runs in a process of its own: python -m benchmarks.memory real 10 60
+"""
+
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measure import Goal, Row, exactly
+from benchmarks.parts import (
+    EMBEDDED,
+    ROOT,
+    SMALL_TASKS,
+    FirstLetter,
+    InstantEngine,
+    Requests,
+    config_for,
+    nameless_pool,
+    questions,
+)
+from swarm.engines.base import Engine
+from swarm.evals.base import Eval
+from swarm.evals.data import limit, load_dataset
+from swarm.evals.exact_match import ExactMatch
+from swarm.search.loop import Watcher
+from swarm.search.run import Run, create_run
+from swarm.search.state import SearchState, first_state
+from swarm.weights.pool import read_pool
+
+MARKS = (0.1, 0.5, 1.0)  # parts of the search after which memory is read: 5, 25 and 50 of 50 iterations
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much of it: iterations and prompts of a search with the embedded experts and of a scripted one."""
+
+    real: tuple[int, int] = (10, 60)
+    scripted: tuple[int, int] = (50, 60)
+
+
+SMALL = Size(real=(2, 4), scripted=(5, 2))
+
+
+def rows(size: Size, repeats: int) -> list[Row]:
+    """Peak and growth of both searches, each run once."""
+    del repeats
+    found = []
+    for kind, (iterations, prompts) in (("real", size.real), ("scripted", size.scripted)):
+        command = [sys.executable, "-m", "benchmarks.memory", kind, str(iterations), str(prompts)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr}")
+        found += _rows_of(kind, prompts, json.loads(done.stdout))
+    return found
+
+
+def _rows_of(kind: str, prompts: int, record: dict[str, Any]) -> list[Row]:
+    marks = {int(iteration): mib for iteration, mib in record["marks"].items()}
+    first, last = min(marks), max(marks)
+    growth = marks[last] - marks[first]
+    per_mark = ", ".join(f"{mib:,.1f} MiB after {iteration}" for iteration, mib in marks.items())
+    what = {"real": "embedded experts, n = N = M = 6", "scripted": "engine that answers at once, n = N = M = 10"}[kind]
+    about = f"{what}, {prompts} prompts"
+    return [
+        Row(
+            f"memory: peak, {kind}", exactly(record["peak"], "MiB"), note=f"{about}; of it {record['idle']:,.0f} before"
+        ),
+        Row(
+            f"memory: growth, {kind}",
+            exactly(growth, "MiB"),
+            goals=(Goal("no growth (< 2 MiB)", lambda row: row.ours.value < 2),),
+            note=f"{about}, iteration {first} to {last}: {per_mark}",
+        ),
+    ]
+
+
+class Reader(Watcher):
+    """Writes each state, and reads this process's memory after some iterations."""
+
+    def __init__(self, run: Run, iterations: list[int]):
+        self.run = run
+        self.iterations = iterations
+        self.marks: dict[int, float] = {}
+
+    def after(self, before: SearchState, state: SearchState) -> None:
+        """A step is done."""
+        self.run.save(state)
+        if before.next_step == "weight" and before.iteration in self.iterations:
+            self.marks[before.iteration] = resident()
+
+
+def resident() -> float:
+    """MiB that this process holds in memory now (Linux)."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * resource.getpagesize() / 2**20
+
+
+def peak() -> float:
+    """MiB that it has held at most (Linux; getrusage would count the process that has started this one too)."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
+
+
+def probe(kind: str, iterations: int, prompts: int) -> dict[str, Any]:
+    """One search in this process: MiB before it, at its marks, and at its peak."""
+    if kind == "real":
+        from swarm.engines.in_process import InProcessEngine
+
+        pool = read_pool(EMBEDDED)
+        engine: Engine = InProcessEngine(pool, device="cpu")
+        evaluation: Eval = ExactMatch()
+        dataset, size = limit(load_dataset(str(SMALL_TASKS)), prompts), 6
+    else:
+        pool, engine = nameless_pool(10), InstantEngine()
+        dataset, evaluation, size = questions(prompts), FirstLetter(), 10
+    config = config_for(size, max_iteration=iterations, patience=10**6)
+    requests = Requests(engine)
+    problem = requests.problem(pool, config, dataset, evaluation)
+    idle = resident()
+    with tempfile.TemporaryDirectory() as folder:
+        run = create_run(Path(folder), config, {})
+        reader = Reader(run, sorted({max(1, round(part * iterations)) for part in MARKS}))
+        requests.search(problem, first_state(0), reader)
+        run.close()
+    return {"idle": idle, "marks": reader.marks, "peak": peak()}
+
+
+if __name__ == "__main__":
+    print(json.dumps(probe(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))))

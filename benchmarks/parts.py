@@ -1,0 +1,204 @@
+"""Our own parts put together as a search does it: each in one place, so that all benchmarks measure the same thing."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from swarm.engines.base import Completion, Engine, Finished, GenerationParams, Request
+from swarm.engines.metered import Budget, MeteredEngine
+from swarm.evals.base import Dataset, Eval, Example, Judgement, Judging
+from swarm.evals.exact_match import ExactMatch
+from swarm.files import write_json
+from swarm.search.config import SearchConfig, make_config
+from swarm.search.fitness import Fitness
+from swarm.search.loop import Watcher, search
+from swarm.search.run import SCRATCHPAD, Run, numbers, scratchpad
+from swarm.search.state import SearchState
+from swarm.search.steps import STEPS, Problem
+from swarm.system.messages import Query
+from swarm.system.scheduler import Scheduler, Task
+from swarm.system.system import System
+from swarm.weights.adapters import Adapter
+from swarm.weights.materialise import materialise
+from swarm.weights.pool import Expert, Pool
+
+ROOT = Path(__file__).resolve().parents[1]
+EMBEDDED = ROOT / "data/embedded/experts"
+SMALL_TASKS = ROOT / "data/eval/graph_tasks_small.json"
+
+# what nlgraph.sh uses on the embedded experts
+SETTINGS = {
+    "eval_type": "exact_match",
+    "dataset": "benchmark",
+    "seed": 0,
+    "inertia": 0.3,
+    "cognitive_coeff": 0.3,
+    "social_coeff": 0.3,
+    "repel_coeff": 0.05,
+    "repel_term": True,
+    "step_length": 0.3,
+}
+
+
+class InstantEngine:
+    """Answers at once with a text that depends on all of the request's content.
+
+    Attributes:
+      generated: requests that have reached it.
+    """
+
+    def __init__(self) -> None:
+        self.generated = 0
+
+    def facts(self) -> dict[str, str]:
+        """Its name."""
+        return {"engine": "instant"}
+
+    def expect(self, experts: Sequence[Expert]) -> None:
+        """Nothing is prepared."""
+
+    def generate(self, requests: Sequence[Request]) -> Iterator[Finished]:
+        """Answers all in one batch."""
+        self.generated += len(requests)
+        texts = [f"{hash((request.expert.digest, request.prompt)):x}" for request in requests]
+        yield [(index, Completion(text, 1, 1)) for index, text in enumerate(texts)]
+
+
+class Requests:
+    """What stands between a search and its engine, as a session puts it together; its memory is empty at first."""
+
+    def __init__(self, engine: Engine):
+        self.meter = MeteredEngine(engine)
+        self.scheduler = Scheduler(self.meter)
+
+    def next_step(self) -> None:
+        """A step begins."""
+        self.scheduler.cache.next_step()
+
+    def answers(self, tasks: Sequence[Task], params: GenerationParams) -> list[list[str]]:
+        """Every task's texts."""
+        return self.scheduler.answer_all(tasks, params)
+
+    def problem(self, pool: Pool, config: SearchConfig, dataset: Dataset, evaluation: Eval) -> Problem:
+        """A search on the dev questions; its fitness notes the systems that it is asked about."""
+        params = evaluation.params(dataset)
+        return Problem(config, pool, NotingFitness(self.scheduler, evaluation, dataset, params, config.scorer))
+
+    def search(self, problem: Problem, state: SearchState, watcher: Watcher) -> SearchState:
+        """The search from a state to its end."""
+        return search(problem, state, self.meter, watcher, Budget())
+
+
+@dataclass(frozen=True)
+class NotingFitness(Fitness):
+    """A fitness that keeps the systems which it was asked about, in order."""
+
+    systems: list[System] = field(default_factory=list)
+
+    def judge(self, systems: Sequence[System], examples: Sequence[Example]) -> list[Judgement]:
+        """Their scores."""
+        self.systems.extend(systems)
+        return super().judge(systems, examples)
+
+
+class NotingExactMatch(ExactMatch):
+    """An exact match that keeps the texts which it scored, system by system."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.texts: list[list[str]] = []
+
+    def judge(self, dataset: Dataset, examples: Sequence[Example]) -> Judging:
+        """One pass, as exact match has it."""
+        judging = super().judge(dataset, examples)
+        texts = yield next(judging)
+        self.texts.append(texts)
+        try:
+            judging.send(texts)
+        except StopIteration as finished:
+            judgement: Judgement = finished.value
+            return judgement
+        raise AssertionError("exact match has one pass")
+
+
+def completions(engine: Engine, requests: Sequence[Request]) -> list[Completion]:
+    """What an engine answers to every request, in their order."""
+    found = {index: completion for finished in engine.generate(requests) for index, completion in finished}
+    return [found[index] for index in range(len(requests))]
+
+
+class FirstLetter(Eval):
+    """Scores a text by its first character, so that scores differ without any sense."""
+
+    name = "first_letter"
+
+    def params(self, dataset: Dataset) -> GenerationParams:
+        """As few tokens as one answer takes."""
+        return GenerationParams(max_new_tokens=4)
+
+    def judge(self, dataset: Dataset, examples: Sequence[Example]) -> Judging:
+        """One pass."""
+        texts = yield [Query(example.question) for example in examples]
+        return {"strict": np.array([ord(text[0]) / 0x110000 for text in texts])}
+
+
+def questions(count: int) -> Dataset:
+    """Questions for an engine that does not read them."""
+    split = tuple(Example(f"question {number}", "") for number in range(count))
+    return Dataset("questions", split, split)
+
+
+def config_for(size: int, **settings: Any) -> SearchConfig:
+    """The settings of a search with as many graphs and assignments as `size`."""
+    return make_config(SETTINGS | {"graph_num": size, "trial_num": size} | settings)
+
+
+def step(problem: Problem, requests: Requests, state: SearchState) -> SearchState:
+    """The next step, in a memory of two steps."""
+    requests.next_step()
+    return STEPS[state.next_step](problem, state)
+
+
+def write_step(run: Run, problem: Problem, before: SearchState, state: SearchState) -> None:
+    """What a session writes after a step."""
+    run.write_metrics(state.steps_done, {"title": before.title} | numbers(state))
+    run.save(state)
+    write_json(run.folder / SCRATCHPAD, scratchpad(state))
+    if state.best is not before.best:
+        run.write_best(problem, state)
+
+
+def materialised(pool: Pool, rows: np.ndarray) -> list[Any]:
+    """The weights of the experts at these rows of coefficients."""
+    return [materialise(pool, row.tolist()) for row in rows]
+
+
+def nameless_pool(count: int) -> Pool:
+    """A pool whose adapters have digests and no weights."""
+    adapters = tuple(Adapter(f"expert_{i}", Path(f"expert_{i}"), {}, {}, f"digest {i}") for i in range(count))
+    return Pool(adapters, base="none")
+
+
+def random_matrices(count: int, size: int, rng: np.random.Generator) -> np.ndarray:
+    """Continuous graphs as a search draws its first ones, shape (count, size, size)."""
+    return rng.uniform(size=(count, size, size)) * (1 - np.eye(size))
+
+
+def resident_model(engine: Any) -> Any:
+    """The model that an in-process engine keeps."""
+    return engine._decoder.model
+
+
+@contextmanager
+def threads_as_before() -> Iterator[None]:
+    """Gives torch its threads back, which an engine may change for a small model."""
+    before = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,59 @@
+"""What it costs to bring requests to an engine that answers at once."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from benchmarks.measure import Row, below, interleaved, median_of
+from benchmarks.parts import InstantEngine, Requests
+from benchmarks.sharing import step_pair
+from swarm.engines.base import GenerationParams
+from swarm.system.messages import Query, node_prompt
+
+PARAMS = GenerationParams(max_new_tokens=80)
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much of it: experts, graphs and assignments (n = N = M), prompts, letters of a prompt."""
+
+    experts: int = 10
+    prompts: int = 200
+    letters: int = 1500  # 400 to 500 tokens, as nlgraph's
+
+
+SMALL = Size(experts=3, prompts=5, letters=50)
+
+
+def rows(size: Size, repeats: int) -> list[Row]:
+    """Microseconds per request, those that are shared included; the floor only writes the prompts that differ."""
+    pair = step_pair(size.experts, np.random.default_rng(0))
+    queries = [Query(f"{number} ".ljust(size.letters, "?")) for number in range(size.prompts)]
+    total = sum(len(system.graph) for systems in pair for system in systems) * len(queries)
+    generated: list[int] = []
+
+    def ours() -> None:
+        engine = InstantEngine()
+        requests = Requests(engine)
+        for systems in pair:
+            requests.next_step()
+            requests.answers([(system, queries) for system in systems], PARAMS)
+        generated.append(engine.generated)
+
+    def floor() -> None:
+        for number in range(generated[0]):
+            node_prompt(queries[number % len(queries)], ("answer",) if number % 2 else ())
+
+    seconds = interleaved({"ours": ours, "floor": floor}, repeats)
+    return [
+        Row(
+            "scheduler",
+            median_of(seconds["ours"], "µs", 1e6 / total),
+            floor=median_of(seconds["floor"], "µs", 1e6 / total),
+            goals=(below(50),),
+            note=(
+                f"per request; {total:,} requests of {size.letters} letters in two steps, n = N = M = {size.experts}, "
+                f"{size.prompts} prompts, {generated[0]:,} reach the engine; floor: those prompts are written, no more"
+            ),
+        )
+    ]
