@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from swarm.engines.base import Completion, Finished, GenerationParams, Request
+from swarm.engines.expert_store import ExpertStore
 from swarm.engines.memory import measured_token_budget
 from swarm.engines.plain_generate import Answers
 from swarm.engines.prefixes import Tokens
@@ -17,7 +18,6 @@ from swarm.engines.slots import Slot, make_slot
 from swarm.engines.stepping import make_decoder
 from swarm.errors import UserError
 from swarm.weights.base_model import base_folder, base_model_digest
-from swarm.weights.materialise import materialise
 from swarm.weights.pool import Expert, Pool
 
 log = logging.getLogger(__name__)
@@ -41,11 +41,13 @@ class InProcessEngine:
         dtype: str | None = None,
         token_budget: int | None = None,
         trust_remote_code: bool = False,
+        fold: bool | None = None,
     ):
         """Loads the base model.
 
         `device` is cpu, cuda or cuda:<id> (default: CUDA where there is any); `dtype` a key of `DTYPES` (default:
-        bfloat16 on CUDA, float32 on the CPU). Raises UserError if base and experts do not fit or cannot be had.
+        bfloat16 on CUDA, float32 on the CPU); `fold` is whether adapters are added to the base weights (default: where
+        that is exact, see `make_slot`). Raises UserError if base and experts do not fit or cannot be had.
         """
         self.pool = pool
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -56,9 +58,10 @@ class InProcessEngine:
         self._base_digest = base_model_digest(folder, with_code=trust_remote_code, with_weights=not pool.models)
         if self.device.type == "cpu" and model.num_parameters() < SMALL_MODEL:
             torch.set_num_threads(1)
-        first = materialise(pool, pool.experts()[0].coefficients)
+        self._store = ExpertStore(pool)
+        first = self._store.weights(pool.experts()[0])
         try:
-            self._slot: Slot = make_slot(model.to(self.device).eval(), first, pool.base)
+            self._slot: Slot = make_slot(model.to(self.device).eval(), first, pool.base, fold)
         except torch.OutOfMemoryError:
             raise UserError(
                 f"base model {pool.base} ({model.num_parameters() * self.dtype.itemsize / 2**30:.1f} GiB of weights) "
@@ -111,7 +114,8 @@ class InProcessEngine:
         }
 
     def expect(self, experts: Sequence[Expert]) -> None:
-        """Nothing is prepared."""
+        """Says which experts will be asked for soon: their weights are then made together, which is faster."""
+        self._store.expect(experts)
 
     def generate(self, requests: Sequence[Request]) -> Iterator[Finished]:
         """Answers expert by expert, so that each is placed once."""
@@ -134,7 +138,7 @@ class InProcessEngine:
     def _place(self, expert: Expert) -> None:
         if expert.digest != self._placed:
             self._placed = ""  # nobody's, should this be interrupted
-            self._slot.place(materialise(self.pool, expert.coefficients))
+            self._slot.place(self._store.weights(expert))
             self._placed = expert.digest
 
     def _tokenise(self, prompts: list[str], params: GenerationParams) -> list[list[int]]:

@@ -7,41 +7,82 @@ import torch
 from swarm.weights.adapters import Adapter, LoraWeights, Tensors, factor_pairs, scaling
 from swarm.weights.full_model import FullWeights
 from swarm.weights.pool import Pool
-from swarm.weights.tensors import combined
+from swarm.weights.streamed import Layout, Mapped, combine_rows, layout_of
+
+Rows = Sequence[Sequence[float]]  # coefficients: one row per expert that is wanted, one column per initial expert
+Buffers = Sequence[torch.Tensor]
 
 
 def materialise(pool: Pool, coefficients: Sequence[float]) -> LoraWeights | FullWeights:
     """The weights of the expert at these coefficients, float32: LoRA tensors, or a full model's one after the other."""
     if pool.models:
         return FullWeights(pool.models, tuple(coefficients))
-    return COMBINERS[pool.combine](pool, coefficients)
+    return materialise_all(pool, [coefficients])[0]
 
 
-def _linear(pool: Pool, coefficients: Sequence[float]) -> LoraWeights:
+def materialise_all(
+    pool: Pool, rows: Rows, buffers: Buffers | None = None, mapped: Mapped | None = None
+) -> list[LoraWeights]:
+    """The weights of several experts of a pool of adapters, one per row of coefficients, in one pass over the files.
+
+    The bits of an expert do not depend on which others are asked for beside it, nor on the number of threads.
+    `buffers` for linear, as `new_buffers` makes them, one per row, receive the tensors, which then are views of them:
+    memory that was used before is several times faster than new. `mapped` as `map_tensors` gives it saves opening the
+    files again.
+    """
+    return COMBINERS[pool.combine](pool, rows, map_tensors(pool) if mapped is None else mapped, buffers)
+
+
+def map_tensors(pool: Pool) -> Mapped:
+    """The tensors of all initial adapters, mapped from their files."""
+    handles = [adapter.open() for adapter in pool.adapters]
+    return {name: [handle.get_tensor(name) for handle in handles] for name in pool.adapters[0].shapes}
+
+
+def new_buffers(pool: Pool, count: int) -> list[torch.Tensor]:
+    """Memory for so many linear combinations, beside each other: (bytes,) each, not initialised."""
+    return list(torch.empty(count, linear_layout(pool).size, dtype=torch.uint8))
+
+
+def linear_layout(pool: Pool) -> Layout:
+    """How a linear combination lies in its buffer."""
+    return layout_of(pool.adapters[0].shapes)
+
+
+def _linear(pool: Pool, rows: Rows, mapped: Mapped, buffers: Buffers | None) -> list[LoraWeights]:
     """A = sum_j c_j A_j and B = sum_j c_j B_j: the published arithmetic, every tensor by itself (not linear in ΔW)."""
-    handles = [adapter.open() for adapter in pool.adapters]
-    shapes = pool.adapters[0].shapes
-    tensors = {name: combined(handles, coefficients, name, lengths) for name, (lengths, _) in shapes.items()}
-    return LoraWeights(tensors, pool.adapters[0].config)
+    layout = linear_layout(pool)
+    buffers = new_buffers(pool, len(rows)) if buffers is None else buffers
+    combine_rows(mapped, layout, rows, buffers)
+    return [LoraWeights(layout.tensors(buffer), pool.adapters[0].config) for buffer in buffers]
 
 
-def _exact(pool: Pool, coefficients: Sequence[float]) -> LoraWeights:
-    """ΔW = sum_j c_j s_j B_j A_j: [A_1; ...; A_n] and [c_1 s_1 B_1, ..., c_n s_n B_n], rank n r, scale 1."""
-    handles = [adapter.open() for adapter in pool.adapters]
-    tensors: Tensors = {}
-    for module, (name_a, name_b) in factor_pairs(pool.adapters[0].shapes).items():
-        downs = [handle.get_tensor(name_a).float() for handle in handles]  # each (r, in)
-        ups = [
-            handle.get_tensor(name_b).float() * (coefficient * scaling(adapter.config, module, len(down)))
-            for handle, coefficient, adapter, down in zip(handles, coefficients, pool.adapters, downs, strict=True)
-        ]  # each (out, r)
-        tensors[name_a], tensors[name_b] = torch.cat(downs, dim=0), torch.cat(ups, dim=1)
-    return LoraWeights(tensors, _scale_one(pool.adapters[0], tensors))
+def _exact(pool: Pool, rows: Rows, mapped: Mapped, _: Buffers | None) -> list[LoraWeights]:
+    """ΔW = sum_j c_j s_j B_j A_j: [A_1; ...; A_n], which all rows share, and [c_1 s_1 B_1, ..., c_n s_n B_n].
+
+    Rank n r, scale 1.
+    """
+    experts: list[Tensors] = [{} for _ in rows]
+    for module, (name_a, name_b) in factor_pairs(mapped).items():
+        downs = torch.cat([down.float() for down in mapped[name_a]], dim=0)  # (n r, in)
+        ups = [up.float() for up in mapped[name_b]]  # each (out, r)
+        scales = [scaling(adapter.config, module, up.shape[1]) for adapter, up in zip(pool.adapters, ups, strict=True)]
+        for tensors, row in zip(experts, rows, strict=True):
+            tensors[name_a] = downs
+            scaled = torch.empty(len(ups[0]), len(downs))
+            parts = scaled.split([up.shape[1] for up in ups], dim=1)
+            for part, up, coefficient, scale in zip(parts, ups, row, scales, strict=True):
+                torch.mul(up, coefficient * scale, out=part)
+            tensors[name_b] = scaled
+    return [LoraWeights(tensors, _scale_one(pool.adapters[0], tensors)) for tensors in experts]
 
 
-def _svd(pool: Pool, coefficients: Sequence[float]) -> LoraWeights:
+def _svd(pool: Pool, rows: Rows, mapped: Mapped, _: Buffers | None) -> list[LoraWeights]:
     """The best approximation of the exact ΔW by `pool.rank` (default: the adapters' own rank), without a dense ΔW."""
-    tensors = _exact(pool, coefficients).tensors
+    return [_truncated(pool, _exact(pool, [row], mapped, None)[0].tensors) for row in rows]
+
+
+def _truncated(pool: Pool, tensors: Tensors) -> LoraWeights:
     for name_a, name_b in factor_pairs(tensors).values():
         rank = pool.rank or pool.adapters[0].shapes[name_a][0][0]
         left, left_core = torch.linalg.qr(tensors[name_b])  # (out, k), (k, n r)

@@ -65,7 +65,7 @@ def test_folding_equals_peft_layers(tmp_path):
     ids = torch.tensor([[2, 12, 13, 9, 4]])
     folded = InProcessEngine(pool, device="cpu")._slot
     assert isinstance(folded, FoldedSlot)
-    peft = PeftSlot(LlamaForCausalLM.from_pretrained(pool.base), weights.config)
+    peft = PeftSlot(LlamaForCausalLM.from_pretrained(pool.base), weights)
     for slot in (folded, peft):
         slot.place(materialise(pool, [0, 1, 0]))
         slot.place(weights)
