@@ -14,7 +14,7 @@ from tokenizers.models import WordLevel
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from benchmarks.machine import copying
-from benchmarks.measure import Different, Measured, Row, interleaved, median_of
+from benchmarks.measure import Different, Row, interleaved, median_of
 from benchmarks.parts import materialised
 from swarm.engines.slots import make_slot
 from swarm.weights.pool import Pool, read_pool
@@ -74,7 +74,7 @@ def rows(size: Size, repeats: int) -> list[Row]:
             "full_models: place a mixture",
             figures["mixture"],
             figures["mixture, reference"],
-            _times(copied, (len(MIXTURE) + 1) / 2),
+            copied.times((len(MIXTURE) + 1) / 2),
             note=f"{about}; reference: three from_pretrained, summed in Python; floor: three read and one written",
         ),
     ]
@@ -136,7 +136,3 @@ def _check_equal(ours: Any, theirs: Any) -> None:
     for name, tensor in ours.state_dict().items():
         if not torch.allclose(tensor.float(), others[name].float(), rtol=2**-7, atol=1e-6):
             raise Different(f"mixture of full models: tensor {name} differs")
-
-
-def _times(figure: Measured, factor: float) -> Measured:
-    return Measured(figure.value * factor, figure.unit, figure.lowest * factor, figure.highest * factor)

@@ -33,6 +33,10 @@ class Measured:
         """Rates and shares saved; of times and sizes less is better."""
         return self.unit in BETTER_WHEN_HIGHER
 
+    def times(self, factor: float) -> "Measured":
+        """As much work so many times."""
+        return Measured(self.value * factor, self.unit, self.lowest * factor, self.highest * factor)
+
     def __str__(self) -> str:
         half = (self.highest - self.lowest) / 2
         spread = f" ± {100 * half / self.value:.0f} %" if half and self.value and self.unit != "%" else ""
@@ -46,8 +50,7 @@ def exactly(value: float, unit: str) -> Measured:
 
 def median_of(values: Sequence[float], unit: str, times: float = 1.0) -> Measured:
     """The figure of several repeats, each multiplied by `times` (milliseconds out of seconds, say)."""
-    scaled = [value * times for value in values]
-    return Measured(statistics.median(scaled), unit, min(scaled), max(scaled))
+    return Measured(statistics.median(values), unit, min(values), max(values)).times(times)
 
 
 def rate_of(seconds: Sequence[float], amount: float, unit: str) -> Measured:

@@ -24,7 +24,7 @@ from swarm.system.messages import Query
 from swarm.system.scheduler import Scheduler, Task
 from swarm.system.system import System
 from swarm.weights.adapters import Adapter
-from swarm.weights.materialise import materialise
+from swarm.weights.materialise import materialise, materialise_all
 from swarm.weights.pool import Expert, Pool
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -177,7 +177,9 @@ def write_step(run: Run, problem: Problem, before: SearchState, state: SearchSta
 
 def materialised(pool: Pool, rows: np.ndarray) -> list[Any]:
     """The weights of the experts at these rows of coefficients."""
-    return [materialise(pool, row.tolist()) for row in rows]
+    if pool.models:
+        return [materialise(pool, row.tolist()) for row in rows]
+    return list(materialise_all(pool, rows.tolist()))
 
 
 def nameless_pool(count: int) -> Pool:
