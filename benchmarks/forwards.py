@@ -1,6 +1,5 @@
 """The bare forward calls of a model behind an engine: what they cost without anything around them."""
 
-import copy
 import functools
 import time
 from collections.abc import Callable, Iterator
@@ -24,19 +23,16 @@ class Bare:
 
 
 def bare_forwards(model: Any, run: Callable[[], object]) -> Bare:
-    """Runs something, and every forward call in it once more by itself, on copies of the same inputs and cache.
-
-    Each copy is called right before the original, so no more than one is ever held.
-    """
+    """Runs something, and says what the forward calls in it took of the time."""
     bare = Bare()
 
-    def act(forward: Callable[..., Any], arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+    def act(forward: Callable[..., Any], named: dict[str, Any]) -> Any:
         begun = time.perf_counter()
-        forward(*arguments, **named)
+        output = forward(**named)
         bare.seconds += time.perf_counter() - begun
         bare.calls += 1
-        read = named.get("input_ids", arguments[0] if arguments else None)
-        bare.tokens += 0 if read is None else read.numel()
+        bare.tokens += named["input_ids"].numel()
+        return output
 
     with _each_forward(model, act):
         run()
@@ -48,13 +44,14 @@ def bare_forwards(model: Any, run: Callable[[], object]) -> Bare:
 def forward_flops(model: Any, run: Callable[[], object]) -> int:
     """Floating-point operations of all matrix products in the forward calls that `run` makes."""
     counter = FlopCounterMode(display=False, custom_mapping={ATTENTION_ON_CPU: _attention_flops})
-
-    def act(forward: Callable[..., Any], arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
-        with counter:
-            forward(*arguments, **named)
-        total.append(counter.get_total_flops())
-
     total: list[int] = []
+
+    def act(forward: Callable[..., Any], named: dict[str, Any]) -> Any:
+        with counter:
+            output = forward(**named)
+        total.append(counter.get_total_flops())
+        return output
+
     with _each_forward(model, act):
         run()
     return sum(total)
@@ -66,16 +63,13 @@ def _attention_flops(query: Any, key: Any, value: Any, *_: Any, out_shape: Any =
 
 
 @contextmanager
-def _each_forward(
-    model: Any, act: Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any]], None]
-) -> Iterator[None]:
-    """Calls `act` with copies of what every forward call is given, before that call."""
+def _each_forward(model: Any, act: Callable[[Callable[..., Any], dict[str, Any]], Any]) -> Iterator[None]:
+    """Has `act` make every forward call, which is given in named arguments."""
     forward = model.forward
 
     @functools.wraps(forward)  # transformers looks at its parameters
-    def watched(*arguments: Any, **named: Any) -> Any:
-        act(forward, copy.deepcopy(arguments), copy.deepcopy(named))
-        return forward(*arguments, **named)
+    def watched(**named: Any) -> Any:
+        return act(forward, named)
 
     model.forward = watched
     try:

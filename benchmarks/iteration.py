@@ -110,7 +110,7 @@ def rows(size: Size, repeats: int) -> list[Row]:
     texts = len(flat(iteration.texts))
     about = (
         f"n = {len(iteration.pool.names)}, N = M = {size.graphs}, {size.prompts} prompts; {texts} texts equal; "
-        f"{torch.get_num_threads()} thread(s); floor: {bare.calls} bare forward calls of {bare.tokens:,} tokens"
+        f"{torch.get_num_threads()} thread(s); floor: the {bare.calls} forward calls of {bare.tokens:,} tokens alone"
     )
     return [
         Row(
