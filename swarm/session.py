@@ -59,22 +59,12 @@ class Session(Watcher):
         self._warn_of_small_limits()
         self._warn_of_a_small_disk()
         try:
-<<<<<<< HEAD
-            if self._state.best is not None:
-                self._write(lambda: self._write_best_so_far(self._state))
-            fitness = self._problem.fitness
-            fitness.evaluation.watch_judge(self._run.keep_judge_usage)
-            fitness.evaluation.hold_back(questions_of_the_end(fitness.evaluation, fitness.dataset))
-            self._state = search(self._problem, self._state, self._meter, self, budget)
-            return self._finish()
-=======
             try:
                 return self._search(budget)
             finally:
                 # the best system in hand is finished before the folder is given up, whatever ends the search
                 with front_doors.signals_wait():
                     self._write(self._checkpoints.close)
->>>>>>> weights
         except KeyboardInterrupt:
             self._progress.close()
             log.info("interrupted; nothing is lost: %s", self._how_to_go_on())
@@ -95,7 +85,7 @@ class Session(Watcher):
         fitness = self._problem.fitness
         fitness.evaluation.watch_judge(self._run.keep_judge_usage)
         fitness.evaluation.hold_back(questions_of_the_end(fitness.evaluation, fitness.dataset))
-        self._state = search(self._problem, self._state, self._meter, self._cache, self, budget)
+        self._state = search(self._problem, self._state, self._meter, self, budget)
         return self._finish()
 
     def _how_to_go_on(self) -> str:
