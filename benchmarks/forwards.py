@@ -1,4 +1,4 @@
-"""The forward calls of a model behind an engine: what they cost without what the engine does around them."""
+"""The bare forward calls of a model behind an engine: what they cost without anything around them."""
 
 import functools
 import time
@@ -12,12 +12,10 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 ATTENTION_ON_CPU = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 
-Forward = Callable[..., Any]
-
 
 @dataclass
 class Bare:
-    """Forward calls that an engine has made: how many, rows × columns that they read, and their seconds."""
+    """Forward calls that an engine has made: how many, rows × columns that they read, and their seconds alone."""
 
     calls: int = 0
     tokens: int = 0
@@ -25,22 +23,18 @@ class Bare:
 
 
 def bare_forwards(model: Any, run: Callable[[], object]) -> Bare:
-    """Runs something, and times every forward call in it.
-
-    In their places, not once more on copies of their inputs: copies of a cache push everything else out of the
-    processor's, and the same calls then take 1.4 times as long as within the engine (measured on the embedded experts).
-    """
+    """Runs something, and says what the forward calls in it took of the time."""
     bare = Bare()
 
-    def timed(forward: Forward, *arguments: Any, **named: Any) -> Any:
+    def act(forward: Callable[..., Any], named: dict[str, Any]) -> Any:
         begun = time.perf_counter()
-        output = forward(*arguments, **named)
+        output = forward(**named)
         bare.seconds += time.perf_counter() - begun
         bare.calls += 1
         bare.tokens += named["input_ids"].numel()
         return output
 
-    with _every_forward(model, timed):
+    with _each_forward(model, act):
         run()
     if not bare.calls:
         raise RuntimeError("the engine has made no forward call of its resident model: record another model's")
@@ -49,15 +43,16 @@ def bare_forwards(model: Any, run: Callable[[], object]) -> Bare:
 
 def forward_flops(model: Any, run: Callable[[], object]) -> int:
     """Floating-point operations of all matrix products in the forward calls that `run` makes."""
+    counter = FlopCounterMode(display=False, custom_mapping={ATTENTION_ON_CPU: _attention_flops})
     total: list[int] = []
 
-    def counted(forward: Forward, *arguments: Any, **named: Any) -> Any:
-        with FlopCounterMode(display=False, custom_mapping={ATTENTION_ON_CPU: _attention_flops}) as counter:
-            output = forward(*arguments, **named)
+    def act(forward: Callable[..., Any], named: dict[str, Any]) -> Any:
+        with counter:
+            output = forward(**named)
         total.append(counter.get_total_flops())
         return output
 
-    with _every_forward(model, counted):
+    with _each_forward(model, act):
         run()
     return sum(total)
 
@@ -68,11 +63,15 @@ def _attention_flops(query: Any, key: Any, value: Any, *_: Any, out_shape: Any =
 
 
 @contextmanager
-def _every_forward(model: Any, around: Callable[..., Any]) -> Iterator[None]:
-    """Calls `around(forward, ...)` in the place of every `forward(...)` of a model."""
+def _each_forward(model: Any, act: Callable[[Callable[..., Any], dict[str, Any]], Any]) -> Iterator[None]:
+    """Has `act` make every forward call, which is given in named arguments."""
     forward = model.forward
-    # transformers looks at its parameters
-    model.forward = functools.wraps(forward)(functools.partial(around, forward))
+
+    @functools.wraps(forward)  # transformers looks at its parameters
+    def watched(**named: Any) -> Any:
+        return act(forward, named)
+
+    model.forward = watched
     try:
         yield
     finally:

@@ -65,7 +65,7 @@ class Iteration:
         """Role step and weight step with an empty memory, the state written after each."""
         evaluation = NotingExactMatch()
         requests = Requests(self.engine)
-        problem = requests.problem(self.pool, self.config, self.dataset, evaluation, NotingFitness)
+        problem = requests.problem(self.pool, self.config, self.dataset, evaluation)
         with tempfile.TemporaryDirectory() as folder:
             run = create_run(Path(folder), self.config, {})
             state = self.start
@@ -110,7 +110,7 @@ def rows(size: Size, repeats: int) -> list[Row]:
     texts = len(flat(iteration.texts))
     about = (
         f"n = {len(iteration.pool.names)}, N = M = {size.graphs}, {size.prompts} prompts; {texts} texts equal; "
-        f"{torch.get_num_threads()} thread(s); floor: {bare.calls} forward calls of {bare.tokens:,} tokens alone"
+        f"{torch.get_num_threads()} thread(s); floor: the {bare.calls} forward calls of {bare.tokens:,} tokens alone"
     )
     return [
         Row(

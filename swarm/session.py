@@ -11,6 +11,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from swarm import front_doors
+from swarm.checkpoint import BackgroundWriter
 from swarm.engines.base import Engine
 from swarm.engines.metered import Budget, MeteredEngine
 from swarm.errors import BudgetReached, UserError
@@ -48,6 +49,7 @@ class Session(Watcher):
             config, self._problem.size, len(task.dataset.dev) * task.evaluation.passes, len(pool.names)
         )
         self._tracker = Tracker(config.wandb, config.project_name_wb, run.folder.name, asdict(config), run.folder)
+        self._checkpoints = BackgroundWriter()
         self._seen = (0, 0)
 
     def work(self) -> int:
@@ -57,13 +59,12 @@ class Session(Watcher):
         self._warn_of_small_limits()
         self._warn_of_a_small_disk()
         try:
-            if self._state.best is not None:
-                self._write(lambda: self._write_best_so_far(self._state))
-            fitness = self._problem.fitness
-            fitness.evaluation.watch_judge(self._run.keep_judge_usage)
-            fitness.evaluation.hold_back(questions_of_the_end(fitness.evaluation, fitness.dataset))
-            self._state = search(self._problem, self._state, self._meter, self, budget)
-            return self._finish()
+            try:
+                return self._search(budget)
+            finally:
+                # the best system in hand is finished before the folder is given up, whatever ends the search
+                with front_doors.signals_wait():
+                    self._write(self._checkpoints.close)
         except KeyboardInterrupt:
             self._progress.close()
             log.info("interrupted; nothing is lost: %s", self._how_to_go_on())
@@ -77,6 +78,15 @@ class Session(Watcher):
             self._progress.close()
             self._tracker.finish()
             self._run.close()
+
+    def _search(self, budget: Budget) -> int:
+        if self._state.best is not None:
+            self._write(lambda: self._write_best_so_far(self._state))
+        fitness = self._problem.fitness
+        fitness.evaluation.watch_judge(self._run.keep_judge_usage)
+        fitness.evaluation.hold_back(questions_of_the_end(fitness.evaluation, fitness.dataset))
+        self._state = search(self._problem, self._state, self._meter, self, budget)
+        return self._finish()
 
     def _how_to_go_on(self) -> str:
         return f"{front_doors.this_python()} search.py --resume {self._run.folder}"
@@ -124,8 +134,10 @@ class Session(Watcher):
         self._run.save(state)
         self._state = state
         write_json(self._run.folder / SCRATCHPAD, scratchpad(state))
+        self._checkpoints.check()
         if state.best is not before.best:
-            self._write_best_so_far(state)
+            # beside the next step: the state, which is written, can make it again
+            self._checkpoints.write(lambda: self._write_best_so_far(state))
 
     def _write_best_so_far(self, state: SearchState) -> None:
         """Adapters only: full models take gigabytes each time, and the state can make them again at the end."""
@@ -141,6 +153,7 @@ class Session(Watcher):
             ) from error
 
     def _finish(self) -> int:
+        self._write(self._checkpoints.wait)
         state = self._state
         limited = state.next_step != "final"
         log.info("the search is over: %s", state.stop_reason)

@@ -114,6 +114,22 @@ def test_the_same_command_twice_is_the_same_run(programs, undisturbed, tmp_path)
     assert story(tmp_path / "search" / "again") == story(undisturbed)
 
 
+def test_killed_while_the_best_system_is_written(programs, undisturbed, tmp_path):
+    """The state is ahead of it then: the folder is half there under its waiting name, or an older system's."""
+    run = shutil.copytree(undisturbed, tmp_path / "search" / "run")
+    (run / "result.json").unlink()
+    (run / "best").rename(run / ".best.123.tmp")
+    (run / ".best.123.tmp" / "system.json").unlink()
+    started = programs.start("search", "--resume", run, cwd=tmp_path)
+    while not (run / "best" / "system.json").exists() and not started.done():
+        time.sleep(0.001)
+    assert not (run / "result.json").exists(), "it is there again before anything is scored"
+    code, out, err = started.wait()
+    assert code == 0, out + err
+    assert story(run) == story(undisturbed)
+    assert not list(run.rglob(".*")), "no leftovers"
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_politely(programs, undisturbed, tmp_path, number):
     started = programs.start("search", *SEARCH, "-n", "asked", cwd=tmp_path)

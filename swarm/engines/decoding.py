@@ -56,12 +56,20 @@ class Decoder:
         )
         return output.logits[:, -1].argmax(-1)  # type: ignore[no-any-return]
 
-    def read_prefix(self, tokens: Tokens) -> Prefix:
-        """Keys and values of a beginning."""
-        ids = torch.tensor([tokens], device=self.device)
+    @torch.inference_mode()
+    def read_prefixes(self, beginnings: Sequence[Tokens]) -> list[Prefix]:
+        """Keys and values of each beginning, read side by side."""
+        longest = max(map(len, beginnings))
+        ids = torch.tensor([[self.pad] * (longest - len(row)) + list(row) for row in beginnings], device=self.device)
+        lengths = torch.tensor([[len(row)] for row in beginnings], device=self.device)
+        columns = torch.arange(-longest, 0, device=self.device)
         cache = DynamicCache(config=self.model.config)
-        self.forward(ids, torch.arange(len(tokens), device=self.device)[None], torch.ones_like(ids), cache)
-        return [(layer.keys, layer.values) for layer in cache.layers]
+        mask = causal_mask(columns >= -lengths, longest, self.dtype)
+        self.forward(ids, (lengths + columns).clamp_(min=0), mask, cache)
+        return [
+            [(layer.keys[row, :, -len(own) :], layer.values[row, :, -len(own) :]) for layer in cache.layers]
+            for row, own in enumerate(beginnings)
+        ]
 
     def release(self) -> None:
         """Gives the grid's memory back."""
@@ -87,7 +95,8 @@ class _Run:
         # room to the right, so that new rows need not wait for the longest to end
         self._slack = max_new_tokens // 2
         self.columns = columns = self._width + max_new_tokens + self._slack
-        kept = sum(map(len, {tuple(row[:shared]) for row, shared in zip(rows, self._shared, strict=True)}))
+        self._beginnings = [tuple(row[:shared]) for row, shared in zip(rows, self._shared, strict=True)]
+        kept = sum(map(len, set(self._beginnings)))
         self.capacity = min(max((budget - kept) // columns, 1), len(rows))
         self._grid.reshape(self.capacity, columns)
         self._cursor = self._width
@@ -107,6 +116,7 @@ class _Run:
 
     def run(self) -> Iterator[Answers]:
         """The answers of all rows, in parts: whenever new rows are read, and at the end."""
+        self._read_prefixes()
         while self._queue or self._ids:
             if not self._wants_more():
                 self._step()
@@ -169,7 +179,8 @@ class _Run:
         positions = (lengths.sum(1, keepdim=True) + before[-longest:]).clamp_(min=0)
         first = begin - max(shared)
         self._grid.look_at(rows, first, begin)
-        mask = self._causal(there[:, first:]) if self._decoder.plain else self._mask[rows, first : self._cursor]
+        there = there[:, first:]
+        mask = causal_mask(there, longest, self._decoder.dtype) if self._decoder.plain else there.long()
         tokens = self._decoder.forward(ids, positions, mask, self._grid)
         self._ids += chunk
         self._starts += [min(begin - prefix, self._cursor - len(row)) for row, prefix in zip(own, shared, strict=True)]
@@ -177,27 +188,23 @@ class _Run:
         self._positions = torch.cat([self._positions, lengths.sum(1)])
         self._note(tokens, rows.start)
 
+    def _read_prefixes(self) -> None:
+        """The beginnings that rows share with others, as many side by side as one forward pass reads."""
+        waiting = sorted({beginning for beginning in self._beginnings if beginning}, key=len, reverse=True)
+        while waiting:
+            count = max(CHUNK // len(waiting[0]), 1)
+            taken, waiting = waiting[:count], waiting[count:]
+            self._prefixes |= zip(taken, self._decoder.read_prefixes([list(one) for one in taken]), strict=True)
+
     def _fill_prefixes(self, chunk: list[int], row: int, column: int) -> None:
         """Writes the beginnings that the rows share with others, so that they end before this column."""
         self._grid.blank(slice(row, row + len(chunk)), slice(0, column))
+        rows: dict[tuple[int, ...], list[int]] = {}
         for offset, index in enumerate(chunk):
-            shared = self._shared[index]
-            if shared:
-                key = tuple(self._tokens[index][:shared])
-                if key not in self._prefixes:
-                    self._prefixes[key] = self._decoder.read_prefix(list(key))
-                self._grid.fill(row + offset, column - shared, self._prefixes[key])
-
-    def _causal(self, there: torch.Tensor) -> torch.Tensor:
-        """(rows, 1, new, seen): a token attends to what is there up to itself; padding to itself, to stay a number."""
-        seen = there.shape[1]
-        new = self._cursor - self._grid.written
-        ones = torch.ones(new, seen, dtype=torch.bool, device=there.device)
-        past = ones.tril(seen - new)
-        itself = past & ~ones.tril(seen - new - 1)
-        allowed = (there[:, None] & past) | itself
-        mask = torch.zeros(allowed.shape, dtype=self._decoder.dtype, device=there.device)
-        return mask.masked_fill_(~allowed, float("-inf"))[:, None]
+            if self._shared[index]:
+                rows.setdefault(self._beginnings[index], []).append(row + offset)
+        for beginning, places in rows.items():
+            self._grid.fill(places, column - len(beginning), self._prefixes[beginning])
 
     def _step(self) -> None:
         """One more token for every row."""
@@ -246,3 +253,17 @@ class _Run:
         self._ids = [self._ids[source] for source in order]
         self._starts = [self._starts[source] for source in order]
         self._last, self._positions = self._last[: len(order)], self._positions[: len(order)]
+
+
+def causal_mask(there: torch.Tensor, new: int, dtype: torch.dtype) -> torch.Tensor:
+    """(rows, 1, new, columns), to be added to the scores of attention by the last `new` columns.
+
+    A token attends to what is there, (rows, columns), up to itself; padding attends to itself, to stay a number.
+    """
+    columns = there.shape[1]
+    ones = torch.ones(new, columns, dtype=torch.bool, device=there.device)
+    past = ones.tril(columns - new)
+    itself = past & ~ones.tril(columns - new - 1)
+    allowed = (there[:, None] & past) | itself
+    mask = torch.zeros(allowed.shape, dtype=dtype, device=there.device)
+    return mask.masked_fill_(~allowed, float("-inf"))[:, None]

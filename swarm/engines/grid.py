@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from transformers.cache_utils import Cache, DynamicLayer
 
-Prefix = list[tuple[torch.Tensor, torch.Tensor]]  # of every layer the keys and values, (1, heads, tokens, width) each
+Prefix = list[tuple[torch.Tensor, torch.Tensor]]  # of every layer the keys and values, (heads, tokens, width) each
 
 
 class Grid(Cache):
@@ -38,13 +38,14 @@ class Grid(Cache):
             for part in layer.parts():
                 part[rows, :, columns] = 0
 
-    def fill(self, row: int, column: int, prefix: Prefix) -> None:
-        """Writes keys and values that were computed before into a row, from a column on."""
+    def fill(self, rows: list[int], column: int, prefix: Prefix) -> None:
+        """Writes keys and values that were computed before into rows, from a column on."""
+        index = torch.tensor(rows, device=prefix[0][0].device)
         for layer, (keys, values) in zip(self.layers, prefix, strict=True):
-            layer.make_room(keys, values)
+            layer.make_room(keys[None], values[None])
             columns = slice(column, column + keys.shape[-2])
             for part, source in zip(layer.parts(), (keys, values), strict=True):
-                part[row, :, columns] = source[0]
+                part[index, :, columns] = source
 
     def move(self, sources: torch.Tensor, targets: torch.Tensor, columns: slice) -> None:
         """Copies rows' columns over other rows'; both are indices."""
