@@ -65,7 +65,7 @@ class Iteration:
         """Role step and weight step with an empty memory, the state written after each."""
         evaluation = NotingExactMatch()
         requests = Requests(self.engine)
-        problem = requests.problem(self.pool, self.config, self.dataset, evaluation)
+        problem = requests.problem(self.pool, self.config, self.dataset, evaluation, NotingFitness)
         with tempfile.TemporaryDirectory() as folder:
             run = create_run(Path(folder), self.config, {})
             state = self.start
