@@ -152,10 +152,13 @@ def test_a_limit_ends_it_with_the_best_so_far(programs, undisturbed, tmp_path, l
     code, out, err = programs.run("search", *SEARCH, *limit, "-n", "limited", cwd=tmp_path)
     assert code == 3, out + err
     run = tmp_path / "search" / "limited"
-    result = json.loads((run / "result.json").read_text())
-    assert result["stop_reason"] == f"{limit[0]} {limit[1]:g} reached"
-    assert result["scores"]["found"]["test"]["strict"]["size"] == 24
-    assert result["iterations"] < 3
+    if limit[0] == "--max_time" and not (run / "result.json").exists():
+        assert "nothing was found" in out, "on a busy machine the time is up before the first scores"
+    else:
+        result = json.loads((run / "result.json").read_text())
+        assert result["stop_reason"] == f"{limit[0]} {limit[1]:g} reached"
+        assert result["scores"]["found"]["test"]["strict"]["size"] == 24
+        assert result["iterations"] < 3
     code, out, err = programs.run("search", "--resume", "search/limited", cwd=tmp_path)
     assert code == 0, out + err
     assert story(run) == story(undisturbed)
