@@ -108,12 +108,12 @@ def _shapes(size: Size) -> dict[str, tuple[int, int]]:
     return shapes
 
 
-def write_experts(folder: Path, size: Size) -> None:
-    """Adapters of random numbers as PEFT writes them."""
+def write_experts(folder: Path, size: Size, base: str = "none") -> None:
+    """Adapters of random numbers as PEFT writes them; `base` is what they name as their base model."""
     config = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
-        "base_model_name_or_path": "none",
+        "base_model_name_or_path": base,
         "r": size.rank,
         "lora_alpha": size.rank,
         "target_modules": ["q_proj", "k_proj", "v_proj", "o_proj"],
@@ -122,7 +122,7 @@ def write_experts(folder: Path, size: Size) -> None:
     for index in range(size.experts):
         target = folder / f"expert_{index}"
         target.mkdir(parents=True)
-        tensors = {name: torch.randn(shape, generator=generator) for name, shape in _shapes(size).items()}
+        tensors = {name: 0.02 * torch.randn(shape, generator=generator) for name, shape in _shapes(size).items()}
         save_file(tensors, target / published.WEIGHTS, {"format": "pt"})
         (target / published.CONFIG).write_text(json.dumps(config), encoding="utf8")
 

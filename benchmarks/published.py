@@ -59,9 +59,9 @@ def scan_order(graph: nx.DiGraph) -> list[int]:
     return order
 
 
-def load_expert(base: str, folder: Path) -> Any:
+def load_expert(base: str, folder: Path, dtype: torch.dtype = torch.float32, device: str = "cpu") -> Any:
     """The base model with an adapter, both read from disk."""
-    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype).to(device)
     return PeftModel.from_pretrained(model, folder).eval()
 
 
@@ -78,7 +78,7 @@ def generated(model: Any, tokenizer: Any, prompts: Sequence[str], params: Genera
             batch = [tokenizer.apply_chat_template(t, tokenize=False, add_generation_prompt=True) for t in talks]
         special = not chat or params.second_bos
         tokens = tokenizer(batch, return_tensors="pt", padding=True, add_special_tokens=special)
-        ids, mask = tokens["input_ids"], tokens["attention_mask"]
+        ids, mask = tokens["input_ids"].to(model.device), tokens["attention_mask"].to(model.device)
         with torch.inference_mode():
             output = model.generate(
                 input_ids=ids,

@@ -4,6 +4,7 @@ import importlib
 import sys
 import time
 import warnings
+from pathlib import Path
 
 from benchmarks.measure import Different, Row
 from swarm.errors import UserError
@@ -19,6 +20,8 @@ BENCHMARKS = {
     "judges": "questions to a judge eight at a time, against one at a time",
     "full_models": "whole models read, placed and mixed, against from_pretrained and sums in Python",
 }
+
+CARD = ("swap", "ways", "reference", "iteration")
 
 
 def run_benchmarks(names: list[str], repeats: int, small: bool) -> tuple[list[Row], list[str]]:
@@ -40,3 +43,42 @@ def run_benchmarks(names: list[str], repeats: int, small: bool) -> tuple[list[Ro
             failures.append(f"{name}: {error}")
         print(f"{time.monotonic() - begun:.0f} s", file=sys.stderr, flush=True)
     return rows, failures
+
+
+def check_card(shape: str, folder: Path | None, device: str) -> None:
+    """Raises UserError unless a card's pieces can be measured."""
+    import torch
+
+    from benchmarks.card_world import SHAPES
+
+    if shape not in SHAPES:
+        raise UserError(f"no shape {shape!r}; there are {', '.join(SHAPES)}")
+    if folder is None:
+        raise UserError("--card needs --folder: where the model that is made for it is kept from piece to piece")
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise UserError("torch sees no CUDA device here; name another --device, or leave --card out")
+
+
+def run_card(pieces: list[str], shape: str, folder: Path, device: str) -> list[Row]:
+    """Rows of these pieces; each is shown as soon as it is there, since the next may take long."""
+    from benchmarks import card
+    from benchmarks.card_ways import ways
+    from benchmarks.card_world import SHAPES
+    from swarm.engine import quieten_libraries
+
+    quieten_libraries()
+    measured = card.Card(SHAPES[shape], folder, device)
+    act = {"swap": card.swap, "ways": ways, "reference": card.reference, "iteration": card.iteration}
+    print(f"copy on {device}: {measured.bandwidth / 1e9:,.0f} GB/s read and written", flush=True)
+    rows: list[Row] = []
+    for piece in pieces:
+        begun = time.monotonic()
+        found = act[piece](measured)
+        rows += found
+        print(
+            f"{piece}: {time.monotonic() - begun:.0f} s",
+            *(" | ".join(row.cells(True)) for row in found),
+            sep="\n",
+            flush=True,
+        )
+    return rows

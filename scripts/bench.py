@@ -3,6 +3,7 @@
     python scripts/bench.py                            # all rows
     python scripts/bench.py iteration generation --repeats 7 --json figures.json
     python scripts/bench.py --list
+    python scripts/bench.py --card swap ways reference iteration --folder /tmp/card   # on an accelerator
 
 Ways that are set beside each other run in turn on the same inputs; figures are medians, ± is half the range. Where two
 ways must do the same, that is checked: a difference is an error, and the program ends with 1.
@@ -17,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT))  # benchmarks/ is not installed; at the end, or a library would find our evaluate.py
 
 from benchmarks.measure import table  # noqa: E402
-from benchmarks.table import BENCHMARKS, run_benchmarks  # noqa: E402
+from benchmarks.table import BENCHMARKS, CARD, check_card, run_benchmarks, run_card  # noqa: E402
 from swarm.errors import UserError  # noqa: E402
 from swarm.front_doors import guarded  # noqa: E402
 
@@ -29,6 +30,12 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=5, help="runs of every way (default: 5)")
     parser.add_argument("--json", type=Path, help="write the figures there too")
     parser.add_argument("--small", action="store_true", help="tiny sizes, to see that all works: figures mean nothing")
+    parser.add_argument(
+        "--card", nargs="+", metavar="PIECE", help=f"measure an accelerator instead: {', '.join(CARD)}, in that order"
+    )
+    parser.add_argument("--shape", default="gemma-7b", help="of the model that is made for it (default: gemma-7b)")
+    parser.add_argument("--folder", type=Path, help="where that model is kept from piece to piece (17 GB)")
+    parser.add_argument("--device", default="cuda", help="(default: cuda)")
     parser.add_argument("--list", action="store_true", help="name the benchmarks and what they measure")
     return parser.parse_args()
 
@@ -40,9 +47,12 @@ def main() -> int:
         for name, line in BENCHMARKS.items():
             print(f"{name:12} {line}")
         return 0
-    for name in options.rows:
-        if name not in BENCHMARKS:
-            raise UserError(f"no benchmark {name!r}; there are {', '.join(BENCHMARKS)}")
+    for names, known in ((options.rows, BENCHMARKS), (options.card or [], CARD)):
+        for name in names:
+            if name not in known:
+                raise UserError(f"no benchmark {name!r}; there are {', '.join(known)}")
+    if options.card:
+        check_card(options.shape, options.folder, options.device)
     if options.repeats < 1:
         raise UserError(f"--repeats is {options.repeats}; wanted at least 1")
     from benchmarks.machine import describe
@@ -51,7 +61,10 @@ def main() -> int:
     if options.small:
         about.append("SMALL SIZES: these figures mean nothing")
     print("\n".join(about) + "\n", flush=True)
-    rows, failures = run_benchmarks(options.rows or list(BENCHMARKS), options.repeats, options.small)
+    if options.card:
+        rows, failures = run_card(options.card, options.shape, options.folder, options.device), []
+    else:
+        rows, failures = run_benchmarks(options.rows or list(BENCHMARKS), options.repeats, options.small)
     print(table(rows, with_goals=not options.small))
     for failure in failures:
         print(f"error: {failure}", file=sys.stderr)

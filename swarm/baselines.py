@@ -11,8 +11,7 @@ from typing import Any
 from tqdm import tqdm
 
 from swarm import front_doors
-from swarm.engine import make_engine
-from swarm.engines.base import Engine
+from swarm.engine import make_cache, make_engine
 from swarm.errors import UserError
 from swarm.evals.base import Example, Judgement
 from swarm.maths.interval import Estimate
@@ -82,7 +81,8 @@ def _expert_scores(task: Task, splits: Sequence[str], quiet: bool) -> dict[str, 
         log.info("%s", where)
     pool = read_pool(directory, config.base_model, config.combine, config.combine_rank)
     task = task.for_places(len(pool.names))
-    return score_baselines(task, pool, make_engine(pool, config), splits)
+    engine = make_engine(pool, config)
+    return score_baselines(task, pool, Scheduler(engine, make_cache(engine, config)), splits)
 
 
 def constant_scores(task: Task, splits: Sequence[str]) -> dict[str, Any]:
@@ -107,7 +107,7 @@ def constant_scores(task: Task, splits: Sequence[str]) -> dict[str, Any]:
     return {CONSTANT: scores}
 
 
-def score_baselines(task: Task, pool: Pool, engine: Engine, splits: Sequence[str]) -> dict[str, Any]:
+def score_baselines(task: Task, pool: Pool, scheduler: Scheduler, splits: Sequence[str]) -> dict[str, Any]:
     """{who: {split: {scorer: estimate}}} for each expert, the average of their weights and the vote on answers.
 
     The vote is missing where the answers of this eval are free text, on which nobody can agree.
@@ -120,7 +120,7 @@ def score_baselines(task: Task, pool: Pool, engine: Engine, splits: Sequence[str
     table: dict[str, Any] = {who: {} for who in systems}
     requests = len(systems) * sum(sizes.values()) * task.evaluation.passes
     with tqdm(total=requests, desc="baselines", unit="req", leave=False, disable=not sys.stderr.isatty()) as bar:
-        scheduler = Scheduler(engine, on_answer=bar.update)
+        scheduler.on_answer = bar.update
         fitness = Fitness(scheduler, task.evaluation, task.dataset, task.params, task.config.scorer)
         for split in splits:
             examples = getattr(task.dataset, split)

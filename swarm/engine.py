@@ -6,6 +6,9 @@ import sys
 import warnings
 from typing import Any
 
+from swarm.engines.base import Engine
+from swarm.engines.completion_cache import CompletionCache
+from swarm.engines.disk_cache import DiskCache, answers_path
 from swarm.errors import UserError
 from swarm.search.config import SearchConfig
 
@@ -45,9 +48,17 @@ def device_of(gpus: str | None) -> str | None:
     return f"cuda:{int(ids[0])}"
 
 
+def make_cache(engine: Engine, config: SearchConfig) -> CompletionCache:
+    """What the engine was asked before, on this machine unless --no-cache."""
+    if config.no_cache:
+        return CompletionCache(engine.facts())
+    return CompletionCache(engine.facts(), DiskCache(answers_path(), config.cache_size * 1_000_000))
+
+
 def make_engine(pool: Any, config: SearchConfig) -> Any:
     """The engine that the settings ask for."""
     quieten_libraries()
     from swarm.engines.in_process import InProcessEngine
 
-    return InProcessEngine(pool, device_of(config.gpus), config.dtype, config.token_budget, config.trust_remote_code)
+    device, code = device_of(config.gpus), config.trust_remote_code
+    return InProcessEngine(pool, device, config.dtype, config.token_budget, code, config.fold)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from swarm import front_doors
-from swarm.engine import make_engine
+from swarm.engine import make_cache, make_engine
 from swarm.engines.base import GenerationParams
 from swarm.errors import UserError
 from swarm.evals.plugins import is_file_name
@@ -50,6 +50,9 @@ SETTINGS = {
     "gpus": "",
     "dtype": "",
     "token_budget": "",
+    "fold": "",
+    "no_cache": "",
+    "cache_size": "",
     "trust_remote_code": "",
 }
 
@@ -80,7 +83,8 @@ def evaluate_program(arguments: list[str] | None = None) -> int:
     task.evaluation.prepare()
     params = _params(system, task)
     scorer = task.evaluation.scorers[0]
-    scheduler = Scheduler(make_engine(system.pool, config))
+    engine = make_engine(system.pool, config)
+    scheduler = Scheduler(engine, make_cache(engine, config))
     fitness = Fitness(scheduler, task.evaluation, task.dataset, params, scorer)
     examples = task.dataset.dev if options.split == "dev" else task.dataset.test
     _show(options, system, summarise(fitness.judge([system], examples)[0], task.evaluation))

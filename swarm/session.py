@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 
 from swarm import front_doors
 from swarm.checkpoint import BackgroundWriter
+from swarm.engine import make_cache
 from swarm.engines.base import Engine
 from swarm.engines.metered import Budget, MeteredEngine
 from swarm.errors import BudgetReached, UserError
@@ -42,7 +43,8 @@ class Session(Watcher):
         self._run, self._config, self._state = run, config, state
         self._engine = engine
         self._meter = MeteredEngine(engine, state.usage)
-        self._scheduler = Scheduler(self._meter, on_answer=lambda: self._progress.answered())
+        cache = make_cache(engine, config)
+        self._scheduler = Scheduler(self._meter, cache, lambda: self._progress.answered())
         fitness = Fitness(self._scheduler, task.evaluation, task.dataset, task.params, config.scorer)
         self._problem = Problem(config, pool, fitness)
         self._progress = Progress(
@@ -50,7 +52,7 @@ class Session(Watcher):
         )
         self._tracker = Tracker(config.wandb, config.project_name_wb, run.folder.name, asdict(config), run.folder)
         self._checkpoints = BackgroundWriter()
-        self._seen = (0, 0)
+        self._seen = (0, 0, 0)
 
     def work(self) -> int:
         """The exit code: done, limit reached, or interrupted."""
@@ -116,13 +118,17 @@ class Session(Watcher):
 
     def before(self, state: SearchState) -> None:
         """A step begins."""
-        self._seen = (self._scheduler.shared, self._scheduler.asked)
+        self._seen = self._counts()
         self._progress.before(state)
+
+    def _counts(self) -> tuple[int, int, int]:
+        scheduler = self._scheduler
+        return scheduler.asked, scheduler.shared, scheduler.cache.from_disk
 
     def after(self, before: SearchState, state: SearchState) -> None:
         """A step is done: its numbers, then the state, then what can be made from the state again."""
-        shared, asked = self._scheduler.shared - self._seen[0], self._scheduler.asked - self._seen[1]
-        record = numbers(state) | {"requests": asked, "shared": shared}
+        asked, shared, from_disk = (now - then for now, then in zip(self._counts(), self._seen, strict=True))
+        record = numbers(state) | {"requests": asked, "shared": shared, "from_disk": from_disk}
         with front_doors.signals_wait():
             self._write(lambda: self._write_step(before, state, record))
         self._progress.after(before, state, shared, asked)

@@ -67,12 +67,15 @@ def steps_written(run):
     return (metrics.read_text().count("\n") if metrics.exists() else 0) + (run / "result.json").exists()
 
 
+ASKED_AGAIN = ("shared", "from_disk")
+
+
 def story(run):
     """All that a run has to say, but how long it took and how much an interruption made it ask again."""
     state = json.loads((run / "state.json").read_text())
     result = json.loads((run / "result.json").read_text())
     metrics = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    steps = [{k: v for k, v in line.items() if not k.startswith("usage") and k != "shared"} for line in metrics]
+    steps = [{k: v for k, v in line.items() if not k.startswith("usage") and k not in ASKED_AGAIN} for line in metrics]
     system = json.loads((run / "best" / "system.json").read_text())
     experts = {p.parent.name: p.read_bytes() for p in sorted(run.glob("best/experts/*/adapter_model.safetensors"))}
     for record in (state, result):

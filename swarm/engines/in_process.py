@@ -68,9 +68,9 @@ class InProcessEngine:
                 f"does not fit into the memory of {self.device}: use a smaller base or a device with more memory"
             ) from None
         self._placed = ""
-        self._decoder = make_decoder(self._slot.model, self.tokenizer.pad_token_id)
-        self.token_budget = token_budget or measured_token_budget(self._decoder, self.device)
-        self._decoder.token_budget = self.token_budget
+        self.decoder = make_decoder(self._slot.model, self.tokenizer.pad_token_id)
+        self.token_budget = token_budget or measured_token_budget(self.decoder, self.device)
+        self.decoder.token_budget = self.token_budget
 
     def _load(self, trust_remote_code: bool) -> Any:
         base, options = self.pool.base, {"revision": self.pool.revision, "trust_remote_code": trust_remote_code}
@@ -125,7 +125,7 @@ class InProcessEngine:
         # the expert that is in place already goes first
         for digest, params in sorted(groups, key=lambda group: group[0] != self._placed):
             indices = groups[digest, params]
-            self._place(requests[indices[0]].expert)
+            self.place(requests[indices[0]].expert)
             tokens = self._tokenise([requests[index].prompt for index in indices], params)
             self._check_positions(max(map(len, tokens)), params)
             for answers in self._decode_within_memory(tokens, params):
@@ -135,7 +135,8 @@ class InProcessEngine:
                     for text, (i, answer) in zip(texts, answers, strict=True)
                 ]
 
-    def _place(self, expert: Expert) -> None:
+    def place(self, expert: Expert) -> None:
+        """Puts an expert in place, which `generate` does by itself."""
         if expert.digest != self._placed:
             self._placed = ""  # nobody's, should this be interrupted
             self._slot.place(self._store.weights(expert))
@@ -167,7 +168,7 @@ class InProcessEngine:
         while left:
             done: set[int] = set()
             try:
-                for answers in self._decoder.decode([tokens[i] for i in left], params.max_new_tokens):
+                for answers in self.decoder.decode([tokens[i] for i in left], params.max_new_tokens):
                     done.update(left[row] for row, _ in answers)
                     yield [(left[row], answer) for row, answer in answers]
             except torch.OutOfMemoryError:
@@ -175,7 +176,7 @@ class InProcessEngine:
             left = [i for i in left if i not in done]
 
     def _halve(self, longest: int) -> None:
-        decoder = self._decoder
+        decoder = self.decoder
         if decoder.rows == 1:
             raise UserError(
                 f"one prompt of {longest} tokens does not fit into the memory of {self.device}: use a smaller base "

@@ -21,12 +21,21 @@ PAPER_CODE_DEFAULTS = {
 
 
 def option(
-    default: Any, group: str, help: str, *, short: str = "", choices: tuple[str, ...] = (), least: float | None = None
+    default: Any,
+    group: str,
+    help: str,
+    *,
+    short: str = "",
+    choices: tuple[str, ...] = (),
+    least: float | None = None,
+    switch: bool = False,
 ) -> Any:
-    """A setting: its default, the heading that it stands under in the help, what it means, and what it may be."""
-    return field(
-        default=default, metadata={"group": group, "help": help, "short": short, "choices": choices, "least": least}
-    )
+    """A setting: its default, the heading that it stands under in the help, what it means, and what it may be.
+
+    A switch is turned on by its name alone.
+    """
+    about = {"group": group, "help": help, "short": short, "choices": choices, "least": least, "switch": switch}
+    return field(default=default, metadata=about)
 
 
 TASK, DATA, JUDGE = "the task", "data in other shapes (docs/data.md)", "the judge of gemini_match (docs/judges.md)"
@@ -134,7 +143,11 @@ class SearchConfig:
     gpus: str | None = option(None, ENGINE, "CUDA device id; without it the first one, or the CPU", short="g")
     dtype: str | None = option(None, ENGINE, "number format (default: bfloat16 on CUDA, float32 on the CPU)",
                                choices=("float32", "bfloat16", "float16"))
-    token_budget: int | None = option(None, ENGINE, "tokens per batch (default: by memory)", least=1)
+    token_budget: int | None = option(None, ENGINE, "tokens held at a time (default: by memory)", least=1)
+    fold: bool | None = option(None, ENGINE, "add adapters to the base's own weights, which is faster and in half "
+                               "precision less exact (default: in float32 only)")
+    no_cache: bool = option(False, ENGINE, "neither use nor keep texts of other runs on this machine", switch=True)
+    cache_size: int = option(2000, ENGINE, "megabytes of disk that kept texts may take; the oldest go first", least=1)
     trust_remote_code: bool = option(False, ENGINE, "run code that comes with the base model")
 
     wandb: str = option("auto", RECORD, "auto is online where there is a login and disabled otherwise",

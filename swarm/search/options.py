@@ -63,6 +63,9 @@ def search_parser() -> Parser:
 def add_setting(group: Any, setting: Field[Any], help: str = "") -> None:
     """Adds a setting's option to a parser or group; `help` replaces its own."""
     about, kind = setting.metadata, setting_kinds()[setting.name][0]
+    if about["switch"]:
+        group.add_argument(f"--{setting.name}", action="store_const", const=True, help=help or about["help"])
+        return
     group.add_argument(
         *([f"-{about['short']}"] if about["short"] else []),
         f"--{setting.name}",

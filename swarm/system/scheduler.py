@@ -18,17 +18,17 @@ class Scheduler:
       engine: what answers requests.
       cache: what was answered before; one of its own, in memory, if none is handed in.
       asked, shared: requests of all graphs so far, and how many of them needed no generation.
+      on_answer: is called for every request that is answered, remembered ones included.
     """
 
     def __init__(
         self, engine: Engine, cache: CompletionCache | None = None, on_answer: Callable[[], None] | None = None
     ):
-        """`on_answer` is called for every request that is answered, remembered ones included."""
         self.engine = engine
         self.cache = cache or CompletionCache(engine.facts())
         self.asked = 0
         self.shared = 0
-        self._on_answer = on_answer
+        self.on_answer = on_answer
 
     def answer_all(self, tasks: Sequence[Task], params: GenerationParams) -> list[list[str]]:
         """Every task's answers, in the order of its queries.
@@ -80,8 +80,8 @@ class Scheduler:
         ready: list[_Node] = []
         for node in nodes:
             ready += node.walk.hear(node.index, node.place, text)
-            if self._on_answer:
-                self._on_answer()
+            if self.on_answer:
+                self.on_answer()
         return ready
 
 

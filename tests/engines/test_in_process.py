@@ -168,18 +168,18 @@ def test_out_of_memory_halves_the_batch(tmp_path, monkeypatch, caplog):
     requests = requests_of(pool)
     whole = run(InProcessEngine(pool, device="cpu"), requests)
     engine = InProcessEngine(pool, device="cpu")
-    forward = engine._decoder.forward
+    forward = engine.decoder.forward
 
     def small_memory(ids, *rest):
         if len(ids) > 1:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return forward(ids, *rest)
 
-    monkeypatch.setattr(engine._decoder, "forward", small_memory)
+    monkeypatch.setattr(engine.decoder, "forward", small_memory)
     assert run(engine, requests) == whole
     assert engine.halvings >= 2
     assert sum("out of memory" in r.message for r in caplog.records if r.levelname == "WARNING") == 1
-    monkeypatch.setattr(engine._decoder, "forward", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError()))
+    monkeypatch.setattr(engine.decoder, "forward", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError()))
     with pytest.raises(UserError, match="one prompt of 10 tokens does not fit into the memory of cpu"):
         run(engine, requests)
 

@@ -30,17 +30,17 @@ def test_what_is_left_beside_activations():
 def test_little_memory_makes_small_batches(tmp_path, monkeypatch):
     engine = InProcessEngine(read_pool(make_pool(tmp_path)), device="cpu")
     assert engine.token_budget == CPU_TOKENS
-    per_token = cache_bytes(engine._decoder.model.config, torch.float32)
+    per_token = cache_bytes(engine.decoder.model.config, torch.float32)
     left = type("Memory", (), {"available": 200 * per_token})()
     monkeypatch.setattr(psutil, "virtual_memory", lambda: left)
-    assert measured_token_budget(engine._decoder, torch.device("cpu")) == 90
+    assert measured_token_budget(engine.decoder, torch.device("cpu")) == 90
     assert InProcessEngine(engine.pool, device="cpu", token_budget=77).token_budget == 77
 
 
 def test_the_trial_fills_a_device_as_much_as_reading_ever_does(tmp_path, monkeypatch):
     """The arithmetic around CUDA's counters; the counters themselves need a card."""
     engine = InProcessEngine(read_pool(make_pool(tmp_path)), device="cpu", token_budget=10_000)
-    decoder, shapes = engine._decoder, []
+    decoder, shapes = engine.decoder, []
     forward = decoder.forward
     monkeypatch.setattr(decoder, "forward", lambda ids, *rest: shapes.append(tuple(ids.shape)) or forward(ids, *rest))
     monkeypatch.setattr(memory, "CHUNK", 64)

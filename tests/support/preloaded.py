@@ -76,6 +76,7 @@ class Preloaded:
 
 def _child(command):
     os.chdir(command["cwd"])
+    os.environ["XDG_CACHE_HOME"] = command["cwd"] + "/.cache"
     for number, path in ((0, "/dev/null"), (1, command["out"]), (2, command["err"])):
         opened = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
         os.dup2(opened, number)
