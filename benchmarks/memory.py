@@ -69,7 +69,9 @@ def _rows_of(kind: str, prompts: int, record: dict[str, Any]) -> list[Row]:
     about = f"{what}, {prompts} prompts"
     return [
         Row(
-            f"memory: peak, {kind}", exactly(record["peak"], "MiB"), note=f"{about}; of it {record['idle']:,.0f} before"
+            f"memory: peak, {kind}",
+            exactly(record["peak"], "MiB"),
+            note=f"{about}; {record['idle']:,.0f} MiB before the search",
         ),
         Row(
             f"memory: growth, {kind}",
