@@ -25,6 +25,7 @@ class Layout:
       table: name of the only table.
       create: the statements that make the table and its indices.
       kept, them: what is kept there, as in "the judge's replies cannot be kept", and as in "holds no replies".
+      elsewhere: what else the user can do about a file that cannot be written, as in "or name another file".
       loss: what becomes of it where the file is deleted, as in "its replies are asked for again".
       shrinks: whether `PRAGMA incremental_vacuum` gives free pages back to the disk.
     """
@@ -34,6 +35,7 @@ class Layout:
     create: tuple[str, ...]
     kept: str
     them: str
+    elsewhere: str
     loss: str
     shrinks: bool = False
 
@@ -100,8 +102,8 @@ class OwnDatabase:
             yield
         except (sqlite3.OperationalError, OSError) as error:
             raise UserError(
-                f"{self.path}: {self._layout.kept} cannot be kept there ({error}); make room and see that you may "
-                "write there, or name a file on a local disk"
+                f"{self.path}: {self._layout.kept} cannot be kept there ({error}); make room, see that you may "
+                f"write there, {self._layout.elsewhere}"
             ) from error
         except (sqlite3.ProgrammingError, sqlite3.IntegrityError, sqlite3.DataError):
             raise  # ours, such as a use after close: no reason to delete anything
@@ -132,7 +134,7 @@ class OwnDatabase:
         if not ours and (version or tables):
             raise UserError(
                 f"{self.path} holds no {self._layout.them} that this version can read (layout {version}, wanted "
-                f"{self._layout.version}); move it away, or name another file"
+                f"{self._layout.version}); move it away"
             )
         if not ours and self._layout.shrinks:
             self.rows("PRAGMA auto_vacuum = INCREMENTAL")  # heeded before the first page is written only

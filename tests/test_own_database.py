@@ -3,6 +3,7 @@
 import resource
 import sqlite3
 from contextlib import closing, contextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -16,6 +17,7 @@ LAYOUT = Layout(
     create=("CREATE TABLE things (x)", "CREATE INDEX things_x ON things (x)"),
     kept="the things",
     them="things",
+    elsewhere="or name another file",
     loss="they are made again",
 )
 
@@ -95,7 +97,7 @@ def test_another_programs_file_is_left_as_it_is(path, theirs):
 def test_a_file_of_another_layout_is_left_as_it_is(path):
     OwnDatabase(path, LAYOUT).close()
     before = path.read_bytes()
-    later = Layout(4, "things", LAYOUT.create, "the things", "things", "they are made again")
+    later = replace(LAYOUT, version=4)
     with pytest.raises(UserError, match=r"holds no things that this version can read \(layout 3, wanted 4\); move it"):
         OwnDatabase(path, later)
     assert path.read_bytes() == before

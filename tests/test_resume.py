@@ -198,6 +198,30 @@ def test_limits_outlast_a_kill(programs, tmp_path):
     assert code == 3, out + err
 
 
+def test_texts_of_an_earlier_run_are_not_generated_again(programs, undisturbed, tmp_path):
+    """The same search without the cache, with an empty one and with a full one."""
+    generations, from_disk = {}, {}
+    for name, options in (("without", ["--no-cache"]), ("empty", []), ("full", []), ("without_again", ["--no-cache"])):
+        code, out, err = programs.run("search", *SEARCH, *options, "-n", name, cwd=tmp_path)
+        assert code == 0, out + err
+        run = tmp_path / "search" / name
+        assert story(run) == story(undisturbed)
+        generations[name] = json.loads((run / "result.json").read_text())["usage"]["generations"]
+        metrics = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        from_disk[name] = sum(line["from_disk"] for line in metrics)
+    assert generations["without"] == generations["without_again"] > 500
+    # an expert that comes back to where it was is known to the disk, when memory has forgotten it; so are final scores
+    assert generations["empty"] < generations["without"] - from_disk["empty"] < generations["without"]
+    assert generations["full"] == from_disk["without"] == from_disk["without_again"] == 0
+
+
+def test_a_cache_that_cannot_be_kept_is_one_line_with_the_cure(programs, tmp_path):
+    code, out, err = programs.run("search", *SEARCH, "-n", "full", cwd=tmp_path, file_limit=20_000)
+    assert code == 2, out + err
+    assert "answers.sqlite: the generated answers cannot be kept there" in err and "(--no-cache)" in err
+    assert err.count("\n") == 1
+
+
 def test_a_limit_before_anything_was_found(programs, tmp_path):
     code, out, err = programs.run("search", *SEARCH, "--max_generations", 5, "-n", "nothing", cwd=tmp_path)
     assert code == 3
@@ -207,7 +231,7 @@ def test_a_limit_before_anything_was_found(programs, tmp_path):
 
 def test_a_full_disk_stops_it_with_the_state_safe(programs, undisturbed, tmp_path):
     """No file may grow beyond 50 kB: the state fits, an adapter of the best system does not."""
-    code, out, err = programs.run("search", *SEARCH, "-n", "full", cwd=tmp_path, file_limit=50_000)
+    code, out, err = programs.run("search", *SEARCH, "--no-cache", "-n", "full", cwd=tmp_path, file_limit=50_000)
     assert code == 2, out + err
     assert "search/full cannot be written" in err and "make room, then --resume" in err
     assert err.count("\n") == 1

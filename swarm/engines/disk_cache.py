@@ -20,6 +20,7 @@ _LAYOUT = Layout(
     ),
     kept="the generated answers",
     them="answers",
+    elsewhere="set XDG_CACHE_HOME to a folder on a local disk, or do without (--no-cache)",
     loss="its answers are generated again",
     shrinks=True,
 )

@@ -18,6 +18,7 @@ _LAYOUT = Layout(
     ),
     kept="the judge's replies",
     them="replies",
+    elsewhere="or set XDG_CACHE_HOME to a folder on a local disk",
     loss="its replies are asked for again",
 )
 
