@@ -26,11 +26,16 @@ class ExpertStore:
     """Materialised adapters by digest; those that were not asked for longest make room. Full models pass through."""
 
     def __init__(self, pool: Pool, limit_bytes: int = LIMIT_BYTES):
-        """Holds at most `limit_bytes` of tensors, but always one expert."""
+        """Holds at most `limit_bytes` of tensors, but always one expert.
+
+        Nor does it hold more than twice as many experts as the pool has or as were ever expected at once, enough for
+        the running step of a search and the one before: memory that was used before is several times faster than new.
+        """
         self._pool = pool
         self._limit = limit_bytes
         self._kept: OrderedDict[str, _Kept] = OrderedDict()  # by digest, longest unused first
         self._expected: dict[str, Expert] = {}  # by digest, those that were not asked for yet
+        self._most = 2 * len(pool.names)  # experts that are held
         # opened once, since opening takes as long as the sums themselves
         self._mapped = {} if pool.models else map_tensors(pool)
         self._reuses = not pool.models and pool.combine == "linear"
@@ -42,6 +47,7 @@ class ExpertStore:
         The first of them that is asked for and not there brings with it all that are not there, as far as they fit.
         """
         self._expected = {expert.digest: expert for expert in experts}
+        self._most = max(self._most, 2 * len(self._expected))
 
     def weights(self, expert: Expert) -> LoraWeights | FullWeights:
         """An expert's weights, as `materialise` gives them.
@@ -58,7 +64,7 @@ class ExpertStore:
 
     def _fetch(self, expert: Expert) -> None:
         """Materialises an expert, and beside it what is expected and fits without displacing what is expected too."""
-        capacity = max(self._limit // self._bytes_of_one, 1) if self._bytes_of_one else 1
+        capacity = min(max(self._limit // self._bytes_of_one, 1), self._most) if self._bytes_of_one else 1
         staying = sum(digest in self._expected for digest in self._kept)
         missing = [other for digest, other in self._expected.items() if digest not in self._kept]
         wanted = [expert, *(other for other in missing if other.digest != expert.digest)]

@@ -55,13 +55,15 @@ def test_whatever_is_asked_and_expected(directory, combine):
     experts = experts_of(pool)
     alone = [materialise(pool, expert.coefficients) for expert in experts]
     size = sum(tensor.nbytes for tensor in alone[0].tensors.values())
+    if combine == "linear":
+        size = linear_layout(pool).size
     index = st.integers(0, len(experts) - 1)
     action = st.one_of(index, st.lists(index, max_size=8))
 
     @given(st.lists(action, max_size=20), st.integers(0, 10))
     @settings(max_examples=40, deadline=None)
     def check(actions, room):
-        store = ExpertStore(pool, limit_bytes=room * max(size, linear_layout(pool).size))
+        store = ExpertStore(pool, limit_bytes=room * size)
         for asked in actions:
             if isinstance(asked, list):
                 store.expect([experts[i] for i in asked])
@@ -107,6 +109,24 @@ def test_memory_is_used_again(directory, monkeypatch):
     for expert in experts:
         store.weights(expert)
     assert sum(asked) == 2
+
+
+def test_two_steps_of_a_search_are_held(directory, monkeypatch, calls):
+    """From the third on, memory is used again; what stayed since the last step is there."""
+    pool = read_pool(directory)
+    rows = torch.randn(25, len(pool.names), generator=torch.Generator().manual_seed(2), dtype=torch.float64).numpy()
+    steps = [[pool.expert(f"{first + i}", rows[first + i]) for i in range(5)] for first in range(0, 25, 5)]
+    store, asked = ExpertStore(pool), []
+    monkeypatch.setattr(
+        expert_store, "new_buffers", lambda pool, count: asked.append(count) or new_buffers(pool, count)
+    )
+    for before, experts in zip([[], *steps], steps, strict=False):
+        for wanted in (experts, [*before[:1], *experts]):
+            store.expect(wanted)
+            for expert in wanted:
+                assert equal(store.weights(expert), materialise(pool, expert.coefficients))
+    assert calls == [5] * 5
+    assert sum(asked) == 12, "twice as many as were ever expected at once"
 
 
 def test_a_failure_leaves_nothing_wrong_behind(directory, monkeypatch):

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import make_pool
 
+from swarm.weights import streamed
 from swarm.weights.adapters import factor_pairs
 from swarm.weights.materialise import map_tensors, materialise, materialise_all, new_buffers
 from swarm.weights.pool import read_pool
@@ -83,13 +84,56 @@ def test_bits_depend_on_the_row_alone(data):
 
 @given(st.data())
 @settings(max_examples=60, deadline=None)
-def test_the_same_bits_as_one_sum_after_the_other(data):
+def test_the_same_numbers_as_one_sum_after_the_other(data):
     shapes, mapped, rows = make_world(data.draw)
     handles = [Held({name: tensors[j] for name, tensors in mapped.items()}) for j in range(len(rows[0]))]
     for row, expert in zip(rows, sums(shapes, mapped, rows), strict=True):
         for name, (lengths, _) in shapes.items():
-            plain = combined(handles, row, name, lengths)
-            assert torch.equal(bits(expert[name]), bits(plain.to(expert[name].dtype)))
+            plain = combined(handles, row, name, lengths).to(expert[name].dtype)
+            scale = sum(abs(factor) * tensor.abs().to(plain) for factor, tensor in zip(row, mapped[name], strict=True))
+            assert ((expert[name] - plain).abs() <= 8 * torch.finfo(plain.dtype).eps * scale + 1e-30).all()
+
+
+@pytest.mark.parametrize("kind", ["F32", "F64", "BF16"])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_tensors_over_several_blocks(monkeypatch, kind, threads):
+    """Wherever blocks end, and beside however many sums, which decide how long they are."""
+    generator = torch.Generator().manual_seed(3)
+    shapes = {name: ((count,), kind) for name, count in {"a": 30_011, "b": 5, "c": 16 * 384, "d": 70_003}.items()}
+    mapped = {
+        name: [torch.randn(lengths, generator=generator).to(FORMATS[kind]) for _ in range(5)]
+        for name, (lengths, _) in shapes.items()
+    }
+    rows = [*torch.randn(12, 5, generator=generator).tolist(), [0.0, 1.0, 0.0, 0.0, 0.0], [0.0] * 5]
+    alone = [sums(shapes, mapped, [row])[0] for row in rows]
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        for size in (1, 2**19, 2**24):
+            monkeypatch.setattr(streamed, "BLOCK_BYTES", size)
+            for order in (range(14), range(13, -1, -1), [3], [12, 3, 13]):
+                some = sums(shapes, mapped, [rows[index] for index in order])
+                for index, expert in zip(order, some, strict=True):
+                    assert all(torch.equal(bits(expert[name]), bits(alone[index][name])) for name in shapes)
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_numbers_of_both_widths():
+    """What lies beside what, in one buffer, does not matter."""
+    shapes = {"a": ((7,), "F64"), "b": ((3, 5), "F32"), "c": ((1,), "F64"), "d": ((2,), "BF16")}
+    generator = torch.Generator().manual_seed(4)
+    mapped = {
+        name: [torch.randn(lengths, generator=generator).to(FORMATS[kind]) for _ in range(3)]
+        for name, (lengths, kind) in shapes.items()
+    }
+    rows = [[0.5, -2.0, 0.25], [0.0, 0.0, 1.0], [0.0, 0.0, 0.0]]
+    for row, expert in zip(rows, sums(shapes, mapped, rows), strict=True):
+        for name, (lengths, kind) in shapes.items():
+            assert expert[name].shape == lengths
+            assert expert[name].dtype == (torch.float64 if kind == "F64" else torch.float32)
+            exact = sum(factor * tensor.double() for factor, tensor in zip(row, mapped[name], strict=True))
+            assert torch.allclose(expert[name].double(), exact, rtol=1e-5, atol=1e-6)
 
 
 def test_what_nobody_needs_is_not_read():
