@@ -74,7 +74,7 @@ def random_rows(seed, count=30, longest=40, prefix=0):
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("token_budget", [10_000, 400, 1])
 def test_tokens_equal_generate_whatever_the_batches(family, token_budget, monkeypatch):
-    monkeypatch.setattr(decoding, "CHUNK", 64)
+    monkeypatch.setitem(decoding.CHUNKS, "cpu", 64)
     model, rows = model_of(family), [*random_rows(0), *random_rows(1, 10, 12, prefix=15)]
     expected = one_by_one(model, rows, 12)
     lengths = {len(answer) for answer in expected}
@@ -92,7 +92,7 @@ def test_any_mixture_of_lengths_beginnings_budgets_and_chunks(seed, count, new, 
     rows = [row for size in (0, 9, 20) for row in random_rows(seed + size, count, int(rng.integers(3, 30)), size)]
     model = MODELS.setdefault("llama", model_of("llama", 3))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(decoding, "CHUNK", chunk)
+        patch.setitem(decoding.CHUNKS, "cpu", chunk)
         assert decoded(make_decoder(model, 0, token_budget), rows, new) == one_by_one(model, rows, new)
 
 
