@@ -170,7 +170,7 @@ def write_step(run: Run, problem: Problem, before: SearchState, state: SearchSta
     """What a session writes after a step."""
     run.write_metrics(state.steps_done, {"title": before.title} | numbers(state))
     run.save(state)
-    write_json(run.folder / SCRATCHPAD, scratchpad(state))
+    write_json(run.folder / SCRATCHPAD, scratchpad(state), flush=False)
     if state.best is not before.best:
         run.write_best(problem, state)
 
