@@ -61,20 +61,22 @@ class Iteration:
         problem = requests.problem(self.pool, self.config, self.dataset, NotingExactMatch())
         self.start = step(problem, requests, step(problem, requests, first_state(self.config.seed)))
 
-    def ours(self) -> None:
-        """Role step and weight step with an empty memory, the state written after each."""
+    def ours(self) -> Seconds:
+        """Role step and weight step with an empty memory, the state written after each; without making the run."""
         evaluation = NotingExactMatch()
         requests = Requests(self.engine)
         problem = requests.problem(self.pool, self.config, self.dataset, evaluation, NotingFitness)
         with tempfile.TemporaryDirectory() as folder:
             run = create_run(Path(folder), self.config, {})
-            state = self.start
+            state, begun = self.start, time.perf_counter()
             for _ in ("role", "weight"):
                 before, state = state, step(problem, requests, state)
                 write_step(run, problem, before, state)
+            seconds = time.perf_counter() - begun
             run.close()
         assert isinstance(problem.fitness, NotingFitness)
         self.texts, self.systems = evaluation.texts, problem.fitness.systems
+        return Seconds(seconds)
 
     def reference(self) -> Seconds:
         """The same systems by the published procedure; the seconds without laying out the folders."""

@@ -170,7 +170,7 @@ def write_step(run: Run, problem: Problem, before: SearchState, state: SearchSta
     """What a session writes after a step."""
     run.write_metrics(state.steps_done, {"title": before.title} | numbers(state))
     run.save(state)
-    write_json(run.folder / SCRATCHPAD, scratchpad(state))
+    write_json(run.folder / SCRATCHPAD, scratchpad(state), flush=False)
     if state.best is not before.best:
         run.write_best(problem, state)
 
@@ -195,14 +195,16 @@ def random_matrices(count: int, size: int, rng: np.random.Generator) -> np.ndarr
 
 def resident_model(engine: Any) -> Any:
     """The model that an in-process engine keeps."""
-    return engine._decoder.model
+    return engine.decoder.model
 
 
 @contextmanager
-def threads_as_before() -> Iterator[None]:
-    """Gives torch its threads back, which an engine may change for a small model."""
+def threads_as_before(one: bool) -> Iterator[None]:
+    """Runs a block with one thread or as many as there are, and gives torch its threads back."""
     before = torch.get_num_threads()
     try:
+        if one:
+            torch.set_num_threads(1)
         yield
     finally:
         torch.set_num_threads(before)

@@ -21,6 +21,8 @@ BENCHMARKS = {
     "full_models": "whole models read, placed and mixed, against from_pretrained and sums in Python",
 }
 
+# both ways: more threads make models this small slower, and very much slower where the machine is not idle
+ONE_THREAD = ("iteration", "generation", "memory")
 CARD = ("swap", "ways", "reference", "iteration")
 
 
@@ -30,14 +32,14 @@ def run_benchmarks(names: list[str], repeats: int, small: bool) -> tuple[list[Ro
     from swarm.engine import quieten_libraries
 
     quieten_libraries()
-    warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")  # PEFT's own call
+    _quieten_peft()
     rows: list[Row] = []
     failures: list[str] = []
     for name in names:
         module, begun = importlib.import_module(f"benchmarks.{name}"), time.monotonic()
         print(f"{name} ...", end=" ", file=sys.stderr, flush=True)
         try:
-            with threads_as_before():
+            with threads_as_before(one=name in ONE_THREAD):
                 rows += module.rows(module.SMALL if small else module.Size(), repeats)
         except (Different, UserError) as error:
             failures.append(f"{name}: {error}")
@@ -67,6 +69,7 @@ def run_card(pieces: list[str], shape: str, folder: Path, device: str) -> list[R
     from swarm.engine import quieten_libraries
 
     quieten_libraries()
+    _quieten_peft()
     measured = card.Card(SHAPES[shape], folder, device)
     act = {"swap": card.swap, "ways": ways, "reference": card.reference, "iteration": card.iteration}
     print(f"copy on {device}: {measured.bandwidth / 1e9:,.0f} GB/s read and written", flush=True)
@@ -82,3 +85,7 @@ def run_card(pieces: list[str], shape: str, folder: Path, device: str) -> list[R
             flush=True,
         )
     return rows
+
+
+def _quieten_peft() -> None:
+    warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")

@@ -139,7 +139,7 @@ class Session(Watcher):
         self._run.write_metrics(state.steps_done, {"title": before.title} | record | usage)
         self._run.save(state)
         self._state = state
-        write_json(self._run.folder / SCRATCHPAD, scratchpad(state))
+        write_json(self._run.folder / SCRATCHPAD, scratchpad(state), flush=False)
         self._checkpoints.check()
         if state.best is not before.best:
             # beside the next step: the state, which is written, can make it again

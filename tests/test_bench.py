@@ -63,6 +63,37 @@ def test_a_wrong_command_is_one_line(arguments):
     assert re.fullmatch(r"error: [^\n]+\n", done.stderr)
 
 
+def test_the_pieces_for_an_accelerator(tmp_path):
+    """On the processor and in small; the libraries that a bare machine lacks are not needed."""
+    blocked = ("datasets", "wandb", "matplotlib", "openai", "google.generativeai")
+    pieces = ["--card", "swap", "ways", "reference", "iteration"]
+    arguments = ["bench.py", *pieces, "--shape", "tiny", "--device", "cpu", "--folder", str(tmp_path)]
+    code = (
+        f"import runpy, sys; sys.modules.update(dict.fromkeys({blocked})); sys.argv = {arguments}; "
+        "runpy.run_path('scripts/bench.py', run_name='__main__')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=HERE, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    table = [line for line in done.stdout.splitlines() if line.startswith("| ")]
+    names = [line.split("|")[1].strip() for line in table]
+    assert {"swap, folded", "swap, PEFT layers", "reference", "iteration"} < set(names)
+    assert "32 generations of 48 requests" in table[-1] and "reference: 3 nodes timed" in table[-1]
+    assert sum(name.startswith("decode 4 rows") for name in names) == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--card", "swap"], "--card needs --folder"),
+        (["--card", "swop", "--folder", "x"], "no benchmark 'swop'; there are swap, ways, reference, iteration"),
+        (["--card", "swap", "--folder", "x", "--shape", "huge"], "no shape 'huge'; there are gemma-7b, tiny"),
+    ],
+)
+def test_a_card_s_wrong_command_is_one_line(arguments, message):
+    done = run(*arguments)
+    assert done.returncode == 2 and message in done.stderr and done.stderr.count("\n") == 1
+
+
 def test_a_wrong_text_fails_its_row_and_no_other(bench, monkeypatch, capsys):
     from benchmarks import published
 

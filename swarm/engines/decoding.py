@@ -10,8 +10,10 @@ from transformers import DynamicCache
 from swarm.engines.grid import Grid, Prefix
 from swarm.engines.plain_generate import Answers
 from swarm.engines.prefixes import Tokens, shared_prefixes
+from swarm.engines.threads import Threads
 
-CHUNK = 4096  # tokens that one forward pass reads: enough to keep a device busy, few enough for its caches
+# tokens that one forward pass reads: enough to keep a device busy, few enough for its caches
+CHUNKS = {"cpu": 512, "cuda": 4096}
 REFILL = 0.25  # share of the grid's rows that must be free before new ones are read
 
 
@@ -22,6 +24,7 @@ class Decoder:
       token_budget: the most tokens, prompts and answers with padding, that are held at a time.
       rows: how many rows the last grid had.
       held: how many tokens it held, with padding.
+      chunk: tokens that one forward pass reads.
     """
 
     def __init__(self, model: Any, plain: bool, ends: set[int], pad: int, token_budget: int):
@@ -36,6 +39,8 @@ class Decoder:
         self.grid = Grid(model.config.get_text_config().num_hidden_layers)
         parameter = next(model.parameters())
         self.device, self.dtype = parameter.device, parameter.dtype
+        self.chunk = CHUNKS[self.device.type]
+        self._threads = Threads(model)
 
     @torch.inference_mode()
     def decode(self, rows: Sequence[Tokens], max_new_tokens: int) -> Iterator[Answers]:
@@ -46,14 +51,15 @@ class Decoder:
 
     def forward(self, ids: torch.Tensor, positions: torch.Tensor, mask: torch.Tensor, cache: Any) -> torch.Tensor:
         """The next token of every row; ids and positions are (rows, tokens)."""
-        output = self.model(
-            input_ids=ids,
-            position_ids=positions,
-            attention_mask=mask,
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
+        with self._threads.of_a_pass():
+            output = self.model(
+                input_ids=ids,
+                position_ids=positions,
+                attention_mask=mask,
+                past_key_values=cache,
+                use_cache=True,
+                logits_to_keep=1,
+            )
         return output.logits[:, -1].argmax(-1)  # type: ignore[no-any-return]
 
     @torch.inference_mode()
@@ -159,7 +165,7 @@ class _Run:
 
     def _next_chunk(self) -> list[int]:
         longest = len(self._tokens[self._queue[0]]) - self._shared[self._queue[0]]
-        count = min(self.capacity - len(self._ids), max(CHUNK // longest, 1), len(self._queue))
+        count = min(self.capacity - len(self._ids), max(self._decoder.chunk // longest, 1), len(self._queue))
         return [self._queue.popleft() for _ in range(count)]
 
     def _read(self, chunk: list[int]) -> None:
@@ -192,7 +198,7 @@ class _Run:
         """The beginnings that rows share with others, as many side by side as one forward pass reads."""
         waiting = sorted({beginning for beginning in self._beginnings if beginning}, key=len, reverse=True)
         while waiting:
-            count = max(CHUNK // len(waiting[0]), 1)
+            count = max(self._decoder.chunk // len(waiting[0]), 1)
             taken, waiting = waiting[:count], waiting[count:]
             self._prefixes |= zip(taken, self._decoder.read_prefixes([list(one) for one in taken]), strict=True)
 

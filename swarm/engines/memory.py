@@ -5,7 +5,7 @@ from typing import Any
 import psutil
 import torch
 
-from swarm.engines.decoding import CHUNK, Decoder
+from swarm.engines.decoding import Decoder
 from swarm.engines.plain_generate import PlainGenerate
 
 CPU_TOKENS = 16_384  # more makes no batch faster on a processor
@@ -38,11 +38,12 @@ def cache_bytes(config: Any, dtype: torch.dtype) -> int:
 
 def _tried(decoder: Decoder, device: torch.device, config: Any) -> int:
     """Reads as much as is ever read at once, and looks at the peak."""
-    length = min(CHUNK // 2, getattr(config, "max_position_embeddings", CHUNK) - 2)
+    chunk = decoder.chunk
+    length = min(chunk // 2, getattr(config, "max_position_embeddings", chunk) - 2)
     before = torch.cuda.memory_allocated(device)
     torch.cuda.reset_peak_memory_stats(device)
     # rows with nothing in common, so that all are read whole
-    rows = [[config.vocab_size - 1 - row] * length for row in range(CHUNK // length)]
+    rows = [[config.vocab_size - 1 - row] * length for row in range(chunk // length)]
     list(decoder.decode(rows, 2))
     held = decoder.grid.bytes()
     activations = torch.cuda.max_memory_allocated(device) - before - held

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from swarm.engines.prefixes import Tokens
+from swarm.engines.threads import Threads
 
 Answers = list[tuple[int, Tokens]]  # index of a row, and what was generated for it, its end token included
 
@@ -25,6 +26,7 @@ class PlainGenerate:
         self.token_budget = token_budget
         self.rows = self.held = 0
         self._settings = generation_config
+        self._threads = Threads(model)
 
     def decode(self, rows: Sequence[Tokens], max_new_tokens: int) -> Iterator[Answers]:
         """Every row's answer once; rows are the tokens of prompts, at least one each."""
@@ -47,7 +49,8 @@ class PlainGenerate:
         pad, width, device = settings.pad_token_id, max(map(len, rows)), self.model.device
         ids = torch.tensor([[pad] * (width - len(row)) + row for row in rows], device=device)  # (rows, width)
         mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=device)
-        output = self.model.generate(input_ids=ids, attention_mask=mask, generation_config=settings)
+        with self._threads.of_a_pass():
+            output = self.model.generate(input_ids=ids, attention_mask=mask, generation_config=settings)
         ends = end_tokens(settings)
         return [_until_end(answer, ends) for answer in output[:, width:].tolist()]
 

@@ -5,7 +5,9 @@ from itertools import groupby
 
 Tokens = list[int]
 
-LEAST = 8  # tokens: below this, reading a beginning by itself costs more than it saves
+# tokens that must be saved: by one class of rows, whose beginning is written into each; and by all of them together,
+# since their beginnings take a forward pass of their own
+BY_A_CLASS, BY_ALL = 32, 256
 DEEPEST = 50  # times that a class is split at most, one split within another
 
 
@@ -17,13 +19,16 @@ def shared_prefixes(rows: Sequence[Tokens], most: int) -> list[int]:
     """
     lengths = [0] * len(rows)
     order = sorted(range(len(rows)), key=rows.__getitem__)
-    found, start = [], 0
+    found, start, saved = [], 0, 0
     for count, shared in _best_classes([rows[index] for index in order])[1]:
         members = order[start : start + count]
         start += count
         shared = min(shared, min(len(rows[index]) for index in members) - 1)
-        if count > 1 and shared >= LEAST:
+        if (count - 1) * shared >= BY_A_CLASS:
             found.append((shared, members))
+            saved += (count - 1) * shared
+    if saved < BY_ALL:
+        return lengths
     for shared, members in sorted(found, key=lambda one: -one[0] * (len(one[1]) - 1)):
         if shared <= most:
             most -= shared

@@ -1,6 +1,7 @@
 """The transformers engine against plain transformers + PEFT, on real tiny models."""
 
 import dataclasses
+import json
 
 import pytest
 import torch
@@ -220,3 +221,45 @@ def test_a_placement_that_was_interrupted_leaves_nobody_in_place(tmp_path, monke
         list(engine.generate([Request(second, "what is red", PARAMS)]))
     monkeypatch.setattr(engine._slot, "place", place)
     assert run(engine, [Request(first, "what is red", PARAMS)]) == before
+
+
+def test_tokens_are_those_of_the_tokenizer_s_own_call(tmp_path):
+    """Also where its file brings truncation and padding along."""
+    from swarm.front_doors import expert_directory
+
+    tiny = make_pool(tmp_path)
+    for directory in (tiny, expert_directory(None)[0]):
+        engine = InProcessEngine(read_pool(directory), device="cpu")
+        engine.tokenizer.backend_tokenizer.post_processor = _bos_in_front()
+        for special in (True, False):
+            params = dataclasses.replace(PARAMS, chat=not special)
+            expected = engine.tokenizer(PROMPTS, add_special_tokens=special)["input_ids"]
+            engine.tokenizer.chat_template = None if special else "{{ messages[0]['content'] }}"
+            assert engine._tokenise(PROMPTS, params) == expected
+    path = tmp_path / "base" / "tokenizer.json"
+    record = json.loads(path.read_text())
+    record["truncation"] = {"max_length": 2, "strategy": "LongestFirst", "stride": 0, "direction": "Right"}
+    path.write_text(json.dumps(record))
+    engine = InProcessEngine(read_pool(tiny), device="cpu")
+    assert [len(row) for row in engine._tokenise(PROMPTS, PARAMS)] == [len(prompt.split()) for prompt in PROMPTS]
+
+
+def test_a_small_model_has_one_thread_and_all_others_keep_theirs(tmp_path, monkeypatch):
+    engine = InProcessEngine(read_pool(make_pool(tmp_path)), device="cpu")
+    forward, seen = engine.decoder.model.forward, []
+
+    def noting(**given):
+        seen.append(torch.get_num_threads())
+        return forward(**given)
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        monkeypatch.setattr(engine.decoder.model, "forward", noting)
+        list(engine.generate(requests_of(engine.pool)))
+        assert set(seen) == {1} and torch.get_num_threads() == 2
+        monkeypatch.setattr(engine.decoder._threads, "_small", False)
+        list(engine.generate(requests_of(engine.pool)))
+        assert set(seen) == {1, 2}
+    finally:
+        torch.set_num_threads(before)
