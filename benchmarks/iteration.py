@@ -1,5 +1,6 @@
 """One whole iteration of a search on the embedded experts, against the published procedure on the same systems."""
 
+import gc
 import tempfile
 import time
 from collections.abc import Callable
@@ -68,11 +69,13 @@ class Iteration:
         problem = requests.problem(self.pool, self.config, self.dataset, evaluation, NotingFitness)
         with tempfile.TemporaryDirectory() as folder:
             run = create_run(Path(folder), self.config, {})
+            gc.freeze()  # as our programs do once the model is there
             state, begun = self.start, time.perf_counter()
             for _ in ("role", "weight"):
                 before, state = state, step(problem, requests, state)
                 write_step(run, problem, before, state)
             seconds = time.perf_counter() - begun
+            gc.unfreeze()
             run.close()
         assert isinstance(problem.fitness, NotingFitness)
         self.texts, self.systems = evaluation.texts, problem.fitness.systems

@@ -13,11 +13,10 @@ from swarm.engines.base import Completion, Engine, Finished, GenerationParams, R
 from swarm.engines.metered import Budget, MeteredEngine
 from swarm.evals.base import Dataset, Eval, Example, Judgement, Judging
 from swarm.evals.exact_match import ExactMatch
-from swarm.files import write_json
 from swarm.search.config import SearchConfig, make_config
 from swarm.search.fitness import Fitness
 from swarm.search.loop import Watcher, search
-from swarm.search.run import SCRATCHPAD, Run, numbers, scratchpad
+from swarm.search.run import Run, numbers
 from swarm.search.state import SearchState
 from swarm.search.steps import STEPS, Problem
 from swarm.system.messages import Query
@@ -50,10 +49,11 @@ class InstantEngine:
 
     Attributes:
       generated: requests that have reached it.
+      calls: how often it was asked, each time about one expert.
     """
 
     def __init__(self) -> None:
-        self.generated = 0
+        self.generated = self.calls = 0
 
     def facts(self) -> dict[str, str]:
         """Its name."""
@@ -65,6 +65,7 @@ class InstantEngine:
     def generate(self, requests: Sequence[Request]) -> Iterator[Finished]:
         """Answers all in one batch."""
         self.generated += len(requests)
+        self.calls += 1
         texts = [f"{hash((request.expert.digest, request.prompt)):x}" for request in requests]
         yield [(index, Completion(text, 1, 1)) for index, text in enumerate(texts)]
 
@@ -170,7 +171,7 @@ def write_step(run: Run, problem: Problem, before: SearchState, state: SearchSta
     """What a session writes after a step."""
     run.write_metrics(state.steps_done, {"title": before.title} | numbers(state))
     run.save(state)
-    write_json(run.folder / SCRATCHPAD, scratchpad(state), flush=False)
+    run.write_scratchpad(state)
     if state.best is not before.best:
         run.write_best(problem, state)
 

@@ -31,6 +31,7 @@ def rows(size: Size, repeats: int) -> list[Row]:
     queries = [Query(f"{number} ".ljust(size.letters, "?")) for number in range(size.prompts)]
     total = sum(len(system.graph) for systems in pair for system in systems) * len(queries)
     generated: list[int] = []
+    calls: list[int] = []
 
     def ours() -> None:
         engine = InstantEngine()
@@ -39,6 +40,7 @@ def rows(size: Size, repeats: int) -> list[Row]:
             requests.next_step()
             requests.answers([(system, queries) for system in systems], PARAMS)
         generated.append(engine.generated)
+        calls.append(engine.calls)
 
     def floor() -> None:
         for number in range(generated[0]):
@@ -53,7 +55,8 @@ def rows(size: Size, repeats: int) -> list[Row]:
             goals=(below(50),),
             note=(
                 f"per request; {total:,} requests of {size.letters} letters in two steps, n = N = M = {size.experts}, "
-                f"{size.prompts} prompts, {generated[0]:,} reach the engine; floor: those prompts are written, no more"
+                f"{size.prompts} prompts, {generated[0]:,} reach the engine, in {calls[0]} calls about an expert each; "
+                "floor: those prompts are written, no more"
             ),
         )
     ]

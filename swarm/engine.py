@@ -1,5 +1,6 @@
 """The engine that the settings ask for."""
 
+import gc
 import logging
 import os
 import sys
@@ -61,4 +62,6 @@ def make_engine(pool: Any, config: SearchConfig) -> Any:
     from swarm.engines.in_process import InProcessEngine
 
     device, code = device_of(config.gpus), config.trust_remote_code
-    return InProcessEngine(pool, device, config.dtype, config.token_budget, code, config.fold)
+    engine = InProcessEngine(pool, device, config.dtype, config.token_budget, code, config.fold)
+    gc.freeze()  # libraries and model stay, so no collection of garbage need look at their objects again
+    return engine

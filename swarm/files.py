@@ -57,6 +57,6 @@ def whole_folder(folder: Path) -> Iterator[Path]:
         shutil.rmtree(waiting, ignore_errors=True)
 
 
-def write_json(path: Path, value: Any, indent: int | None = 2, flush: bool = True) -> None:
+def write_json(path: Path, value: Any, indent: int | None = 2) -> None:
     """`write_whole` of a value as JSON; refuses numbers that JSON does not have (NaN, infinity) with ValueError."""
-    write_whole(path, json.dumps(value, indent=indent, allow_nan=False) + "\n", flush)
+    write_whole(path, json.dumps(value, indent=indent, allow_nan=False) + "\n")

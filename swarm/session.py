@@ -24,7 +24,7 @@ from swarm.search.config import SearchConfig
 from swarm.search.finish import final_scores, questions_of_the_end
 from swarm.search.fitness import Fitness
 from swarm.search.loop import Watcher, search
-from swarm.search.run import BEST, LOG, RESULT, SCRATCHPAD, Run, numbers, read_json, scratchpad
+from swarm.search.run import BEST, LOG, RESULT, Run, numbers, read_json
 from swarm.search.state import SearchState
 from swarm.search.steps import Problem
 from swarm.system.scheduler import Scheduler
@@ -139,7 +139,7 @@ class Session(Watcher):
         self._run.write_metrics(state.steps_done, {"title": before.title} | record | usage)
         self._run.save(state)
         self._state = state
-        write_json(self._run.folder / SCRATCHPAD, scratchpad(state), flush=False)
+        self._run.write_scratchpad(state)
         self._checkpoints.check()
         if state.best is not before.best:
             # beside the next step: the state, which is written, can make it again

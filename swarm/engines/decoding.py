@@ -24,7 +24,7 @@ class Decoder:
       token_budget: the most tokens, prompts and answers with padding, that are held at a time.
       rows: how many rows the last grid had.
       held: how many tokens it held, with padding.
-      chunk: tokens that one forward pass reads.
+      chunk: tokens that one forward pass reads, half as many again at most.
     """
 
     def __init__(self, model: Any, plain: bool, ends: set[int], pad: int, token_budget: int):
@@ -165,7 +165,10 @@ class _Run:
 
     def _next_chunk(self) -> list[int]:
         longest = len(self._tokens[self._queue[0]]) - self._shared[self._queue[0]]
-        count = min(self.capacity - len(self._ids), max(self._decoder.chunk // longest, 1), len(self._queue))
+        rows = min(self.capacity - len(self._ids), len(self._queue))
+        # as even as can be: a short last pass would cost almost as much as a long one
+        passes = max(round(rows * longest / self._decoder.chunk), 1)
+        count = -(-rows // passes)
         return [self._queue.popleft() for _ in range(count)]
 
     def _read(self, chunk: list[int]) -> None:

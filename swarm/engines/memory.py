@@ -38,7 +38,7 @@ def cache_bytes(config: Any, dtype: torch.dtype) -> int:
 
 def _tried(decoder: Decoder, device: torch.device, config: Any) -> int:
     """Reads as much as is ever read at once, and looks at the peak."""
-    chunk = decoder.chunk
+    chunk = decoder.chunk * 3 // 2
     length = min(chunk // 2, getattr(config, "max_position_embeddings", chunk) - 2)
     before = torch.cuda.memory_allocated(device)
     torch.cuda.reset_peak_memory_stats(device)

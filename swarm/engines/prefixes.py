@@ -43,7 +43,8 @@ def _best_classes(rows: list[Tokens], splits: int = DEEPEST) -> tuple[int, list[
         return 0, []
     shared = _common(rows[0], rows[-1])
     whole = (len(rows) - 1) * shared
-    if len(rows) < 3 or rows[0] == rows[-1] or not splits:
+    at_best = (len(rows) - 1) * max(map(len, rows))
+    if len(rows) < 3 or rows[0] == rows[-1] or not splits or at_best < BY_A_CLASS:
         return whole, [(len(rows), shared)]
     saved, classes = 0, []
     for _, children in groupby(rows, key=lambda row: row[shared] if len(row) > shared else None):

@@ -68,6 +68,12 @@ class Run:
                 f"{path} cannot be read ({type(error).__name__}: {error}); restore it from a copy"
             ) from error
 
+    def write_scratchpad(self, state: SearchState) -> None:
+        """utility_scratchpad.json, one key a line; not flushed to disk, since it can be made from the state again."""
+        record = _scratchpad(state)
+        lines = [f"{json.dumps(key)}: {json.dumps(value, allow_nan=False)}" for key, value in record.items()]
+        write_whole(self.folder / SCRATCHPAD, "{\n" + ",\n".join(lines) + "\n}\n", flush=False)
+
     def keep_judge_usage(self, usage: JudgeUsage) -> None:
         """Writes what a judge has been made to do; it counts against the limits of later sittings, whatever happens."""
         waiting = self.folder / f".{JUDGED}.tmp"
@@ -153,7 +159,7 @@ def numbers(state: SearchState) -> dict[str, float]:
     return record
 
 
-def scratchpad(state: SearchState) -> dict[str, Any]:
+def _scratchpad(state: SearchState) -> dict[str, Any]:
     """The numbers and how they came about, under the published program's keys (utility_scratchpad.json)."""
     record: dict[str, Any] = dict(numbers(state))
     for kind, swarm in (("graph", state.graphs), ("model", state.experts)):

@@ -43,7 +43,7 @@ def test_the_trial_fills_a_device_as_much_as_reading_ever_does(tmp_path, monkeyp
     decoder, shapes = engine.decoder, []
     forward = decoder.forward
     monkeypatch.setattr(decoder, "forward", lambda ids, *rest: shapes.append(tuple(ids.shape)) or forward(ids, *rest))
-    monkeypatch.setattr(decoder, "chunk", 64)
+    monkeypatch.setattr(decoder, "chunk", 43)
     per_token = cache_bytes(decoder.model.config, torch.float32)
     counters = {"memory_allocated": 5_000, "max_memory_allocated": 5_000 + 4_096, "mem_get_info": (90_000, 0)}
     for name, value in counters.items():

@@ -14,7 +14,7 @@ from swarm.errors import UserError
 from swarm.files import write_json, write_whole
 from swarm.search.config import make_config
 from swarm.search.resume import without_used_limits
-from swarm.search.run import Run, create_run, open_run, scratchpad
+from swarm.search.run import Run, create_run, open_run
 from swarm.search.state import first_state
 from swarm.search.steps import STEPS
 
@@ -140,12 +140,15 @@ def test_metrics_of_a_step_that_was_not_kept_are_dropped(tmp_path):
     assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [1, 2]
 
 
-def test_published_keys():
+def test_published_keys(tmp_path):
     state = first_state(0)
     world = problem(max_iteration=1)
     while state.next_step != "final":
         state = STEPS[state.next_step](world, state)
-    record = scratchpad(state)
+    run = create_run(tmp_path, world.config, {})
+    run.write_scratchpad(state)
+    run.close()
+    record = json.loads((run.folder / "utility_scratchpad.json").read_text())
     expected = {"all_time_best_dev"}
     for kind, count in (("model", 4), ("graph", 3)):
         expected |= {f"{kind}_g", f"{kind}_g_worst", f"{kind}_g_history"}
