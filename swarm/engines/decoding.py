@@ -8,7 +8,7 @@ import torch
 from transformers import DynamicCache
 
 from swarm.engines.grid import Grid, Prefix
-from swarm.engines.plain_generate import Answers
+from swarm.engines.plain_generate import Answers, padded
 from swarm.engines.prefixes import Tokens, shared_prefixes
 from swarm.engines.threads import Threads
 
@@ -66,7 +66,7 @@ class Decoder:
     def read_prefixes(self, beginnings: Sequence[Tokens]) -> list[Prefix]:
         """Keys and values of each beginning, read side by side."""
         longest = max(map(len, beginnings))
-        ids = torch.tensor([[self.pad] * (longest - len(row)) + list(row) for row in beginnings], device=self.device)
+        ids = padded(beginnings, self.pad, self.device)
         lengths = torch.tensor([[len(row)] for row in beginnings], device=self.device)
         columns = torch.arange(-longest, 0, device=self.device)
         cache = DynamicCache(config=self.model.config)
@@ -179,7 +179,7 @@ class _Run:
         begin, device = self._cursor - longest, self._decoder.device
         rows = slice(len(self._ids), len(self._ids) + len(chunk))
         self._fill_prefixes(chunk, rows.start, begin)
-        ids = torch.tensor([[self._decoder.pad] * (longest - len(row)) + row for row in own], device=device)
+        ids = padded(own, self._decoder.pad, device)
         lengths = torch.tensor([[len(row), prefix] for row, prefix in zip(own, shared, strict=True)], device=device)
         before = torch.arange(-self._cursor, 0, device=device)  # columns, counted back from the cursor
         there = (before >= -lengths[:, :1]) | ((before < -longest) & (before >= -longest - lengths[:, 1:]))

@@ -47,12 +47,18 @@ class PlainGenerate:
         settings = copy.copy(self._settings)
         settings.max_new_tokens = max_new_tokens
         pad, width, device = settings.pad_token_id, max(map(len, rows)), self.model.device
-        ids = torch.tensor([[pad] * (width - len(row)) + row for row in rows], device=device)  # (rows, width)
+        ids = padded(rows, pad, device)
         mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=device)
         with self._threads.of_a_pass():
             output = self.model.generate(input_ids=ids, attention_mask=mask, generation_config=settings)
         ends = end_tokens(settings)
         return [_until_end(answer, ends) for answer in output[:, width:].tolist()]
+
+
+def padded(rows: Sequence[Tokens], pad: int, device: torch.device) -> torch.Tensor:
+    """(rows, tokens of the longest), padding on the left."""
+    width = max(map(len, rows))
+    return torch.tensor([[pad] * (width - len(row)) + row for row in rows], device=device)
 
 
 def greedy(config: Any, pad_token_id: int) -> Any:

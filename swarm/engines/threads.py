@@ -12,8 +12,8 @@ SMALL_MODEL = 10_000_000  # parameters, below which threads wait for each other 
 class Threads:
     """One thread for the passes of a small model on the CPU; all else is left as it is.
 
-    Two threads read long chunks of such a model half as fast again on an idle machine, but where another process has
-    one of the cores every pass waits for it many times over: an iteration then took up to fifty times as long.
+    Two threads read long chunks of such a model faster on an idle machine, but where another process has one of the
+    cores, every pass waits for it many times over.
     """
 
     def __init__(self, model: Any):

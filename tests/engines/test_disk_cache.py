@@ -12,6 +12,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from damaged import damage_the_head, damage_the_middle
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -244,16 +245,6 @@ def test_folder_and_files_are_the_users_alone(tmp_path):
     files = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
     assert {"answers.sqlite", "answers.sqlite-wal"} <= set(files)
     assert set(files.values()) == {0o600}
-
-
-def damage_the_head(path):
-    path.write_bytes(b"not a database at all" * 50)
-
-
-def damage_the_middle(path):
-    content = bytearray(path.read_bytes())
-    content[4096:] = b"\xff" * len(content[4096:])
-    path.write_bytes(content)
 
 
 def damage_a_text(path):

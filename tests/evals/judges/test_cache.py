@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from damaged import damage_the_head, damage_the_middle
 
 from swarm.errors import UserError
 from swarm.evals.judges.base import Reply
@@ -61,16 +62,6 @@ def test_several_processes_fill_one_new_file_and_a_kill_loses_nothing(tmp_path):
     for name, count in (("a", 100), ("b", 50)):
         for i in range(count):
             assert cache.get({"model": "m"}, f"{name} {i}") == Reply(f"{name} {i}", i, 1)
-
-
-def damage_the_head(path):
-    path.write_bytes(b"not a database at all" * 50)
-
-
-def damage_the_middle(path):
-    content = bytearray(path.read_bytes())
-    content[4096:] = b"\xff" * len(content[4096:])
-    path.write_bytes(content)
 
 
 @pytest.mark.parametrize("damage", [damage_the_head, damage_the_middle])
