@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from swarm.engines.base import Completion, Engine, Finished, GenerationParams, Request
+from swarm.engines.base import Completion, Engine, Finished, GenerationParams, Member, Request
 from swarm.engines.metered import Budget, MeteredEngine
 from swarm.evals.base import Dataset, Eval, Example, Judgement, Judging
 from swarm.evals.exact_match import ExactMatch
+from swarm.nodes.members import Members
 from swarm.search.config import SearchConfig, make_config
 from swarm.search.fitness import Fitness
 from swarm.search.loop import Watcher, search
@@ -24,7 +25,7 @@ from swarm.system.scheduler import Scheduler, Task
 from swarm.system.system import System
 from swarm.weights.adapters import Adapter
 from swarm.weights.materialise import materialise, materialise_all
-from swarm.weights.pool import Expert, Pool
+from swarm.weights.pool import Pool
 
 ROOT = Path(__file__).resolve().parents[1]
 EMBEDDED = ROOT / "data/embedded/experts"
@@ -59,14 +60,14 @@ class InstantEngine:
         """Its name."""
         return {"engine": "instant"}
 
-    def expect(self, experts: Sequence[Expert]) -> None:
+    def expect(self, members: Sequence[Member]) -> None:
         """Nothing is prepared."""
 
     def generate(self, requests: Sequence[Request]) -> Iterator[Finished]:
         """Answers all in one batch."""
         self.generated += len(requests)
         self.calls += 1
-        texts = [f"{hash((request.expert.digest, request.prompt)):x}" for request in requests]
+        texts = [f"{hash((request.member.digest, request.prompt)):x}" for request in requests]
         yield [(index, Completion(text, 1, 1)) for index, text in enumerate(texts)]
 
 
@@ -90,7 +91,7 @@ class Requests:
     ) -> Problem:
         """A search on the dev questions."""
         fitness = kind(self.scheduler, evaluation, dataset, evaluation.params(dataset), config.scorer)
-        return Problem(config, pool, fitness)
+        return Problem(config, Members(pool), fitness)
 
     def search(self, problem: Problem, state: SearchState, watcher: Watcher) -> SearchState:
         """The search from a state to its end."""

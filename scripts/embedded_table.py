@@ -25,6 +25,7 @@ from swarm.evals.base import Dataset, Example
 from swarm.evals.exact_match import ExactMatch
 from swarm.evals.graph_tasks import make_dataset
 from swarm.maths.decode import decode
+from swarm.nodes.members import Members
 from swarm.search.config import make_config
 from swarm.search.fitness import Fitness
 from swarm.search.loop import Watcher, search
@@ -83,7 +84,7 @@ class World:
         evaluation = ExactMatch()
         meter = MeteredEngine(self.engine)
         fitness = Fitness(Scheduler(meter), evaluation, data, evaluation.params(data), "strict")
-        return Problem(config, self.pool, fitness), meter
+        return Problem(config, Members(self.pool), fitness), meter
 
     def accuracy(self, problem: Problem, system: System) -> float:
         """On test."""
@@ -145,7 +146,7 @@ def one_seed(world: World, seed: int, dev_size: int, settings: dict[str, object]
         "initial": problem.best_system(start.best),
         "random": random_search(problem, evaluations, seed, mixed=False),
         "mixed": random_search(problem, evaluations, seed, mixed=True),
-        "original_weights": replace(system, experts=tuple(experts)),
+        "original_weights": replace(system, members=tuple(experts)),
         "found": system,
     }
     for name, off in (("no_role", "move_graphs"), ("no_weight", "move_experts")):

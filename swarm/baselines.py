@@ -6,6 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
@@ -15,6 +16,7 @@ from swarm.engine import make_cache, make_engine
 from swarm.errors import UserError
 from swarm.evals.base import Example, Judgement
 from swarm.maths.interval import Estimate
+from swarm.nodes.members import Members, read_members
 from swarm.scoring import SETTINGS
 from swarm.search.config import SearchConfig, make_config
 from swarm.search.finish import summarise
@@ -23,19 +25,27 @@ from swarm.search.options import Parser, add_setting
 from swarm.system.scheduler import Scheduler
 from swarm.system.system import System, single
 from swarm.task import Task, read_task
-from swarm.weights.pool import Pool, read_pool
 
 log = logging.getLogger(__name__)
 
 AVERAGE, VOTE, CONSTANT = "uniform average", "majority vote", "most frequent answer"
-_MORE = ("initial_expert_directory", "combine", "combine_rank", "compat", "scorer", "dev_limit", "test_limit")
+_MORE = (
+    "initial_expert_directory",
+    "composites",
+    "combine",
+    "combine_rank",
+    "compat",
+    "scorer",
+    "dev_limit",
+    "test_limit",
+)
 
 
 def baselines_parser() -> Parser:
     """The parser of scripts/baselines.py: settings that mean the same for a search."""
     parser = Parser(
         prog="baselines.py",
-        description="Scores a constant answer, every expert alone, their uniform average and their majority vote.",
+        description="Scores a constant answer, every member alone, the experts' uniform average and vote.",
         allow_abbrev=False,
     )
     for setting in fields(SearchConfig):
@@ -79,10 +89,11 @@ def _expert_scores(task: Task, splits: Sequence[str], quiet: bool) -> dict[str, 
     directory, where = front_doors.expert_directory(config.initial_expert_directory)
     if not quiet:
         log.info("%s", where)
-    pool = read_pool(directory, config.base_model, config.combine, config.combine_rank)
-    task = task.for_places(len(pool.names))
-    engine = make_engine(pool, config)
-    return score_baselines(task, pool, Scheduler(engine, make_cache(engine, config)), splits)
+    beside = Path(config.composites) if config.composites else None
+    members = read_members(directory, config.base_model, config.combine, config.combine_rank, beside)
+    task = task.for_places(len(members.names))
+    engine = make_engine(members.pool, config)
+    return score_baselines(task, members, Scheduler(engine, make_cache(engine, config)), splits)
 
 
 def constant_scores(task: Task, splits: Sequence[str]) -> dict[str, Any]:
@@ -107,15 +118,16 @@ def constant_scores(task: Task, splits: Sequence[str]) -> dict[str, Any]:
     return {CONSTANT: scores}
 
 
-def score_baselines(task: Task, pool: Pool, scheduler: Scheduler, splits: Sequence[str]) -> dict[str, Any]:
-    """{who: {split: {scorer: estimate}}} for each expert, the average of their weights and the vote on answers.
+def score_baselines(task: Task, members: Members, scheduler: Scheduler, splits: Sequence[str]) -> dict[str, Any]:
+    """{who: {split: {scorer: estimate}}} for each member, the average of the experts' weights and the experts' vote.
 
     The vote is missing where the answers of this eval are free text, on which nobody can agree.
     """
-    experts = pool.experts()
-    average = pool.expert(AVERAGE, [1 / len(experts)] * len(experts))
+    experts = members.pool.experts()
+    average = members.pool.expert(AVERAGE, [1 / len(experts)] * len(experts))
     alone = {expert.name: single(expert) for expert in experts}
-    systems = alone | {AVERAGE: single(average)}
+    composites = {member.name: single(member) for member in members.initial()[len(experts) :]}
+    systems = alone | composites | {AVERAGE: single(average)}
     sizes = {split: len(getattr(task.dataset, split)) for split in splits}
     table: dict[str, Any] = {who: {} for who in systems}
     requests = len(systems) * sum(sizes.values()) * task.evaluation.passes

@@ -6,6 +6,7 @@ import time
 
 from tqdm import tqdm
 
+from swarm.nodes.members import Members
 from swarm.search.config import SearchConfig
 from swarm.search.cost import duration
 from swarm.search.state import SearchState
@@ -16,15 +17,16 @@ log = logging.getLogger(__name__)
 class Progress:
     """Follows a search step by step and request by request."""
 
-    def __init__(self, config: SearchConfig, experts: int, dev_size: int, alone: int):
-        """`experts` of them move, of which `alone` are scored alone at the start.
+    def __init__(self, config: SearchConfig, places: int, dev_size: int, members: Members):
+        """A graph has so many `places`; the initial `members` are scored alone at the start.
 
         `dev_size` counts questions to a system: examples, times the passes of the eval.
         """
         self._config = config
-        self._experts = experts
+        self._places = places
         self._dev = dev_size
-        self._alone = alone
+        self._alone = len(members.names)
+        self._singles = 3 if members.composites else 2  # scored beside the found system at the end
         self._bar: tqdm | None = None  # type: ignore[type-arg]
         self._began = time.monotonic()
         self._seconds: list[float] = []
@@ -36,8 +38,8 @@ class Progress:
         self._show_bar(f"{_place(state, self._config)}{best}", self._requests(state))
 
     def final(self, examples: int) -> None:
-        """The final scores begin: the found system and two single experts on so many examples."""
-        self._show_bar("final scores", (self._experts + 2) * examples)
+        """The final scores begin: the found system and a few members alone on so many examples."""
+        self._show_bar("final scores", (self._places + self._singles) * examples)
 
     def _show_bar(self, title: str, requests: int) -> None:
         if sys.stderr.isatty():
@@ -78,7 +80,7 @@ class Progress:
     def _requests(self, state: SearchState) -> int:
         systems = self._config.graph_num if state.next_step.endswith("role") else self._config.trial_num
         alone = self._alone if state.next_step == "start_role" else 0
-        return (systems * self._experts + alone) * self._dev
+        return (systems * self._places + alone) * self._dev
 
     def _left(self, state: SearchState) -> str:
         if state.next_step == "final":

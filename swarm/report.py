@@ -6,6 +6,7 @@ from typing import Any
 import networkx as nx
 
 from swarm.maths.interval import Estimate
+from swarm.nodes.base import label
 from swarm.search.config import SearchConfig
 from swarm.search.state import SearchState
 from swarm.system.system import System
@@ -19,7 +20,7 @@ def graph_as_text(system: System) -> list[str]:
     def show(place: int, lead: str, branch: str) -> None:
         again = " (see above)" if place in shown and system.listens_to(place) else ""
         answers = "  <- the answer" if place == system.end else ""
-        lines.append(f"{lead}{branch}role {place}: {system.expert_at(place).name}{again}{answers}")
+        lines.append(f"{lead}{branch}role {place}: {label(system.member_at(place))}{again}{answers}")
         if place in shown:
             return
         shown.add(place)
@@ -34,14 +35,14 @@ def graph_as_text(system: System) -> list[str]:
 
 def graph_as_mermaid(system: System) -> str:
     """The graph as a Mermaid diagram, which many viewers of Markdown draw."""
-    nodes = [f'  {place}["role {place}: {system.expert_at(place).name}"]' for place in sorted(system.graph)]
+    nodes = [f'  {place}["role {place}: {label(system.member_at(place))}"]' for place in sorted(system.graph)]
     edges = [f"  {u} --> {v}" for u, v in sorted(system.graph.edges)]
     return "\n".join(["graph LR", *nodes, *edges])
 
 
 def model_card(system: System, scores: dict[str, Any], config: SearchConfig) -> str:
     """What a found system is, for whoever meets its folder elsewhere."""
-    experts = sorted({system.expert_at(place).name for place in system.graph})
+    members = sorted({label(system.member_at(place)) for place in system.graph})
     lines = [
         "# A multi-LLM system found by h-swarm",
         "",
@@ -52,9 +53,9 @@ def model_card(system: System, scores: dict[str, Any], config: SearchConfig) -> 
         graph_as_mermaid(system),
         "```",
         "",
-        f"Its experts ({', '.join(experts)}) are in `experts/`: plain PEFT adapters, or whole models where the initial",
-        "experts were. Base model and licences are those of the originals. Scores with 95 % intervals; the system was",
-        "chosen by its dev score, so dev flatters it:",
+        f"Its members ({', '.join(members)}) are in `experts/`: plain PEFT adapters, or whole models where the initial",
+        "experts were, and the node.json of composites. Base model and licences are those of the originals. Scores with",
+        "95 % intervals; the system was chosen by its dev score, so dev flatters it:",
         "",
         "```",
         *score_table(scores, config.scorer),
@@ -75,7 +76,7 @@ def draw_graph(system: System, path: Path) -> None:
         place: axes.text(
             x,
             y,
-            f"role {place}\n{system.expert_at(place).name}",
+            f"role {place}\n{label(system.member_at(place))}",
             ha="center",
             va="center",
             fontsize=9,
@@ -130,13 +131,15 @@ def score_table(scores: dict[str, Any], scorer: str) -> list[str]:
         "best_single": f"best single expert ({scores['best_single']['name']})",
         "uniform_average": "uniform average of the experts",
     }
+    if "best_composite" in scores:
+        names["best_composite"] = f"best composite alone ({scores['best_composite']['name']})"
     width = max(map(len, names.values())) + 2
     lines = []
     for which in sorted(scores["found"]["test"], key=lambda name: name != scorer):
         lines.append(f"{which + ' score':<{width}}{'dev':<30}test")
-        for who, label in names.items():
+        for who, title in names.items():
             cells = "".join(f"{Estimate(**scores[who][split][which])!s:<30}" for split in ("dev", "test"))
-            lines.append(f"{label:<{width}}{cells}".rstrip())
+            lines.append(f"{title:<{width}}{cells}".rstrip())
     return lines
 
 

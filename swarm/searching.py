@@ -1,6 +1,7 @@
 """search.py: a search is begun, resumed, or only reckoned up."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from swarm.engine import make_engine
 from swarm.engines.base import Engine
 from swarm.engines.metered import MeteredEngine
 from swarm.errors import UserError
+from swarm.nodes.base import Composite
+from swarm.nodes.members import Members, generations_of, read_composite, read_members
 from swarm.search import cost
 from swarm.search.config import SearchConfig, make_config, unused_but_given
 from swarm.search.finish import questions_of_the_end
@@ -31,7 +34,7 @@ from swarm.session import Session, show_result
 from swarm.system.execute import answer_all
 from swarm.system.system import single
 from swarm.task import Task, read_task
-from swarm.weights.pool import Pool, expert_folders, read_pool
+from swarm.weights.pool import Pool, composite_folders, expert_folders
 
 log = logging.getLogger(__name__)
 
@@ -58,23 +61,23 @@ def search_program(arguments: list[str] | None = None) -> int:
     task.check_scorer()
     directory, where = front_doors.expert_directory(config.initial_expert_directory)
     log.info("%s", where)
-    there = len(expert_folders(directory))
+    there, composites = len(expert_folders(directory)), _composites(config, directory)
     if there > 1:  # fewer are an error that reading them explains
-        task = task.for_places(config.population(there))
+        task = task.for_places(config.population(there) + len(composites))
     if mode.dry_run:
-        return _show_cost(task, there)
+        return _show_cost(task, [folder.name for folder in expert_folders(directory)], composites)
     task.evaluation.prepare()
     _check_judge_limit(task)
-    pool = _read_experts(config, directory)
-    engine = make_engine(pool, config)
+    members = _read_members(config, directory)
+    engine = make_engine(members.pool, config)
     if mode.calibrate:
-        _calibrate(task, pool, engine)
-        return _show_cost(task, len(pool.names))
+        _calibrate(task, members.pool, engine)
+        return _show_cost(task, members.pool.names, members.composites)
     kept = replace(config, initial_expert_directory=str(directory))
-    run = create_run(RUNS, kept, _origin(pool, task, engine))
+    run = create_run(RUNS, kept, _origin(members, task, engine))
     front_doors.log_to(run.folder / LOG)
     log.info("run: %s (seed %d, %s)", run.folder, config.seed, _surroundings(engine))
-    return Session(run, task, pool, engine, first_state(config.seed)).work()
+    return Session(run, task, members, engine, first_state(config.seed)).work()
 
 
 def _resume(folder: Path, given: dict[str, Any]) -> int:
@@ -91,10 +94,10 @@ def _resume(folder: Path, given: dict[str, Any]) -> int:
     remember_what_is_named(config)
     task = read_task(config, run.judge_usage())
     task.evaluation.prepare()
-    pool = _read_experts(config, Path(str(config.initial_expert_directory)))
-    task = task.for_places(config.population(len(pool.names)))
-    engine = make_engine(pool, config)
-    for warning in run.check_origin(_origin(pool, task, engine)):
+    members = _read_members(config, Path(str(config.initial_expert_directory)))
+    task = task.for_places(config.population(len(members.pool.names)) + len(members.composites))
+    engine = make_engine(members.pool, config)
+    for warning in run.check_origin(_origin(members, task, engine)):
         log.warning("%s", warning)
     log.info("resumed: %s, next step: %s (%s)", folder, state.title, _surroundings(engine))
     run.forget_metrics_after(state.steps_done)
@@ -102,7 +105,7 @@ def _resume(folder: Path, given: dict[str, Any]) -> int:
         # a result so far is that of a limit; it must not be taken for the end's
         (run.folder / RESULT).unlink(missing_ok=True)
     stop_reason = state.stop_reason if state.next_step == "final" else ""
-    return Session(run, task, pool, engine, replace(state, stop_reason=stop_reason)).work()
+    return Session(run, task, members, engine, replace(state, stop_reason=stop_reason)).work()
 
 
 def _check_judge_limit(task: Task) -> None:
@@ -114,26 +117,32 @@ def _check_judge_limit(task: Task) -> None:
         )
 
 
-def _read_experts(config: SearchConfig, directory: Path) -> Pool:
-    pool = read_pool(directory, config.base_model, config.combine, config.combine_rank)
-    if len(pool.names) < 2:
-        raise UserError(
-            f"{directory} holds one expert ({pool.names[0]}); a search needs at least 2: add another folder"
-        )
-    return pool
+def _composites(config: SearchConfig, directory: Path) -> list[Composite]:
+    """What is read of them before anything is loaded."""
+    beside = composite_folders(Path(config.composites)) if config.composites else []
+    return [read_composite(folder) for folder in (*composite_folders(directory), *beside)]
 
 
-def _origin(pool: Pool, task: Task, engine: Engine) -> dict[str, Any]:
+def _read_members(config: SearchConfig, directory: Path) -> Members:
+    beside = Path(config.composites) if config.composites else None
+    members = read_members(directory, config.base_model, config.combine, config.combine_rank, beside)
+    names = members.pool.names
+    if len(names) < 2:
+        raise UserError(f"{directory} holds one expert ({names[0]}); a search needs at least 2: add another folder")
+    return members
+
+
+def _origin(members: Members, task: Task, engine: Engine) -> dict[str, Any]:
     facts = engine.facts()
     return {
-        "experts": pool.digest,
+        "experts": members.digest,
         "base": facts.pop("base", ""),
         "dataset": task.dataset.digest,
         "dataset_name": task.dataset.name,
         "eval": task.evaluation.name,
         "eval_code": task.evaluation.code,
         "engine": facts,
-        "expert_names": pool.names,
+        "expert_names": members.names,
         "version": swarm.__version__,
     }
 
@@ -148,10 +157,15 @@ def _engine_name(config: SearchConfig) -> str:
     return f"{model} on {config.gpus or 'default device'} in {config.dtype or 'default format'}"
 
 
-def _show_cost(task: Task, experts: int) -> int:
-    if experts < 2:
-        raise UserError(f"the expert folder holds {experts} experts; a search needs at least 2: name another with -i")
-    plan = cost.forecast(task.config, experts, task.dataset, task.evaluation, task.params)
+def _show_cost(task: Task, experts: Sequence[str], composites: Sequence[Composite]) -> int:
+    if len(experts) < 2:
+        raise UserError(
+            f"the expert folder holds {len(experts)} experts; a search needs at least 2: name another with -i"
+        )
+    for composite in composites:
+        composite.check([*experts, *(other.name for other in composites)])
+    asked = generations_of(experts, composites)
+    plan = cost.forecast(task.config, len(experts), task.dataset, task.evaluation, task.params, asked)
     for line in cost.describe(plan, cost.known_speed(_engine_name(task.config))):
         log.info("%s", line)
     return front_doors.DONE

@@ -17,6 +17,7 @@ from swarm.engines.base import Engine
 from swarm.engines.metered import Budget, MeteredEngine
 from swarm.errors import BudgetReached, UserError
 from swarm.files import write_json
+from swarm.nodes.members import Members, generations_of
 from swarm.progress import Progress
 from swarm.report import draw_curves, draw_graph, graph_as_text, model_card, score_table
 from swarm.search import cost
@@ -30,7 +31,6 @@ from swarm.search.steps import Problem
 from swarm.system.scheduler import Scheduler
 from swarm.task import Task
 from swarm.tracking import Tracker
-from swarm.weights.pool import Pool
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 class Session(Watcher):
     """Carries a search through, writing everything that a later sitting needs after each step."""
 
-    def __init__(self, run: Run, task: Task, pool: Pool, engine: Engine, state: SearchState):
+    def __init__(self, run: Run, task: Task, members: Members, engine: Engine, state: SearchState):
         config = task.config
         self._run, self._config, self._state = run, config, state
         self._engine = engine
@@ -46,10 +46,8 @@ class Session(Watcher):
         cache = make_cache(engine, config)
         self._scheduler = Scheduler(self._meter, cache, lambda: self._progress.answered())
         fitness = Fitness(self._scheduler, task.evaluation, task.dataset, task.params, config.scorer)
-        self._problem = Problem(config, pool, fitness)
-        self._progress = Progress(
-            config, self._problem.size, len(task.dataset.dev) * task.evaluation.passes, len(pool.names)
-        )
+        self._problem = Problem(config, members, fitness)
+        self._progress = Progress(config, self._problem.size, len(task.dataset.dev) * task.evaluation.passes, members)
         self._tracker = Tracker(config.wandb, config.project_name_wb, run.folder.name, asdict(config), run.folder)
         self._checkpoints = BackgroundWriter()
         self._seen = (0, 0, 0)
@@ -84,9 +82,9 @@ class Session(Watcher):
     def _search(self, budget: Budget) -> int:
         if self._state.best is not None:
             self._write(lambda: self._write_best_so_far(self._state))
-        fitness = self._problem.fitness
+        fitness, composites = self._problem.fitness, bool(self._problem.members.composites)
         fitness.evaluation.watch_judge(self._run.keep_judge_usage)
-        fitness.evaluation.hold_back(questions_of_the_end(fitness.evaluation, fitness.dataset))
+        fitness.evaluation.hold_back(questions_of_the_end(fitness.evaluation, fitness.dataset, composites))
         self._state = search(self._problem, self._state, self._meter, self, budget)
         return self._finish()
 
@@ -97,7 +95,10 @@ class Session(Watcher):
         fitness, config = self._problem.fitness, self._config
         if config.max_generations is None and config.max_tokens is None:
             return
-        plan = cost.forecast(config, len(self._problem.pool.names), fitness.dataset, fitness.evaluation, fitness.params)
+        members = self._problem.members
+        asked = generations_of(members.pool.names, members.composites)
+        experts = len(members.pool.names)
+        plan = cost.forecast(config, experts, fitness.dataset, fitness.evaluation, fitness.params, asked)
         start = plan.start
         for name, limit_given, needed in (
             ("max_generations", config.max_generations, start.generations),

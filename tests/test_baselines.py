@@ -30,7 +30,7 @@ def voted(said, examples, evaluation="exact_match", verdict="True"):
         for index, example in enumerate(examples):
             if example.question in request.prompt:
                 again = "Proposed answer" in request.prompt
-                return verdict if again else said[int(request.expert.name[-1])][index]
+                return verdict if again else said[int(request.member.name[-1])][index]
         raise AssertionError(request.prompt)
 
     eval_ = get_eval(evaluation) if isinstance(evaluation, str) else evaluation

@@ -4,7 +4,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from swarm.weights.pool import Expert
+
+class Member(Protocol):
+    """Whoever a graph can place: an expert, or a composite of other members (design, decision 7).
+
+    Attributes:
+      name: its folder's.
+      digest: hash of all that decides its answers, weights included.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def digest(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -25,16 +38,16 @@ class GenerationParams:
 
 @dataclass(frozen=True)
 class Request:
-    """One prompt for one expert. Equal requests have equal answers, so they need to be asked only once."""
+    """One prompt for one member. Equal requests have equal answers, so they need to be asked only once."""
 
-    expert: Expert
+    member: Member
     prompt: str
     params: GenerationParams
 
     @property
     def group(self) -> tuple[str, GenerationParams]:
-        """What requests have in common that can be answered in one batch: the expert's weights and the parameters."""
-        return (self.expert.digest, self.params)
+        """What requests have in common that can be answered in one batch: the member and the parameters."""
+        return (self.member.digest, self.params)
 
 
 @dataclass(frozen=True)
@@ -56,8 +69,8 @@ class Engine(Protocol):
         """What of this engine can change a text: base model, way of combining, number format, device."""
         ...
 
-    def expect(self, experts: Sequence[Expert]) -> None:
-        """Says which experts the next requests will name, so that what is common to preparing them is done once."""
+    def expect(self, members: Sequence[Member]) -> None:
+        """Says which members the next requests will name, so that what is common to preparing them is done once."""
         ...
 
     def generate(self, requests: Sequence[Request]) -> Iterator[Finished]:

@@ -50,7 +50,7 @@ class CompletionCache:
         group = request.group
         beginning = self._beginnings.get(group)
         if beginning is None:
-            content = json.dumps([self._facts, request.expert.digest, astuple(request.params)])
+            content = json.dumps([self._facts, request.member.digest, astuple(request.params)])
             beginning = self._beginnings[group] = hashlib.sha256(content.encode() + b"\n")
         digest = beginning.copy()
         digest.update(request.prompt.encode("utf8", "surrogatepass"))

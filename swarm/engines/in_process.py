@@ -9,7 +9,7 @@ import transformers
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from swarm.engines.base import Completion, Finished, GenerationParams, Request
+from swarm.engines.base import Completion, Finished, GenerationParams, Member, Request
 from swarm.engines.expert_store import ExpertStore
 from swarm.engines.memory import measured_token_budget
 from swarm.engines.plain_generate import Answers
@@ -113,9 +113,9 @@ class InProcessEngine:
             "transformers": transformers.__version__,
         }
 
-    def expect(self, experts: Sequence[Expert]) -> None:
+    def expect(self, members: Sequence[Member]) -> None:
         """Says which experts will be asked for soon: their weights are then made together, which is faster."""
-        self._store.expect(experts)
+        self._store.expect([member for member in members if isinstance(member, Expert)])
 
     def generate(self, requests: Sequence[Request]) -> Iterator[Finished]:
         """Answers expert by expert, so that each is placed once."""
@@ -125,7 +125,7 @@ class InProcessEngine:
         # the expert that is in place already goes first
         for digest, params in sorted(groups, key=lambda group: group[0] != self._placed):
             indices = groups[digest, params]
-            self.place(requests[indices[0]].expert)
+            self.place(_expert(requests[indices[0]].member))
             tokens = self._tokenise([requests[index].prompt for index in indices], params)
             self._check_positions(max(map(len, tokens)), params)
             for answers in self._decode_within_memory(tokens, params):
@@ -194,3 +194,9 @@ class InProcessEngine:
         log.log(level, "out of memory: batches now hold at most %d tokens", self.token_budget)
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
+
+
+def _expert(member: Member) -> Expert:
+    if not isinstance(member, Expert):
+        raise TypeError(f"this engine answers for experts, not for {type(member).__name__} {member.name}")
+    return member

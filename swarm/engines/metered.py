@@ -4,9 +4,8 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from swarm.engines.base import Engine, Finished, Request
+from swarm.engines.base import Engine, Finished, Member, Request
 from swarm.errors import BudgetReached
-from swarm.weights.pool import Expert
 
 
 @dataclass(frozen=True)
@@ -75,9 +74,9 @@ class MeteredEngine:
         """The inner engine's."""
         return self.inner.facts()
 
-    def expect(self, experts: Sequence[Expert]) -> None:
+    def expect(self, members: Sequence[Member]) -> None:
         """Tells the inner engine."""
-        self.inner.expect(experts)
+        self.inner.expect(members)
 
     def generate(self, requests: Sequence[Request]) -> Iterator[Finished]:
         """The inner engine's answers; raises BudgetReached after a batch if a limit is used up with requests left."""

@@ -2,8 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
-from swarm.engines.base import Completion, Finished, Request
-from swarm.weights.pool import Expert
+from swarm.engines.base import Completion, Finished, Member, Request
 
 
 class ScriptedEngine:
@@ -19,7 +18,7 @@ class ScriptedEngine:
         """Only the name: the function is the caller's to keep the same."""
         return {"engine": self.name}
 
-    def expect(self, experts: Sequence[Expert]) -> None:
+    def expect(self, members: Sequence[Member]) -> None:
         """Needs no preparation."""
 
     def generate(self, requests: Sequence[Request]) -> Iterator[Finished]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from swarm.engines.base import GenerationParams
 from swarm.evals.base import USUAL, Dataset, Eval, Example, Judging
-from swarm.evals.reading import (
+from swarm.reading import (
     NO_LETTER,
     after_markers,
     as_number,

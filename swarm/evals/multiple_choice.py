@@ -15,7 +15,7 @@ from swarm.engines.base import GenerationParams
 from swarm.errors import UserError
 from swarm.evals.base import Dataset, Eval, Example, Judging
 from swarm.evals.exact_match import without_echo
-from swarm.evals.reading import (
+from swarm.reading import (
     ANSWER_MARKER,
     Letters,
     letters,

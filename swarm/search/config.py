@@ -75,6 +75,9 @@ class SearchConfig:
         None, TASK, "folder of folders, adapters or full models (default: initial_experts, or the embedded ones)",
         short="i",
     )
+    composites: str | None = option(
+        None, TASK, "folder of composites (fusion, vote, mbr) over the experts, beside those in -i (docs/composites.md)"
+    )
     base_model: str | None = option(None, TASK, "hub id or folder of the base (default: the adapters' own)", short="b")
     compat: str | None = option(
         None, TASK, "paper-code: the published program's rules and defaults where they change scores (docs/compat.md)",

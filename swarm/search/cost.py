@@ -1,6 +1,7 @@
 """What a search will cost, before anything is loaded; and how fast this machine answers, once measured."""
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -41,6 +42,13 @@ class Cost:
         """So many of these."""
         return Cost(*(value * factor for value in vars(self).values()))
 
+    def asked(self, times: float) -> "Cost":
+        """The same nodes where each takes so many answers of models."""
+        generations, read, written = (
+            math.ceil(times * value) for value in (self.generations, self.prompt_tokens, self.new_tokens)
+        )
+        return Cost(self.node_evaluations, generations, read, written, self.judge_calls)
+
 
 @dataclass(frozen=True)
 class Forecast:
@@ -58,18 +66,29 @@ class Forecast:
 
 
 def forecast(
-    config: SearchConfig, experts: int, dataset: Dataset, evaluation: Eval, params: GenerationParams
+    config: SearchConfig,
+    experts: int,
+    dataset: Dataset,
+    evaluation: Eval,
+    params: GenerationParams,
+    composites: Sequence[float] = (),
 ) -> Forecast:
-    """What this search costs at most, with `experts` experts in the pool, from which more may be bred."""
-    alone, experts = experts, config.population(experts)
+    """What this search costs at most, with `experts` experts in the pool, from which more may be bred.
+
+    `composites` says how many answers of models one answer of each composite takes; they are reckoned as if every
+    member spoke equally often.
+    """
+    alone, places = experts + len(composites), config.population(experts) + len(composites)
+    each = (places - len(composites) + sum(composites)) / places  # answers of models that a node's answer takes
     dev, test = (
         _cost_of(_passes(evaluation, dataset, split), params, len(split) * evaluation.judge_calls)
         for split in (dataset.dev, dataset.test)
     )
-    edges = experts - 1 if config.edges == "tree" else experts * (experts - 1) // 2
-    graph, single = dev(experts, edges), dev(1, 0)
+    edges = places - 1 if config.edges == "tree" else places * (places - 1) // 2
+    graph, single = dev(places, edges).asked(each), dev(1, 0).asked(each)
     iteration = graph.times(config.graph_num + config.trial_num)
-    end = graph + test(experts, edges) + (single + test(1, 0)).times(2)
+    singles = 3 if composites else 2
+    end = graph + test(places, edges).asked(each) + (single + test(1, 0).asked(each)).times(singles)
     return Forecast(iteration + single.times(alone), iteration, config.max_iteration, end)
 
 

@@ -33,6 +33,7 @@ FREE_ON_RESUME = (
     "project_name_wb",
     "base_model",
     "initial_expert_directory",
+    "composites",
     "data_directory",
     "dataset",
 )

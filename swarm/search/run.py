@@ -130,7 +130,11 @@ class Run:
         assert state.best is not None
         system = problem.best_system(state.best)
         save_system(
-            self.folder / BEST, system, problem.pool, state.best.decoded.adjacency, _about(problem, state.best, scores)
+            self.folder / BEST,
+            system,
+            problem.members,
+            state.best.decoded.adjacency,
+            _about(problem, state.best, scores),
         )
 
     def write_graphs(self, state: SearchState) -> None:
@@ -154,6 +158,9 @@ def numbers(state: SearchState) -> dict[str, float]:
         if swarm is not None:
             record |= {f"{kind}_g": swarm.global_best_score, f"{kind}_g_worst": swarm.global_worst_score}
             record |= {f"{kind}_{i}_now": history[-1] for i, history in enumerate(swarm.histories)}
+    if state.experts is not None:
+        first = len(state.experts.histories)
+        record |= {f"model_{first + i}_now": credit for i, credit in enumerate(state.composite_credits)}
     if state.best is not None:
         record["all_time_best_dev"] = state.best.score
     return record
@@ -235,7 +242,7 @@ def _fresh_names(config: SearchConfig) -> Iterator[str]:
 
 def _from_anywhere(config: SearchConfig) -> SearchConfig:
     """The settings with local paths made absolute, so that a run can be resumed from any folder."""
-    names = ["data_directory", "initial_expert_directory", "base_model", "dataset"]
+    names = ["data_directory", "initial_expert_directory", "composites", "base_model", "dataset"]
     if config.judge_url is None:  # a server's model may have the name of a folder
         names.append("judge_model")
     given = {name: getattr(config, name) for name in names}

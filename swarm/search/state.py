@@ -36,8 +36,8 @@ class Best:
     Attributes:
       score: its utility on dev when it was found.
       decoded: its graph.
-      assignment: index of the expert at each place.
-      coefficients: of all experts then over the pool's, shape (n, experts in the pool).
+      assignment: index of the member at each place.
+      coefficients: of all experts then over the pool's, shape (experts that move, experts in the pool).
       found: the step that found it, such as "role 3".
     """
 
@@ -62,7 +62,8 @@ class SearchState:
       iteration_graph: the graph with the best score of the running iteration.
       best: the best system so far.
       best_history: its score after each iteration, the start's first.
-      singles: each initial expert's utility alone, on dev.
+      singles: each initial member's utility alone, on dev; experts first.
+      composite_credits: the last JFK-scores of the composites, which have nothing that moves.
       stop_reason: why the search ended; "" while it goes on.
     """
 
@@ -77,6 +78,7 @@ class SearchState:
     best: Best | None = None
     best_history: tuple[float, ...] = ()
     singles: tuple[float, ...] = ()
+    composite_credits: tuple[float, ...] = ()
     stop_reason: str = ""
 
     @property
@@ -118,6 +120,7 @@ def state_from_json(record: dict[str, Any]) -> SearchState:
     """The state again. Raises ValueError for another format, KeyError or TypeError if something is missing."""
     if record["format"] != FORMAT:
         raise ValueError(f"state format is {record['format']}, this version reads {FORMAT}")
+    record = {"composite_credits": ()} | record  # states before there were composites
     values = {f.name: record[f.name] for f in fields(SearchState)}
     best = values["best"]
     values |= {
@@ -128,6 +131,7 @@ def state_from_json(record: dict[str, Any]) -> SearchState:
         "iteration_graph": _decoded(record["iteration_graph"]),
         "best_history": tuple(record["best_history"]),
         "singles": tuple(record["singles"]),
+        "composite_credits": tuple(record["composite_credits"]),
         "best": best
         and Best(
             best["score"],

@@ -10,6 +10,7 @@ from swarm.errors import BudgetReached, UserError
 from swarm.maths import pso
 from swarm.maths.credit import draw_assignments, jfk_scores
 from swarm.maths.decode import decode, decode_again
+from swarm.nodes.members import Members
 from swarm.search.breeding import breed, population_names
 from swarm.search.config import SearchConfig
 from swarm.search.fitness import Fitness
@@ -20,16 +21,21 @@ from swarm.weights.pool import Pool
 
 @dataclass(frozen=True)
 class Problem:
-    """What is searched: settings, experts, and what says how good a system of them is."""
+    """What is searched: settings, members, and what says how good a system of them is."""
 
     config: SearchConfig
-    pool: Pool
+    members: Members
     fitness: Fitness
 
     @property
+    def pool(self) -> Pool:
+        """The experts."""
+        return self.members.pool
+
+    @property
     def size(self) -> int:
-        """n: experts that move, and places in a graph."""
-        return len(self.names)
+        """n: members, of which the experts move, and places in a graph."""
+        return len(self.names) + len(self.members.composites)
 
     @property
     def names(self) -> list[str]:
@@ -38,17 +44,16 @@ class Problem:
 
     @property
     def starting_experts(self) -> np.ndarray:
-        """Where the experts start, as coefficients over the pool; shape (n, experts in the pool)."""
-        initial = len(self.pool.names)
-        if self.size == initial:
+        """Where the experts start, as coefficients over the pool; shape (experts that move, experts in the pool)."""
+        initial, moving = len(self.pool.names), len(self.names)
+        if moving == initial:
             return np.eye(initial)
-        return breed(initial, self.size, first_state(self.config.seed).generator("breeding"))
+        return breed(initial, moving, first_state(self.config.seed).generator("breeding"))
 
     def system(self, decoded: Decoded, assignment: Sequence[int], coefficients: np.ndarray) -> System:
-        """Experts at these coefficients, placed on this graph."""
-        experts = tuple(self.pool.expert(name, row) for name, row in zip(self.names, coefficients, strict=True))
-        later = self._later_graph(decoded)
-        return System(decoded.graph, tuple(assignment), experts, self.fitness.params, later)
+        """The members with experts at these coefficients, placed on this graph."""
+        later, members = self._later_graph(decoded), self.members.at(self.names, coefficients)
+        return System(decoded.graph, tuple(assignment), members, self.fitness.params, later)
 
     def _later_graph(self, decoded: Decoded) -> nx.DiGraph | None:
         """The graph of an eval's second pass where the published program decodes its spoilt matrix once more.
@@ -72,14 +77,14 @@ class Problem:
 
 
 def start_role(problem: Problem, state: SearchState) -> SearchState:
-    """Draws the first graphs and scores them with the identity assignment; scores every expert alone."""
+    """Draws the first graphs and scores them with the identity assignment; scores every member alone."""
     config, n = problem.config, problem.size
     rngs = {purpose: state.generator(purpose) for purpose in ("graphs", "decode")}
     positions = rngs["graphs"].uniform(size=(config.graph_num, n, n)) * (1 - np.eye(n))
     decoded = _decode_all(problem, positions, rngs["decode"])
     experts = problem.starting_experts
     systems = [problem.system(one, range(n), experts) for one in decoded]
-    alone = [single(expert, problem.fitness.params) for expert in problem.pool.experts()]
+    alone = [single(member, problem.fitness.params) for member in problem.members.initial()]
     scores = problem.fitness.utilities([*systems, *alone])
     scores, singles = scores[: len(systems)], scores[len(systems) :]
     velocities = pso.starting_velocities(config.starting_velocity_mode, positions, scores, rngs["graphs"])
@@ -104,10 +109,12 @@ def start_weight(problem: Problem, state: SearchState) -> SearchState:
     rngs = {purpose: state.generator(purpose) for purpose in ("experts", "assignments")}
     config, positions = problem.config, problem.starting_experts
     credits, best = _credit(problem, state, state.iteration_graph, positions, rngs["assignments"])
+    credits, composite_credits = credits[: len(positions)], credits[len(positions) :]
     velocities = pso.starting_velocities(config.starting_velocity_mode, positions, credits, rngs["experts"])
     step_length = config.step_length if config.weight_step_length is None else config.weight_step_length
     swarm = pso.start_swarm(positions, credits, velocities, step_length)
-    state = state.after(rngs, experts=swarm, best=state.best if config.paper_code else best)
+    kept = state.best if config.paper_code else best
+    state = state.after(rngs, experts=swarm, best=kept, composite_credits=tuple(composite_credits.tolist()))
     return _end_iteration(problem, state)
 
 
@@ -146,12 +153,14 @@ def weight_step(problem: Problem, state: SearchState) -> SearchState:
         ages = None
         if config.paper_code:
             # the published program takes the last graph's age, as it was before this iteration's scores
-            ages = [pso.age_of_best(state.graphs.histories[-1][:-1])] * problem.size
+            ages = [pso.age_of_best(state.graphs.histories[-1][:-1])] * len(experts.positions)
         experts = pso.move_all(experts, config.move_coefficients, config.restart_rule, rngs["experts"], ages)
     graph = state.iteration_graph if config.credit_graph == "iteration" else state.best_graph
     assert graph is not None
     credits, best = _credit(problem, state, graph, experts.positions, rngs["assignments"])
-    return _end_iteration(problem, state.after(rngs, experts=pso.record(experts, credits), best=best))
+    moving = len(experts.positions)
+    moved, still = pso.record(experts, credits[:moving]), tuple(credits[moving:].tolist())
+    return _end_iteration(problem, state.after(rngs, experts=moved, best=best, composite_credits=still))
 
 
 STEPS: dict[str, Callable[[Problem, SearchState], SearchState]] = {
@@ -177,7 +186,7 @@ def _decode_all(problem: Problem, positions: np.ndarray, rng: np.random.Generato
 def _credit(
     problem: Problem, state: SearchState, graph: Decoded, coefficients: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, Best]:
-    """Every expert's JFK-score on a graph, and the best system after the assignments that were tried."""
+    """Every member's JFK-score on a graph, and the best system after the assignments that were tried."""
     assert state.best is not None
     n = problem.size
     # the graph is known to be good with this assignment: that of the best system if it is its graph, else the identity

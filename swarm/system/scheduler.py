@@ -1,10 +1,12 @@
 """One queue of ready requests over all systems of a step: the work is requests, not graphs (design, decision 5)."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from swarm.engines.base import Completion, Engine, GenerationParams, Request
 from swarm.engines.completion_cache import CompletionCache
+from swarm.nodes.base import Relay, used_members
 from swarm.system.messages import Query, node_prompt, tidy_answer
 from swarm.system.system import System
 
@@ -33,12 +35,13 @@ class Scheduler:
     def answer_all(self, tasks: Sequence[Task], params: GenerationParams) -> list[list[str]]:
         """Every task's answers, in the order of its queries.
 
-        The expert with the most ready requests goes first, so that batches are large and experts seldom exchanged; its
+        The member with the most ready requests goes first, so that batches are large and experts seldom exchanged; its
         answers make further requests ready, of whatever graph, without any level waiting for another.
         """
-        walks = [_Walk(system, queries, params) for system, queries in tasks]
-        self.engine.expect([system.expert_at(place) for system, _ in tasks for place in system.graph])
-        groups: dict[tuple[str, GenerationParams], dict[bytes, _Waiting]] = {}
+        walks = [_Walk(system, queries, params, self.on_answer) for system, queries in tasks]
+        placed = {member.digest: member for system, _ in tasks for member in map(system.member_at, system.graph)}
+        self.engine.expect([part for member in placed.values() for part in used_members(member)])
+        groups: Groups = {}
         self._line_up([node for walk in walks for node in walk.start()], groups)
         while groups:
             largest = max(groups, key=lambda group: len(groups[group]))  # the oldest of equals
@@ -46,43 +49,61 @@ class Scheduler:
             self._line_up(ready, groups)
         return [walk.answers() for walk in walks]
 
-    def _line_up(
-        self, ready: list["_Node"], groups: dict[tuple[str, GenerationParams], dict[bytes, "_Waiting"]]
-    ) -> None:
+    def _line_up(self, ready: list["_Listener"], groups: "Groups") -> None:
         """Puts requests into the queue, equal ones once; what is known is answered here, and what that makes ready."""
         while ready:
-            self.asked += len(ready)
-            requests = [node.walk.request(node.index, node.place) for node in ready]
-            keys = [self.cache.key(request) for request in requests]
+            asked = [(listener, listener.request()) for listener in ready]
+            woken = self._pass_on([each for each in asked if isinstance(each[1].member, Relay)])
+            asked = [each for each in asked if not isinstance(each[1].member, Relay)]
+            self.asked += len(asked)
+            keys = [self.cache.key(request) for _, request in asked]
             known = self.cache.get_many(keys)
-            woken: list[_Node] = []
-            for node, request, key in zip(ready, requests, keys, strict=True):
+            for (listener, request), key in zip(asked, keys, strict=True):
                 if key in known:
                     self.shared += 1
-                    woken += self._deliver([node], known[key])
+                    woken += listener.hear(known[key])
                     continue
                 waiting = groups.setdefault(request.group, {}).setdefault(key, _Waiting(request))
-                self.shared += bool(waiting.nodes)
-                waiting.nodes.append(node)
+                self.shared += bool(waiting.listeners)
+                waiting.listeners.append(listener)
             ready = woken
 
-    def _ask(self, group: list[tuple[bytes, "_Waiting"]]) -> list["_Node"]:
-        """Has the engine answer one expert's requests; gives what became ready by that."""
-        ready: list[_Node] = []
+    def _pass_on(self, asked: Sequence[tuple["_Listener", Request]]) -> list["_Listener"]:
+        """What relays ask of their members, each relay for all who ask it now."""
+        of_relay: dict[str, list[tuple[_Listener, Request]]] = {}
+        for each in asked:
+            of_relay.setdefault(each[1].member.digest, []).append(each)
+        parts: list[_Listener] = []
+        for waiting in of_relay.values():
+            relay = waiting[0][1].member
+            assert isinstance(relay, Relay)
+            passed_on = relay.pass_on([request for _, request in waiting])
+            for (listener, request), further in zip(waiting, passed_on, strict=True):
+                whole = _Whole(relay, request, listener, len(further))
+                parts += [_Part(whole, request, index) for index, request in enumerate(further)]
+        return parts
+
+    def _ask(self, group: list[tuple[bytes, "_Waiting"]]) -> list["_Listener"]:
+        """Has the engine answer one member's requests; gives what became ready by that."""
+        ready: list[_Listener] = []
         for finished in self.engine.generate([waiting.request for _, waiting in group]):
             self.cache.put_many({group[index][0]: completion for index, completion in finished})
             for index, completion in finished:
-                ready += self._deliver(group[index][1].nodes, completion)
+                for listener in group[index][1].listeners:
+                    ready += listener.hear(completion)
         return ready
 
-    def _deliver(self, nodes: Iterable["_Node"], completion: Completion) -> list["_Node"]:
-        text = tidy_answer(completion.text)
-        ready: list[_Node] = []
-        for node in nodes:
-            ready += node.walk.hear(node.index, node.place, text)
-            if self.on_answer:
-                self.on_answer()
-        return ready
+
+class _Listener(Protocol):
+    """Whoever waits for an answer."""
+
+    def request(self) -> Request:
+        """What is asked."""
+        ...
+
+    def hear(self, completion: Completion) -> Sequence["_Listener"]:
+        """Takes the answer; gives who can ask now, because of it."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,20 +114,69 @@ class _Node:
     index: int
     place: int
 
+    def request(self) -> Request:
+        return self.walk.request(self.index, self.place)
+
+    def hear(self, completion: Completion) -> list["_Node"]:
+        return self.walk.hear(self.index, self.place, tidy_answer(completion.text))
+
+
+@dataclass(frozen=True, slots=True)
+class _Whole:
+    """A request to a relay, which waits for the answers to what was passed on for it."""
+
+    relay: Relay
+    asked: Request
+    listener: _Listener
+    count: int
+    answered: dict[int, Completion] = field(default_factory=dict)  # by index of the part
+
+    def hear(self, index: int, completion: Completion) -> Sequence[_Listener]:
+        self.answered[index] = completion
+        if len(self.answered) < self.count:
+            return []
+        completions = [self.answered[part] for part in range(self.count)]
+        return self.listener.hear(self.relay.answer(self.asked, completions))
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One of the requests that a relay has passed on."""
+
+    whole: _Whole
+    asked: Request
+    index: int
+
+    def request(self) -> Request:
+        return self.asked
+
+    def hear(self, completion: Completion) -> Sequence[_Listener]:
+        return self.whole.hear(self.index, completion)
+
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
-    """A request, and all nodes that wait for its answer."""
+    """A request, and all who wait for its answer."""
 
     request: Request
-    nodes: list[_Node] = field(default_factory=list)
+    listeners: list[_Listener] = field(default_factory=list)
+
+
+Groups = dict[tuple[str, GenerationParams], dict[bytes, _Waiting]]
 
 
 class _Walk:
     """One system on its way through its queries: texts[query][place] is what a place has answered."""
 
-    def __init__(self, system: System, queries: Sequence[Query], params: GenerationParams):
+    def __init__(
+        self,
+        system: System,
+        queries: Sequence[Query],
+        params: GenerationParams,
+        on_answer: Callable[[], None] | None,
+    ):
         self._system = system
+        self._on_answer = on_answer
         self._queries = queries
         self._params = [
             params if query.max_new_tokens is None else replace(params, max_new_tokens=query.max_new_tokens)
@@ -127,12 +197,14 @@ class _Walk:
         """What a place is asked for a query."""
         told = [self._texts[index][source] for source in self._listens[place]]
         prompt = node_prompt(self._queries[index], told, self._position[place], len(self._position))
-        return Request(self._system.expert_at(place), prompt, self._params[index])
+        return Request(self._system.member_at(place), prompt, self._params[index])
 
     def hear(self, index: int, place: int, text: str) -> list[_Node]:
         """Notes an answer; gives the places that now have heard all whom they listen to."""
         texts = self._texts[index]
         texts[place] = text
+        if self._on_answer:
+            self._on_answer()
         return [
             _Node(self, index, told)
             for told in self._tells[place]

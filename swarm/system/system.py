@@ -1,7 +1,7 @@
-"""A system: the DAG, the assignment of experts to its places, and the experts. What answers, and what is saved."""
+"""A system: the DAG, the assignment of members to its places, and the members. What answers, and what is saved."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -9,15 +9,17 @@ from typing import Any
 import networkx as nx
 import numpy as np
 
-from swarm.engines.base import GenerationParams
+from swarm.engines.base import GenerationParams, Member
 from swarm.errors import UserError
 from swarm.files import whole_folder
 from swarm.maths.decode import end_node, topological_order
+from swarm.nodes.base import used_members
+from swarm.nodes.members import Members, read_members
 from swarm.weights.adapters import write_adapter
 from swarm.weights.base_model import base_folder
 from swarm.weights.full_model import FullWeights, write_full_model
 from swarm.weights.materialise import materialise
-from swarm.weights.pool import Expert, Pool, portable_base, read_pool
+from swarm.weights.pool import Expert, Pool, portable_base
 
 FILE = "system.json"
 FORMAT = 1
@@ -29,15 +31,15 @@ class System:
 
     Attributes:
       graph: nodes are places 0 .. k-1; an edge u -> v says that u tells v its answer; one end.
-      assignment: for every place the index of its expert in `experts`.
-      experts: the experts that can be placed.
+      assignment: for every place the index of its member in `members`.
+      members: the members that can be placed.
       params: how it was asked when it was found; None leaves this to whoever asks.
       later_graph: the graph for every pass of an eval after the first, where the published program uses another.
     """
 
     graph: nx.DiGraph
     assignment: tuple[int, ...]
-    experts: tuple[Expert, ...]
+    members: tuple[Member, ...]
     params: GenerationParams | None = None
     later_graph: nx.DiGraph | None = None
 
@@ -45,8 +47,8 @@ class System:
         for graph in (self.graph, self.later_graph):
             if graph is not None:
                 self._check_graph(graph)
-        if not all(0 <= index < len(self.experts) for index in self.assignment):
-            raise ValueError(f"assignment {self.assignment} names an expert beyond the {len(self.experts)} there are")
+        if not all(0 <= index < len(self.members) for index in self.assignment):
+            raise ValueError(f"assignment {self.assignment} names a member beyond the {len(self.members)} there are")
 
     def _check_graph(self, graph: nx.DiGraph) -> None:
         end_node(graph)
@@ -67,9 +69,9 @@ class System:
         """The places so that every one comes after those that it listens to."""
         return topological_order(self.graph)
 
-    def expert_at(self, place: int) -> Expert:
-        """The expert that speaks at a place."""
-        return self.experts[self.assignment[place]]
+    def member_at(self, place: int) -> Member:
+        """The member that speaks at a place."""
+        return self.members[self.assignment[place]]
 
     def listens_to(self, place: int) -> list[int]:
         """The places whose answers a place is told, ascending."""
@@ -86,10 +88,15 @@ class System:
 
 @dataclass(frozen=True)
 class LoadedSystem(System):
-    """A system read from disk; `pool` holds its experts as they were saved, `about` what was noted with it."""
+    """A system read from disk; `saved` holds its members as they were saved, `about` what was noted with it."""
 
-    pool: Pool = field(kw_only=True)
+    saved: Members = field(kw_only=True)
     about: Any = None
+
+    @property
+    def pool(self) -> Pool:
+        """Its experts."""
+        return self.saved.pool
 
 
 def graph_of(places: int, edges: Iterable[tuple[int, int]]) -> nx.DiGraph:
@@ -100,24 +107,26 @@ def graph_of(places: int, edges: Iterable[tuple[int, int]]) -> nx.DiGraph:
     return graph
 
 
-def single(expert: Expert, params: GenerationParams | None = None) -> System:
-    """The system of one expert alone."""
-    return System(graph_of(1, ()), (0,), (expert,), params)
+def single(member: Member, params: GenerationParams | None = None) -> System:
+    """The system of one member alone."""
+    return System(graph_of(1, ()), (0,), (member,), params)
 
 
 def save_system(
-    folder: Path, system: System, pool: Pool, adjacency: np.ndarray, about: dict[str, Any] | None = None
+    folder: Path, system: System, initial: Members, adjacency: np.ndarray, about: dict[str, Any] | None = None
 ) -> None:
-    """Writes a system as a folder that `System.load` reads, whole or not at all.
+    """Writes a system of a search over the `initial` members as a folder that `System.load` reads, whole or not at all.
 
-    `experts/<name>/` are plain PEFT folders of the experts that it uses, or full models in the number format of the
-    initial ones, which need no base. system.json says who sits where and tells whom, adjacency.npy and assignment.json
+    `experts/<name>/` are plain PEFT folders of the experts that it uses, directly or within composites, or full models
+    in the number format of the initial ones, which need no base; a composite's holds its node.json. system.json says
+    who sits where and tells whom, adjacency.npy and assignment.json
     are the published program's files (indices into the run's whole pool).
     `about` is kept with it: where it comes from, what it scored.
     """
+    pool = initial.pool
     record = {
         "format": FORMAT,
-        "places": [system.experts[index].name for index in system.assignment],
+        "places": [system.members[index].name for index in system.assignment],
         "edges": _edges(system.graph),
         "later_edges": None if system.later_graph is None else _edges(system.later_graph),
         "base": None if pool.models else portable_base(pool.base, folder),
@@ -126,18 +135,35 @@ def save_system(
         "about": about or {},
     }
     with whole_folder(folder) as waiting:
-        for index in sorted(set(system.assignment)):
-            expert = system.experts[index]
-            weights, target = materialise(pool, expert.coefficients), waiting / "experts" / expert.name
-            if isinstance(weights, FullWeights):
-                write_full_model(target, weights, base_folder(pool.base, pool.revision))
+        composites = {composite.name: composite for composite in initial.composites}
+        for name, member in _in_use(system).items():
+            target, final = waiting / "experts" / name, folder / "experts" / name
+            if isinstance(member, Expert):
+                _write_expert(target, final, member, pool)
             else:
-                # the base is named relative to where the folder will lie in the end
-                base = portable_base(pool.base, folder / "experts" / expert.name)
-                write_adapter(target, weights, base, pool.revision)
+                composites[name].write(target, final)
         (waiting / FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf8")
         (waiting / "assignment.json").write_text(json.dumps(list(system.assignment)) + "\n", encoding="utf8")
         np.save(waiting / "adjacency.npy", adjacency.astype(np.float64), allow_pickle=False)
+
+
+def _in_use(system: System) -> dict[str, Member]:
+    """The pool's members that speak in a system, and those that answer for them; at least one expert, for its base."""
+    placed = [system.members[index] for index in sorted(set(system.assignment))]
+    used = {part.name: part for member in placed for part in used_members(member)}
+    if not any(isinstance(member, Expert) for member in used.values()):
+        expert = next(member for member in system.members if isinstance(member, Expert))
+        used[expert.name] = expert
+    return used
+
+
+def _write_expert(target: Path, final: Path, expert: Expert, pool: Pool) -> None:
+    weights = materialise(pool, expert.coefficients)
+    if isinstance(weights, FullWeights):
+        write_full_model(target, weights, base_folder(pool.base, pool.revision))
+    else:
+        # the base is named relative to where the folder will lie in the end
+        write_adapter(target, weights, portable_base(pool.base, final), pool.revision)
 
 
 def load_system(folder: Path, base: str | None = None) -> LoadedSystem:
@@ -149,16 +175,16 @@ def load_system(folder: Path, base: str | None = None) -> LoadedSystem:
         record = json.loads(path.read_text(encoding="utf8"))
         if record["format"] != FORMAT:
             raise UserError(f"{path} has format {record['format']}, this version reads {FORMAT}: update h-swarm")
-        pool = read_pool(folder / "experts", base)
+        saved = read_members(folder / "experts", base)
         places, later = len(record["places"]), record.get("later_edges")
         params = GenerationParams(**record["generation"]) if record["generation"] else None
         return LoadedSystem(
             graph_of(places, record["edges"]),
-            _indices(record["places"], pool),
-            tuple(pool.experts()),
+            tuple(saved.names.index(name) for name in record["places"]),
+            saved.initial(),
             params,
             None if later is None else graph_of(places, later),
-            pool=pool,
+            saved=saved,
             about=dict(record["about"]),
         )
     except (KeyError, TypeError, ValueError, nx.NetworkXException) as error:
@@ -167,7 +193,3 @@ def load_system(folder: Path, base: str | None = None) -> LoadedSystem:
 
 def _edges(graph: nx.DiGraph) -> list[list[int]]:
     return sorted([int(u), int(v)] for u, v in graph.edges)
-
-
-def _indices(places: Sequence[str], pool: Pool) -> tuple[int, ...]:
-    return tuple(pool.names.index(name) for name in places)

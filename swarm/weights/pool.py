@@ -87,7 +87,17 @@ class Pool:
 
 
 def expert_folders(directory: Path) -> list[Path]:
-    """The sub-folders of an expert directory, sorted by name; hidden ones and Python's own are passed over."""
+    """The sub-folders of an expert directory that hold experts, sorted by name."""
+    return [folder for folder in _folders(directory) if not (folder / "node.json").exists()]
+
+
+def composite_folders(directory: Path) -> list[Path]:
+    """Those that hold composites (`swarm.nodes`), sorted by name."""
+    return [folder for folder in _folders(directory) if (folder / "node.json").exists()]
+
+
+def _folders(directory: Path) -> list[Path]:
+    """All sub-folders; hidden ones and Python's own are passed over."""
     if not directory.is_dir():
         return []
     return sorted(path for path in directory.iterdir() if path.is_dir() and path.name[0] not in "._")
@@ -95,6 +105,8 @@ def expert_folders(directory: Path) -> list[Path]:
 
 def read_pool(directory: Path, base: str | None = None, combine: str = "linear", rank: int | None = None) -> Pool:
     """The pool in a directory with one folder per expert, PEFT adapters or full models; `base` overrides their own.
+
+    Composites that lie between them are passed over.
 
     Raises UserError, naming folder and key, if there is no expert or if they do not fit together.
     """
@@ -143,8 +155,6 @@ def _pool_of_models(folders: list[Path], base: str | None, combine: str) -> Pool
 def _check_kinds(folders: list[Path]) -> None:
     """Raises UserError unless all folders hold adapters, or all full models."""
     for folder in folders:
-        if (folder / "node.json").exists():
-            raise UserError(f"{folder} is a composite member (node.json); this version places experts only")
         if not is_adapter(folder) and not is_full_model(folder):
             raise UserError(
                 f"{folder} is no expert; wanted a PEFT LoRA adapter (adapter_config.json and its weights) or a full "

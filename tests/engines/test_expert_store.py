@@ -162,7 +162,7 @@ def test_an_engine_that_was_told_answers_the_same(directory, calls):
     requests = [Request(expert, "what is red", params) for expert in experts_of(pool)]
     engines = [InProcessEngine(pool, device="cpu") for _ in range(2)]
     del calls[:]
-    engines[0].expect([request.expert for request in requests])
+    engines[0].expect([request.member for request in requests])
     told, untold = ([completion.text for completion in answers_of(engine, requests)] for engine in engines)
     assert told == untold
     assert calls == [7] + [1] * 7, "the first one is there since the engine was made"

@@ -32,7 +32,7 @@ def requests_of(pool, prompts=PROMPTS, params=PARAMS):
 
 def reference(pool, request, **options):
     """One prompt at a time, each with model and adapter loaded anew, as the published program does."""
-    folder = next(a.folder for a in pool.adapters if a.name == request.expert.name)
+    folder = next(a.folder for a in pool.adapters if a.name == request.member.name)
     model = PeftModel.from_pretrained(LlamaForCausalLM.from_pretrained(pool.base), folder)
     tokenizer = AutoTokenizer.from_pretrained(pool.base)
     ids = tokenizer(request.prompt, return_tensors="pt", **options)["input_ids"]

@@ -13,7 +13,7 @@ from swarm.evals import get_eval
 from swarm.evals.base import Dataset, Example
 from swarm.evals.data import load_dataset
 from swarm.evals.exact_match import compat, prompt, strict
-from swarm.evals.reading import one_line, phrase_spans
+from swarm.reading import one_line, phrase_spans
 
 SHARED = Path(os.environ.get("H_SWARM_SHARED") or Path(__file__).resolve().parents[3] / "shared")
 QUESTION = "How many apples do 3 boys have if each has 5 apples and 2 pears?"

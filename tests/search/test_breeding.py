@@ -40,7 +40,7 @@ def test_a_bred_population_is_searched_with_a_place_for_each():
     assert state.experts.positions.shape == (5, 3) and state.graphs.positions.shape == (3, 5, 5)
     assert state.experts.positions.sum(axis=1) == pytest.approx(np.ones(5)), "every expert stays a mean of the pool's"
     assert len(state.singles) == 3, "the experts to beat are those that there were"
-    assert len(bred.best_system(state.best).experts[0].coefficients) == 3
+    assert len(bred.best_system(state.best).members[0].coefficients) == 3
 
 
 def test_the_same_seed_breeds_the_same_children():

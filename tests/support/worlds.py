@@ -8,6 +8,7 @@ import numpy as np
 from swarm.engines.base import GenerationParams
 from swarm.engines.scripted import ScriptedEngine
 from swarm.evals.base import Dataset, Eval, Example
+from swarm.nodes.members import Members
 from swarm.search.config import make_config
 from swarm.search.fitness import Fitness
 from swarm.search.steps import Problem
@@ -27,7 +28,7 @@ def paper_pool(n=4):
 
 def chaotic(request):
     """A text that depends on all of the request's content and on nothing else."""
-    content = f"{request.expert.digest} {request.prompt}".encode()
+    content = f"{request.member.digest} {request.prompt}".encode()
     return WORDS[hashlib.sha256(content).digest()[0] % 3]
 
 
@@ -60,4 +61,4 @@ def problem(engine=None, n=4, evaluation=None, **settings):
     config = make_config(given | settings)
     scheduler = engine if isinstance(engine, Scheduler) else Scheduler(engine or ScriptedEngine(chaotic))
     fitness = Fitness(scheduler, evaluation or CountWords(), questions(), PARAMS, config.scorer)
-    return Problem(config, paper_pool(n), fitness)
+    return Problem(config, Members(paper_pool(n)), fitness)

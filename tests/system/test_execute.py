@@ -22,7 +22,7 @@ def system_of(edges, assignment, n=4):
 def echo(request):
     lines = request.prompt.splitlines()
     told = [line.split(": ", 1)[1] for line in lines if line.startswith("Previous response")]
-    return f" {request.expert.name[-1]}({','.join(told)})\n"
+    return f" {request.member.name[-1]}({','.join(told)})\n"
 
 
 def test_only_direct_predecessors_are_heard_in_ascending_order():
@@ -59,7 +59,7 @@ def test_every_node_reads_its_own_chunk_in_topological_order():
     prompts = {}
 
     def note(request):
-        prompts[request.expert.name] = request.prompt
+        prompts[request.member.name] = request.prompt
         return "said"
 
     answer(ScriptedEngine(note), chain, [Query("Which?", chunks=("c0", "c1", "c2", "c3"))])

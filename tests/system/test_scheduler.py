@@ -47,8 +47,8 @@ def node_by_node(system, query, seen):
     said = {}
     for place in system.order:
         prompt = node_prompt(query, [said[source] for source in system.listens_to(place)])
-        request = Request(system.expert_at(place), prompt, PARAMS)
-        seen.append((request.expert.digest, prompt))
+        request = Request(system.member_at(place), prompt, PARAMS)
+        seen.append((request.member.digest, prompt))
         said[place] = tidy_answer(chaotic(request))
     return said[system.end]
 
@@ -62,7 +62,7 @@ def test_side_by_side_equals_node_by_node_and_asks_each_distinct_request_once(se
     together = scheduler.answer_all([(system, queries) for system in systems], PARAMS)
     alone = [[node_by_node(system, query, seen) for query in queries] for system in systems]
     assert together == alone
-    asked = [(request.expert.digest, request.prompt) for call in engine.calls for request in call]
+    asked = [(request.member.digest, request.prompt) for call in engine.calls for request in call]
     assert len(asked) == len(set(asked)) and set(asked) == set(seen)
     assert scheduler.asked == len(seen) == 4 * 2 * n
     assert scheduler.asked - scheduler.shared == len(asked)
@@ -88,10 +88,10 @@ def test_one_expert_is_asked_at_a_time_and_the_one_with_most_to_do_first():
     queries = [Query(f"q{i}") for i in range(3)]
     Scheduler(engine).answer_all([(fan, queries), (chain, queries), (single(experts[2]), queries[:2])], PARAMS)
     # expert 1: its own place in fan is the same request as chain's source
-    assert [(call[0].expert.name[-1], len(call)) for call in engine.calls] == [
+    assert [(call[0].member.name[-1], len(call)) for call in engine.calls] == [
         ("0", 3), ("1", 3), ("0", 3), ("1", 3), ("0", 3), ("2", 2),
     ]  # fmt: skip
-    assert all(len({request.expert.digest for request in call}) == 1 for call in engine.calls)
+    assert all(len({request.member.digest for request in call}) == 1 for call in engine.calls)
 
 
 def test_the_engine_hears_of_all_experts_before_the_first_request():

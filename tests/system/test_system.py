@@ -13,6 +13,7 @@ from transformers import AutoTokenizer, LlamaForCausalLM
 from swarm.engines.base import GenerationParams
 from swarm.engines.in_process import InProcessEngine
 from swarm.errors import UserError
+from swarm.nodes.members import Members
 from swarm.system.execute import answer
 from swarm.system.messages import Query, node_prompt
 from swarm.system.system import System, save_system, single
@@ -30,7 +31,7 @@ def saved(tmp_path_factory):
     graph = nx.DiGraph([(0, 2), (1, 2)])
     experts = tuple(pool.experts(rng.normal(size=(3, 3))))
     system = System(graph, (2, 0, 2), experts, GenerationParams(5), nx.DiGraph([(0, 1), (1, 2)]))
-    save_system(root / "found", system, pool, rng.uniform(size=(3, 3)), {"eval": "exact_match"})
+    save_system(root / "found", system, Members(pool), rng.uniform(size=(3, 3)), {"eval": "exact_match"})
     return root, root / "found", system, answer(InProcessEngine(pool, device="cpu"), system, QUERIES)
 
 
@@ -71,11 +72,11 @@ def test_full_models_are_saved_whole_and_need_no_base(tmp_path):
     system = System(nx.DiGraph([(0, 2), (1, 2)]), (2, 0, 2), experts, GenerationParams(5))
     before = answer(InProcessEngine(pool, device="cpu"), system, QUERIES)
     alone = answer(InProcessEngine(pool, device="cpu"), single(experts[2], system.params), QUERIES[:1])
-    save_system(tmp_path / "found", system, pool, np.ones((3, 3)))
+    save_system(tmp_path / "found", system, Members(pool), np.ones((3, 3)))
     shutil.rmtree(tmp_path / "experts")
     moved = (tmp_path / "found").rename(tmp_path / "moved")
     loaded = System.load(moved)
-    assert [expert.name for expert in loaded.experts] == ["expert_0", "expert_2"]
+    assert [expert.name for expert in loaded.members] == ["expert_0", "expert_2"]
     assert answer(InProcessEngine(loaded.pool, device="cpu"), loaded, QUERIES) == before
     folder = moved / "experts" / "expert_2"
     tokenizer = AutoTokenizer.from_pretrained(folder)

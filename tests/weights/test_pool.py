@@ -12,7 +12,7 @@ from tiny import make_adapter, make_pool
 from swarm.errors import UserError
 from swarm.weights.adapters import read_adapter, write_adapter
 from swarm.weights.materialise import materialise
-from swarm.weights.pool import portable_base, read_pool
+from swarm.weights.pool import composite_folders, portable_base, read_pool
 
 
 @pytest.fixture
@@ -147,9 +147,11 @@ def test_revisions_of_the_base(directory):
     refuse(directory, "expert_1: hub/base at revision two")
 
 
-def test_composites_are_named(directory):
-    (directory / "expert_1" / "node.json").write_text("{}")
-    refuse(directory, r"composite member \(node.json\)")
+def test_composites_between_experts_are_passed_over(directory):
+    (directory / "between").mkdir()
+    (directory / "between" / "node.json").write_text("{}")
+    assert read_pool(directory).names == ["expert_0", "expert_1", "expert_2"]
+    assert [folder.name for folder in composite_folders(directory)] == ["between"]
 
 
 def test_dora_combines_linearly_only(tmp_path):

@@ -1,0 +1,130 @@
+"""What composite members are: members of the pool that answer with the help of other members (design, decision 7)."""
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from swarm.engines.base import Completion, Member, Request
+from swarm.errors import UserError
+
+NODE_FILE = "node.json"
+
+
+@dataclass(frozen=True)
+class Composite(ABC):
+    """A composite member as its folder describes it; it has no weights of its own.
+
+    Attributes:
+      name: its folder's.
+      folder: where it was read from.
+      record: what its node.json says.
+      members: names of the pool's members that it uses; their current weights count.
+    """
+
+    name: str
+    folder: Path
+    record: Mapping[str, Any]
+    members: tuple[str, ...]
+
+    @abstractmethod
+    def with_members(self, members: Mapping[str, Member]) -> Member:
+        """This composite, with the members that it uses as they now are."""
+
+    def check(self, names: Sequence[str]) -> None:
+        """Raises UserError if the pool's `names` lack a member that it uses."""
+        for member in self.members:
+            if member not in names:
+                raise UserError(
+                    f"{self.folder / NODE_FILE} names member {member!r}, which the pool lacks; wanted one of: "
+                    f"{', '.join(name for name in names if name != self.name)}"
+                )
+
+    def generations(self, of_members: Mapping[str, float]) -> float:
+        """How many answers of models its own answer takes, given how many its members' take."""
+        return sum(of_members[name] for name in self.members)
+
+    @property
+    def digest(self) -> str:
+        """Hash of its settings and of what it reads beside them; its members' weights are not in it."""
+        return digest_of(self.record)
+
+    def write(self, folder: Path, final: Path) -> None:
+        """Its folder again, for a system that uses it; paths in it count from where it will lie in the end, `final`."""
+        folder.mkdir(parents=True)
+        (folder / NODE_FILE).write_text(json.dumps(dict(self.record), indent=2) + "\n", encoding="utf8")
+
+
+@dataclass(frozen=True)
+class Relay(ABC):
+    """A composite that answers out of other members' answers to prompts that it passes on.
+
+    They are asked like anybody else, so what they are asked is shared between all graphs and remembered.
+
+    Attributes:
+      name: its folder's.
+      digest: hash of its settings and of its members' digests.
+      members: as they now are.
+    """
+
+    name: str
+    digest: str
+    members: tuple[Member, ...]
+
+    @property
+    @abstractmethod
+    def kind(self) -> str:
+        """Its type in node.json."""
+
+    @abstractmethod
+    def pass_on(self, requests: Sequence[Request]) -> list[list[Request]]:
+        """For every request to this composite what it asks of its members."""
+
+    @abstractmethod
+    def answer(self, request: Request, completions: Sequence[Completion]) -> Completion:
+        """The answer to a request, from those to what was passed on for it, in their order."""
+
+
+def label(member: Member) -> str:
+    """A member's name, and for a composite its type."""
+    kind = getattr(member, "kind", None)
+    return f"{member.name} ({kind})" if kind else member.name
+
+
+def digest_of(*parts: Any) -> str:
+    """SHA-256 of anything that JSON can hold."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def used_members(member: Member) -> Iterator[Member]:
+    """A member, and all that answer for it, whatever their kind; parts before the whole."""
+    for part in getattr(member, "members", ()):
+        yield from used_members(part)
+    yield member
+
+
+def check_keys(path: Path, record: Mapping[str, Any], known: Sequence[str]) -> None:
+    """Raises UserError for a field that node.json cannot have here."""
+    if unknown := sorted(set(record) - set(known)):
+        raise UserError(f"{path} has the field {unknown[0]!r}; wanted of: {', '.join(sorted(known))}")
+
+
+def member_names(path: Path, record: Mapping[str, Any], least: int = 2) -> tuple[str, ...]:
+    """The names in the field `members`. Raises UserError if it is no list of at least so many different names."""
+    names = record.get("members")
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len(names) < least:
+        raise UserError(f"{path}: members is {names!r}; wanted a list of at least {least} names of the pool's members")
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise UserError(f"{path} names member {twice[0]!r} twice; wanted every member once")
+    return tuple(names)
+
+
+def choice_of(path: Path, record: Mapping[str, Any], field: str, choices: Sequence[str]) -> str:
+    """The value of a field that has few, the first of which is the default. Raises UserError for another one."""
+    value = record.get(field, choices[0])
+    if value not in choices:
+        raise UserError(f"{path}: {field} is {value!r}; wanted one of: {', '.join(choices)}")
+    return str(value)

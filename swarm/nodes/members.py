@@ -1,0 +1,122 @@
+"""All members that a graph can place: the experts of the pool, and the composites over them."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from swarm.engines.base import Member
+from swarm.errors import UserError
+from swarm.nodes.ballot import read_ballot
+from swarm.nodes.base import NODE_FILE, Composite, digest_of
+from swarm.weights.pool import Expert, Pool, composite_folders, read_pool
+
+# type -> what reads its node.json: (folder, record, path of the file)
+NODE_TYPES: dict[str, Callable[[Path, Mapping[str, Any], Path], Composite]] = {
+    "vote": read_ballot,
+    "mbr": read_ballot,
+}
+
+
+@dataclass(frozen=True)
+class Members:
+    """What a search places: n members, the experts first, then the composites; each group sorted by name.
+
+    Attributes:
+      pool: the experts.
+      composites: over them and over each other, without circles.
+    """
+
+    pool: Pool
+    composites: tuple[Composite, ...] = ()
+
+    @property
+    def names(self) -> list[str]:
+        """Of the initial members."""
+        return [*self.pool.names, *(composite.name for composite in self.composites)]
+
+    @property
+    def digest(self) -> str:
+        """Hash of the experts' content and of the composites' settings."""
+        if not self.composites:
+            return self.pool.digest
+        return digest_of(self.pool.digest, {composite.name: composite.digest for composite in self.composites})
+
+    def at(self, names: Sequence[str], coefficients: np.ndarray) -> tuple[Member, ...]:
+        """The members with experts of these names at these coefficients, a row each."""
+        return self.around([self.pool.expert(name, row) for name, row in zip(names, coefficients, strict=True)])
+
+    def initial(self) -> tuple[Member, ...]:
+        """The members as they were read."""
+        return self.around(self.pool.experts())
+
+    def around(self, experts: Sequence[Expert]) -> tuple[Member, ...]:
+        """The experts, then the composites as they answer with these."""
+        found: dict[str, Member] = {expert.name: expert for expert in experts}
+        for composite in in_order(self.composites):
+            found[composite.name] = composite.with_members(found)
+        return (*experts, *(found[composite.name] for composite in self.composites))
+
+
+def read_members(
+    directory: Path,
+    base: str | None = None,
+    combine: str = "linear",
+    rank: int | None = None,
+    beside: Path | None = None,
+) -> Members:
+    """The members in a directory, and the composites in another one `beside` it.
+
+    Raises UserError if experts do not fit together (`read_pool`), or a composite cannot be.
+    """
+    pool = read_pool(directory, base, combine, rank)
+    folders = [*composite_folders(directory), *(composite_folders(beside) if beside else ())]
+    if beside is not None and not composite_folders(beside):
+        raise UserError(f"{beside} holds no composites; wanted one sub-folder with a {NODE_FILE} for each")
+    composites = tuple(sorted((read_composite(folder) for folder in folders), key=lambda one: one.name))
+    names = [*pool.names, *(composite.name for composite in composites)]
+    for composite in composites:
+        if names.count(composite.name) > 1:
+            raise UserError(f"{composite.folder}: another member is named {composite.name}, too; rename the folder")
+        composite.check(names)
+    in_order(composites)
+    return Members(pool, composites)
+
+
+def generations_of(names: Sequence[str], composites: Sequence[Composite]) -> list[float]:
+    """For every composite how many answers of models its own takes; `names` are the experts'."""
+    found = dict.fromkeys(names, 1.0)
+    for composite in in_order(composites):
+        found[composite.name] = composite.generations(found)
+    return [found[composite.name] for composite in composites]
+
+
+def read_composite(folder: Path) -> Composite:
+    """The composite in a folder. Raises UserError if its node.json cannot be read, or is of no type that there is."""
+    path = folder / NODE_FILE
+    try:
+        record = json.loads(path.read_text(encoding="utf8"))
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path} cannot be read ({error}); wanted a JSON object with the fields type, members"
+        ) from None
+    kind = record.get("type") if isinstance(record, dict) else None
+    if not isinstance(kind, str) or kind not in NODE_TYPES:
+        raise UserError(f"{path}: type is {kind!r}; wanted one of: {', '.join(NODE_TYPES)}")
+    return NODE_TYPES[kind](folder, record, path)
+
+
+def in_order(composites: Sequence[Composite]) -> list[Composite]:
+    """The composites so that each comes after those that it uses. Raises UserError for a circle."""
+    waiting, ordered = {composite.name: composite for composite in composites}, []
+    while waiting:
+        ready = [one for one in waiting.values() if not any(name in waiting for name in one.members)]
+        if not ready:
+            circle = ", ".join(sorted(waiting))
+            raise UserError(f"composites use each other in a circle ({circle}): take one of them out of another")
+        for one in ready:
+            ordered.append(waiting.pop(one.name))
+    return ordered
