@@ -50,7 +50,7 @@ def from_perplexity(mean_log_losses: Tensor, temperature: float = 1.0) -> Tensor
 
 
 def token_consistency(distributions: Tensor, kind: str = "rbf") -> Tensor:
-    """How far each member agrees with the mean of all about each key, from 0 to 1, shape of `distributions` (..., N, U).
+    """How far each member agrees with the mean of all about each key, from 0 to 1, for distributions (..., N, U).
 
     A function of δ = |p_k - mean|; keys that neither the member nor the main model (the first) thinks possible get 0
     (arXiv 2510.13855). Raises ValueError if there is no such kind.

@@ -32,7 +32,7 @@ def rows_from_cosines(cosines: Tensor, normalise: bool = True) -> Tensor:
 
 
 def relative_rows(tokens: Tensor, anchors: Tensor, normalise: bool = True, centre: Tensor | None = None) -> Tensor:
-    """The relative representations (K, d) of token embeddings (K, D) to anchor embeddings (d, D): float32, rows sum to 1.
+    """Relative representations (K, d) of token embeddings (K, D) to anchor embeddings (d, D): float32, rows sum to 1.
 
     A token whose embedding is zero has the uniform row. `centre` (D,) is taken from all embeddings first: embeddings
     that share a mean direction are all alike otherwise.

@@ -10,7 +10,7 @@ SMALLEST = 1e-12
 
 
 def union_mean(probabilities: Tensor, weights: Tensor) -> Tensor:
-    """The weighted mean (..., U) of the members' probabilities (..., N, U) over a union of their tokens, which sums to 1.
+    """The weighted mean (..., U) of members' probabilities (..., N, U) over a union of their tokens, which sums to 1.
 
     `weights` is (N,) or (..., N). Over the union of whole vocabularies this is GaC (arXiv 2406.12585), in which a
     member gives 0 to tokens that it does not have.
