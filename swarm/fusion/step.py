@@ -1,0 +1,232 @@
+"""One fused step: from every model's next-token logits to the main model's next tokens (arXiv 2404.12715)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from swarm.fusion.candidates import Candidates, largest, most_probable, with_further
+from swarm.fusion.rows import Rows
+from swarm.fusion.step_settings import StepSettings
+from swarm.maths.inverse import adamw, em, flip_bound, mix, total_decay
+from swarm.maths.member_weights import consistency_weights
+from swarm.maths.targets import target
+
+SHARED_KEYS = 10  # anchors on which the members' consistency is judged (arXiv 2510.13855)
+# rows of candidates of as many prompts as are worked on at a time: on a CPU they are to stay in its cache
+WORKING_BYTES = {"cpu": 1 << 24, "cuda": 1 << 31}
+KEPT_BYTES = 1 << 26  # memory for such rows that a step keeps for the next one
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """What a step did.
+
+    Attributes:
+      dropped: (B, N) probability of each member's tokens that were no candidates; nan for a member without logits.
+      candidates: (B, N) how many candidates each had, 0 for a member without logits.
+      bypass: why the main model chose alone, "" if it did not.
+    """
+
+    dropped: Tensor
+    candidates: Tensor
+    bypass: str = ""
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """The next tokens and how they came about.
+
+    Attributes:
+      tokens: (B,) next ids of the main model.
+      candidates: (B, K) ids of the main model that were candidates; a row's filling repeats one of them.
+      logits: (B, K) their fused logits, float32; -inf for filling.
+      report: what was dropped.
+    """
+
+    tokens: Tensor
+    candidates: Tensor
+    logits: Tensor
+    report: StepReport
+
+
+class FusedStep:
+    """N models that choose the main model's next tokens together; the first of them is the main model.
+
+    Attributes:
+      settings: what a step does.
+    """
+
+    def __init__(self, rows: Sequence[Rows], anchors: Tensor, settings: StepSettings | None = None):
+        """`rows` are each model's relative representations, `anchors` (N, d) the anchors' ids in each of them."""
+        self.settings = settings or StepSettings()
+        self._rows = rows
+        self._anchors = [ids.to(own.device) for ids, own in zip(anchors.long(), rows, strict=True)]
+        self._buffer = torch.empty(0)
+
+    @torch.inference_mode()
+    def __call__(self, logits: Sequence[Tensor | None], weights: Tensor | None = None) -> StepResult:
+        """The next tokens for B rows, each of which gets what it would get alone.
+
+        `logits` are (B, V_k) of each model, None for one that takes no part: its weight falls to the others. `weights`
+        (N,) or (B, N) are not negative and sum to 1 (uniform if None). Raises ValueError if logits are no numbers.
+        """
+        given = [
+            None if own is None else own.to(rows.device).float()[:, : rows.count]
+            for own, rows in zip(logits, self._rows, strict=True)
+        ]
+        if given[0] is None:
+            raise ValueError("the first model is the main model, and a step needs its logits")
+        members = [index for index, own in enumerate(given) if own is not None]
+        bypass = self._bypass(members)
+        if bypass:
+            return self._main_alone(given[0], bypass)
+        present = [own for own in given if own is not None]
+        shares = _shares(weights, members, present[0])
+        if self.settings.inverse == "none":
+            return self._plain_mean(members, present, shares)
+        if self.settings.candidates == "all":
+            return self._over_all_tokens(members, present, shares)
+        return self._over_candidates(members, present, shares)
+
+    def _bypass(self, members: list[int]) -> str:
+        settings = self.settings
+        if len(members) == 1:
+            return "no other model took part"
+        if settings.inverse != "none" and settings.updates == 0:
+            return "0 updates turn the fusion off"
+        if settings.inverse == "adamw" and settings.learning_rate == 0:
+            return "learning rate 0 turns the fusion off"
+        return ""
+
+    def _main_alone(self, logits: Tensor, bypass: str) -> StepResult:
+        settings = self.settings
+        main = most_probable(logits, settings.dropped, settings.least, settings.most)
+        report = self._report([0], [main.dropped], [main.counts], bypass)
+        return StepResult(logits.argmax(-1), main.ids, main.logits, report)
+
+    def _over_candidates(self, members: list[int], logits: list[Tensor], weights: Tensor) -> StepResult:
+        settings = self.settings
+        within = 0.0
+        if settings.inverse == "adamw":
+            learning = settings.learning_rate, settings.updates
+            within = flip_bound(*learning) / total_decay(*learning)
+        picked = [
+            most_probable(own, settings.dropped, settings.least, settings.most, 0.0 if index else within)
+            for index, own in enumerate(logits)
+        ]
+        device = logits[0].device
+        others = torch.stack(
+            [
+                self._rows[member].project(own.ids, own.probabilities).to(device)
+                for member, own in zip(members[1:], picked[1:], strict=True)
+            ],
+            1,
+        )  # (B, N - 1, d)
+        main = self._with_tokens_of_target(picked, others, weights, logits[0])
+        fused = torch.full_like(main.logits, -torch.inf)
+        for part in self._parts(main):
+            own = main if len(main.ids) == part.stop - part.start else main[part]
+            rows = self._taken(own.ids)
+            distributions = torch.cat([mix(own.probabilities, rows)[:, None], others[part]], 1)
+            values = self._inverted(own.logits, rows, distributions, weights[part], own.log_rest)
+            fused[part, : values.shape[1]] = values
+        everyone = [main, *picked[1:]]
+        report = self._report(members, [own.dropped for own in everyone], [own.counts for own in everyone])
+        return _chosen(main.ids, fused, report)
+
+    def _with_tokens_of_target(
+        self, picked: list[Candidates], others: Tensor, weights: Tensor, logits: Tensor
+    ) -> Candidates:
+        """Main's candidates and its ids of the anchors that the other models are most for.
+
+        At most as many anchors as the member with most candidates has, and none that together weigh less than what
+        may be dropped.
+        """
+        pull = (weights[:, 1:, None] * others).sum(1)  # (B, d)
+        counts = torch.stack([own.counts.to(pull.device) for own in picked]).amax(0)[:, None]
+        widest = min(max(own.ids.shape[1] for own in picked), pull.shape[1])
+        values, columns = largest(pull, widest)
+        ranks = torch.arange(widest, device=pull.device)
+        wanted = (ranks < counts) & (values > self.settings.dropped / counts)
+        return with_further(picked[0], logits, self._anchors[0][columns], wanted)
+
+    def _over_all_tokens(self, members: list[int], logits: list[Tensor], weights: Tensor) -> StepResult:
+        rows = self._rows[0].all()
+        distributions = [mix(logits[0].softmax(-1), rows)]
+        for member, own in zip(members[1:], logits[1:], strict=True):
+            distributions.append(mix(own.softmax(-1), self._rows[member].all()).to(rows.device))
+        fused = self._inverted(logits[0], rows, torch.stack(distributions, 1), weights, None)
+        batch = len(fused)
+        counts = [own.new_full((batch,), own.shape[1], dtype=torch.long) for own in logits]
+        report = self._report(members, [own.new_zeros(batch) for own in logits], counts)
+        return _chosen(torch.arange(fused.shape[1], device=fused.device).expand(batch, -1), fused, report)
+
+    def _plain_mean(self, members: list[int], logits: list[Tensor], weights: Tensor) -> StepResult:
+        """The weighted mean on anchors; other tokens keep the main model's share, since the others do not have them."""
+        settings, device = self.settings, logits[0].device
+        mean = logits[0].softmax(-1) * weights[:, :1]
+        dropped = [mean.new_zeros(len(mean))]
+        for index, (member, own) in enumerate(zip(members[1:], logits[1:], strict=True), 1):
+            common = own.softmax(-1)[:, self._anchors[member]].to(device)
+            mean.index_add_(1, self._anchors[0], common * weights[:, index : index + 1])
+            dropped.append((1 - common.sum(-1)).clamp_min(0))
+        best = most_probable(mean.log(), settings.dropped, settings.least, settings.most)
+        counts = [own.new_full((len(mean),), own.shape[1], dtype=torch.long) for own in logits]
+        return StepResult(mean.argmax(-1), best.ids, best.logits, self._report(members, dropped, counts))
+
+    def _inverted(
+        self, logits: Tensor, rows: Tensor, distributions: Tensor, weights: Tensor, log_rest: Tensor | None
+    ) -> Tensor:
+        settings = self.settings
+        if settings.consistency:
+            _, columns = largest(distributions.mean(1), min(SHARED_KEYS, distributions.shape[-1]))
+            shared = distributions.gather(-1, columns[:, None].expand(-1, distributions.shape[1], -1))
+            shared = shared / shared.sum(-1, keepdim=True).clamp_min(torch.finfo(shared.dtype).tiny)
+            weights = consistency_weights(shared, settings.consistency)
+        wanted = target(settings.mode, distributions, weights)
+        if settings.inverse == "em":
+            return em(logits, rows, wanted, settings.updates, log_rest)
+        return adamw(logits, rows, wanted, settings.learning_rate, settings.updates, log_rest)
+
+    def _parts(self, main: Candidates) -> list[slice]:
+        """Prompts that are worked on together."""
+        batch, widest = main.ids.shape
+        most = max(WORKING_BYTES[main.ids.device.type] // (4 * widest * self._rows[0].width), 1)
+        return [slice(start, min(start + most, batch)) for start in range(0, batch, most)]
+
+    def _taken(self, ids: Tensor) -> Tensor:
+        """Main's rows (b, K, d) of ids (b, K), in memory that the next call writes over."""
+        width = self._rows[0].width
+        size = ids.numel() * width
+        buffer = self._buffer
+        if buffer.numel() < size or buffer.device != ids.device:
+            buffer = torch.empty(size, device=ids.device)
+            if 4 * size <= KEPT_BYTES:
+                self._buffer = buffer
+        rows = self._rows[0].take(ids.flatten(), buffer[:size].view(-1, width))
+        return rows.view(*ids.shape, width)
+
+    def _report(self, members: list[int], dropped: list[Tensor], counts: list[Tensor], bypass: str = "") -> StepReport:
+        shape = len(dropped[0]), len(self._rows)
+        device = dropped[0].device
+        lost = torch.full(shape, torch.nan, device=device)
+        used = torch.zeros(shape, dtype=torch.long, device=device)
+        for member, share, count in zip(members, dropped, counts, strict=True):
+            lost[:, member], used[:, member] = share.to(device), count.to(device)
+        return StepReport(lost, used, bypass)
+
+
+def _shares(weights: Tensor | None, members: list[int], like: Tensor) -> Tensor:
+    """The weights (B, N) of the members that take part, which sum to 1; the same for all if those have none."""
+    if weights is None:
+        weights = torch.ones(max(members) + 1)
+    own = weights.to(like)[..., members].expand(len(like), -1)
+    total = own.sum(-1, keepdim=True)
+    return torch.where(total > 0, own / total, 1 / len(members))
+
+
+def _chosen(ids: Tensor, fused: Tensor, report: StepReport) -> StepResult:
+    tokens = ids.gather(1, fused.argmax(-1, keepdim=True))[:, 0]
+    return StepResult(tokens, ids, fused, report)
