@@ -142,6 +142,14 @@ class InProcessEngine:
             self._slot.place(self._store.weights(expert))
             self._placed = expert.digest
 
+    def clear(self) -> None:
+        """Makes the resident model the bare base, nobody's, so that rows can speak with adapters of their own.
+
+        The next `generate` places its expert again. Raises ValueError for a pool of full models.
+        """
+        self._placed = ""
+        self._slot.clear()
+
     def _tokenise(self, prompts: list[str], params: GenerationParams) -> list[list[int]]:
         chat = params.chat and bool(self.tokenizer.chat_template)
         if chat:

@@ -41,7 +41,7 @@ def _best_classes(rows: list[Tokens], splits: int = DEEPEST) -> tuple[int, list[
     """Tokens saved, and the classes as (rows, tokens that they share), for sorted rows."""
     if not rows:
         return 0, []
-    shared = _common(rows[0], rows[-1])
+    shared = common_prefix(rows[0], rows[-1])
     whole = (len(rows) - 1) * shared
     at_best = (len(rows) - 1) * max(map(len, rows))
     if len(rows) < 3 or rows[0] == rows[-1] or not splits or at_best < BY_A_CLASS:
@@ -54,7 +54,12 @@ def _best_classes(rows: list[Tokens], splits: int = DEEPEST) -> tuple[int, list[
     return (saved, classes) if saved > whole else (whole, [(len(rows), shared)])
 
 
-def _common(one: Tokens, other: Tokens) -> int:
+def common_prefix(one: Tokens, other: Tokens) -> int:
     """How many tokens two rows have in common at their beginning."""
-    least = min(len(one), len(other))
-    return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), least)
+    low, high = 0, min(len(one), len(other))
+    if one[:high] == other[:high]:
+        return high
+    while high - low > 1:  # the first `low` are equal, the first `high` are not
+        middle = (low + high) // 2
+        low, high = (middle, high) if one[low:middle] == other[low:middle] else (low, middle)
+    return low

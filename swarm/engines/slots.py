@@ -24,6 +24,10 @@ class Slot(Protocol):
         """Puts this expert, as `materialise` makes those of the pool, in the place of the last one."""
         ...
 
+    def clear(self) -> None:
+        """Nobody's: the model is the bare base again, to the bit, until the next expert is placed."""
+        ...
+
 
 class FoldedSlot:
     """Adds s · B A to the base weights themselves, so that an expert runs at the bare model's speed; DoRA too.
@@ -61,6 +65,12 @@ class FoldedSlot:
             if total is not weight:
                 weight.copy_(total)
 
+    @torch.inference_mode()
+    def clear(self) -> None:
+        """Puts the kept weights back."""
+        for module, layer in self._layers.items():
+            weight_of(layer).copy_(self._kept[module])
+
 
 class PeftSlot:
     """PEFT's own LoRA layers, whose factors are overwritten: any kind of layer, any number format, DoRA."""
@@ -74,6 +84,7 @@ class PeftSlot:
         settings |= {"inference_mode": True, "peft_type": None}
         self.model = get_peft_model(model, LoraConfig(**settings))
         self.model.eval()
+        self._on = True
         # the model's own memory, under the names that the experts' files have; embeddings are there under its own
         places = self.model.state_dict() | get_peft_model_state_dict(self.model, save_embedding_layers=False)
         for name, tensor in weights.tensors.items():
@@ -94,6 +105,17 @@ class PeftSlot:
         """Overwrites every LoRA factor."""
         for name, place in self._places.items():
             place.copy_(weights.tensors[name])
+        self._switch(True)
+
+    def clear(self) -> None:
+        """Switches PEFT's layers off: zeros in B would not do, since DoRA scales the base weights too."""
+        self._switch(False)
+
+    def _switch(self, on: bool) -> None:
+        if on != self._on:
+            (self.model.base_model.enable_adapter_layers if on else self.model.base_model.disable_adapter_layers)()
+            self.model.requires_grad_(False)
+            self._on = on
 
 
 class FullSlot:
@@ -118,6 +140,10 @@ class FullSlot:
             target.copy_(tensor.to(target.dtype))
             del tensor  # before the next one is made
 
+    def clear(self) -> None:
+        """Raises ValueError: a full model is its own base."""
+        raise ValueError("full models have no bare base")
+
 
 class LoneSlot:
     """The only model of its pool, which is in place since it was loaded."""
@@ -131,6 +157,10 @@ class LoneSlot:
         """Raises ValueError for anything but the model itself."""
         if weights.coefficients != (1.0,):
             raise ValueError(f"the only model of a pool is at (1.0,), got {weights.coefficients}")
+
+    def clear(self) -> None:
+        """Raises ValueError: a full model is its own base."""
+        raise ValueError("full models have no bare base")
 
 
 def make_slot(model: nn.Module, weights: LoraWeights | FullWeights, base: str, fold: bool | None = None) -> Slot:
