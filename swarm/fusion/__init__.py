@@ -1,0 +1,1 @@
+"""Fusion: models with different vocabularies choose every token together."""
