@@ -1,0 +1,106 @@
+"""From voices and settings to what chooses their tokens: vocabularies, anchors, relative rows."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from swarm.fusion.anchors import Anchors, common_anchors, select_anchors
+from swarm.fusion.artefact import FusionArtefact, load_artefact, member_facts, saved_rule
+from swarm.fusion.choosers import Chooser, MappedChooser, RelativeChooser, UnionChooser
+from swarm.fusion.rows import DenseRows, LazyRows, Rows, RowSource
+from swarm.fusion.settings import FusionSettings
+from swarm.fusion.step import FusedStep
+from swarm.fusion.unions import nearest_tokens
+from swarm.fusion.vocabulary import Vocabulary, read_vocabulary
+from swarm.fusion.voices import Voice
+from swarm.maths.relative import embedding_mean, self_mass
+
+log = logging.getLogger(__name__)
+
+LOW_SELF_MASS = 0.5
+MEGABYTE = 1_000_000
+
+
+def make_chooser(voices: Sequence[Voice], settings: FusionSettings) -> Chooser:
+    """What chooses the tokens of these voices, the first of which is the main one.
+
+    Raises UserError if their vocabularies cannot be compared or have nothing in common, or for an artefact that was
+    made for others.
+    """
+    rule = saved_rule(Path(settings.artefact)) if settings.artefact else settings.keys
+    vocabularies = [read_vocabulary(voice.tokenizer, voice.name, rule) for voice in voices]
+    if settings.space == "union":
+        return UnionChooser(vocabularies, settings.top, settings.step.consistency)
+    if settings.space == "mapped":
+        return MappedChooser([nearest_tokens(own, vocabularies[0]) for own in vocabularies[1:]])
+    embeddings = [voice.embeddings for voice in voices]
+    if settings.artefact:
+        artefact = load_artefact(Path(settings.artefact), vocabularies, embeddings)
+        rows = [
+            DenseRows.of(artefact.rows[index].to(own.device))
+            if artefact.rows
+            else make_rows(own, artefact.anchors.ids[index], settings, artefact.normalised, artefact.centred)
+            for index, own in enumerate(embeddings)
+        ]
+        return RelativeChooser(FusedStep(rows, artefact.anchors.ids, settings.step))
+    anchors = chosen_anchors(vocabularies, embeddings, settings)
+    rows = []
+    for voice, ids in zip(voices, anchors.ids, strict=True):
+        rows.append(make_rows(voice.embeddings, ids, settings, settings.normalise, settings.centre))
+        warn_of_low_self_mass(voice.name, voice.embeddings, ids, settings)
+    return RelativeChooser(FusedStep(rows, anchors.ids, settings.step))
+
+
+def chosen_anchors(
+    vocabularies: Sequence[Vocabulary], embeddings: Sequence[torch.Tensor], settings: FusionSettings
+) -> Anchors:
+    """The anchors that the settings ask for. Raises UserError if nothing is in common."""
+    everything = common_anchors(vocabularies, [len(own) for own in embeddings])
+    generator = np.random.default_rng(settings.anchor_seed)
+    return select_anchors(everything, settings.anchors, settings.anchor_count, generator, embeddings)
+
+
+def make_rows(
+    embeddings: torch.Tensor, anchors: torch.Tensor, settings: FusionSettings, normalise: bool, centre: bool
+) -> Rows:
+    """A model's relative rows, all of them at once where that is allowed and fits into `row_memory`."""
+    mean = embedding_mean(embeddings) if centre else None
+    source = RowSource(embeddings, anchors.to(embeddings.device), normalise, mean)
+    capacity = settings.row_memory * MEGABYTE
+    if settings.rows == "dense" or (settings.rows == "auto" and 4 * len(embeddings) * len(anchors) <= capacity):
+        return DenseRows.build(source)
+    return LazyRows(source, capacity)
+
+
+def warn_of_low_self_mass(
+    name: str, embeddings: torch.Tensor, anchors: torch.Tensor, settings: FusionSettings
+) -> float:
+    """The model's self-mass, with a warning where relative representations hardly tell tokens apart."""
+    mean = embedding_mean(embeddings) if settings.centre else None
+    mass = self_mass(embeddings, anchors.to(embeddings.device), settings.normalise, mean)
+    if mass < LOW_SELF_MASS:
+        cure = "fewer anchors may help" if settings.centre else 'subtract the mean embedding ("centre": true)'
+        log.warning(
+            "%s: an anchor's row keeps %.3f of its mass on the anchor itself, wanted at least %.1f, so that tokens are "
+            "hardly told apart: %s",
+            name, mass, LOW_SELF_MASS, cure,
+        )  # fmt: skip
+    return mass
+
+
+def make_artefact(voices: Sequence[Voice], settings: FusionSettings, dense: bool) -> FusionArtefact:
+    """What `scripts/deepen.py matrix` saves: anchors, digests, self-mass; with all relative rows if `dense`."""
+    vocabularies = [read_vocabulary(voice.tokenizer, voice.name, settings.keys) for voice in voices]
+    embeddings = [voice.embeddings for voice in voices]
+    anchors = chosen_anchors(vocabularies, embeddings, settings)
+    facts, rows = [], []
+    for vocabulary, own, ids in zip(vocabularies, embeddings, anchors.ids, strict=True):
+        mean = embedding_mean(own) if settings.centre else None
+        mass = self_mass(own, ids.to(own.device), settings.normalise, mean)
+        facts.append(member_facts(vocabulary, own, mass, settings.centre))
+        if dense:
+            rows.append(DenseRows.build(RowSource(own, ids.to(own.device), settings.normalise, mean)).all())
+    return FusionArtefact(anchors, tuple(facts), settings.centre, settings.normalise, tuple(rows))

@@ -1,0 +1,111 @@
+"""What chooses the main model's next token from all members' logits, by the settings' space."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from swarm.fusion.step import FusedStep
+from swarm.fusion.unions import NONE, union_ids, union_keys
+from swarm.fusion.vocabulary import Key, Vocabulary
+from swarm.maths.member_weights import consistency_weights
+from swarm.maths.token_union import mapped, top_union, union_mean
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The next tokens of the main model, (B,), and the most probability of a member that was left out of account."""
+
+    tokens: Tensor
+    dropped: float = 0.0
+
+
+class Chooser(Protocol):
+    """Chooses the next tokens of the main model, which is the first member."""
+
+    def __call__(self, logits: Sequence[Tensor | None], weights: Tensor) -> Choice:
+        """For logits (B, V_k) of every member, None for one that is left out, and weights (B, N) or (N,)."""
+        ...
+
+
+class RelativeChooser:
+    """By relative representations: DeePEn (arXiv 2404.12715)."""
+
+    def __init__(self, step: FusedStep):
+        self.step = step
+
+    def __call__(self, logits: Sequence[Tensor | None], weights: Tensor) -> Choice:
+        """See `Chooser`."""
+        result = self.step(logits, weights)
+        # of a member that took no part nothing is known
+        return Choice(result.tokens, float(result.report.dropped.nan_to_num(0.0).max()))
+
+
+class UnionChooser:
+    """On the union of every member's top tokens: UniTE (arXiv 2410.03777); nothing is built beforehand."""
+
+    def __init__(self, vocabularies: Sequence[Vocabulary], top: int, consistency: str = ""):
+        """`consistency` weighs members by their agreement at each token (CoRE, arXiv 2510.13855), "" does not."""
+        self._vocabularies, self._top, self._consistency = vocabularies, top, consistency
+        self._known: list[dict[Key, int]] = [{} for _ in vocabularies]
+
+    def __call__(self, logits: Sequence[Tensor | None], weights: Tensor) -> Choice:
+        """See `Chooser`."""
+        main = logits[0]
+        assert main is not None
+        present = [index for index, own in enumerate(logits) if own is not None]
+        weights = weights.expand(len(main), -1)
+        chosen = [
+            self._of_row([logits[index][row] for index in present], present, weights[row, present])  # type: ignore[index]
+            for row in range(len(main))
+        ]
+        return Choice(torch.tensor(chosen))
+
+    def _of_row(self, logits: list[Tensor], present: list[int], weights: Tensor) -> int:
+        tops = [own.topk(min(self._top, len(own))).indices.tolist() for own in logits]
+        keys = [self._vocabularies[index].keys for index in present]
+        named = [[own[token] for token in top if token < len(own)] for own, top in zip(keys, tops, strict=True)]
+        union = union_keys([key for key in own if key is not None] for own in named)
+        ids = [self._ids(index, union) for index in present]
+        # what the main model cannot write is no choice
+        union = [key for key, own in zip(union, ids[0], strict=True) if own != NONE]
+        ids = [self._ids(index, union) for index in present]
+        if not union:
+            return int(logits[0].argmax())
+        shares = torch.stack(
+            [
+                top_union(own, torch.tensor(index, device=own.device)).cpu()
+                for own, index in zip(logits, ids, strict=True)
+            ]
+        )
+        weights = consistency_weights(shares, self._consistency) if self._consistency else weights.cpu()
+        return ids[0][int(union_mean(shares, weights).argmax())]
+
+    def _ids(self, index: int, union: Sequence[Key]) -> list[int]:
+        known = self._known[index]
+        missing = [key for key in union if key not in known]
+        known |= zip(missing, union_ids(missing, self._vocabularies[index]), strict=True)
+        return [known[key] for key in union]
+
+
+class MappedChooser:
+    """The mean on the main model's vocabulary, where each member's tokens count at their nearest strings: MinED."""
+
+    def __init__(self, maps: Sequence[Tensor]):
+        """`maps` (V_k,) for every member but the first: the main model's token for each of its own, -1 for none."""
+        self._maps = maps
+
+    def __call__(self, logits: Sequence[Tensor | None], weights: Tensor) -> Choice:
+        """See `Chooser`."""
+        main = logits[0]
+        assert main is not None
+        size = main.shape[1]
+        weights = weights.to(main).expand(len(main), -1)
+        total = weights[:, :1] * main.softmax(-1)
+        for index, (own, token_map) in enumerate(zip(logits[1:], self._maps, strict=True), 1):
+            if own is not None:
+                shares = own.softmax(-1)[:, : len(token_map)].to(main.device)
+                total += weights[:, index : index + 1] * mapped(shares, token_map.to(main.device), size)
+        return Choice(total.argmax(-1))
