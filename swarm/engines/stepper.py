@@ -23,6 +23,8 @@ class Stepper(Protocol):
     those that it would have alone. A row that is not open raises ValueError, one that outgrows the model UserError.
 
     Attributes:
+      model: the bare model that is stepped.
+      adapters: the experts that it hosts, if any.
       separate_prompt: the prompt is read apart, by an encoder: `replace` must leave it as it is, and what comes behind
         it is a text of its own.
       limit: the tokens that a row may have; None for any number.
@@ -34,6 +36,8 @@ class Stepper(Protocol):
         """See above."""
         ...
 
+    model: Any
+    adapters: RowAdapters | None
     limit: int | None
     read: int
 

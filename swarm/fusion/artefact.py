@@ -80,15 +80,20 @@ def embedding_digest(embedding: torch.Tensor) -> str:
 
 def member_facts(vocabulary: Vocabulary, embedding: torch.Tensor, self_mass: float, centred: bool) -> MemberFacts:
     """What is known of a model; a self-mass under 0.5 is logged as a warning, with the cure."""
+    warn_of_low_self_mass(vocabulary.name, self_mass, centred)
+    digest = embedding_digest(embedding)
+    return MemberFacts(vocabulary.name, vocabulary.digest, digest, len(embedding), float(self_mass))
+
+
+def warn_of_low_self_mass(name: str, self_mass: float, centred: bool) -> None:
+    """Logs a warning, with the cure, where a relative representation hardly tells tokens apart."""
     if self_mass < LOW_SELF_MASS:
         cure = "more anchors blur it, fewer may help" if centred else "subtract the mean embedding (mean-centring)"
         _log.warning(
             "%s: an anchor's row keeps %.3f of its mass on the anchor itself, wanted at least %.1f, so that tokens are "
             "hardly told apart: %s",
-            vocabulary.name, self_mass, LOW_SELF_MASS, cure,
+            name, self_mass, LOW_SELF_MASS, cure,
         )  # fmt: skip
-    digest = embedding_digest(embedding)
-    return MemberFacts(vocabulary.name, vocabulary.digest, digest, len(embedding), float(self_mass))
 
 
 def save_artefact(folder: Path, artefact: FusionArtefact) -> None:

@@ -1,6 +1,5 @@
 """From voices and settings to what chooses their tokens: vocabularies, anchors, relative rows."""
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import numpy as np
 import torch
 
 from swarm.fusion.anchors import Anchors, common_anchors, select_anchors
-from swarm.fusion.artefact import FusionArtefact, load_artefact, member_facts, saved_rule
+from swarm.fusion.artefact import FusionArtefact, load_artefact, member_facts, saved_rule, warn_of_low_self_mass
 from swarm.fusion.choosers import Chooser, MappedChooser, RelativeChooser, UnionChooser
 from swarm.fusion.rows import DenseRows, LazyRows, Rows, RowSource
 from swarm.fusion.settings import FusionSettings
@@ -18,9 +17,6 @@ from swarm.fusion.vocabulary import Vocabulary, read_vocabulary
 from swarm.fusion.voices import Voice
 from swarm.maths.relative import embedding_mean, self_mass
 
-log = logging.getLogger(__name__)
-
-LOW_SELF_MASS = 0.5
 MEGABYTE = 1_000_000
 
 
@@ -50,7 +46,7 @@ def make_chooser(voices: Sequence[Voice], settings: FusionSettings) -> Chooser:
     rows = []
     for voice, ids in zip(voices, anchors.ids, strict=True):
         rows.append(make_rows(voice.embeddings, ids, settings, settings.normalise, settings.centre))
-        warn_of_low_self_mass(voice.name, voice.embeddings, ids, settings)
+        warn_of_low_self_mass(voice.name, anchors_self_mass(voice.embeddings, ids, settings), settings.centre)
     return RelativeChooser(FusedStep(rows, anchors.ids, settings.step))
 
 
@@ -67,28 +63,22 @@ def make_rows(
     embeddings: torch.Tensor, anchors: torch.Tensor, settings: FusionSettings, normalise: bool, centre: bool
 ) -> Rows:
     """A model's relative rows, all of them at once where that is allowed and fits into `row_memory`."""
-    mean = embedding_mean(embeddings) if centre else None
-    source = RowSource(embeddings, anchors.to(embeddings.device), normalise, mean)
+    source = _source(embeddings, anchors, normalise, centre)
     capacity = settings.row_memory * MEGABYTE
     if settings.rows == "dense" or (settings.rows == "auto" and 4 * len(embeddings) * len(anchors) <= capacity):
         return DenseRows.build(source)
     return LazyRows(source, capacity)
 
 
-def warn_of_low_self_mass(
-    name: str, embeddings: torch.Tensor, anchors: torch.Tensor, settings: FusionSettings
-) -> float:
-    """The model's self-mass, with a warning where relative representations hardly tell tokens apart."""
+def _source(embeddings: torch.Tensor, anchors: torch.Tensor, normalise: bool, centre: bool) -> RowSource:
+    mean = embedding_mean(embeddings) if centre else None
+    return RowSource(embeddings, anchors.to(embeddings.device), normalise, mean)
+
+
+def anchors_self_mass(embeddings: torch.Tensor, anchors: torch.Tensor, settings: FusionSettings) -> float:
+    """A model's self-mass under the settings."""
     mean = embedding_mean(embeddings) if settings.centre else None
-    mass = self_mass(embeddings, anchors.to(embeddings.device), settings.normalise, mean)
-    if mass < LOW_SELF_MASS:
-        cure = "fewer anchors may help" if settings.centre else 'subtract the mean embedding ("centre": true)'
-        log.warning(
-            "%s: an anchor's row keeps %.3f of its mass on the anchor itself, wanted at least %.1f, so that tokens are "
-            "hardly told apart: %s",
-            name, mass, LOW_SELF_MASS, cure,
-        )  # fmt: skip
-    return mass
+    return self_mass(embeddings, anchors.to(embeddings.device), settings.normalise, mean)
 
 
 def make_artefact(voices: Sequence[Voice], settings: FusionSettings, dense: bool) -> FusionArtefact:
@@ -98,9 +88,7 @@ def make_artefact(voices: Sequence[Voice], settings: FusionSettings, dense: bool
     anchors = chosen_anchors(vocabularies, embeddings, settings)
     facts, rows = [], []
     for vocabulary, own, ids in zip(vocabularies, embeddings, anchors.ids, strict=True):
-        mean = embedding_mean(own) if settings.centre else None
-        mass = self_mass(own, ids.to(own.device), settings.normalise, mean)
-        facts.append(member_facts(vocabulary, own, mass, settings.centre))
+        facts.append(member_facts(vocabulary, own, anchors_self_mass(own, ids, settings), settings.centre))
         if dense:
-            rows.append(DenseRows.build(RowSource(own, ids.to(own.device), settings.normalise, mean)).all())
+            rows.append(DenseRows.build(_source(own, ids, settings.normalise, settings.centre)).all())
     return FusionArtefact(anchors, tuple(facts), settings.centre, settings.normalise, tuple(rows))

@@ -14,6 +14,8 @@ from swarm.fusion.voices import Choir, Listener, Prompt, Voice
 
 log = logging.getLogger(__name__)
 
+FAILURES = (UserError, torch.OutOfMemoryError)  # of one member, which the others can do without
+
 
 @dataclass(frozen=True)
 class Written:
@@ -115,7 +117,7 @@ class _Batch:
             alone |= torch.tensor([token in self._voices[0].ends for token in tokens.tolist()])
         # in the middle of a character the others do not know yet what has been written
         alone |= torch.tensor([self._texts[row].pending for row in rows])
-        return torch.flatnonzero(~alone).tolist()  # type: ignore[no-any-return]
+        return [place for place, sure in enumerate(alone.tolist()) if not sure]
 
     def _chosen(self, rows: list[int], main: torch.Tensor) -> torch.Tensor:
         """What all models choose together, (len(rows),)."""
@@ -129,26 +131,37 @@ class _Batch:
 
     def _logits(self, index: int, rows: list[int]) -> torch.Tensor | None:
         """An assistant's; None if it fails and may be left out."""
-        name = self._voices[index].name
         try:
             logits = self._choir.logits(index, rows)
-            if logits.isfinite().any(-1).all() and not logits.isnan().any():
-                return logits
-            reason = "its logits are not numbers"
-        except (UserError, torch.OutOfMemoryError) as error:
-            if self._settings.on_failure == "fail":
-                raise
-            reason = " ".join(str(error).split())
+        except FAILURES as error:
+            self._leave_out(index, error)
+            return None
+        # a row may rule tokens out, but not all of them
+        if logits.isnan().any() or not logits.isfinite().any(-1).all():
+            self._leave_out(index, UserError("its logits are not numbers"))
+            return None
+        return logits
+
+    def _hear(self, row: int, new: str) -> None:
+        """The assistants are told what has been written."""
+        for index in list(self._present):
+            try:
+                self._listeners[index][row].hear(new)
+            except FAILURES as error:
+                self._leave_out(index, error)
+
+    def _leave_out(self, index: int, error: Exception) -> None:
+        """Goes on without a member that has failed, if the settings have it so; else raises its error."""
+        name, reason = self._voices[index].name, " ".join(str(error).split())
         if self._settings.on_failure == "fail":
             raise UserError(
                 f"member {name} of a fusion has failed: {reason}; leave it out, or have fusions go on without a member "
                 'that fails ("on_failure": "drop")'
-            )
+            ) from error
         if name not in self._count.left_out:
             log.warning("member %s of a fusion has failed and is left out: %s", name, reason)
         self._count.left_out[name] = reason
         self._present.remove(index)
-        return None
 
     def _write(self, row: int, token: int) -> Written | None:
         """Takes a row's next token; what was written if that ends it."""
@@ -161,8 +174,7 @@ class _Batch:
             return self._end(row)
         self._choir.append(row, token)
         if new:
-            for index in self._present:
-                self._listeners[index][row].hear(new)
+            self._hear(row, new)
         return None
 
     def _stop_in(self, text: str, new: str) -> bool:

@@ -131,9 +131,7 @@ def _check_together(where: str, settings: FusionSettings, count: int) -> None:
         try:
             explicit(settings.weights, count)
         except ValueError as error:
-            raise UserError(
-                f"{where}: {error}; wanted one for each member, main first where it is named first"
-            ) from None
+            raise UserError(f"{where}: {error}; wanted one for each member, in their order") from None
     for name, least in (("top", 1), ("row_memory", 1), ("anchor_seed", 0)):
         if getattr(settings, name) < least:
             raise UserError(f"{where}: {name} is {getattr(settings, name)}; wanted at least {least}")
