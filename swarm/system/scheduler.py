@@ -70,9 +70,10 @@ class Scheduler:
         """Has the engine answer one expert's requests; gives what became ready by that."""
         ready: list[_Node] = []
         for finished in self.engine.generate([waiting.request for _, waiting in group]):
-            self.cache.put_many({group[index][0]: completion for index, completion in finished})
-            for index, completion in finished:
-                ready += self._deliver(group[index][1].nodes, completion)
+            kept = self.cache.put_many({group[index][0]: completion for index, completion in finished})
+            for index, _ in finished:
+                key, waiting = group[index]
+                ready += self._deliver(waiting.nodes, kept[key])
         return ready
 
     def _deliver(self, nodes: Iterable["_Node"], completion: Completion) -> list["_Node"]:
