@@ -31,6 +31,7 @@ from swarm.system.scheduler import Scheduler
 from swarm.task import Task
 from swarm.tracking import Tracker
 from swarm.weights.pool import Pool
+from swarm.weights.written import remember_written
 
 log = logging.getLogger(__name__)
 
@@ -149,6 +150,15 @@ class Session(Watcher):
         """Adapters only: full models take gigabytes each time, and the state can make them again at the end."""
         if not self._problem.pool.models:
             self._run.write_best(self._problem, state)
+            self._remember_found(state)
+
+    def _remember_found(self, state: SearchState) -> None:
+        """So that who evaluates the found system finds what the search has asked."""
+        assert state.best is not None
+        if not self._config.no_cache:
+            system = self._problem.best_system(state.best)
+            placed = {system.experts[index].name: system.experts[index].digest for index in system.assignment}
+            remember_written(self._run.folder / BEST / "experts", placed)
 
     def _write(self, act: Callable[[], None]) -> None:
         try:
@@ -232,6 +242,7 @@ class Session(Watcher):
         assert state.best is not None
         card = model_card(self._problem.best_system(state.best), scores, self._config)
         self._run.write_best(self._problem, state, scores)
+        self._remember_found(state)
         (self._run.folder / BEST / "README.md").write_text(card, encoding="utf8")
         self._run.write_graphs(state)
 
