@@ -91,6 +91,15 @@ class OwnDatabase:
                 raise
             self._shorten_log()
 
+    @contextmanager
+    def waiting_at_most(self, seconds: float) -> Iterator[None]:
+        """In this block another process's writing is waited for no longer than this."""
+        self.rows(f"PRAGMA busy_timeout = {seconds * 1000:.0f}")
+        try:
+            yield
+        finally:
+            self.rows(f"PRAGMA busy_timeout = {_BUSY_SECONDS * 1000:.0f}")
+
     def close(self) -> None:
         """Closes the file; nothing is lost without."""
         self._database.close()
@@ -120,11 +129,8 @@ class OwnDatabase:
         except FileNotFoundError:  # on a file system that cannot have one
             return
         if long:
-            self.rows(f"PRAGMA busy_timeout = {_LOG_SECONDS * 1000:.0f}")
-            try:
+            with self.waiting_at_most(_LOG_SECONDS):
                 self.rows("PRAGMA wal_checkpoint(TRUNCATE)")  # no error where readers go on: a later writer will do it
-            finally:
-                self.rows(f"PRAGMA busy_timeout = {_BUSY_SECONDS * 1000:.0f}")
 
     def _prepare(self) -> None:
         """Makes the table in a new file; raises UserError for another program's file or layout, left as it is."""

@@ -21,6 +21,7 @@ from swarm.search.run import ARGS, BEST, DATA_SETTINGS, KEPT_WITH_A_SYSTEM, read
 from swarm.system.scheduler import Scheduler
 from swarm.system.system import LoadedSystem, load_system
 from swarm.task import Task, read_task
+from swarm.weights.written import written_as
 
 log = logging.getLogger(__name__)
 
@@ -84,11 +85,20 @@ def evaluate_program(arguments: list[str] | None = None) -> int:
     params = _params(system, task)
     scorer = task.evaluation.scorers[0]
     engine = make_engine(system.pool, config)
+    system = system if config.no_cache else _as_searched(system)
     scheduler = Scheduler(engine, make_cache(engine, config))
     fitness = Fitness(scheduler, task.evaluation, task.dataset, params, scorer)
     examples = task.dataset.dev if options.split == "dev" else task.dataset.test
     _show(options, system, summarise(fitness.judge([system], examples)[0], task.evaluation))
     return front_doors.DONE
+
+
+def _as_searched(system: LoadedSystem) -> LoadedSystem:
+    """The system with its experts known as the search that wrote them on this machine knew them."""
+    experts = system.pool.experts()
+    known = written_as(expert.digest for expert in experts)
+    experts = [replace(each, digest=known.get(each.digest, each.digest)) for each in experts]
+    return replace(system, members=system.saved.around(experts))
 
 
 def _check_data(options: Any, about: dict[str, Any], task: Task) -> None:

@@ -17,6 +17,7 @@ from swarm.engines.base import Engine
 from swarm.engines.metered import Budget, MeteredEngine
 from swarm.errors import BudgetReached, UserError
 from swarm.files import write_json
+from swarm.nodes.base import used_members
 from swarm.nodes.members import Members, generations_of
 from swarm.progress import Progress
 from swarm.report import draw_curves, draw_graph, graph_as_text, model_card, score_table
@@ -31,6 +32,8 @@ from swarm.search.steps import Problem
 from swarm.system.scheduler import Scheduler
 from swarm.task import Task
 from swarm.tracking import Tracker
+from swarm.weights.pool import Expert
+from swarm.weights.written import remember_written
 
 log = logging.getLogger(__name__)
 
@@ -150,6 +153,16 @@ class Session(Watcher):
         """Adapters only: full models take gigabytes each time, and the state can make them again at the end."""
         if not self._problem.pool.models:
             self._run.write_best(self._problem, state)
+            self._remember_found(state)
+
+    def _remember_found(self, state: SearchState) -> None:
+        """So that who evaluates the found system finds what the search has asked."""
+        assert state.best is not None
+        if not self._config.no_cache:
+            system = self._problem.best_system(state.best)
+            used = (part for place in system.graph for part in used_members(system.member_at(place)))
+            placed = {part.name: part.digest for part in used if isinstance(part, Expert)}
+            remember_written(self._run.folder / BEST / "experts", placed)
 
     def _write(self, act: Callable[[], None]) -> None:
         try:
@@ -233,6 +246,7 @@ class Session(Watcher):
         assert state.best is not None
         card = model_card(self._problem.best_system(state.best), scores, self._config)
         self._run.write_best(self._problem, state, scores)
+        self._remember_found(state)
         (self._run.folder / BEST / "README.md").write_text(card, encoding="utf8")
         self._run.write_graphs(state)
 

@@ -4,7 +4,9 @@ import json
 import random
 import shutil
 import signal
+import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -213,6 +215,21 @@ def test_texts_of_an_earlier_run_are_not_generated_again(programs, undisturbed, 
     # an expert that comes back to where it was is known to the disk, when memory has forgotten it; so are final scores
     assert generations["empty"] < generations["without"] - from_disk["empty"] < generations["without"]
     assert generations["full"] == from_disk["without"] == from_disk["without_again"] == 0
+
+
+def test_evaluating_what_was_found_asks_nothing_again(programs, tmp_path):
+    """The evolved experts in best/ are those that the search has asked."""
+    code, out, err = programs.run("search", *SEARCH, "-n", "found", cwd=tmp_path)
+    assert code == 0, out + err
+    found = tmp_path / "search" / "found"
+    cache = tmp_path / ".cache" / "h_swarm" / "answers.sqlite"
+    kept = []
+    for options in ([], ["--split", "dev"], ["--no-cache"]):
+        with closing(sqlite3.connect(cache)) as database:
+            kept.append(database.execute("SELECT count(*) FROM answers").fetchone()[0])
+        code, out, err = programs.run("evaluate", found, "--limit", 24, *options, cwd=tmp_path)
+        assert code == 0, out + err
+    assert kept[0] == kept[1] == kept[2] > 100
 
 
 def test_a_cache_that_cannot_be_kept_is_one_line_with_the_cure(programs, tmp_path):

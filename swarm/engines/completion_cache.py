@@ -2,11 +2,16 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import astuple
 from typing import Protocol
 
 from swarm.engines.base import Completion, GenerationParams, Request
+from swarm.errors import UserError
+
+log = logging.getLogger(__name__)
 
 
 class Store(Protocol):
@@ -16,8 +21,8 @@ class Store(Protocol):
         """Those that are there."""
         ...
 
-    def put_many(self, completions: Mapping[bytes, Completion]) -> None:
-        """Keeps all of them or none."""
+    def put_many(self, completions: Mapping[bytes, Completion]) -> Mapping[bytes, Completion]:
+        """Keeps all of them or none, but for keys that have a completion; gives those of theirs that differ."""
         ...
 
 
@@ -67,14 +72,31 @@ class CompletionCache:
             else:
                 known[key] = completion
         if self._disk is not None and unknown:
-            found = self._disk.get_many(unknown)
-            self.from_disk += len(found)
-            known |= found
+            with self._without_disk_from_now_on():
+                found = self._disk.get_many(unknown)
+                self.from_disk += len(found)
+                known |= found
         self._now |= known
         return known
 
-    def put_many(self, completions: Mapping[bytes, Completion]) -> None:
-        """Keeps a finished batch; on disk whole or not at all."""
-        self._now |= completions
+    def put_many(self, completions: Mapping[bytes, Completion]) -> dict[bytes, Completion]:
+        """Keeps a finished batch, on disk whole or not at all; gives what is kept of it.
+
+        That is another text where a process beside this one was first and the batch has decided about the text, as it
+        can in half precision: all processes go on with the same one.
+        """
+        kept = dict(completions)
         if self._disk is not None:
-            self._disk.put_many(completions)
+            with self._without_disk_from_now_on():
+                kept |= self._disk.put_many(completions)
+        self._now |= kept
+        return kept
+
+    @contextmanager
+    def _without_disk_from_now_on(self) -> Iterator[None]:
+        """What the disk does wrong ends no search: it is told once, and the search goes on without."""
+        try:
+            yield
+        except UserError as error:
+            self._disk = None
+            log.warning("%s; meanwhile the search goes on without the cache on disk", error)

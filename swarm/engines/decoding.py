@@ -1,5 +1,6 @@
 """Greedy decoding of many prompts by one model: no work for finished rows, new rows in their place."""
 
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -14,6 +15,7 @@ from swarm.engines.threads import Threads
 
 # tokens that one forward pass reads: enough to keep a device busy, few enough for its caches
 CHUNKS = {"cpu": 512, "cuda": 4096}
+SECONDS = 1.0  # after which what has finished is given away, so that a kill loses little and limits are noticed
 REFILL = 0.25  # share of the grid's rows that must be free before new ones are read
 
 
@@ -121,16 +123,20 @@ class _Run:
         self._mask = torch.full((self.capacity, columns), self._no, dtype=kind, device=device)
 
     def run(self) -> Iterator[Answers]:
-        """The answers of all rows, in parts: whenever new rows are read, and at the end."""
+        """The answers of all rows, in parts: whenever new rows are read, every second or so, and at the end."""
         self._read_prefixes()
+        given = time.monotonic()
         while self._queue or self._ids:
-            if not self._wants_more():
-                self._step()
-                continue
-            if self._finished:
+            reading = self._wants_more()
+            if self._finished and (reading or time.monotonic() - given >= SECONDS):
                 yield self._take_finished()
-            self._read(self._next_chunk())
-        yield self._take_finished()
+                given = time.monotonic()
+            if reading:
+                self._read(self._next_chunk())
+            else:
+                self._step()
+        if self._finished:
+            yield self._take_finished()
 
     def _take_finished(self) -> Answers:
         finished, self._finished = self._finished, []

@@ -1,10 +1,13 @@
 """Generated texts on disk, so that no run on this machine generates one twice: the least recently used ones go."""
 
+import sqlite3
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from swarm.engines.base import Completion
+from swarm.errors import UserError
 from swarm.own_cache import own_cache
 from swarm.own_database import Layout, OwnDatabase
 
@@ -62,12 +65,57 @@ class DiskCache:
     def get_many(self, keys: Sequence[bytes]) -> dict[bytes, Completion]:
         """The completions that are there, by key; those keys that are not there are left out.
 
-        Writes nothing unless an entry is used for the first time on a day. Raises UserError where the file fails.
+        Writes nothing unless an entry is used for the first time on a day, and not even then where another process
+        is writing or the disk is full. Raises UserError where the file cannot be read.
         """
+        day = self._day()
+        found, used = self._found(keys)
+        used_before = [age for age, last in used.items() if last < day]
+        if used_before:
+            # what is found is found, whether or not that can be noted
+            with suppress(UserError), self._database.waiting_at_most(0), self._database.writing() as database:
+                _note_use(database, "age", used_before, day)
+        return found
+
+    def put_many(self, completions: Mapping[bytes, Completion]) -> dict[bytes, Completion]:
+        """Keeps a batch, whole or not at all; the text of a key that is there already stays, and counts as used.
+
+        Returns what was there already and is another text than the one given. Afterwards the entries that were not
+        used for longest go, where the limit is exceeded. Raises UserError where the file fails.
+        """
+        if not completions:
+            return {}
+        rows = [
+            (key, one.text.encode("utf8", "surrogatepass"), one.prompt_tokens, one.new_tokens)
+            for key, one in sorted(completions.items(), key=lambda item: item[0])
+        ]
+        there: dict[bytes, Completion] = {}
+        with self._database.writing() as database:
+            day, before = self._day(), database.total_changes
+            database.executemany(
+                "INSERT INTO answers (key, text, prompt_tokens, new_tokens, used) "
+                f"VALUES (?, ?, ?, ?, {day}) ON CONFLICT (key) DO NOTHING",
+                rows,
+            )
+            if database.total_changes - before < len(rows):
+                _note_use(database, "key", completions, day)
+                there = {key: kept for key, kept in self._found(completions)[0].items() if kept != completions[key]}
+        if self._filled_bytes() > self._limit:
+            while self._forget_oldest():
+                pass
+        while self._give_back():
+            pass
+        return there
+
+    def close(self) -> None:
+        """Closes the file; nothing is lost without."""
+        self._database.close()
+
+    def _found(self, keys: Iterable[bytes]) -> tuple[dict[bytes, Completion], dict[int, int]]:
+        """The completions that are there, and by their age the day on which each was last used."""
         wanted = sorted(set(keys))  # neighbours in the tree of keys are read together
         found: dict[bytes, Completion] = {}
-        used_before: list[int] = []
-        day = self._day()
+        used: dict[int, int] = {}
         for start in range(0, len(wanted), _KEYS_AT_ONCE):
             some = wanted[start : start + _KEYS_AT_ONCE]
             rows = self._database.rows(
@@ -76,44 +124,10 @@ class DiskCache:
                 some,
             )
             with self._database.guarded():
-                for key, text, prompt_tokens, new_tokens, used, age in rows:
+                for key, text, prompt_tokens, new_tokens, last, age in rows:
                     found[key] = Completion(text.decode("utf8", "surrogatepass"), prompt_tokens, new_tokens)
-                    if used < day:
-                        used_before.append(age)
-        if used_before:
-            with self._database.writing() as database:
-                days = ((day, age, day) for age in sorted(used_before))
-                database.executemany("UPDATE answers SET used = ? WHERE age = ? AND used < ?", days)
-        return found
-
-    def put_many(self, completions: Mapping[bytes, Completion]) -> None:
-        """Keeps a batch, whole or not at all; the text of a key that is there already stays, and counts as used.
-
-        Afterwards the entries that were not used for longest go, where the limit is exceeded. Raises UserError where
-        the file fails.
-        """
-        if not completions:
-            return
-        rows = [
-            (key, one.text.encode("utf8", "surrogatepass"), one.prompt_tokens, one.new_tokens)
-            for key, one in sorted(completions.items(), key=lambda item: item[0])
-        ]
-        with self._database.writing() as database:
-            database.executemany(
-                "INSERT INTO answers (key, text, prompt_tokens, new_tokens, used) "
-                f"VALUES (?, ?, ?, ?, {self._day()}) ON CONFLICT (key) DO UPDATE SET used = excluded.used "
-                "WHERE used < excluded.used",
-                rows,
-            )
-        if self._filled_bytes() > self._limit:
-            while self._forget_oldest():
-                pass
-        while self._give_back():
-            pass
-
-    def close(self) -> None:
-        """Closes the file; nothing is lost without."""
-        self._database.close()
+                    used[age] = last
+        return found, used
 
     def _day(self) -> int:
         """Today as days since 1970, and never before the last day on which an entry was used.
@@ -150,6 +164,12 @@ class DiskCache:
             return False
         self._database.rows(f"PRAGMA incremental_vacuum({min(beyond, _PAGES_AT_ONCE)})")
         return self._database.number("PRAGMA page_count") < pages
+
+
+def _note_use(database: sqlite3.Connection, column: str, values: Iterable[bytes | int], day: int) -> None:
+    """Writes down that these entries are used on a day, unless they were used since."""
+    days = ((day, value, day) for value in sorted(values))  # type: ignore[type-var] # all of one kind
+    database.executemany(f"UPDATE answers SET used = ? WHERE {column} = ? AND used < ?", days)
 
 
 def _today() -> int:

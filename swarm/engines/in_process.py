@@ -4,15 +4,19 @@ import logging
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import peft
+import tokenizers
 import torch
 import transformers
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from swarm.engines.base import Completion, Finished, GenerationParams, Member, Request
+from swarm.engines.chat import in_chat_template
 from swarm.engines.expert_store import ExpertStore
-from swarm.engines.memory import measured_token_budget
+from swarm.engines.memory import is_out_of_memory, measured_token_budget
 from swarm.engines.plain_generate import Answers
+from swarm.engines.positions import learned_positions
 from swarm.engines.prefixes import Tokens
 from swarm.engines.slots import Slot, make_slot
 from swarm.engines.stepping import make_decoder
@@ -22,6 +26,7 @@ from swarm.weights.pool import Expert, Pool
 
 log = logging.getLogger(__name__)
 
+DECODING = "2"  # to be raised with every change to how prompts are read or answers made that can change a text
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -54,7 +59,8 @@ class InProcessEngine:
         self.halvings = 0
         folder = base_folder(pool.base, pool.revision)
         model = self._load(trust_remote_code)
-        self._base_digest = base_model_digest(folder, with_code=trust_remote_code, with_weights=not pool.models)
+        files = [name for name in self.tokenizer.vocab_files_names.values() if name]
+        self._base_digest = base_model_digest(folder, trust_remote_code, not pool.models, files)
         self._store = ExpertStore(pool)
         first = self._store.weights(pool.experts()[0])
         try:
@@ -65,6 +71,7 @@ class InProcessEngine:
                 f"does not fit into the memory of {self.device}: use a smaller base or a device with more memory"
             ) from None
         self._placed = ""
+        self._positions = learned_positions(self._slot.model)
         self.decoder = make_decoder(self._slot.model, self.tokenizer.pad_token_id)
         self.token_budget = token_budget or measured_token_budget(self.decoder, self.device)
         self.decoder.token_budget = self.token_budget
@@ -109,9 +116,8 @@ class InProcessEngine:
             "weights": self._slot.kind,
             "dtype": str(self.dtype).removeprefix("torch."),
             "device": self.device.type,
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-        }
+            "decoding": DECODING,
+        } | {package.__name__: package.__version__ for package in (torch, transformers, tokenizers, peft)}
 
     def expect(self, members: Sequence[Member]) -> None:
         """Says which experts will be asked for soon: their weights are then made together, which is faster."""
@@ -127,7 +133,7 @@ class InProcessEngine:
             indices = groups[digest, params]
             self.place(_expert(requests[indices[0]].member))
             tokens = self._tokenise([requests[index].prompt for index in indices], params)
-            self._check_positions(max(map(len, tokens)), params)
+            self._check_prompts(tokens, params)
             for answers in self._decode_within_memory(tokens, params):
                 texts = self.tokenizer.batch_decode([answer for _, answer in answers], skip_special_tokens=True)
                 yield [
@@ -153,12 +159,7 @@ class InProcessEngine:
     def _tokenise(self, prompts: list[str], params: GenerationParams) -> list[list[int]]:
         chat = params.chat and bool(self.tokenizer.chat_template)
         if chat:
-            prompts = [
-                self.tokenizer.apply_chat_template(
-                    [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
-                )
-                for prompt in prompts
-            ]
+            prompts = in_chat_template(self.tokenizer, prompts)
         # a rendered chat template brings its own <bos>
         special = not chat or params.second_bos
         if not self.tokenizer.is_fast:
@@ -167,8 +168,14 @@ class InProcessEngine:
         encoded = self.tokenizer.backend_tokenizer.encode_batch_fast(prompts, add_special_tokens=special)
         return [encoding.ids for encoding in encoded]
 
-    def _check_positions(self, longest: int, params: GenerationParams) -> None:
-        limit = getattr(self._slot.model.config, "n_positions", None)  # only learned positions end for good
+    def _check_prompts(self, tokens: list[Tokens], params: GenerationParams) -> None:
+        if not all(tokens):
+            raise UserError(
+                f"a prompt is empty for the tokenizer of base model {self.pool.base}, which adds nothing to it; wanted "
+                "at least one token: remove empty questions from the data, or use the chat template (--chat)"
+            )
+        longest = max(map(len, tokens))
+        limit = self._positions
         if limit and longest + params.max_new_tokens > limit:
             raise UserError(
                 f"a prompt of {longest} tokens and {params.max_new_tokens} new ones exceed the {limit} positions of "
@@ -184,7 +191,9 @@ class InProcessEngine:
                 for answers in self.decoder.decode([tokens[i] for i in left], params.max_new_tokens):
                     done.update(left[row] for row, _ in answers)
                     yield [(left[row], answer) for row, answer in answers]
-            except torch.OutOfMemoryError:
+            except RuntimeError as error:  # torch.OutOfMemoryError is one, and the processor's allocator has no own
+                if not is_out_of_memory(error):
+                    raise
                 self._halve(max(len(tokens[i]) for i in left))
             left = [i for i in left if i not in done]
 

@@ -6,14 +6,17 @@ import psutil
 import torch
 
 from swarm.engines.decoding import Decoder
+from swarm.engines.long_rows import LongRowsAlone
 from swarm.engines.plain_generate import PlainGenerate
 
 CPU_TOKENS = 16_384  # more makes no batch faster on a processor
 SHARE = 0.9  # of the free memory that is used: the rest is for what a trial does not show
 
 
-def measured_token_budget(decoder: Decoder | PlainGenerate, device: torch.device) -> int:
+def measured_token_budget(decoder: Decoder | PlainGenerate | LongRowsAlone, device: torch.device) -> int:
     """The tokens, prompts and answers with padding, that fit beside the model; on CUDA after a trial."""
+    if isinstance(decoder, LongRowsAlone):
+        return measured_token_budget(decoder.short, device)
     config = decoder.model.config.get_text_config()
     if device.type == "cuda" and isinstance(decoder, Decoder):
         return _tried(decoder, device, config)
@@ -22,6 +25,11 @@ def measured_token_budget(decoder: Decoder | PlainGenerate, device: torch.device
         return tokens_that_fit(torch.cuda.mem_get_info(device)[0], 0, 2 * cache_bytes(config, decoder.model.dtype))
     free = psutil.virtual_memory().available // 2  # the other half is the user's
     return min(tokens_that_fit(free, 0, cache_bytes(config, decoder.model.dtype)), CPU_TOKENS)
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether memory could not be had, on a device or beside the processor (whose allocator says so in words only)."""
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def tokens_that_fit(free: int, activations: int, per_token: float) -> int:

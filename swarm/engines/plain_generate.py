@@ -12,17 +12,25 @@ from swarm.engines.threads import Threads
 Answers = list[tuple[int, Tokens]]  # index of a row, and what was generated for it, its end token included
 
 
+# what makes generate greedy, with one answer per prompt; said outright, since what is None comes from the model again
+NEUTRAL = {"do_sample": False, "num_beams": 1, "num_return_sequences": 1, "min_length": 0} | dict.fromkeys(
+    ("temperature", "top_p", "top_k", "min_p", "typical_p", "max_length")
+)
+
+
 class PlainGenerate:
     """Batches of prompts of about the same length, each as long as its longest answer takes.
 
     Attributes:
+      one_by_one: whether every batch is a single row, for models that take notice of padding or of other rows.
       token_budget: the most tokens, prompts and answers with padding, that one batch may hold.
       rows: how many rows the last batch had.
       held: how many tokens it held, with padding.
     """
 
-    def __init__(self, model: Any, generation_config: Any, token_budget: int):
+    def __init__(self, model: Any, generation_config: Any, token_budget: int, one_by_one: bool = False):
         self.model = model
+        self.one_by_one = one_by_one
         self.token_budget = token_budget
         self.rows = self.held = 0
         self._settings = generation_config
@@ -33,7 +41,7 @@ class PlainGenerate:
         order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))
         while order:
             width = len(rows[order[0]]) + max_new_tokens
-            taken = order[: max(self.token_budget // width, 1)]
+            taken = order[: 1 if self.one_by_one else max(self.token_budget // width, 1)]
             self.rows, self.held = len(taken), len(taken) * width
             order = order[len(taken) :]
             answers = self._generate([rows[i] for i in taken], max_new_tokens)
@@ -62,12 +70,14 @@ def padded(rows: Sequence[Tokens], pad: int, device: torch.device) -> torch.Tens
 
 
 def greedy(config: Any, pad_token_id: int) -> Any:
-    """The model's own generation settings with sampling off (a repetition penalty, say, stays)."""
+    """The model's own generation settings with sampling and beams off, and no length but ours.
+
+    A repetition penalty, say, stays. A least length would count the padding of a batch.
+    """
     settings = copy.deepcopy(config)
-    settings.do_sample = False
-    settings.temperature = settings.top_p = settings.top_k = settings.min_p = settings.typical_p = None
+    for name, value in NEUTRAL.items():
+        setattr(settings, name, value)
     settings.pad_token_id = pad_token_id
-    settings.max_length = None
     return settings
 
 

@@ -87,10 +87,11 @@ class Scheduler:
         """Has the engine answer one member's requests; gives what became ready by that."""
         ready: list[_Listener] = []
         for finished in self.engine.generate([waiting.request for _, waiting in group]):
-            self.cache.put_many({group[index][0]: completion for index, completion in finished})
-            for index, completion in finished:
-                for listener in group[index][1].listeners:
-                    ready += listener.hear(completion)
+            kept = self.cache.put_many({group[index][0]: completion for index, completion in finished})
+            for index, _ in finished:
+                key, waiting = group[index]
+                for listener in waiting.listeners:
+                    ready += listener.hear(kept[key])
         return ready
 
 

@@ -88,9 +88,17 @@ def read_adapter(folder: Path) -> Adapter:
     if not names:
         raise UserError(f"{weights} holds no tensors: download or export it again")
     _check_names(folder, names)
+    return Adapter(folder.name, folder, config, shapes, _digest(config, weights))
+
+
+def digest_of(folder: Path) -> str:
+    """The digest of the expert in a PEFT folder; raises UserError if its config cannot be read."""
+    return _digest(_read_config(folder), folder / WEIGHTS)
+
+
+def _digest(config: dict[str, Any], weights: Path) -> str:
     decisive = json.dumps({field: config.get(field) for field in SCALE_FIELDS}, sort_keys=True)
-    digest = hashlib.sha256((decisive + file_digest(weights)).encode())
-    return Adapter(folder.name, folder, config, shapes, digest.hexdigest())
+    return hashlib.sha256((decisive + file_digest(weights)).encode()).hexdigest()
 
 
 def scaling(config: dict[str, Any], module: str, rank: int) -> float:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 from swarm.errors import UserError
@@ -11,8 +12,11 @@ CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.
 TEXT_FILES = (
     CONFIG, "generation_config.json", "tokenizer.json", "tokenizer_config.json", "tokenizer.model", "tekken.json",
     "vocab.json", "merges.txt", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja",
-    "chat_template.json",
+    "chat_template.json", "vocab.txt", "spiece.model", "sentencepiece.bpe.model", "sentencepiece.model", "spm.model",
+    "spm_char.model", "bpe.codes", "dict.txt", "tiktoken.model", "tokenizer.tiktoken", "qwen.tiktoken",
 )  # fmt: skip
+
+MORE_TEMPLATES = "additional_chat_templates/*.jinja"
 
 
 def base_folder(base: str, revision: str | None = None) -> Path:
@@ -57,17 +61,20 @@ def model_folder(name: str, revision: str | None = None) -> Path:
         ) from error
 
 
-def base_model_digest(folder: Path, with_code: bool = False, with_weights: bool = True) -> str:
+def base_model_digest(
+    folder: Path, with_code: bool = False, with_weights: bool = True, tokenizer_files: Iterable[str] = ()
+) -> str:
     """Hash of config, weights and tokenizer of a base model's folder, by content; call it after they were loaded.
 
     Only files that loading uses count, since a hub's cache fills up file by file. `with_code` adds the model's own
     Python files; without `with_weights` the weights do not count, since a full model's are all exchanged.
+    `tokenizer_files` are names of files that the tokenizer's class reads beside the usual ones.
     """
     digest = hashlib.sha256()
-    names = {*TEXT_FILES, *((path.name for path in folder.glob("*.py")) if with_code else ())}
+    names = {*TEXT_FILES, *tokenizer_files, *((path.name for path in folder.glob("*.py")) if with_code else ())}
     if with_weights:
         names |= {*weight_files(folder), *([INDEX] if index_of(folder) else [])}
-    for path in sorted(folder / name for name in names):
+    for path in sorted({*(folder / name for name in names), *folder.glob(MORE_TEMPLATES)}):
         if path.is_file():
             digest.update(f"{path.name} {content_digest(path)}\n".encode())
     return digest.hexdigest()

@@ -24,7 +24,8 @@ class Expert:
     Attributes:
       name: the folder name of the initial expert that it started from.
       coefficients: one float per initial expert of the pool, in the pool's order.
-      digest: hash of the initial experts' content, the way of combining, and the coefficients.
+      digest: hash of what decides its weights: the initial experts' content, the way of combining, and the
+        coefficients; of an initial expert itself, that expert's own.
     """
 
     name: str
@@ -77,8 +78,14 @@ class Pool:
         row = np.asarray(coefficients, dtype="<f8")
         if row.shape != (len(self.initial),):
             raise ValueError(f"an expert of this pool has {len(self.initial)} coefficients, got shape {row.shape}")
-        digest = hashlib.sha256(self.digest.encode() + row.tobytes()).hexdigest()
-        return Expert(name, tuple(row.tolist()), digest)
+        return Expert(name, tuple(row.tolist()), self._digest_at(row))
+
+    def _digest_at(self, row: np.ndarray) -> str:
+        """Linear, a coefficient of 1 alone gives that expert's tensors to the bit, whatever pool it lies in."""
+        places = np.flatnonzero(row)
+        if self.combine == "linear" and len(places) == 1 and row[places[0]] == 1:
+            return self.initial[places[0]].digest
+        return hashlib.sha256(self.digest.encode() + row.tobytes()).hexdigest()
 
     def experts(self, coefficients: np.ndarray | None = None) -> list[Expert]:
         """One expert per row of `coefficients`, shape (n, n); by default the initial ones."""

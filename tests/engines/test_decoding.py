@@ -152,6 +152,16 @@ def test_new_rows_take_the_places_of_finished_ones(monkeypatch):
     assert sum(rows for rows, _ in stepping) == sum(len(answer) - 1 for answer in answers)
 
 
+def test_what_has_finished_is_given_away_while_others_go_on(monkeypatch):
+    model, rows = model_of("llama"), random_rows(0)
+    expected = one_by_one(model, rows, 12)
+    for seconds, fewest, most in ((0, 4, 12), (1000, 1, 2)):
+        monkeypatch.setattr(decoding, "SECONDS", seconds)
+        parts = list(make_decoder(model, 0, 10_000).decode(rows, 12))
+        assert fewest <= len(parts) <= most and all(parts)
+        assert [answer for _, answer in sorted(pair for part in parts for pair in part)] == expected
+
+
 def test_a_shared_beginning_is_read_once(monkeypatch):
     model, rows = model_of("llama"), random_rows(3, 20, 6, prefix=30)
     decoder = make_decoder(model, 0, 10_000)

@@ -54,7 +54,9 @@ class Disk(dict):
         return {key: self[key] for key in keys if key in self}
 
     def put_many(self, completions):
-        self.update(completions)
+        there = {key: self[key] for key in completions if key in self and self[key] != completions[key]}
+        self.update(completions | there)
+        return there
 
 
 def test_the_disk_is_asked_once_for_many_and_only_for_what_memory_does_not_hold():

@@ -1,0 +1,33 @@
+"""Prompts in a tokenizer's chat template, the same on every day."""
+
+import datetime
+from typing import Any
+
+# what Llama's own template says where there is no clock
+TODAY = datetime.datetime(2024, 7, 26)
+_DIRECTIVES = """%-d %-m %-y %-H %-I %-M %-S %-j %a %A %w %d %b %B %m %y %Y %H %I %p %M %S %f %z %Z %j %U %W %c %x %X %e
+%F %T""".split()
+
+
+def in_chat_template(tokenizer: Any, prompts: list[str]) -> list[str]:
+    """Every prompt as what a user says, up to where the answer begins; templates that tell the date tell `TODAY`.
+
+    An answer must not depend on the day on which it is asked for, or a search that goes on tomorrow is another one, and
+    what is kept is not what would be generated.
+    """
+    template = on_a_fixed_day(tokenizer.get_chat_template())
+    return [
+        tokenizer.apply_chat_template(
+            [{"role": "user", "content": prompt}], chat_template=template, tokenize=False, add_generation_prompt=True
+        )
+        for prompt in prompts
+    ]
+
+
+def on_a_fixed_day(template: str) -> str:
+    """A chat template whose `strftime_now`, if it has one, gives `TODAY`."""
+    if "strftime_now" not in template:
+        return template
+    # transformers hands no functions on to a template, but a macro goes before what it has of that name
+    replaced = "".join(f" | replace('{each}', '{TODAY.strftime(each)}')" for each in _DIRECTIVES)
+    return f"{{%- macro strftime_now(format) -%}}{{{{ format{replaced} }}}}{{%- endmacro %}}\n{template}"

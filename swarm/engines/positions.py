@@ -1,0 +1,51 @@
+"""How far a model's positions reach, and from where on they depend on the other rows of a batch."""
+
+from typing import Any
+
+from torch import nn
+
+LEARNED = ("wpe", "embed_positions", "position_embeddings", "position_embedding", "positions_embed")
+
+
+def learned_positions(model: nn.Module) -> int | None:
+    """How many tokens a model with learned positions can read and write; None where positions do not end for good."""
+    sizes = [
+        module.num_embeddings - getattr(module, "offset", 0)  # OPT's kind leaves the first ones to padding
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Embedding) and name.rpartition(".")[2] in LEARNED
+    ]
+    named = getattr(model.config, "n_positions", None)
+    return min([*sizes, *([named] if named else [])], default=None)
+
+
+def scaled_by_length(model: Any) -> int | None:
+    """The most tokens, prompt and answer, for which a model's positions are the same in any batch; None: no limit.
+
+    0 where it cannot be told.
+    """
+    ropes = [rope for rope in _ropes(model.config.get_text_config()) if _looks_at_length(rope)]
+    if not ropes:
+        return None
+    config = model.config.get_text_config()
+    named = [rope.get("original_max_position_embeddings") for rope in ropes]
+    built = [getattr(module, "original_max_seq_len", None) for module in rotary_modules(model)]
+    own = [getattr(config, f"{which}max_position_embeddings", None) for which in ("original_", "")]
+    limits = [*named, *built, *own]
+    return min((int(limit) for limit in limits if limit), default=0)
+
+
+def _ropes(config: Any) -> list[dict[str, Any]]:
+    """The settings of rotary positions, of which there may be one per kind of layer."""
+    settings = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
+    nested = [value for value in settings.values() if isinstance(value, dict)]
+    return nested or [settings]
+
+
+def _looks_at_length(rope: dict[str, Any]) -> bool:
+    kind = str(rope.get("rope_type", rope.get("type", "")))
+    return "dynamic" in kind or kind in ("longrope", "su")
+
+
+def rotary_modules(model: Any) -> list[nn.Module]:
+    """What turns positions into angles."""
+    return [module for module in model.modules() if hasattr(module, "original_inv_freq") or hasattr(module, "inv_freq")]
