@@ -21,7 +21,9 @@ from swarm.engines.prefixes import Tokens
 from swarm.engines.slots import Slot, make_slot
 from swarm.engines.stepping import make_decoder
 from swarm.errors import UserError
+from swarm.weights.adapters import LoraWeights
 from swarm.weights.base_model import base_folder, base_model_digest
+from swarm.weights.full_model import FullWeights
 from swarm.weights.pool import Expert, Pool
 
 log = logging.getLogger(__name__)
@@ -147,6 +149,10 @@ class InProcessEngine:
             self._placed = ""  # nobody's, should this be interrupted
             self._slot.place(self._store.weights(expert))
             self._placed = expert.digest
+
+    def weights(self, expert: Expert) -> LoraWeights | FullWeights:
+        """An expert's weights; an adapter's tensors hold until the engine is asked for another expert."""
+        return self._store.weights(expert)
 
     def clear(self) -> None:
         """Makes the resident model the bare base, nobody's, so that rows can speak with adapters of their own.

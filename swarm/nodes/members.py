@@ -12,12 +12,14 @@ from swarm.engines.base import Member
 from swarm.errors import UserError
 from swarm.nodes.ballot import read_ballot
 from swarm.nodes.base import NODE_FILE, Composite, digest_of
+from swarm.nodes.fusion import read_fusion
 from swarm.weights.pool import Expert, Pool, composite_folders, read_pool
 
 # type -> what reads its node.json: (folder, record, path of the file)
 NODE_TYPES: dict[str, Callable[[Path, Mapping[str, Any], Path], Composite]] = {
     "vote": read_ballot,
     "mbr": read_ballot,
+    "fusion": read_fusion,
 }
 
 

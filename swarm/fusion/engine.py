@@ -1,0 +1,158 @@
+"""An engine that answers for fusions, too: its models decode together, on the device of the experts' own engine."""
+
+import logging
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from swarm.engines.base import Completion, Finished, GenerationParams, Member, Request
+from swarm.engines.chat import in_chat_template
+from swarm.engines.in_process import InProcessEngine
+from swarm.engines.memory import is_out_of_memory
+from swarm.errors import UserError
+from swarm.fusion.build import make_chooser
+from swarm.fusion.choosers import Chooser
+from swarm.fusion.decoding import FusedDecoding, FusionCount, Written
+from swarm.fusion.hosts import Hosts
+from swarm.fusion.member import FusionMember
+from swarm.fusion.perplexity import prompt_losses
+from swarm.fusion.voices import Prompt, Voice
+from swarm.maths.member_weights import explicit, from_perplexity, uniform
+
+log = logging.getLogger(__name__)
+
+MOST_ROWS = 64  # prompts that are written for side by side
+
+
+class FusionEngine:
+    """Answers for experts by an in-process engine, and for fusions by having their members write together.
+
+    Attributes:
+      inner: the experts' engine, whose resident model and memory are shared.
+      counts: what fused decoding has done, by the fusion's name.
+    """
+
+    def __init__(self, inner: InProcessEngine, fusions: Sequence[FusionMember], trust_remote_code: bool = False):
+        """Loads the other models of the fusions and sees whether all can work together.
+
+        Raises UserError for a model that cannot be had, or vocabularies that have nothing in common.
+        """
+        self.inner = inner
+        self.counts: dict[str, FusionCount] = {}
+        self._hosts = Hosts(inner, trust_remote_code)
+        self._choosers: dict[tuple[str, ...], Chooser] = {}
+        for fusion in fusions:
+            self._chooser(fusion, self._hosts.voices(fusion))
+
+    @property
+    def halvings(self) -> int:
+        """How often a batch did not fit into memory and was halved."""
+        return self.inner.halvings
+
+    def facts(self) -> dict[str, str]:
+        """The experts' engine's; what else changes a fusion's texts is in the fusion's digest."""
+        return self.inner.facts()
+
+    def expect(self, members: Sequence[Member]) -> None:
+        """Tells the experts' engine."""
+        self.inner.expect(members)
+
+    def generate(self, requests: Sequence[Request]) -> Iterator[Finished]:
+        """Answers for the experts, then fusion by fusion."""
+        fused: dict[tuple[str, GenerationParams], list[int]] = {}
+        alone = []
+        for index, request in enumerate(requests):
+            if isinstance(request.member, FusionMember):
+                fused.setdefault(request.group, []).append(index)
+            else:
+                alone.append(index)
+        if alone:
+            for finished in self.inner.generate([requests[index] for index in alone]):
+                yield [(alone[index], completion) for index, completion in finished]
+        for indices in fused.values():
+            member = requests[indices[0]].member
+            assert isinstance(member, FusionMember)
+            prompts = [requests[index].prompt for index in indices]
+            for finished in self._write(member, prompts, requests[indices[0]].params):
+                yield [(indices[place], completion) for place, completion in finished]
+
+    def _write(self, member: FusionMember, prompts: list[str], params: GenerationParams) -> Iterator[Finished]:
+        """A fusion's answers, a batch at a time; where memory runs out, with half as many rows."""
+        voices = self._hosts.voices(member)
+        decoding = FusedDecoding(voices, self._chooser(member, voices), member.settings)
+        decoding.count = self.counts.setdefault(member.name, decoding.count)
+        rendered = [_rendered(voice, prompts, params) for voice in voices]
+        lengths = [[len(voice.ids(prompt)) for prompt in own] for voice, own in zip(voices, rendered, strict=True)]
+        _check_prompts(voices, lengths)
+        tokens = [sum(own) for own in zip(*lengths, strict=True)]
+        left = sorted(range(len(prompts)), key=lambda place: -tokens[place])
+        most = MOST_ROWS
+        while left:
+            room = len(voices) * params.max_new_tokens
+            size = max(min(most, self.inner.token_budget // (tokens[left[0]] + room)), 1)
+            batch = left[:size]
+            try:
+                written = list(self._batch(decoding, [[own[place] for place in batch] for own in rendered], params))
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                most = self._halved(member, size)
+                continue
+            left = left[size:]
+            yield [(batch[one.row], _completion(one, tokens[batch[one.row]], len(voices))) for one in written]
+
+    def _batch(
+        self, decoding: FusedDecoding, prompts: list[list[Prompt]], params: GenerationParams
+    ) -> Iterator[Written]:
+        weights = decoding.settings.weights
+        count, size = len(decoding.voices), len(prompts[0])
+        if weights == "perplexity":
+            losses = prompt_losses(decoding.voices, prompts)
+            shares = from_perplexity(losses, decoding.settings.temperature)
+        else:
+            given = uniform(count) if isinstance(weights, str) else explicit(weights, count)
+            shares = given.expand(size, -1)
+        yield from decoding.decode(prompts, params.max_new_tokens, shares)
+
+    def _halved(self, member: FusionMember, size: int) -> int:
+        if size == 1:
+            raise UserError(
+                f"fusion {member.name}: one prompt does not fit into the memory of {self.inner.device} beside its "
+                "models: take fewer members, a device with more memory or shorter prompts"
+            )
+        self.inner.halvings += 1
+        if self.inner.device.type == "cuda":
+            torch.cuda.empty_cache()
+        log.warning("fusion %s: out of memory; it now writes for %d prompts at a time", member.name, size // 2)
+        return size // 2
+
+    def _chooser(self, member: FusionMember, voices: Sequence[Voice]) -> Chooser:
+        """What chooses for these voices; made anew only where a vocabulary or embeddings have changed."""
+        key = (member.name, *(self._hosts.embeddings_of(each) for each in member.members))
+        if key not in self._choosers:
+            # those of the same fusion with experts that have moved on are not needed any more
+            self._choosers = {known: chooser for known, chooser in self._choosers.items() if known[0] != member.name}
+            self._choosers[key] = make_chooser(voices, member.settings)
+        return self._choosers[key]
+
+
+def _rendered(voice: Voice, prompts: list[str], params: GenerationParams) -> list[Prompt]:
+    """Prompts as a model reads them: in its own chat template where that is asked for and there is one."""
+    chat = params.chat and bool(voice.tokenizer.chat_template)
+    texts = in_chat_template(voice.tokenizer, prompts) if chat else prompts
+    # a rendered chat template brings its own <bos>
+    return [Prompt(text, not chat or params.second_bos) for text in texts]
+
+
+def _check_prompts(voices: Sequence[Voice], lengths: Sequence[Sequence[int]]) -> None:
+    for voice, own in zip(voices, lengths, strict=True):
+        if not all(own):
+            raise UserError(
+                f"a prompt is empty for the tokenizer of {voice.name}, which adds nothing to it; wanted at least one "
+                "token: remove empty questions from the data, or use the chat template (--chat)"
+            )
+
+
+def _completion(written: Written, read: int, voices: int) -> Completion:
+    """Tokens are counted for every model that reads and answers."""
+    return Completion(written.text, read, voices * len(written.ids))

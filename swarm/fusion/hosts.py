@@ -1,0 +1,139 @@
+"""Where the models of a fusion live: experts beside each other on the resident base, others in memory of their own."""
+
+import copy
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
+
+from swarm.engines.in_process import InProcessEngine
+from swarm.engines.plain_generate import end_tokens
+from swarm.engines.row_adapters import RowAdapters, why_not_hosted
+from swarm.engines.stepper import Stepper, make_stepper
+from swarm.errors import UserError
+from swarm.fusion.member import FusionMember, OtherModel
+from swarm.fusion.voices import Voice
+from swarm.weights.adapters import LoraWeights
+from swarm.weights.base_model import model_folder
+from swarm.weights.pool import Expert
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """A model in memory."""
+
+    model: Any
+    tokenizer: Any
+    stepper: Stepper
+
+
+class Hosts:
+    """Gives every member of a fusion a stepper. Other models are loaded once and stay.
+
+    Experts that are plain LoRA adapters speak side by side on the resident base, each with its own factors. Experts
+    that cannot (full models, DoRA, adapted embeddings) get a copy of the model, in memory of its own, while they are
+    asked.
+    """
+
+    def __init__(self, inner: InProcessEngine, trust_remote_code: bool):
+        self._inner = inner
+        self._trust = trust_remote_code
+        self._others: dict[str, _Loaded] = {}  # by digest
+        self._copies: dict[str, _Loaded] = {}  # by digest, of experts that need a model of their own
+        self._hosted: tuple[str, ...] = ()
+        self._resident: Stepper | None = None
+
+    def voices(self, fusion: FusionMember) -> list[Voice]:
+        """The fusion's models, ready to be stepped; the resident model is the bare base then."""
+        experts = {expert.digest: self._weights(expert) for expert in fusion.experts}
+        model = self._inner.decoder.model
+        beside = {
+            digest: weights
+            for digest, weights in experts.items()
+            if isinstance(weights, LoraWeights) and why_not_hosted(model, weights) is None
+        }
+        apart = [expert for expert in fusion.experts if expert.digest not in beside]
+        self._make_copies(apart)
+        self._inner.decoder.release()
+        if beside:
+            self._host(beside)
+        order = list(beside)
+        return [self._voice(member, order) for member in fusion.members]
+
+    def embeddings_of(self, member: Any) -> str:
+        """What decides a member's vocabulary and embeddings: equal for experts that share the base's."""
+        if isinstance(member, Expert) and member.digest not in self._copies:
+            return "base"
+        return str(member.digest)
+
+    def _weights(self, expert: Expert) -> Any:
+        weights = self._inner.weights(expert)
+        if not isinstance(weights, LoraWeights):
+            return weights
+        # the store's tensors hold only until it is asked for the next expert
+        return LoraWeights({name: tensor.clone() for name, tensor in weights.tensors.items()}, weights.config)
+
+    def _host(self, experts: dict[str, LoraWeights]) -> None:
+        """The experts' factors beside the resident model, which becomes the bare base."""
+        self._inner.clear()
+        if self._resident is None or self._hosted != tuple(experts):
+            if self._resident is not None:
+                self._resident.close()
+            adapters = RowAdapters(self._inner.decoder.model, list(experts.values()))
+            self._resident = make_stepper(self._inner.decoder.model, adapters)
+            self._hosted = tuple(experts)
+
+    def _make_copies(self, experts: Sequence[Expert]) -> None:
+        wanted = {expert.digest for expert in experts}
+        self._copies = {digest: kept for digest, kept in self._copies.items() if digest in wanted}
+        for expert in experts:
+            if expert.digest not in self._copies:
+                self._inner.place(expert)
+                model = copy.deepcopy(self._inner.decoder.model)
+                self._copies[expert.digest] = _Loaded(model, self._inner.tokenizer, make_stepper(model))
+
+    def _voice(self, member: Any, hosted: Sequence[str]) -> Voice:
+        if isinstance(member, OtherModel):
+            return _voice_of(member.name, self._loaded(member), -1)
+        if member.digest in self._copies:
+            return _voice_of(member.name, self._copies[member.digest], -1)
+        assert self._resident is not None
+        loaded = _Loaded(self._inner.decoder.model, self._inner.tokenizer, self._resident)
+        return _voice_of(member.name, loaded, list(hosted).index(member.digest))
+
+    def _loaded(self, member: OtherModel) -> _Loaded:
+        if member.digest not in self._others:
+            self._others[member.digest] = self._load(member)
+        return self._others[member.digest]
+
+    def _load(self, member: OtherModel) -> _Loaded:
+        """Raises UserError if the model cannot be had."""
+        folder = model_folder(member.model, member.revision)
+        options = {"trust_remote_code": self._trust}
+        try:
+            config = AutoConfig.from_pretrained(folder, **options)
+            kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+            model = kind.from_pretrained(folder, dtype=self._inner.dtype, use_safetensors=True, **options)
+            tokenizer = AutoTokenizer.from_pretrained(folder, **options)
+        except (OSError, ValueError, ImportError, SafetensorError, LookupError, AttributeError) as error:
+            reason = " ".join(str(error).split())[:300]
+            raise UserError(
+                f"model {member.model} of a fusion cannot be loaded ({reason}): fetch it again, or name another in "
+                "node.json"
+            ) from error
+        model = model.to(self._inner.device).eval()
+        if tokenizer.is_fast:  # its file may bring both along
+            tokenizer.backend_tokenizer.no_truncation()
+            tokenizer.backend_tokenizer.no_padding()
+        return _Loaded(model, tokenizer, make_stepper(model))
+
+
+def _voice_of(name: str, loaded: _Loaded, adapter: int) -> Voice:
+    embeddings = loaded.model.get_input_embeddings().weight.detach()
+    ends = end_tokens(loaded.model.generation_config)
+    return Voice(name, loaded.tokenizer, loaded.stepper, adapter, embeddings, frozenset(ends))

@@ -1,0 +1,143 @@
+"""Composites of type fusion: models that write one text together, token by token (DeePEn, arXiv 2404.12715)."""
+
+import json
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from swarm.engines.base import Member
+from swarm.errors import UserError
+from swarm.fusion.member import FusionMember, OtherModel
+from swarm.fusion.settings import FIELDS, FusionSettings, read_settings, switched_off
+from swarm.nodes.base import NODE_FILE, Composite, digest_of
+from swarm.weights.base_model import base_model_digest, model_folder
+
+log = logging.getLogger(__name__)
+
+VERSION = 1  # to be raised with every change to fused decoding that can change a text
+OWN_FIELDS = ("type", "members", "main")
+
+
+@dataclass(frozen=True)
+class Named:
+    """A model that a node.json names: its name there, folder or hub id, and revision."""
+
+    name: str
+    model: str
+    revision: str | None
+
+
+@dataclass(frozen=True)
+class Fusion(Composite):
+    """A composite of type fusion.
+
+    Attributes:
+      voices: names of members and other models, the main one first.
+      others: the models among them that are no members of the pool.
+      settings: with weights in the order of `voices`.
+    """
+
+    voices: tuple[str, ...]
+    others: tuple[Named, ...]
+    settings: FusionSettings
+
+    def with_members(self, members: Mapping[str, Member]) -> FusionMember:
+        """One whose experts have their current weights. Raises UserError if a member of it is a composite."""
+        others = {one.name: OtherModel(one.name, content(one), one.model, one.revision) for one in self.others}
+        found = tuple(others[name] if name in others else members[name] for name in self.voices)
+        for member in found:
+            if hasattr(member, "members"):
+                raise UserError(
+                    f"{self.folder / NODE_FILE} names {member.name}, a composite, which cannot be stepped token by "
+                    "token; wanted experts and other models"
+                )
+        digest = digest_of("fusion", VERSION, asdict(self.settings), [member.digest for member in found])
+        return FusionMember(self.name, digest, found, self.settings)
+
+    def generations(self, of_members: Mapping[str, float]) -> float:
+        """Its members' and one for each other model."""
+        return super().generations(of_members) + len(self.others)
+
+    @property
+    def digest(self) -> str:
+        """Of its settings and the content of the other models."""
+        return digest_of(super().digest, [content(one) for one in self.others])
+
+    def write(self, folder: Path, final: Path) -> None:
+        """Its folder again; other models stay where they are, and are named from where it will lie."""
+        folder.mkdir(parents=True)
+        models = {one.name: one for one in self.others}
+        entries = [entry if isinstance(entry, str) else _entry(models[_name(entry)], final) for entry in self._entries]
+        record = dict(self.record) | {"members": entries}
+        if self.settings.artefact:
+            record["artefact"] = os.path.relpath(self.settings.artefact, final)
+        (folder / NODE_FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf8")
+
+    @property
+    def _entries(self) -> list[Any]:
+        return list(self.record["members"])
+
+
+def read_fusion(folder: Path, record: Mapping[str, Any], path: Path) -> Fusion:
+    """A fusion. Raises UserError for a field that it cannot have; no model is loaded."""
+    entries = record.get("members")
+    if not isinstance(entries, list) or len(entries) < 2:
+        raise UserError(
+            f'{path}: members is {entries!r}; wanted a list of at least 2: names of experts, or {{"model": "folder or '
+            'hub id"}'
+        )
+    others = tuple(_named(path, entry, folder) for entry in entries if not isinstance(entry, str))
+    names = [entry if isinstance(entry, str) else _name(entry) for entry in entries]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise UserError(f"{path} names member {twice[0]!r} twice; wanted every member once (give models a name)")
+    main = record.get("main", names[0])
+    if main not in names:
+        raise UserError(f"{path}: main is {main!r}; wanted one of: {', '.join(names)}")
+    if unknown := sorted(set(record) - {*FIELDS, *OWN_FIELDS}):
+        raise UserError(f"{path} has the field {unknown[0]!r}; wanted of: {', '.join(sorted({*FIELDS, *OWN_FIELDS}))}")
+    given = {name: value for name, value in record.items() if name not in OWN_FIELDS}
+    settings = read_settings(str(path), given, len(names))
+    first = names.index(main)
+    order = [first, *(index for index in range(len(names)) if index != first)]
+    if isinstance(settings.weights, tuple):
+        settings = replace(settings, weights=tuple(settings.weights[index] for index in order))
+    if settings.artefact:
+        settings = replace(settings, artefact=str((folder / settings.artefact).resolve()))
+    if off := switched_off(settings):
+        log.warning("%s: %s", path, off)
+    experts = tuple(entry for entry in entries if isinstance(entry, str))
+    return Fusion(folder.name, folder, record, experts, tuple(names[index] for index in order), others, settings)
+
+
+@cache
+def content(model: Named) -> str:
+    """Hash of another model's content, weights included; from the hub it is fetched if need be."""
+    return base_model_digest(model_folder(model.model, model.revision))
+
+
+def _named(path: Path, entry: Any, folder: Path) -> Named:
+    if (
+        not isinstance(entry, dict)
+        or not isinstance(entry.get("model"), str)
+        or set(entry) - {"model", "name", "revision"}
+    ):
+        raise UserError(
+            f'{path}: a member is {entry!r}; wanted a name of the pool, or {{"model": "folder or hub id", "name": ..., '
+            '"revision": ...}'
+        )
+    beside = folder / entry["model"]
+    return Named(_name(entry), str(beside.resolve()) if beside.is_dir() else entry["model"], entry.get("revision"))
+
+
+def _name(entry: Mapping[str, Any]) -> str:
+    return str(entry.get("name") or Path(entry["model"]).name)
+
+
+def _entry(model: Named, final: Path) -> dict[str, Any]:
+    where = os.path.relpath(model.model, final) if Path(model.model).is_dir() else model.model
+    revision = {} if model.revision is None else {"revision": model.revision}
+    return {"name": model.name, "model": where} | revision
