@@ -203,12 +203,14 @@ class _Reader:
         return value
 
     def template(self, name: str) -> Template:
-        """One of the two templates, whose {} must be as many as its fields."""
+        """One of the two templates; fields beyond its {} are not written, which is logged."""
         place = f"prompt_template.{name}"
         fields, text = self.texts(place, "key"), self.text(place, "template")
         gaps = placeholders(text)
-        if gaps != len(fields):
-            raise self.wrong(f"{place}.template", text, f"one {{}} for each of {', '.join(fields) or 'no fields'}")
+        if not 1 <= gaps <= len(fields):
+            raise self.wrong(f"{place}.template", text, f"one {{}} for each of {', '.join(fields) or 'its fields'}")
+        if gaps < len(fields):
+            _log.info("%s: %s.template has no {} for %s", self._path, place, ", ".join(fields[gaps:]))
         return Template(fields, text)
 
     def models(self) -> tuple[ModelEntry, ...]:

@@ -81,7 +81,8 @@ def _keys(tokenizer: Any, pieces: list[str | bytes | None], reader: Reader) -> l
         None if piece is None else (TEXT, piece if isinstance(piece, bytes) else reader(piece)) for piece in pieces
     ]
     for token, added in tokenizer.added_tokens_decoder.items():
-        keys[token] = (SPECIAL if added.special else TEXT, added.content.encode())
+        if added.special:  # others are decoded as all pieces are
+            keys[token] = (SPECIAL, added.content.encode())
     for role in reversed(ROLES):
         token = getattr(tokenizer, f"{role}_token_id", None)
         if token is not None and 0 <= token < len(keys):
@@ -107,13 +108,13 @@ def _published(piece: str | bytes) -> bytes:
 def _pieces(tokenizer: Any) -> list[str | bytes | None]:
     """The piece of every id, as the vocabulary writes it; some tokenizers hold bytes instead of text."""
     vocabulary = tokenizer.get_vocab()
-    added = {token: content.content for token, content in tokenizer.added_tokens_decoder.items()}
+    added = tokenizer.added_tokens_decoder
     pieces: list[str | bytes | None] = [None] * (1 + max([*vocabulary.values(), *added], default=-1))
     # two pieces with one id: which of them comes first in the mapping is not the same in every process
     for piece, token in sorted(vocabulary.items(), key=lambda item: (item[1], str(item[0]))):
         pieces[token] = piece
-    for token, content in added.items():
-        pieces[token] = content
+    for token in added:
+        pieces[token] = tokenizer.convert_ids_to_tokens(token)  # as it is decoded: content that is normalised
     return pieces
 
 

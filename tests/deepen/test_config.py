@@ -178,6 +178,18 @@ def test_examples_that_hold_the_string_mislead_only_the_published_cut():
     assert cut_generated("Q\nSteps:", "it is 5", cutting("The answer is")) == "", "it never says so"
 
 
+def test_fields_that_a_template_does_not_write_are_said(folder, caplog):
+    """They may be there to be copied to the results."""
+    more = {"key": ["question", "answer", "domain"], "template": "{} {}"}
+    with caplog.at_level(logging.INFO):
+        read = read_config(write_config(folder, config(prompt_template={"demon_parameter": more})))
+    assert read.demo.fields == ("question", "answer", "domain")
+    assert "demon_parameter.template has no {} for domain" in caplog.text
+    with pytest.raises(UserError, match="one {} for each of question"):
+        few = {"key": ["question"], "template": "{} {}"}
+        read_config(write_config(folder, config(prompt_template={"instruction_parameter": few})))
+
+
 def test_a_config_as_json_is_all_that_is_needed(folder):
     assert json.loads(json.dumps(CONFIG)) == CONFIG
     questions = read_questions(write_lines(folder / "q.jsonl", DEMOS))

@@ -14,7 +14,7 @@ from kinds_of_tokenizers import (
     word_piece,
     words,
 )
-from tokenizers import Tokenizer, decoders, models
+from tokenizers import AddedToken, Tokenizer, decoders, models
 from transformers import ByT5Tokenizer, PreTrainedTokenizerFast
 from transformers.tokenization_python import PreTrainedTokenizer
 
@@ -86,12 +86,24 @@ def test_words_split_at_blanks_have_one_in_front():
     assert vocabulary.content(2) is None and vocabulary.content(3) == b" the"
 
 
-def test_gaps_and_added_tokens():
-    tokenizer = words()
-    tokenizer.add_tokens(["   "])  # as for runs of blanks: text, though added
-    tokenizer.add_tokens(["<|im_start|>"], special_tokens=True)
-    vocabulary = read_vocabulary(tokenizer, "mine")
-    assert vocabulary.keys[6:] == (("text", b"   "), ("special", b"<|im_start|>"))
+def test_added_tokens_that_are_not_special_are_text_as_they_are_decoded():
+    for made, content, said in (
+        (byte_level_bpe, "   ", b"   "),  # as GPT-NeoX has them
+        (sentence_piece_bpe, AddedToken("▁▁▁", normalized=False), b"   "),  # as Gemma has them
+        (sentence_piece_bpe, "new", b" new"),  # its normaliser puts a blank in front
+        (words, "Please answer:", b" Please answer:"),
+    ):
+        tokenizer = made()
+        tokenizer.add_tokens([content])
+        tokenizer.add_tokens(["<|im_start|>"], special_tokens=True)
+        vocabulary = read_vocabulary(tokenizer, "mine")
+        assert vocabulary.keys[-2:] == (("text", said), ("special", b"<|im_start|>"))
+        begin = tokenizer.convert_tokens_to_ids("the" if made is words else "a")
+        ids = [begin, len(tokenizer) - 2]
+        assert tokenizer.decode(ids) == ("the" if made is words else "a") + said.decode()
+
+
+def test_ids_without_a_token():
     sparse = Tokenizer(models.WordLevel({"<unk>": 0, "a": 3}, unk_token="<unk>"))
     sparse.decoder = decoders.ByteLevel()
     holes = read_vocabulary(PreTrainedTokenizerFast(tokenizer_object=sparse, unk_token="<unk>"), "mine")
@@ -231,3 +243,22 @@ def test_real_keys_spell_real_text(name):
     text = "\n".join(LINES[:4]) + " 北京 – Ωmega\t\r\n  \x00end"
     spelt = in_bytes(vocabulary, tokenizer(text, add_special_tokens=False).input_ids).decode()
     assert spelt == (f" {text}" if name == "llama2" else text)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama2", "level", "piece", "unigram"])
+def test_every_key_is_what_the_decoder_says_between_two_others(name):
+    made = {"level": byte_level_bpe, "piece": sentence_piece_bpe, "unigram": unigram}
+    tokenizer = made[name]() if name in made else real_tokenizer(name)
+    vocabulary = read_vocabulary(tokenizer, name)
+    letter = tokenizer.convert_tokens_to_ids("a")
+    spelt = {}
+    for token in range(len(vocabulary)):
+        content = vocabulary.content(token)
+        if content is not None and b"\xef\xbf\xbd" not in content:
+            try:
+                spelt[token] = f"a{content.decode()}a"
+            except UnicodeDecodeError:
+                continue
+    decode = tokenizer.backend_tokenizer.decode_batch
+    assert dict(zip(spelt, decode([[letter, token, letter] for token in spelt]), strict=True)) == spelt
+    assert len(spelt) > 0.97 * (len(vocabulary) - 256)
