@@ -15,15 +15,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import peft
 import torch
+import transformers
 from transformers import AutoTokenizer
 
-from benchmarks import published
-from benchmarks.card_world import Shape, make_world, questions
+from benchmarks import machine, published
+from benchmarks.card_world import Shape, description, make_world, questions
 from benchmarks.measure import Goal, Row, exactly, median_of, ratio_at_least
 from benchmarks.parts import FirstLetter, InstantEngine, Requests, config_for, step
 from swarm.engines.base import GenerationParams
 from swarm.engines.in_process import InProcessEngine
+from swarm.files import write_json
 from swarm.search.state import SearchState, first_state
 from swarm.system.messages import Query, node_prompt
 from swarm.weights.pool import read_pool
@@ -76,6 +79,15 @@ class Card:
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
 
+    def surroundings(self) -> dict[str, Any]:
+        """What a time holds for: device, libraries, model and work."""
+        shape = self.shape
+        return description(shape) | {
+            "device": machine.processor() if self.device == "cpu" else torch.cuda.get_device_name(self.device),
+            "libraries": {library.__name__: library.__version__ for library in (torch, transformers, peft)},
+            "work": [shape.prompts, *shape.lengths, shape.new_tokens],
+        }
+
     def peak(self) -> str:
         """Memory at its peak, in words."""
         return "" if self.device == "cpu" else f"; peak {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB"
@@ -120,16 +132,33 @@ def iteration(card: Card) -> list[Row]:
 
     seconds = card.timed(steps)
     nodes, asked = 2 * shape.graphs * len(card.pool.names), requests.meter.usage
-    record = card.folder / REFERENCE
-    node_seconds = json.loads(record.read_text(encoding="utf8"))["seconds"] if record.is_file() else None
+    node_seconds, why_not = _timed_reference(card)
     note = (
         f"{asked.generations:,} generations of {nodes * shape.prompts:,} requests, {asked.new_tokens / seconds:,.0f} "
         f"new tokens/s; batches hold {engine.token_budget:,} tokens; out of memory {engine.halvings} times{card.peak()}"
     )
-    if node_seconds is not None:
+    if node_seconds is None:
+        note += f"; {why_not}"
+    else:
         note += f"; reference: {REFERENCE_NODES} nodes timed ({node_seconds:.1f} s each), times {nodes}"
     reference = None if node_seconds is None else exactly(node_seconds * nodes, "s")
     return [Row("iteration", exactly(seconds, "s"), reference, goals=(ratio_at_least(15),), note=note)]
+
+
+def _timed_reference(card: Card) -> tuple[float | None, str]:
+    """The seconds of a node that the piece `reference` has noted for this card and work; else why there are none."""
+    path, here = card.folder / REFERENCE, card.surroundings()
+    if not path.is_file():
+        return None, "no reference was timed (--card reference)"
+    try:
+        record = json.loads(path.read_text(encoding="utf8"))
+        others = [name for name, value in here.items() if record["surroundings"].get(name) != value]
+        seconds = float(record["seconds"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None, f"{path} does not say what it was timed on: time it again (--card reference)"
+    if others:
+        return None, f"{path} was timed with another {', '.join(others)}: time it again (--card reference)"
+    return seconds, ""
 
 
 class _Answering(FirstLetter):
@@ -157,7 +186,7 @@ def reference(card: Card) -> list[Row]:
         card.forget()
         seconds.append(card.timed(_node, card, adapter.folder, tokenizer, prompts))
     mean = sum(seconds) / len(seconds)
-    (card.folder / REFERENCE).write_text(json.dumps({"seconds": mean}), encoding="utf8")
+    write_json(card.folder / REFERENCE, {"seconds": mean, "surroundings": card.surroundings()})
     note = f"one node, mean of {len(seconds)}: {', '.join(f'{each:.1f}' for each in seconds)} s; source nodes, whose "
     return [Row("reference", exactly(mean, "s"), note=note + f"prompts are the shortest{card.peak()}")]
 

@@ -2,8 +2,10 @@
 
 import json
 import os
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +15,9 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import AutoModelForCausalLM, GemmaConfig, PreTrainedTokenizerFast
 
 from benchmarks import materialise
+from swarm.errors import UserError
 from swarm.evals.base import Dataset, Example
+from swarm.files import write_whole
 
 DONE = "made.json"
 
@@ -51,14 +55,29 @@ SHAPES = {
 
 
 def make_world(folder: Path, shape: Shape, device: str) -> None:
-    """Writes base/ and experts/ into a folder, unless it holds them already."""
-    record = json.dumps([shape.model, vars(shape.experts), shape.dtype], sort_keys=True)
-    done = folder / DONE
-    if done.is_file() and done.read_text(encoding="utf8") == record:
+    """Writes base/ and experts/ into a folder, unless it holds them already; what it holds half or otherwise goes.
+
+    Raises UserError where the folder holds such things that were not made here.
+    """
+    wanted = description(shape)
+    marker, parts = folder / DONE, (folder / "base", folder / "experts")
+    text = marker.read_text(encoding="utf8") if marker.is_file() else ""
+    if text == json.dumps({"made": wanted}):
         return
+    if not text and any(part.exists() for part in parts):
+        raise UserError(f"{folder} holds base/ or experts/ that were not made for this: name an empty --folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(marker, json.dumps({"making": wanted}))
+    for part in parts:
+        shutil.rmtree(part, ignore_errors=True)
     _write_base(folder / "base", shape, device)
     materialise.write_experts(folder / "experts", shape.experts, os.path.relpath(folder / "base", folder / "experts/x"))
-    done.write_text(record, encoding="utf8")
+    write_whole(marker, json.dumps({"made": wanted}))
+
+
+def description(shape: Shape) -> dict[str, Any]:
+    """What decides the model and the adapters, as JSON has it."""
+    return {"model": shape.model, "experts": vars(shape.experts), "dtype": shape.dtype}
 
 
 def _write_base(folder: Path, shape: Shape, device: str) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from benchmarks import published
@@ -63,10 +64,11 @@ class Iteration:
         self.start = step(problem, requests, step(problem, requests, first_state(self.config.seed)))
 
     def ours(self) -> Seconds:
-        """Role step and weight step with an empty memory, the state written after each; without making the run."""
+        """Role step and weight step with nothing remembered or made, the state written after each; without the run."""
         evaluation = NotingExactMatch()
         requests = Requests(self.engine)
         problem = requests.problem(self.pool, self.config, self.dataset, evaluation, NotingFitness)
+        self._place_others()
         with tempfile.TemporaryDirectory() as folder:
             run = create_run(Path(folder), self.config, {})
             gc.freeze()  # as our programs do once the model is there
@@ -80,6 +82,15 @@ class Iteration:
         assert isinstance(problem.fitness, NotingFitness)
         self.texts, self.systems = evaluation.texts, problem.fitness.systems
         return Seconds(seconds)
+
+    def _place_others(self) -> None:
+        """Leaves the engine with other experts than this iteration's, as the steps before it would."""
+        count = len(self.pool.names)
+        for rows in np.random.default_rng(0).dirichlet(np.ones(count), size=(2, count)):
+            experts = self.pool.experts(rows)
+            self.engine.expect(experts)
+            for expert in experts:
+                self.engine.place(expert)
 
     def reference(self) -> Seconds:
         """The same systems by the published procedure; the seconds without laying out the folders."""

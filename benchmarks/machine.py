@@ -20,7 +20,7 @@ def describe(root: Path) -> list[str]:
 
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no accelerator"
     lines = [
-        f"machine: {os.cpu_count()} cores ({_processor()}), {device}",
+        f"machine: {os.cpu_count()} cores ({processor()}), {device}",
         f"software: Python {platform.python_version()}, torch {torch.__version__} with {torch.get_num_threads()} "
         f"threads, transformers {transformers.__version__}",
         f"date: {datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d %H:%M} UTC",
@@ -31,7 +31,8 @@ def describe(root: Path) -> list[str]:
     return lines
 
 
-def _processor() -> str:
+def processor() -> str:
+    """What the processor calls itself."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf8").splitlines()
     except OSError:
