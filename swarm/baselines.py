@@ -92,7 +92,7 @@ def _expert_scores(task: Task, splits: Sequence[str], quiet: bool) -> dict[str, 
     beside = Path(config.composites) if config.composites else None
     members = read_members(directory, config.base_model, config.combine, config.combine_rank, beside)
     task = task.for_places(len(members.names))
-    engine = make_engine(members.pool, config)
+    engine = make_engine(members, config)
     return score_baselines(task, members, Scheduler(engine, make_cache(engine, config)), splits)
 
 

@@ -11,6 +11,8 @@ from swarm.engines.base import Engine
 from swarm.engines.completion_cache import CompletionCache
 from swarm.engines.disk_cache import DiskCache, answers_path
 from swarm.errors import UserError
+from swarm.fusion.member import FusionMember
+from swarm.nodes.members import Members
 from swarm.search.config import SearchConfig
 
 
@@ -56,12 +58,21 @@ def make_cache(engine: Engine, config: SearchConfig) -> CompletionCache:
     return CompletionCache(engine.facts(), DiskCache(answers_path(), config.cache_size * 1_000_000))
 
 
-def make_engine(pool: Any, config: SearchConfig) -> Any:
-    """The engine that the settings ask for."""
+def make_engine(members: Any, config: SearchConfig) -> Any:
+    """The engine that the settings ask for; `members` is what it is to answer for, or a pool of experts alone.
+
+    Raises UserError if a fusion's models cannot be had or cannot work together.
+    """
     quieten_libraries()
     from swarm.engines.in_process import InProcessEngine
 
     device, code = device_of(config.gpus), config.trust_remote_code
-    engine = InProcessEngine(pool, device, config.dtype, config.token_budget, code, config.fold)
+    pool, everybody = (members.pool, members.initial()) if isinstance(members, Members) else (members, ())
+    engine: Engine = InProcessEngine(pool, device, config.dtype, config.token_budget, code, config.fold)
+    if fusions := [member for member in everybody if isinstance(member, FusionMember)]:
+        from swarm.fusion.engine import FusionEngine
+
+        assert isinstance(engine, InProcessEngine)
+        engine = FusionEngine(engine, fusions, code)
     gc.freeze()  # libraries and model stay, so no collection of garbage need look at their objects again
     return engine

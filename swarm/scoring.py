@@ -84,7 +84,7 @@ def evaluate_program(arguments: list[str] | None = None) -> int:
     task.evaluation.prepare()
     params = _params(system, task)
     scorer = task.evaluation.scorers[0]
-    engine = make_engine(system.pool, config)
+    engine = make_engine(system.saved, config)
     system = system if config.no_cache else _as_searched(system)
     scheduler = Scheduler(engine, make_cache(engine, config))
     fitness = Fitness(scheduler, task.evaluation, task.dataset, params, scorer)

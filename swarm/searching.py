@@ -69,7 +69,7 @@ def search_program(arguments: list[str] | None = None) -> int:
     task.evaluation.prepare()
     _check_judge_limit(task)
     members = _read_members(config, directory)
-    engine = make_engine(members.pool, config)
+    engine = make_engine(members, config)
     if mode.calibrate:
         _calibrate(task, members.pool, engine)
         return _show_cost(task, members.pool.names, members.composites)
@@ -96,7 +96,7 @@ def _resume(folder: Path, given: dict[str, Any]) -> int:
     task.evaluation.prepare()
     members = _read_members(config, Path(str(config.initial_expert_directory)))
     task = task.for_places(config.population(len(members.pool.names)) + len(members.composites))
-    engine = make_engine(members.pool, config)
+    engine = make_engine(members, config)
     for warning in run.check_origin(_origin(members, task, engine)):
         log.warning("%s", warning)
     log.info("resumed: %s, next step: %s (%s)", folder, state.title, _surroundings(engine))

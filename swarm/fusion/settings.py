@@ -72,7 +72,7 @@ OF_STEP = tuple(one.name for one in fields(StepSettings))
 FIELDS = tuple(one.name for one in fields(FusionSettings) if one.name != "step") + OF_STEP
 _KINDS: dict[str, tuple[type, ...]] = {
     "str": (str,), "int": (int,), "float": (float, int), "bool": (bool,), "int | None": (int,),
-    "str | tuple[float, ...]": (str, list), "tuple[str, ...]": (list,),
+    "str | tuple[float, ...]": (str, list), "tuple": (list,),
 }  # fmt: skip
 
 
@@ -85,7 +85,7 @@ def read_settings(where: str, record: Mapping[str, Any], count: int) -> FusionSe
         raise UserError(f"{where} has the field {unknown[0]!r}; wanted of: {', '.join(sorted(FIELDS))}")
     for one in (*fields(FusionSettings), *fields(StepSettings)):
         if one.name in record:
-            _check_kind(where, one.name, record[one.name], str(one.type))
+            _check_kind(where, one.name, record[one.name], getattr(one.type, "__name__", str(one.type)))
     for name, choices in CHOICES.items():
         if name in record and record[name] not in choices:
             raise UserError(f"{where}: {name} is {record[name]!r}; wanted one of: {', '.join(choices)}")

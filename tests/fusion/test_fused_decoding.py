@@ -1,0 +1,215 @@
+"""Models with different tokenizers write one text: as the plain procedure has it, and each row as alone."""
+
+import logging
+
+import pytest
+import torch
+from fusing import PROMPTS, alone, three_voices, tiny_llama, voice, written
+from kinds_of_tokenizers import byte_level_bpe, real_tokenizer, sentence_piece_bpe
+
+from benchmarks.published_fusion import Model, Settings, relative_rows, write
+from swarm.engines.row_stepper import RowStepper
+from swarm.errors import UserError
+from swarm.fusion.anchors import common_anchors
+from swarm.fusion.build import make_chooser
+from swarm.fusion.decoding import FusedDecoding
+from swarm.fusion.settings import read_settings
+from swarm.fusion.vocabulary import read_vocabulary
+
+
+@pytest.fixture(scope="module")
+def voices():
+    return three_voices()
+
+
+def plainly(voices, settings, most=10):
+    """What the plain procedure writes, in float64 behind the models' logits."""
+    vocabularies = [read_vocabulary(one.tokenizer, one.name) for one in voices]
+    anchors = common_anchors(vocabularies, [len(one.embeddings) for one in voices])
+    models = [
+        Model(one.stepper.model, one.tokenizer, relative_rows(one.embeddings, ids))
+        for one, ids in zip(voices, anchors.ids, strict=True)
+    ]
+    return [write(models, prompt, most, settings) for prompt in PROMPTS]
+
+
+@pytest.mark.parametrize("order", [(0, 2), (0, 1), (1, 0), (2, 1, 0)])
+@pytest.mark.parametrize("mode", ["vanilla", "tas", "tas2", "tas2+mas2"])
+def test_it_writes_what_the_plain_procedure_writes(voices, order, mode):
+    some = [voices[index] for index in order]
+    weights = [1 / len(some)] * len(some)
+    for rate in (0.15, 0.5):
+        plain = plainly(some, Settings(weights, rate, mode=mode))
+        for candidates in ("all", "needed"):
+            ours = written(some, mode=mode, learning_rate=rate, candidates=candidates, dropped=1e-6, most=10)
+            assert [ids for ids, _ in ours] == plain, candidates
+    assert plain != alone(some[0]), "the others have a say"
+
+
+def test_weights_count(voices):
+    pair = voices[:2]
+    plain = plainly(pair, Settings([0.2, 0.8], 0.5))
+    assert [ids for ids, _ in written(pair, weights=[0.2, 0.8], learning_rate=0.5, dropped=1e-6)] == plain
+    assert [ids for ids, _ in written(pair, weights=[1.0, 0.0], learning_rate=0.15)] == alone(pair[0])
+
+
+@pytest.mark.parametrize("record", [{}, {"space": "union"}, {"space": "mapped"}, {"inverse": "em"}, {"inverse": "none"},
+                                    {"consistency": "rbf"}, {"rows": "lazy"}, {"gate": 0.3}, {"eos": "shared"}])  # fmt: skip
+def test_every_row_is_as_alone(voices, record):
+    """In every space; some rows end before others, and prompts differ in length."""
+    record = {"learning_rate": 0.5} | record
+    together = written(voices, **record)
+    settings = read_settings("here", record, 3)
+    decoding = FusedDecoding(voices, make_chooser(voices, settings), settings)
+    assert together == [written(voices, [prompt], decoding=decoding)[0] for prompt in PROMPTS]
+    assert [ids for ids, _ in together] != alone(voices[0]), "not vacuous"
+
+
+def test_a_model_with_itself_changes_nothing_while_it_reads_the_same(voices):
+    """Text that is read again can be cut into other tokens than those that were written."""
+    one = voices[0]
+    twin, tokenizer = voice("twin", one.stepper.model, one.tokenizer), one.tokenizer
+    compared = 0
+    for record in ({}, {"inverse": "em", "updates": 20}):
+        for prompt, (ids, _), by_itself in zip(PROMPTS, written([one, twin], **record), alone(one), strict=True):
+            begun = tokenizer(prompt)["input_ids"]
+            for length in range(len(ids)):
+                if tokenizer(tokenizer.decode([*begun, *ids[:length]]))["input_ids"] != [*begun, *ids[:length]]:
+                    break
+                assert ids[length] == by_itself[length]
+                compared += 1
+    assert compared > 20
+
+
+def test_texts_stay_in_step(voices):
+    """What the assistants have read in the end is what encoding all of the text gives."""
+    some = [voices[1], voices[0], voices[2]]
+    settings = read_settings("here", {"learning_rate": 0.5}, 3)
+    chooser = make_chooser(some, settings)
+    heard = []
+
+    class Spy:
+        def __call__(self, logits, weights):
+            first = [0, 0, 0]
+            heard.append([one.stepper.tokens(first[index]) for index, one in enumerate(some)])
+            return chooser(logits, weights)
+
+    for prompt in PROMPTS:
+        heard.clear()
+        written(some, [prompt], 12, decoding=FusedDecoding(some, Spy(), settings))
+        main = heard[-1][0]
+        begun = some[0].tokenizer(prompt)["input_ids"]
+        text = some[0].tokenizer.decode(main)[len(some[0].tokenizer.decode(begun)) :]
+        for one, ids in zip(some[1:], heard[-1][1:], strict=True):
+            assert ids == one.tokenizer(prompt + text)["input_ids"]
+
+
+def test_it_ends_at_a_stop_text_and_where_the_main_model_ends(voices):
+    pair = voices[:2]
+    text = written(pair, most=20)[0][1]
+    stop = text[4:6]
+    ids, stopped = written(pair, most=20, stop=[stop, "never"])[0]
+    assert stopped == text[: text.index(stop)] and len(ids) < 20
+    for ids, _ in written(pair, most=200):
+        assert len(ids) == 200 or ids[-1] == pair[0].tokenizer.eos_token_id
+        assert pair[0].tokenizer.eos_token_id not in ids[:-1]
+
+
+def test_the_gate_asks_the_others_only_where_main_is_unsure(voices):
+    pair = voices[:2]
+    counts = []
+    for gate in (2.0, 0.5, 1e-9):
+        settings = read_settings("here", {"learning_rate": 0.5, "gate": gate}, 2)
+        decoding = FusedDecoding(pair, make_chooser(pair, settings), settings)
+        ids = [ids for ids, _ in written(pair, decoding=decoding)]
+        counts.append(decoding.count.fused)
+    assert counts[0] > counts[1] > counts[2] == 0
+    assert ids == alone(pair[0])
+
+
+class Broken:
+    """A stepper that fails after some calls."""
+
+    def __init__(self, stepper, calls, how):
+        self._stepper, self._calls, self._how = stepper, calls, how
+
+    def __getattr__(self, name):
+        return getattr(self._stepper, name)
+
+    def logits(self, rows):
+        self._calls -= 1
+        logits = self._stepper.logits(rows)
+        if self._calls >= 0:
+            return logits
+        if self._how == "nan":
+            return torch.full_like(logits, torch.nan)
+        raise UserError("it does not fit")
+
+
+@pytest.mark.parametrize("how", ["nan", "raise"])
+def test_a_member_that_fails_is_left_out_or_ends_all(voices, how, caplog):
+    def broken(calls):
+        one = voices[1]
+        return voice("the weak one", one.stepper.model, one.tokenizer, Broken(one.stepper, calls, how))
+
+    with pytest.raises(UserError, match="member the weak one of a fusion has failed: (its logits|it does not fit)"):
+        written([voices[0], broken(3)])
+    logging.getLogger("swarm").propagate = True
+    record = {"learning_rate": 0.5, "on_failure": "drop"}
+    settings = read_settings("here", record, 2)
+    pair = [voices[0], broken(0)]
+    decoding = FusedDecoding(pair, make_chooser(pair, settings), settings)
+    assert [ids for ids, _ in written(pair, decoding=decoding)] == alone(voices[0]), "from the first step on"
+    assert list(decoding.count.left_out) == ["the weak one"]
+    trio = [ids for ids, _ in written([voices[0], broken(0), voices[2]], **record)]
+    assert trio != alone(voices[0]), "the third still has a say"
+
+
+def test_models_that_are_stepped_row_by_row_take_part(voices):
+    """As encoder-decoders and ALiBi models are."""
+    other = voices[1]
+    single = voice("one by one", other.stepper.model, other.tokenizer, RowStepper(other.stepper.model))
+    assert written([voices[0], single], learning_rate=0.5) == written(voices[:2], learning_rate=0.5)
+
+
+def test_an_encoder_decoder_takes_part(voices):
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    torch.manual_seed(3)
+    tokenizer = byte_level_bpe()
+    end = tokenizer.eos_token_id
+    sizes = {"d_model": 32, "d_ff": 64, "d_kv": 8, "num_layers": 2, "num_heads": 4, "initializer_factor": 2.0}
+    config = T5Config(
+        vocab_size=len(tokenizer), decoder_start_token_id=end, eos_token_id=end, pad_token_id=end, **sizes
+    )
+    translator = voice("translator", T5ForConditionalGeneration(config).eval(), tokenizer)
+    assert translator.stepper.separate_prompt
+    together = written([voices[0], translator], learning_rate=0.5)
+    assert [ids for ids, _ in together] != alone(voices[0])
+    assert together == [written([voices[0], translator], [prompt], learning_rate=0.5)[0] for prompt in PROMPTS]
+    written([translator, voices[0]], learning_rate=0.5)
+
+
+def test_the_published_bridge_differs_only_where_pieces_are_not_text(voices):
+    exact, legacy = (written(voices[:2], learning_rate=0.5, bridge=bridge) for bridge in ("exact", "legacy"))
+    plain = [all(token.isalnum() for token in voices[0].tokenizer.convert_ids_to_tokens(ids)) for ids, _ in exact]
+    for same, one, other in zip(plain, exact, legacy, strict=True):
+        assert not same or one[0] == other[0]
+
+
+@pytest.mark.parametrize("names", [("llama2", "gpt2"), ("gpt2", "llama2")])
+def test_two_real_tokenizers(names):
+    tokenizers = [real_tokenizer(name) for name in names]
+    pair = [
+        voice(name, tiny_llama(one, seed, 32), one)
+        for seed, (name, one) in enumerate(zip(names, tokenizers, strict=True))
+    ]
+    together = written(pair, PROMPTS[:3], 6, learning_rate=0.5)
+    assert together == [written(pair, [prompt], 6, learning_rate=0.5)[0] for prompt in PROMPTS[:3]]
+
+
+def test_tokenizers_without_anything_in_common(voices):
+    alphabets = [sentence_piece_bpe(["aaa"], 300), voices[1].tokenizer]
+    assert alphabets  # byte pieces are always in common
+    with pytest.raises(UserError, match="here: mode|mode 'best' is none of vanilla, tas"):
+        written(voices, mode="best")

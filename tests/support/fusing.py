@@ -1,0 +1,79 @@
+"""Tiny random models with different tokenizers, and fusions of them."""
+
+import torch
+from kinds_of_tokenizers import LINES, byte_level_bpe, sentence_piece_bpe
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from swarm.engines.stepper import make_stepper
+from swarm.fusion.build import make_chooser
+from swarm.fusion.decoding import FusedDecoding
+from swarm.fusion.settings import read_settings
+from swarm.fusion.voices import Prompt, Voice
+from swarm.maths.member_weights import uniform
+
+PROMPTS = [
+    "the cat sat on",
+    "two  cats and three dogs",
+    "one, two, three:",
+    "def answer(x):",
+    "ran over the café",
+    "isn't",
+]
+
+
+def tiny_llama(tokenizer, seed, width=64):
+    """A random model of two layers for a tokenizer; its logits are not flat."""
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=width,
+        intermediate_size=2 * width,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        initializer_range=0.3,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    model = LlamaForCausalLM(config).eval()
+    pieces = [tokenizer.convert_ids_to_tokens(token) or "" for token in range(len(tokenizer))]
+    # parts of characters are never the likeliest, so that texts are texts
+    parts = [i for i, piece in enumerate(pieces) if piece.startswith("<0x") or "\ufffd" in tokenizer.decode([i])]
+    model.lm_head.weight.data[parts] = 0
+    return model
+
+
+def voice(name, model, tokenizer, stepper=None):
+    """A model as a fusion's voice."""
+    embeddings = model.get_input_embeddings().weight.detach()
+    return Voice(name, tokenizer, stepper or make_stepper(model), -1, embeddings, frozenset({tokenizer.eos_token_id}))
+
+
+def three_voices():
+    """SentencePiece-like and byte-level BPE, and another SentencePiece-like one of other pieces."""
+    tokenizers = [sentence_piece_bpe(), byte_level_bpe(), sentence_piece_bpe(LINES[1:3] * 4, 420)]
+    models = [
+        tiny_llama(tokenizer, seed, width)
+        for seed, (tokenizer, width) in enumerate(zip(tokenizers, (64, 96, 64), strict=True))
+    ]
+    return [
+        voice(f"model {i}", model, tokenizer)
+        for i, (model, tokenizer) in enumerate(zip(models, tokenizers, strict=True))
+    ]
+
+
+def written(voices, prompts=PROMPTS, most=10, weights=None, decoding=None, **record):
+    """The main voice's ids and text for each prompt, in one batch."""
+    settings = read_settings("here", record, len(voices))
+    decoding = decoding or FusedDecoding(voices, make_chooser(voices, settings), settings)
+    shares = (uniform(len(voices)) if weights is None else torch.tensor(weights)).expand(len(prompts), -1)
+    answers = decoding.decode([[Prompt(prompt, True) for prompt in prompts] for _ in voices], most, shares)
+    found = {answer.row: answer for answer in answers}
+    assert sorted(found) == list(range(len(prompts)))
+    return [(list(found[row].ids), found[row].text) for row in range(len(prompts))]
+
+
+def alone(one, prompts=PROMPTS, most=10):
+    """What a voice writes by itself."""
+    return [ids for ids, _ in written([one, one], prompts, most, learning_rate=0.0)]
