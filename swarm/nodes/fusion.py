@@ -3,7 +3,7 @@
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -57,6 +57,16 @@ class Fusion(Composite):
                 )
         digest = digest_of("fusion", VERSION, asdict(self.settings), [member.digest for member in found])
         return FusionMember(self.name, digest, found, self.settings)
+
+    def check(self, names: Sequence[str]) -> None:
+        """Raises UserError if the pool lacks a member that it uses, or has one of the name of another model."""
+        super().check(names)
+        for one in self.others:
+            if one.name in names:
+                raise UserError(
+                    f"{self.folder / NODE_FILE} calls model {one.model} {one.name!r}, as a member of the pool is called: "
+                    'give it another "name"'
+                )
 
     def generations(self, of_members: Mapping[str, float]) -> float:
         """Its members' and one for each other model."""

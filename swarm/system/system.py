@@ -140,7 +140,7 @@ def save_system(
             target, final = waiting / "experts" / name, folder / "experts" / name
             if isinstance(member, Expert):
                 _write_expert(target, final, member, pool)
-            else:
+            elif name in composites:  # models beside the pool stay where they are
                 composites[name].write(target, final)
         (waiting / FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf8")
         (waiting / "assignment.json").write_text(json.dumps(list(system.assignment)) + "\n", encoding="utf8")

@@ -5,7 +5,7 @@ import logging
 import pytest
 import torch
 from fusing import PROMPTS, alone, three_voices, tiny_llama, voice, written
-from kinds_of_tokenizers import byte_level_bpe, real_tokenizer, sentence_piece_bpe
+from kinds_of_tokenizers import byte_level_bpe, real_tokenizer
 
 from benchmarks.published_fusion import Model, Settings, relative_rows, write
 from swarm.engines.row_stepper import RowStepper
@@ -13,7 +13,7 @@ from swarm.errors import UserError
 from swarm.fusion.anchors import common_anchors
 from swarm.fusion.build import make_chooser
 from swarm.fusion.decoding import FusedDecoding
-from swarm.fusion.settings import read_settings
+from swarm.fusion.settings import read_settings, switched_off
 from swarm.fusion.vocabulary import read_vocabulary
 
 
@@ -33,8 +33,17 @@ def plainly(voices, settings, most=10):
     return [write(models, prompt, most, settings) for prompt in PROMPTS]
 
 
-@pytest.mark.parametrize("order", [(0, 2), (0, 1), (1, 0), (2, 1, 0)])
-@pytest.mark.parametrize("mode", ["vanilla", "tas", "tas2", "tas2+mas2"])
+@pytest.mark.parametrize(
+    ("mode", "order"),
+    [
+        ("vanilla", (0, 2)),
+        ("vanilla", (0, 1)),
+        ("vanilla", (1, 0)),
+        ("tas", (2, 1, 0)),
+        ("tas2", (0, 1, 2)),
+        ("tas2+mas2", (2, 1, 0)),
+    ],
+)
 def test_it_writes_what_the_plain_procedure_writes(voices, order, mode):
     some = [voices[index] for index in order]
     weights = [1 / len(some)] * len(some)
@@ -53,8 +62,20 @@ def test_weights_count(voices):
     assert [ids for ids, _ in written(pair, weights=[1.0, 0.0], learning_rate=0.15)] == alone(pair[0])
 
 
-@pytest.mark.parametrize("record", [{}, {"space": "union"}, {"space": "mapped"}, {"inverse": "em"}, {"inverse": "none"},
-                                    {"consistency": "rbf"}, {"rows": "lazy"}, {"gate": 0.3}, {"eos": "shared"}])  # fmt: skip
+WAYS = [
+    {},
+    {"space": "union"},
+    {"space": "mapped"},
+    {"inverse": "em"},
+    {"inverse": "none"},
+    {"consistency": "rbf"},
+    {"rows": "lazy"},
+    {"gate": 0.3},
+    {"eos": "shared"},
+]
+
+
+@pytest.mark.parametrize("record", WAYS)
 def test_every_row_is_as_alone(voices, record):
     """In every space; some rows end before others, and prompts differ in length."""
     record = {"learning_rate": 0.5} | record
@@ -197,19 +218,32 @@ def test_the_published_bridge_differs_only_where_pieces_are_not_text(voices):
         assert not same or one[0] == other[0]
 
 
-@pytest.mark.parametrize("names", [("llama2", "gpt2"), ("gpt2", "llama2")])
-def test_two_real_tokenizers(names):
-    tokenizers = [real_tokenizer(name) for name in names]
-    pair = [
-        voice(name, tiny_llama(one, seed, 32), one)
-        for seed, (name, one) in enumerate(zip(names, tokenizers, strict=True))
-    ]
-    together = written(pair, PROMPTS[:3], 6, learning_rate=0.5)
-    assert together == [written(pair, [prompt], 6, learning_rate=0.5)[0] for prompt in PROMPTS[:3]]
+def test_two_real_tokenizers():
+    pair = [voice(name, tiny_llama(real_tokenizer(name), 0, 32), real_tokenizer(name)) for name in ("llama2", "gpt2")]
+    settings = read_settings("here", {"learning_rate": 0.5}, 2)
+    decoding = FusedDecoding(pair, make_chooser(pair, settings), settings)
+    together = written(pair, PROMPTS[:2], 4, decoding=decoding)
+    assert together == [written(pair, [prompt], 4, decoding=decoding)[0] for prompt in PROMPTS[:2]]
 
 
-def test_tokenizers_without_anything_in_common(voices):
-    alphabets = [sentence_piece_bpe(["aaa"], 300), voices[1].tokenizer]
-    assert alphabets  # byte pieces are always in common
-    with pytest.raises(UserError, match="here: mode|mode 'best' is none of vanilla, tas"):
-        written(voices, mode="best")
+def test_settings_that_cannot_be(voices):
+    for record, message in (
+        ({"mode": "best"}, "mode 'best' is none of vanilla, tas"),
+        ({"space": "flat"}, "space is 'flat'; wanted one of: relative, union, mapped"),
+        ({"weights": [1, 2]}, "here: 3 members need 3 weights, got 2"),
+        ({"weights": "best"}, "weights is 'best'; wanted one of: uniform, perplexity, or a list of 3 numbers"),
+        ({"weights": [1, -1, 1]}, "weights must be numbers of at least 0"),
+        ({"anchors": "random"}, "anchors 'random' asks for anchor_count"),
+        ({"rate": 1}, "has the field 'rate'; wanted of: anchor_count, "),
+        ({"learning_rate": "0.15"}, "learning_rate is '0.15'; wanted float or int"),
+        ({"centre": 1}, "centre is 1; wanted bool"),
+        ({"top": True}, "top is True; wanted int"),
+        ({"gate": 0}, "gate is 0; wanted more than 0"),
+        ({"stop": [""]}, "stop holds an empty text"),
+        ({"stop": "."}, "stop is '.'; wanted a list of texts"),
+    ):
+        with pytest.raises(UserError, match=message):
+            read_settings("here", record, 3)
+    assert switched_off(read_settings("here", {"learning_rate": 0}, 3)).startswith("learning_rate is 0, which turns")
+    assert switched_off(read_settings("here", {"updates": 0, "inverse": "em"}, 3)).startswith("updates is 0")
+    assert switched_off(read_settings("here", {"learning_rate": 0, "inverse": "em"}, 3)) is None

@@ -1,0 +1,192 @@
+"""Fusions as members: of experts that move and of other models, beside ordinary experts."""
+
+import json
+import logging
+
+import numpy as np
+import pytest
+from tiny import make_base, make_models, make_pool
+
+from swarm.engines.base import GenerationParams, Request
+from swarm.engines.in_process import InProcessEngine
+from swarm.errors import UserError
+from swarm.fusion.engine import FusionEngine
+from swarm.fusion.member import FusionMember
+from swarm.nodes.members import read_composite, read_members
+from swarm.system.execute import answer
+from swarm.system.messages import Query
+from swarm.system.system import System, graph_of, load_system, save_system
+
+PARAMS = GenerationParams(8)
+PROMPTS = ["what is red", "one two three", "no", "is blue green yes"]
+
+
+def node(folder, *members, **record):
+    """A fusion's folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "node.json").write_text(json.dumps({"type": "fusion", "members": list(members)} | record))
+    return folder
+
+
+def engine_of(members):
+    """One that answers for all of them."""
+    fusions = [member for member in members.initial() if isinstance(member, FusionMember)]
+    return FusionEngine(InProcessEngine(members.pool, device="cpu"), fusions)
+
+
+def texts(engine, member, prompts=PROMPTS, params=PARAMS):
+    """What a member answers."""
+    requests = [Request(member, prompt, params) for prompt in prompts]
+    found = {index: completion for finished in engine.generate(requests) for index, completion in finished}
+    return [found[index].text.strip() for index in range(len(prompts))]
+
+
+@pytest.fixture
+def directory(tmp_path):
+    directory = make_pool(tmp_path)
+    make_base(tmp_path / "other", seed=5, family="gpt2")
+    return directory
+
+
+def test_it_answers_beside_experts_that_move(directory):
+    node(directory / "fused", "expert_0", "expert_1", {"model": "../../other"}, learning_rate=0.5)
+    members = read_members(directory)
+    engine = engine_of(members)
+    *experts, fused = members.initial()
+    before, single = texts(engine, fused), texts(engine, experts[0])
+    assert before != single, "the others have a say"
+    moved = members.at(members.pool.names, np.array([[0, 0, 1], [0.5, 0.5, 0], [1, 0, 0]]))[-1]
+    assert moved.digest != fused.digest
+    assert texts(engine, moved) != before
+    assert texts(engine, fused) == before
+    assert texts(engine, experts[0]) == single, "experts that were placed before answer as before"
+    assert texts(engine, fused, PROMPTS[:1]) == before[:1]
+
+
+def test_requests_come_mixed(directory):
+    node(directory / "fused", "expert_0", "expert_1", learning_rate=0.5)
+    members = read_members(directory)
+    engine = engine_of(members)
+    wanted = {member.name: texts(engine, member) for member in members.initial()}
+    requests = [Request(member, prompt, PARAMS) for prompt in PROMPTS for member in members.initial()]
+    found = {index: completion for finished in engine.generate(requests) for index, completion in finished}
+    for index, request in enumerate(requests):
+        assert found[index].text.strip() == wanted[request.member.name][PROMPTS.index(request.prompt)]
+    assert found[3].prompt_tokens == 2 * found[0].prompt_tokens, "both models read the prompt"
+
+
+@pytest.mark.parametrize("lora", [{"use_dora": True}, None], ids=["DoRA", "full models"])
+def test_experts_that_need_a_model_of_their_own(tmp_path, lora):
+    directory = make_pool(tmp_path, **lora) if lora else make_models(tmp_path)
+    node(directory / "fused", "expert_0", "expert_1", learning_rate=0.5)
+    members = read_members(directory)
+    engine = engine_of(members)
+    first, second, third, fused = members.initial()
+    before = texts(engine, fused)
+    assert before != texts(engine, first)
+    moved = members.at(members.pool.names, np.eye(3)[[2, 1, 0]])[-1]
+    assert texts(engine, moved) != before
+    assert texts(engine, fused) == before
+    assert len({tuple(texts(engine, each)) for each in (first, second, third)}) == 3
+
+
+def test_adapters_beside_each_other_are_as_models_of_their_own(tmp_path):
+    """The same experts once as adapters of one base and once as whole models."""
+    directory = make_pool(tmp_path)
+    node(directory / "fused", "expert_0", "expert_1", learning_rate=0.5)
+    members = read_members(directory)
+    engine = engine_of(members)
+    side_by_side = texts(engine, members.initial()[-1])
+    engine._hosts._hosted = ()
+    import swarm.fusion.hosts as hosts
+
+    before = hosts.why_not_hosted
+    try:
+        hosts.why_not_hosted = lambda model, weights: "for the test"
+        apart = engine_of(members)
+        assert texts(apart, members.initial()[-1]) == side_by_side
+    finally:
+        hosts.why_not_hosted = before
+
+
+def test_weights_by_perplexity(directory):
+    node(directory / "fused", "expert_0", "expert_1", learning_rate=0.5, weights="perplexity")
+    members = read_members(directory)
+    together = texts(engine_of(members), members.initial()[-1])
+    assert together == [texts(engine_of(members), members.initial()[-1], [prompt])[0] for prompt in PROMPTS]
+
+
+def test_it_is_saved_and_loaded(directory, tmp_path):
+    node(
+        tmp_path / "beside" / "fused",
+        "expert_2",
+        {"model": "../../other", "name": "gpt"},
+        learning_rate=0.5,
+        main="gpt",
+    )
+    members = read_members(directory, beside=tmp_path / "beside")
+    assert [part.name for part in members.initial()[-1].members] == ["gpt", "expert_2"]
+    system = System(graph_of(2, [(0, 1)]), (0, 3), members.initial(), PARAMS)
+    save_system(tmp_path / "found" / "best", system, members, np.ones((2, 2)))
+    loaded = load_system(tmp_path / "found" / "best")
+    assert [member.name for member in loaded.members] == ["expert_0", "expert_2", "fused"]
+    queries = [Query(prompt) for prompt in PROMPTS]
+    assert answer(engine_of(loaded.saved), loaded, queries) == answer(engine_of(members), system, queries)
+
+
+def test_the_digest_follows_all_that_counts(directory, tmp_path):
+    def digest(*entries, **record):
+        node(directory / "fused", *entries, **record)
+        return read_members(directory).initial()[-1].digest
+
+    pair = ("expert_0", {"model": "../../other"})
+    digests = [
+        digest(*pair),
+        digest("expert_1", {"model": "../../other"}),
+        digest(*pair, learning_rate=0.2),
+        digest(*pair, main="other"),
+        digest("expert_0", "expert_1"),
+    ]
+    assert len(set(digests)) == 5
+    assert digest(*pair, learning_rate=0.15, mode="vanilla") == digests[0], "defaults that are spelt out"
+    assert digest("expert_0", {"model": str(tmp_path / "other"), "name": "by another name"}) == digests[0]
+
+
+@pytest.mark.parametrize(
+    ("members", "record", "message"),
+    [
+        (["expert_0"], {}, "members is .*wanted a list of at least 2"),
+        (["expert_0", "expert_0"], {}, "names member 'expert_0' twice"),
+        (["expert_0", {"model": 7}], {}, "a member is {'model': 7}; wanted a name of the pool"),
+        (["expert_0", {"path": "x"}], {}, "a member is {'path': 'x'}"),
+        (["expert_0", "expert_1"], {"main": "expert_2"}, "main is 'expert_2'; wanted one of: expert_0, expert_1"),
+        (["expert_0", "expert_1"], {"speed": 1}, "has the field 'speed'; wanted of: "),
+        (["expert_0", "expert_1"], {"mode": "tas3"}, "mode 'tas3' is none of vanilla, tas, tas2"),
+    ],
+)
+def test_faults_are_named(tmp_path, members, record, message):
+    with pytest.raises(UserError, match=message):
+        read_composite(node(tmp_path / "fused", *members, **record))
+
+
+def test_faults_of_the_members_are_named(directory, tmp_path):
+    def refused(message, *members, **record):
+        node(directory / "fused", *members, **record)
+        with pytest.raises(UserError, match=message):
+            engine_of(read_members(directory))
+
+    refused("names member 'expert_9', which the pool lacks", "expert_0", "expert_9")
+    node(directory / "vote", "expert_0", "expert_1", type="vote")
+    refused("names vote, a composite, which cannot be stepped", "expert_0", "vote")
+    refused("as a member of the pool is called", "expert_0", {"model": "../../other", "name": "expert_1"})
+    refused("neither a local folder nor to be had from the hub", "expert_0", {"model": "../../nowhere"})
+    refused("is not there: .* is no artefact", "expert_0", "expert_1", artefact="../nowhere")
+
+
+def test_a_fusion_that_is_switched_off_says_so(directory, caplog):
+    logging.getLogger("swarm").propagate = True
+    node(directory / "fused", "expert_1", "expert_0", learning_rate=0)
+    members = read_members(directory)
+    assert "learning_rate is 0, which turns the fusion off: the main model answers alone" in caplog.text
+    engine = engine_of(members)
+    assert texts(engine, members.initial()[-1]) == texts(engine, members.initial()[1])
