@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, ByT5Tokenizer, PreTrainedTokenizerFast
 
 ROOT = Path(__file__).parents[2]
 SHARED = Path(os.environ.get("H_SWARM_SHARED", ROOT.parent / "shared")) / "tokenizers"
@@ -121,6 +121,7 @@ TINY = {
     "unigram-normalized": lambda: _unigram(normalized=True),
     "word-pieces": lambda: _words(pieces=True),
     "words": lambda: _words(pieces=False),
+    "slow-bytes": ByT5Tokenizer,
     "embedded": lambda: AutoTokenizer.from_pretrained(ROOT / "data" / "embedded" / "base"),
 }
 ALL = (*REAL, *TINY)
