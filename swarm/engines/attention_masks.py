@@ -72,12 +72,11 @@ def fixed_positions(config: Any) -> int | None:
     """
     rope = getattr(config, "rope_parameters", None) or {}
     kinds = [rope, *(value for value in rope.values() if isinstance(value, dict))]
-    limits = [
-        kind.get("original_max_position_embeddings") or config.max_position_embeddings
-        for kind in kinds
-        if kind.get("rope_type") in TURNING
-    ]
-    return min(limits, default=None)
+    turning = [kind for kind in kinds if kind.get("rope_type") in TURNING]
+    if not turning:
+        return None
+    limits = [kind.get("original_max_position_embeddings") for kind in turning]
+    return min([config.max_position_embeddings, *filter(None, limits)])
 
 
 def positions_of(model: Any) -> int | None:

@@ -66,15 +66,12 @@ class RaggedStepper:
             # at least one token has to be read
             self._kept[row] = min(self._kept[row], len(self._tokens[row]) - 1)
         self._make_room(max((len(self._tokens[row]) for row in rows), default=0))
+        if not rows:
+            return torch.empty(0, 0, device=self._device)
         found = self._read({row: len(self._tokens[row]) for row in rows})
-        if len(found) == 1 and found[0][0] == list(rows):
-            return found[0][1].float()
-        order = {row: number for number, row in enumerate(rows)}
-        vocabulary = found[0][1].shape[1] if found else 0
-        result = torch.empty(len(rows), vocabulary, device=self._device)
-        for some, values in found:
-            result[torch.tensor([order[row] for row in some], device=self._device)] = values.float()
-        return result
+        values = torch.cat([some for _, some in found]).float()
+        order = {row: number for number, row in enumerate(row for some, _ in found for row in some)}
+        return values[torch.tensor([order[row] for row in rows], device=self._device)]
 
     def replace(self, row: int, tokens: Tokens) -> None:
         """Sets a row's tokens; what it has read of the common beginning stays."""

@@ -80,7 +80,7 @@ class RowAdapters:
     def _add(self, layer: nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor) -> torch.Tensor:
         """W x + s · B A x; rows are the first dimension, also where a model has flattened rows and tokens."""
         own = self._factors[layer]
-        given = inputs[0].view(self._rows, -1, inputs[0].shape[-1])
+        given = inputs[0].reshape(self._rows, -1, inputs[0].shape[-1])
         total = output.view(self._rows, -1, output.shape[-1])
         for start, stop, adapter in self._runs:
             if adapter in own:

@@ -20,7 +20,8 @@ class Stepper(Protocol):
     """One model whose rows are extended, changed and dropped token by token; what was read stays read.
 
     Rows are numbered as `open` was given them, and keep their numbers when others are dropped. Every row's logits are
-    those that it would have alone. A row that is not open raises ValueError, one that outgrows the model UserError.
+    those that it would have alone (in float32 to 1e-5; in half precision the size of a batch decides about rounding).
+    A row that is not open raises ValueError, one that outgrows the model UserError.
 
     Attributes:
       model: the bare model that is stepped.

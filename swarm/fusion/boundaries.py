@@ -42,16 +42,18 @@ class Boundaries:
         self._byte_level = "ByteLevel" in splitters
         self._marks_spaces = "Metaspace" in splitters or MARKS in kinds
         self._exact, normal = kinds <= EXACT, kinds <= NORMAL_FORMS
-        subwords = model["type"] in SUBWORDS and not model.get("continuing_subword_prefix") and not model.get("dropout")
+        subwords = model["type"] in SUBWORDS and not model.get("continuing_subword_prefix")
         vocabulary = tokenizer.get_vocab() if subwords else {}
         self._pairs = _pairs(vocabulary)
         self._singles = {piece for piece in vocabulary if len(piece) == 1}
         fallback = model.get("byte_fallback") and all(f"<0x{byte:02X}>" in vocabulary for byte in range(256))
         self._all_bytes = bool(fallback) or (self._byte_level and self._singles >= set(byte_alphabet()))
         # added tokens are found in the text before anything else
-        self._added = _pairs(token["content"] for token in state["added_tokens"])
+        added = [token["content"] for token in state["added_tokens"]]
+        self._added = _pairs([*added, *map(str.lower, added)])
         self._inner_space = any(space in {"▁", "Ġ", " "} and not _is_space(one) for one, space in self._pairs)
-        self.known = kinds <= KEEPS_SPACES and (subwords or bool(splitters & set(SPLITS_AT_SPACES)))
+        words = subwords or bool(splitters & set(SPLITS_AT_SPACES))
+        self.known = kinds <= KEEPS_SPACES and words and not model.get("dropout")
         self._words_only = not subwords or not normal
 
     def certain(self, text: str, place: int) -> bool:
@@ -64,7 +66,9 @@ class Boundaries:
             return False
         one, other, behind = text[place - 1], text[place], text[place + 1]
         # how digits are grouped depends on where the number begins, and how spaces are on what stands behind them
-        if (one, other) in self._added or (one.isnumeric() and other.isnumeric()) or one.isspace():
+        if (one.isnumeric() and other.isnumeric()) or one.isspace():
+            return False
+        if (one, other) in self._added or (one.lower(), other.lower()) in self._added:
             return False
         if self._words_only:
             plain = one.isascii() and one.isalnum() and behind.isascii() and behind.isalnum()

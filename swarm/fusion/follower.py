@@ -71,7 +71,12 @@ class Follower:
             self._begin, self._cut, self._count, self._head = begin, cut, count, head
 
     def _special_around(self) -> tuple[list[int], list[int]] | None:
-        """The special tokens before and behind every text; None where they do not stand there only."""
+        """The special tokens before and behind every text; None where they do not stand there only.
+
+        Nor for slow tokenizers, some of which put no end token behind a text that has one.
+        """
+        if not self._tokenizer.is_fast:
+            return None
         whole, core = self._encode("a", special=True), self._encode("a")
         for before in range(len(whole) - len(core) + 1):
             if core and whole[before : before + len(core)] == core:

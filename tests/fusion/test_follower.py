@@ -23,6 +23,7 @@ def at_once(tokenizer, text, special):
     return list(tokenizer(text, add_special_tokens=special)["input_ids"])
 
 
+@pytest.mark.filterwarnings("ignore:This sequence already has </s>:UserWarning")
 @pytest.mark.parametrize("special", [True, False])
 @pytest.mark.parametrize("name", ALL)
 def test_ids_are_always_those_of_the_whole_text(name, special):
@@ -32,6 +33,7 @@ def test_ids_are_always_those_of_the_whole_text(name, special):
     @given(st.sampled_from(["", "Q: what?\nA:", LONG]), CHUNKS)
     def check(prompt, chunks):
         follower = Follower(tokenizer, prompt, special)
+        chunks = [*chunks, "</s>"]
         assert follower.ids == at_once(tokenizer, prompt, special)
         for chunk in chunks:
             ids = follower.extend(chunk)
@@ -42,7 +44,7 @@ def test_ids_are_always_those_of_the_whole_text(name, special):
 
 
 @pytest.mark.parametrize("size", [1, 3, 7])
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", [name for name in ALL if name != "slow-bytes"])
 def test_only_the_end_is_encoded_again(name, size):
     tokenizer, text = tokenizer_of(name), LONG * 4
     follower = Follower(tokenizer, LONG, True)
@@ -102,35 +104,19 @@ def test_tokens_added_later_are_seen():
     assert not boundaries_of(tokenizer).certain("one two", 3)
 
 
-class SlowWords:
-    """A slow tokenizer's face."""
-
-    is_fast = False
-
-    def __len__(self):
-        return 1000
-
-    def __call__(self, text, add_special_tokens):
-        ids = [sum(map(ord, word)) % 1000 for word in text.split()]
-        return {"input_ids": [1, *ids] if add_special_tokens else ids}
-
-
-def test_a_slow_tokenizer():
-    follower = Follower(SlowWords(), "what is", True)
-    assert follower.extend(" red and") == SlowWords()("what is red and", True)["input_ids"]
-    assert follower.extend("y") == SlowWords()("what is red andy", True)["input_ids"]
-
-
 @pytest.mark.parametrize("main", ["llama2", "gpt2", "metaspace", "byte-level"])
 @pytest.mark.parametrize("other", ["llama2", "gpt2", "unigram-normalized", "words"])
 def test_from_one_tokenizer_to_the_other(main, other):
     """Specification 7.1, text bridge: what one model writes is what the other one reads, at every step."""
     writer, reader = tokenizer_of(main), tokenizer_of(other)
     prompt = "Question: où est-ce?\nAnswer:"
-    answer = " 東京, naïve\n\n  two  spaces, 1234 😀 </s>\nGrößeĠ."
+    answer = " 東京, naïve\n\n  two  spaces, 1234 😀\nGrößeĠ."
     prompt_ids = at_once(writer, prompt, True)
     growing, follower = GrowingText(writer, prompt_ids), Follower(reader, prompt, True)
     for token in at_once(writer, prompt + answer, True)[len(prompt_ids) :]:
         ids = follower.extend(growing.append(token))
         assert ids == at_once(reader, prompt + growing.text, True)
-    assert growing.text == (answer if main == "gpt2" else answer.replace("</s>", "")), "its end token is no text"
+    assert growing.text == answer
+    if other in ("llama2", "gpt2"):  # the others know no characters but those of a few lines
+        read = reader.decode(follower.ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        assert read == prompt + answer

@@ -7,7 +7,7 @@ import torch
 from fusing import PROMPTS, alone, three_voices, tiny_llama, voice, written
 from kinds_of_tokenizers import byte_level_bpe, real_tokenizer
 
-from benchmarks.published_fusion import Model, Settings, relative_rows, write
+from benchmarks.published_fusion import Model, Settings, decoded, relative_rows, write
 from swarm.engines.row_stepper import RowStepper
 from swarm.errors import UserError
 from swarm.fusion.anchors import common_anchors
@@ -95,7 +95,7 @@ def test_a_model_with_itself_changes_nothing_while_it_reads_the_same(voices):
         for prompt, (ids, _), by_itself in zip(PROMPTS, written([one, twin], **record), alone(one), strict=True):
             begun = tokenizer(prompt)["input_ids"]
             for length in range(len(ids)):
-                if tokenizer(tokenizer.decode([*begun, *ids[:length]]))["input_ids"] != [*begun, *ids[:length]]:
+                if tokenizer(decoded(tokenizer, [*begun, *ids[:length]]))["input_ids"] != [*begun, *ids[:length]]:
                     break
                 assert ids[length] == by_itself[length]
                 compared += 1

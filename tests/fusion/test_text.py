@@ -143,23 +143,10 @@ def test_tokens_that_the_tokenizer_does_not_know_are_no_text():
         assert "red" in grown(tokenizer, [], ids) and grown(tokenizer, [], ids).endswith("green")
 
 
-class SlowBytes:
-    """A slow tokenizer's face: tokens are bytes and nothing else, and half a character decodes to nothing."""
-
-    is_fast = False
-    all_special_ids = (256,)
-
-    def get_vocab(self):
-        return {f"b{number}": number for number in range(256)}
-
-    def decode(self, ids, **_):
-        return bytes(ids).decode("utf-8", errors="ignore")
-
-
-def test_a_slow_tokenizer():
-    text = "naïve 東京 😀\n"
-    growing = GrowingText(SlowBytes(), b"Q: ")
-    parts = [growing.append(byte) for byte in text.encode()] + [growing.append(256)]
+def test_a_slow_tokenizer_to_which_half_a_character_is_nothing():
+    tokenizer, text = tokenizer_of("slow-bytes"), "naïve 東京 😀\n"
+    growing = GrowingText(tokenizer, encoded(tokenizer, "Q: "))
+    parts = [growing.append(token) for token in [*encoded(tokenizer, text), tokenizer.eos_token_id]]
     assert [part for part in parts if part] == list(text)
 
 

@@ -6,8 +6,8 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import AutoTokenizer, ByT5Tokenizer, PreTrainedTokenizerFast
 
 ROOT = Path(__file__).parents[2]
 SHARED = Path(os.environ.get("H_SWARM_SHARED", ROOT.parent / "shared")) / "tokenizers"
@@ -36,22 +36,27 @@ def _bytes():
     return [f"<0x{byte:02X}>" for byte in range(256)]
 
 
-def _metaspace(prepend):
-    """SentencePiece-like BPE with byte fallback; spaces written by a pre-tokenizer or by a normalizer."""
+def _metaspace(kind):
+    """SentencePiece-like BPE with byte fallback; spaces are written as published Llama, Mistral and Gemma do."""
     trainer = trainers.BpeTrainer(vocab_size=700, special_tokens=SPECIAL + _bytes(), show_progress=False)
     tokenizer = Tokenizer(models.BPE(byte_fallback=True, fuse_unk=True, unk_token="<unk>"))
-    if prepend:
-        tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="never" if prepend else "first")
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
     tokenizer.train_from_iterator([text.replace("\n", " ") for text in TEXTS], trainer)
-    tokenizer.pre_tokenizer = None if prepend else pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
     # bytes are pieces like others, or decoding would skip them
     content = json.loads(tokenizer.to_str())
     content["added_tokens"] = [token for token in content["added_tokens"] if token["content"] in SPECIAL]
     tokenizer = Tokenizer.from_str(json.dumps(content))
-    tokenizer.decoder = decoders.Sequence(
-        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
-    )
+    replace = normalizers.Replace(" ", "▁")
+    if kind == "first":
+        tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
+    elif kind == "prepend":
+        tokenizer.normalizer, tokenizer.pre_tokenizer = normalizers.Sequence([normalizers.Prepend("▁"), replace]), None
+    else:
+        tokenizer.normalizer = replace
+        tokenizer.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
+        tokenizer.add_tokens([AddedToken("\n" * count, normalized=False) for count in (1, 2, 3)])
+    parts = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    tokenizer.decoder = decoders.Sequence(parts[:3] if kind == "bare" else parts)
     return _wrapped(tokenizer)
 
 
@@ -106,8 +111,9 @@ def _words(pieces):
 
 
 TINY = {
-    "metaspace": lambda: _metaspace(prepend=False),
-    "metaspace-prepend": lambda: _metaspace(prepend=True),
+    "metaspace": lambda: _metaspace("first"),
+    "metaspace-prepend": lambda: _metaspace("prepend"),
+    "metaspace-bare": lambda: _metaspace("bare"),
     "byte-level": lambda: _byte_level(groups=False, prefix=False),
     "byte-level-prefix": lambda: _byte_level(groups=False, prefix=True),
     "byte-level-groups": lambda: _byte_level(groups=True, prefix=False),
@@ -115,6 +121,7 @@ TINY = {
     "unigram-normalized": lambda: _unigram(normalized=True),
     "word-pieces": lambda: _words(pieces=True),
     "words": lambda: _words(pieces=False),
+    "slow-bytes": ByT5Tokenizer,
     "embedded": lambda: AutoTokenizer.from_pretrained(ROOT / "data" / "embedded" / "base"),
 }
 ALL = (*REAL, *TINY)
