@@ -56,5 +56,10 @@ def _best_classes(rows: list[Tokens], splits: int = DEEPEST) -> tuple[int, list[
 
 def _common(one: Tokens, other: Tokens) -> int:
     """How many tokens two rows have in common at their beginning."""
-    least = min(len(one), len(other))
-    return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), least)
+    same, most = 0, min(len(one), len(other))
+    if one[:most] == other[:most]:
+        return most
+    while most - same > 1:  # slices are compared faster than their elements one by one
+        middle = (same + most) // 2
+        same, most = (middle, most) if one[same:middle] == other[same:middle] else (same, middle)
+    return same
