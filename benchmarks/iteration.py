@@ -28,6 +28,7 @@ from benchmarks.parts import (
 )
 from swarm.engines.in_process import InProcessEngine
 from swarm.evals.data import limit, load_dataset
+from swarm.evals.exact_match import gives_answer
 from swarm.maths import pso
 from swarm.search.run import create_run
 from swarm.search.state import SearchState, first_state
@@ -68,7 +69,7 @@ class Iteration:
         evaluation = NotingExactMatch()
         requests = Requests(self.engine)
         problem = requests.problem(self.pool, self.config, self.dataset, evaluation, NotingFitness)
-        self._place_others()
+        self._forget()
         with tempfile.TemporaryDirectory() as folder:
             run = create_run(Path(folder), self.config, {})
             gc.freeze()  # as our programs do once the model is there
@@ -83,8 +84,10 @@ class Iteration:
         self.texts, self.systems = evaluation.texts, problem.fitness.systems
         return Seconds(seconds)
 
-    def _place_others(self) -> None:
-        """Leaves the engine with other experts than this iteration's, as the steps before it would."""
+    def _forget(self) -> None:
+        """Leaves the engine with other experts than this iteration's, as the steps before it would, and no more."""
+        self.engine.known_prompts.clear()
+        gives_answer.cache_clear()
         count = len(self.pool.names)
         for rows in np.random.default_rng(0).dirichlet(np.ones(count), size=(2, count)):
             experts = self.pool.experts(rows)

@@ -25,6 +25,7 @@ class Grid(Cache):
         """A grid of another size in the same memory, which grows if need be; what it held is lost."""
         self.shape = (rows, columns)
         for layer in self._filled():
+            layer.views = []
             if any(buffer.numel() < needed for buffer, needed in zip(layer.buffers, layer.needed(), strict=True)):
                 layer.buffers = []
 
@@ -67,7 +68,7 @@ class Grid(Cache):
     def release(self) -> None:
         """Gives the memory back."""
         for layer in self.layers:
-            layer.buffers = []
+            layer.buffers, layer.views = [], []
 
     def _filled(self) -> "list[_Layer]":
         return [layer for layer in self.layers if layer.buffers]
@@ -80,6 +81,7 @@ class _Layer(DynamicLayer):
         super().__init__()
         self.grid = grid
         self.buffers: list[torch.Tensor] = []
+        self.views: list[torch.Tensor] = []  # of them as they are seen now; made when they are asked for
         self.sizes: list[tuple[int, int]] = []  # heads and width, of keys and of values
         self.is_initialized = True
 
@@ -95,11 +97,13 @@ class _Layer(DynamicLayer):
 
     def parts(self) -> list[torch.Tensor]:
         """Keys and values as (rows, heads, columns, width)."""
-        rows, columns = self.grid.shape
-        return [
-            buffer[: rows * columns * heads * width].view(rows, heads, columns, width)
-            for buffer, (heads, width) in zip(self.buffers, self.sizes, strict=True)
-        ]
+        if not self.views:
+            rows, columns = self.grid.shape
+            self.views = [
+                buffer[: rows * columns * heads * width].view(rows, heads, columns, width)
+                for buffer, (heads, width) in zip(self.buffers, self.sizes, strict=True)
+            ]
+        return self.views
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any

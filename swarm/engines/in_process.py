@@ -20,6 +20,7 @@ from swarm.engines.positions import learned_positions
 from swarm.engines.prefixes import Tokens
 from swarm.engines.slots import Slot, make_slot
 from swarm.engines.stepping import make_decoder
+from swarm.engines.token_memory import TokenMemory
 from swarm.errors import UserError
 from swarm.weights.adapters import LoraWeights
 from swarm.weights.base_model import base_folder, base_model_digest
@@ -37,6 +38,7 @@ class InProcessEngine:
 
     Attributes:
       token_budget: the most tokens (padded prompt and answer) that one batch may hold.
+      known_prompts: the tokens of prompts that were read lately.
       halvings: how often a batch did not fit into memory and was halved.
     """
 
@@ -73,6 +75,7 @@ class InProcessEngine:
                 f"does not fit into the memory of {self.device}: use a smaller base or a device with more memory"
             ) from None
         self._placed = ""
+        self.known_prompts = TokenMemory()
         self._positions = learned_positions(self._slot.model)
         self.decoder = make_decoder(self._slot.model, self.tokenizer.pad_token_id)
         self.token_budget = token_budget or measured_token_budget(self.decoder, self.device)
@@ -134,7 +137,7 @@ class InProcessEngine:
         for digest, params in sorted(groups, key=lambda group: group[0] != self._placed):
             indices = groups[digest, params]
             self.place(_expert(requests[indices[0]].member))
-            tokens = self._tokenise([requests[index].prompt for index in indices], params)
+            tokens = self.known_prompts.tokens([requests[index].prompt for index in indices], params, self._tokenise)
             self._check_prompts(tokens, params)
             for answers in self._decode_within_memory(tokens, params):
                 texts = self.tokenizer.batch_decode([answer for _, answer in answers], skip_special_tokens=True)

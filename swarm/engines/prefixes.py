@@ -56,10 +56,10 @@ def _best_classes(rows: list[Tokens], splits: int = DEEPEST) -> tuple[int, list[
 
 def common_prefix(one: Tokens, other: Tokens) -> int:
     """How many tokens two rows have in common at their beginning."""
-    low, high = 0, min(len(one), len(other))
-    if one[:high] == other[:high]:
-        return high
-    while high - low > 1:  # the first `low` are equal, the first `high` are not
-        middle = (low + high) // 2
-        low, high = (middle, high) if one[low:middle] == other[low:middle] else (low, middle)
-    return low
+    same, most = 0, min(len(one), len(other))
+    if one[:most] == other[:most]:
+        return most
+    while most - same > 1:  # slices are compared faster than their elements one by one
+        middle = (same + most) // 2
+        same, most = (middle, most) if one[same:middle] == other[same:middle] else (same, middle)
+    return same

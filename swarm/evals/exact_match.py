@@ -6,6 +6,7 @@ Two scorers: `compat`, the published program's substring test, under which score
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -93,11 +94,17 @@ def strict(reply: str, example: Example, asked: str = "") -> bool:
     any other gold answer must stand in the reply, after its last answer marker if it has one, as a whole phrase.
     `asked` is the prompt: what a reply merely repeats of it, or of the question, does not count.
     """
-    gold = one_line(example.answer)
+    return gives_answer(reply, example.answer, example.question, asked)
+
+
+@lru_cache(maxsize=4096)  # the systems of a step have many a reply in common
+def gives_answer(reply: str, answer: str, question: str, asked: str) -> bool:
+    """`strict` by what it looks at."""
+    gold = one_line(answer)
     gold = gold.rstrip(".") or gold
     if one_line(reply).casefold() in (gold.casefold(), f"{gold}.".casefold()):
         return True
-    text = without_echo(reply, asked, example.question)
+    text = without_echo(reply, asked, question)
     value = as_number(gold)
     if value is not None:
         return final_number(text) == value
