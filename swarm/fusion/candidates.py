@@ -43,9 +43,15 @@ class Candidates:
 
     def __getitem__(self, rows: slice) -> "Candidates":
         """Some of the rows, no wider than they need."""
+        if rows.stop - rows.start == len(self.ids):
+            return self
         counts = self.counts[rows]
         widest = int(counts.max())
         return Candidates(self.ids[rows, :widest], self.logits[rows, :widest], self.log_total[rows], counts)
+
+    def none(self) -> "Candidates":
+        """No tokens for any row."""
+        return Candidates(self.ids[:, :0], self.logits[:, :0], self.log_total, torch.zeros_like(self.counts))
 
 
 def most_probable(logits: Tensor, bound: float, least: int, most: int, within: float = 0.0) -> Candidates:
@@ -88,6 +94,21 @@ def with_further(candidates: Candidates, logits: Tensor, ids: Tensor, wanted: Te
     keys = keys[:, : int(counts.max())]
     values = logits.gather(1, keys.clamp_max(nobody - 1))
     return _filled(keys, values, counts, keys.shape[1], candidates.log_total)
+
+
+def divided(candidates: Candidates, some: Tensor) -> tuple[Candidates, Candidates]:
+    """The candidates for which `some` (B, K) is true, and the others; either may be filling only."""
+    nobody = torch.iinfo(torch.long).max
+    order = torch.arange(candidates.ids.shape[1], device=some.device).expand_as(some)
+    filling = order >= candidates.counts[:, None]
+    halves = []
+    for chosen in (some & ~filling, ~some & ~filling):
+        counts = chosen.sum(-1)
+        columns = order.masked_fill(~chosen, nobody).sort(-1).values[:, : int(counts.max())]
+        columns = columns.where(columns < nobody, 0)
+        ids, values = candidates.ids.gather(1, columns), candidates.logits.gather(1, columns)
+        halves.append(_filled(ids, values, counts, columns.shape[1], candidates.log_total))
+    return halves[0], halves[1]
 
 
 def largest(values: Tensor, count: int) -> tuple[Tensor, Tensor]:

@@ -6,17 +6,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from swarm.fusion.candidates import Candidates, largest, most_probable, with_further
+from swarm.fusion.candidates import Candidates, divided, largest, most_probable, with_further
 from swarm.fusion.rows import Rows
 from swarm.fusion.step_settings import StepSettings
-from swarm.maths.inverse import adamw, em, flip_bound, mix, total_decay
+from swarm.fusion.working_set import WorkingSet, WorkingSets
+from swarm.maths.inverse import adamw, em, flip_bound, freezing_point, mix, total_decay
 from swarm.maths.member_weights import consistency_weights
 from swarm.maths.targets import target
 
 SHARED_KEYS = 10  # anchors on which the members' consistency is judged (arXiv 2510.13855)
-# rows of candidates of as many prompts as are worked on at a time: on a CPU they are to stay in its cache
-WORKING_BYTES = {"cpu": 1 << 24, "cuda": 1 << 31}
-KEPT_BYTES = 1 << 26  # memory for such rows that a step keeps for the next one
+NEGLIGIBLE = 0.1  # share of the freezing point below which a token need not move
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class StepResult:
 
     Attributes:
       tokens: (B,) next ids of the main model.
-      candidates: (B, K) ids of the main model that were candidates; a row's filling repeats one of them.
+      candidates: (B, K) ids of the main model that could win; a row's filling repeats one of them.
       logits: (B, K) their fused logits, float32; -inf for filling.
       report: what was dropped.
     """
@@ -63,7 +62,7 @@ class FusedStep:
         self.settings = settings or StepSettings()
         self._rows = rows
         self._anchors = [ids.to(own.device) for ids, own in zip(anchors.long(), rows, strict=True)]
-        self._buffer = torch.empty(0)
+        self._working_sets = WorkingSets(rows[0])
 
     @torch.inference_mode()
     def __call__(self, logits: Sequence[Tensor | None], weights: Tensor | None = None) -> StepResult:
@@ -108,10 +107,7 @@ class FusedStep:
 
     def _over_candidates(self, members: list[int], logits: list[Tensor], weights: Tensor) -> StepResult:
         settings = self.settings
-        within = 0.0
-        if settings.inverse == "adamw":
-            learning = settings.learning_rate, settings.updates
-            within = flip_bound(*learning) / total_decay(*learning)
+        within = self._reach()
         picked = [
             most_probable(own, settings.dropped, settings.least, settings.most, 0.0 if index else within)
             for index, own in enumerate(logits)
@@ -124,41 +120,61 @@ class FusedStep:
             ],
             1,
         )  # (B, N - 1, d)
-        main = self._with_tokens_of_target(picked, others, weights, logits[0])
-        fused = torch.full_like(main.logits, -torch.inf)
-        for part in self._parts(main):
-            own = main if len(main.ids) == part.stop - part.start else main[part]
-            rows = self._taken(own.ids)
-            distributions = torch.cat([mix(own.probabilities, rows)[:, None], others[part]], 1)
-            values = self._inverted(own.logits, rows, distributions, weights[part], own.log_rest)
-            fused[part, : values.shape[1]] = values
+        main, moving, tail = self._main_candidates(picked, others, weights, logits[0])
+        fused = torch.full_like(moving.logits, -torch.inf)
+        for part in self._working_sets.parts(moving):
+            own, log_rest = moving[part], main.log_rest[part]
+            working = self._working_sets.of(own, tail[part], log_rest)
+            distributions = torch.cat([mix(working.probabilities, working.rows)[:, None], others[part]], 1)
+            width = own.ids.shape[1]
+            fused[part, :width] = self._inverted(working, distributions, weights[part])[:, :width]
         everyone = [main, *picked[1:]]
         report = self._report(members, [own.dropped for own in everyone], [own.counts for own in everyone])
-        return _chosen(main.ids, fused, report)
+        return _chosen(moving.ids, fused, report)
 
-    def _with_tokens_of_target(
+    def _reach(self) -> float:
+        """How far below the main model's largest logit, in nat, a token can be and still win."""
+        settings = self.settings
+        if settings.inverse != "adamw":
+            return 0.0
+        learning = settings.learning_rate, settings.updates
+        return flip_bound(*learning) / total_decay(*learning)
+
+    def _main_candidates(
         self, picked: list[Candidates], others: Tensor, weights: Tensor, logits: Tensor
-    ) -> Candidates:
-        """Main's candidates and its ids of the anchors that the other models are most for.
+    ) -> tuple[Candidates, Candidates, Candidates]:
+        """Main's candidates with its ids of the anchors that the others are most for: all, those that move, the rest.
 
-        At most as many anchors as the member with most candidates has, and none that together weigh less than what
-        may be dropped.
+        There are at most as many such anchors as the member with most candidates has, and none that together weigh
+        less than what may be dropped. The rest are so improbable that the published step does not move them either.
         """
+        settings, own = self.settings, picked[0]
         pull = (weights[:, 1:, None] * others).sum(1)  # (B, d)
-        counts = torch.stack([own.counts.to(pull.device) for own in picked]).amax(0)[:, None]
-        widest = min(max(own.ids.shape[1] for own in picked), pull.shape[1])
+        counts = torch.stack([one.counts.to(pull.device) for one in picked]).amax(0)[:, None]
+        widest = min(max(one.ids.shape[1] for one in picked), pull.shape[1])
         values, columns = largest(pull, widest)
-        ranks = torch.arange(widest, device=pull.device)
-        wanted = (ranks < counts) & (values > self.settings.dropped / counts)
-        return with_further(picked[0], logits, self._anchors[0][columns], wanted)
+        wanted = (torch.arange(widest, device=pull.device) < counts) & (values > settings.dropped / counts)
+        further = self._anchors[0][columns]
+        main = with_further(own, logits, further, wanted)
+        if settings.inverse != "adamw":
+            return main, main, main.none()
+        felt = NEGLIGIBLE * freezing_point(self._rows[0].width)
+        kth = own.logits[:, min(settings.least, own.ids.shape[1]) - 1, None]
+        moves = main.logits >= torch.minimum(kth, own.logits[:, :1] - self._reach())
+        moves |= main.probabilities >= felt
+        moves |= main.counts[:, None] <= 2 * settings.least  # so few that a division would save nothing
+        moves |= ((main.ids[..., None] == further[:, None]) & (wanted & (values >= felt))[:, None]).any(-1)
+        return main, *divided(main, moves)
 
     def _over_all_tokens(self, members: list[int], logits: list[Tensor], weights: Tensor) -> StepResult:
         rows = self._rows[0].all()
         distributions = [mix(logits[0].softmax(-1), rows)]
         for member, own in zip(members[1:], logits[1:], strict=True):
             distributions.append(mix(own.softmax(-1), self._rows[member].all()).to(rows.device))
-        fused = self._inverted(logits[0], rows, torch.stack(distributions, 1), weights, None)
-        batch = len(fused)
+        batch = len(logits[0])
+        nothing = logits[0].new_full((batch,), -torch.inf)
+        whole = WorkingSet(logits[0], rows, logits[0].logsumexp(-1), nothing)
+        fused = self._inverted(whole, torch.stack(distributions, 1), weights)
         counts = [own.new_full((batch,), own.shape[1], dtype=torch.long) for own in logits]
         report = self._report(members, [own.new_zeros(batch) for own in logits], counts)
         return _chosen(torch.arange(fused.shape[1], device=fused.device).expand(batch, -1), fused, report)
@@ -176,9 +192,7 @@ class FusedStep:
         counts = [own.new_full((len(mean),), own.shape[1], dtype=torch.long) for own in logits]
         return StepResult(mean.argmax(-1), best.ids, best.logits, self._report(members, dropped, counts))
 
-    def _inverted(
-        self, logits: Tensor, rows: Tensor, distributions: Tensor, weights: Tensor, log_rest: Tensor | None
-    ) -> Tensor:
+    def _inverted(self, own: WorkingSet, distributions: Tensor, weights: Tensor) -> Tensor:
         settings = self.settings
         if settings.consistency:
             _, columns = largest(distributions.mean(1), min(SHARED_KEYS, distributions.shape[-1]))
@@ -187,26 +201,9 @@ class FusedStep:
             weights = consistency_weights(shared, settings.consistency)
         wanted = target(settings.mode, distributions, weights)
         if settings.inverse == "em":
-            return em(logits, rows, wanted, settings.updates, log_rest)
-        return adamw(logits, rows, wanted, settings.learning_rate, settings.updates, log_rest)
-
-    def _parts(self, main: Candidates) -> list[slice]:
-        """Prompts that are worked on together."""
-        batch, widest = main.ids.shape
-        most = max(WORKING_BYTES[main.ids.device.type] // (4 * widest * self._rows[0].width), 1)
-        return [slice(start, min(start + most, batch)) for start in range(0, batch, most)]
-
-    def _taken(self, ids: Tensor) -> Tensor:
-        """Main's rows (b, K, d) of ids (b, K), in memory that the next call writes over."""
-        width = self._rows[0].width
-        size = ids.numel() * width
-        buffer = self._buffer
-        if buffer.numel() < size or buffer.device != ids.device:
-            buffer = torch.empty(size, device=ids.device)
-            if 4 * size <= KEPT_BYTES:
-                self._buffer = buffer
-        rows = self._rows[0].take(ids.flatten(), buffer[:size].view(-1, width))
-        return rows.view(*ids.shape, width)
+            return em(own.logits, own.rows, wanted, settings.updates, own.log_rest)
+        learning = settings.learning_rate, settings.updates
+        return adamw(own.logits, own.rows, wanted, *learning, own.log_rest, own.frozen)
 
     def _report(self, members: list[int], dropped: list[Tensor], counts: list[Tensor], bypass: str = "") -> StepReport:
         shape = len(dropped[0]), len(self._rows)

@@ -44,21 +44,38 @@ def flip_bound(learning_rate: float, updates: int) -> float:
     return 2 * quotient * learning_rate * sum(map(schedule, ages))
 
 
+def freezing_point(width: int) -> float:
+    """The probability at which a token whose share of d = `width` anchors is to double moves half as fast as others.
+
+    Well below it `adamw` does not move tokens, unless they hold far less than the target wants.
+    """
+    return width * EPSILON
+
+
 def adamw(
-    logits: Tensor, rows: Tensor, target: Tensor, learning_rate: float, updates: int, log_rest: Tensor | None = None
+    logits: Tensor,
+    rows: Tensor,
+    target: Tensor,
+    learning_rate: float,
+    updates: int,
+    log_rest: Tensor | None = None,
+    frozen: Tensor | None = None,
 ) -> Tensor:
     """Logits (B, K) after some AdamW updates of KL(target || r), r = softmax(logits) · rows; as the published program.
 
     `rows` are the candidates' relative representations, (B, K, d) or, the same for all, (K, d); `target` is (B, d).
     `log_rest` (B,) is the log of the sum of exp of the logits that are no candidates: these share the mean candidate's
-    fate. Padding has the logit -inf. The loss is the mean over d, so that Adam's epsilon freezes improbable tokens:
-    the factor 1 / d is part of the algorithm, and belongs to a row, however many rows there are.
+    fate. Padding has the logit -inf. The loss is the mean over d, so that Adam's epsilon freezes improbable tokens
+    (`freezing_point`): the factor 1 / d is part of the algorithm, and belongs to a row, however many rows there are.
+    Candidates that are `frozen` (B, K) enter r but are not moved; one may stand for many improbable tokens.
     """
     logits, rest = logits.clone(), _rest(logits, log_rest)
     first, second = torch.zeros_like(logits), torch.zeros_like(logits)
     for update in range(updates):
         probabilities, ratios, mean = _ratios(logits, rest, rows, target)
         gradient = probabilities * (mean - ratios) / target.shape[-1]
+        if frozen is not None:
+            gradient = gradient.masked_fill_(frozen, 0.0)
         first = first.lerp_(gradient, 1 - FIRST_DECAY)
         second = second.mul_(SECOND_DECAY).addcmul_(gradient, gradient, value=1 - SECOND_DECAY)
         rate = learning_rate * schedule(update)
