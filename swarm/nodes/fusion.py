@@ -64,7 +64,7 @@ class Fusion(Composite):
         for one in self.others:
             if one.name in names:
                 raise UserError(
-                    f"{self.folder / NODE_FILE} calls model {one.model} {one.name!r}, as a member of the pool is called: "
+                    f"{self.folder / NODE_FILE} calls model {one.model} {one.name!r}, as the pool calls a member: "
                     'give it another "name"'
                 )
 
