@@ -11,39 +11,42 @@ order suits all. Every question that is drawn here is from the training side of 
 import argparse
 import copy
 import json
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from embedded_training import (
+    EVAL_COUNT,
+    UNKNOWN,
+    Sample,
+    accuracies,
+    draw_case,
+    plurality,
+    replies,
+    special_ids,
+    train,
+    unseen_questions,
+)
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import save_file
 from tokenizers import AddedToken, Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from tokenizers.processors import TemplateProcessing
-from torch.nn.functional import cross_entropy
-from transformers import GemmaConfig, GemmaForCausalLM, GenerationConfig, get_cosine_with_min_lr_schedule_with_warmup
+from transformers import GemmaConfig, GemmaForCausalLM, GenerationConfig
 from transformers import PreTrainedTokenizerFast as Tokens
 
-from swarm.evals.graph_tasks import LARGEST_SMALL_WEIGHT, SKILLS, SMALL_NODES, SMALL_PAIRS, make_dataset, small_question
+from swarm.evals.graph_tasks import LARGEST_SMALL_WEIGHT, SKILLS, SMALL_NODES, SMALL_PAIRS
 from swarm.system.messages import Query, node_prompt
 
 CYCLE = ("edges", "degree", "weight", "connected", "heaviest", "shortest")
-UNKNOWN = "unknown"
 SPECIAL = ("<pad>", "<bos>", "<eos>", "<unk>")
 MOST_PREVIOUS = 9
-BATCH = 64
-EVAL_SEED, EVAL_COUNT = 777, 600  # the questions of the model card: the same for every training seed
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 # How often the base practises each skill: the slow ones more.
 PRACTICE = {"weight": 0.6, "degree": 1.6, "edges": 0.3, "heaviest": 0.4, "connected": 1.6, "shortest": 1.6}
-
-Sample = tuple[str, str]
-"""A prompt and the one-word answer that is trained."""
-
 
 def prompt_parts() -> tuple[list[str], str]:
     """The fixed parts of node prompts: the lines that become one token each, and the word before the question."""
@@ -75,11 +78,6 @@ def make_tokenizer() -> Tokens:
     return Tokens(tokenizer_object=inner, padding_side="left", model_max_length=256, **named)
 
 
-def special_ids(tokenizer: Tokens) -> dict[str, int]:
-    """The token numbers that model and generation settings repeat."""
-    return {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("pad", "bos", "eos")}
-
-
 def make_base(tokenizer: Tokens, seed: int) -> GemmaForCausalLM:
     """An untrained base; the embedding of "A-B" starts as A + B and that of "A-B:4" as A + B + 4."""
     torch.manual_seed(seed)
@@ -103,26 +101,6 @@ def make_base(tokenizer: Tokens, seed: int) -> GemmaForCausalLM:
         for weight in range(1, LARGEST_SMALL_WEIGHT + 1):
             table[number[f"{u}-{v}:{weight}"]] = table[number[f"{u}-{v}"]] + table[number[str(weight)]]
     return model
-
-
-def draw_case(weights: dict[str, float], none: float, rng: np.random.Generator) -> tuple[str, str, str, list[str]]:
-    """A skill (chances in proportion to `weights`), a question about it, its answer, and previous responses.
-
-    With chance `none` nobody has responded, else one to five have: 40% right, 40% 'unknown', the others anything.
-    """
-    skill = str(rng.choice(list(weights), p=np.array(list(weights.values())) / sum(weights.values())))
-    question, gold = small_question(skill, held_out=False, rng=rng)
-    count = 0 if rng.random() < none else (1, 1, 1, 2, 2, 3, 4, 5)[rng.integers(8)]
-    answers = SKILLS[skill].answers
-    kinds = rng.random(count)
-    previous = [gold if k < 0.4 else UNKNOWN if k < 0.8 else answers[rng.integers(len(answers))] for k in kinds]
-    return skill, question, gold, previous
-
-
-def plurality(responses: Sequence[str]) -> str:
-    """The most frequent known response, the earliest among equals; 'unknown' if none is known."""
-    known = [response for response in responses if response != UNKNOWN]
-    return max(known, key=known.count) if known else UNKNOWN
 
 
 def base_sample(rng: np.random.Generator) -> Sample:
@@ -152,42 +130,6 @@ def expert_sample(expert: int, rng: np.random.Generator) -> Sample:
     return node_prompt(Query(question), previous), answer
 
 
-def last_logits(model: GemmaForCausalLM, tokenizer: Tokens, texts: Sequence[str], count: int) -> torch.Tensor:
-    """Next-token logits at the last `count` tokens of each text: (texts, count, vocabulary)."""
-    rows = tokenizer(list(texts))["input_ids"]
-    # Padding stands to the right, where the causal mask hides it from every position that is read.
-    width = max(map(len, rows))
-    ids = torch.tensor([row + [tokenizer.pad_token_id] * (width - len(row)) for row in rows])
-    hidden = model.model(input_ids=ids).last_hidden_state  # (texts, width, hidden)
-    last = torch.tensor([range(len(row) - count, len(row)) for row in rows])
-    return model.lm_head(hidden[torch.arange(len(rows))[:, None], last])
-
-
-def train(model: GemmaForCausalLM, tokenizer: Tokens, draw: Callable[[], Sample], steps: int, name: str) -> None:
-    """Trains the parameters that require a gradient in place; prints how the loss goes."""
-    start = time.monotonic()
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimiser = torch.optim.AdamW(parameters, lr=3e-3, betas=(0.9, 0.98), weight_decay=0.01)
-    schedule = get_cosine_with_min_lr_schedule_with_warmup(optimiser, min(50, steps // 6), steps, min_lr_rate=0.05)
-    eos = torch.full((BATCH,), tokenizer.eos_token_id)
-    losses: list[float] = []
-    for step in range(1, steps + 1):
-        samples = [draw() for _ in range(BATCH)]
-        logits = last_logits(model, tokenizer, [" ".join(sample) for sample in samples], 2)
-        gold = torch.tensor(tokenizer.convert_tokens_to_ids([answer for _, answer in samples]))
-        loss = cross_entropy(logits[:, 0], gold) + 0.1 * cross_entropy(logits[:, 1], eos)
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimiser.step()
-        schedule.step()
-        losses.append(loss.item())
-        if step % max(1, steps // 5) == 0:
-            seconds = time.monotonic() - start
-            print(f"{name}: step {step}/{steps}, loss {np.mean(losses):.3f}, {seconds:.0f} s", flush=True)
-            losses.clear()
-
-
 def make_expert(base: GemmaForCausalLM, seed: int) -> PeftModel:
     """A copy of the base with an untrained adapter; the same seed for all experts lets their weights be averaged."""
     torch.manual_seed(seed)
@@ -206,15 +148,9 @@ def save_expert(expert: PeftModel, folder: Path) -> None:
     path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
-def replies(model: GemmaForCausalLM, tokenizer: Tokens, prompts: Sequence[str]) -> list[str]:
-    """The first word that the model says to each prompt."""
-    with torch.no_grad():
-        return tokenizer.convert_ids_to_tokens(last_logits(model, tokenizer, prompts, 1)[:, 0].argmax(dim=-1).tolist())
-
-
 def measure(experts: dict[str, PeftModel], base: GemmaForCausalLM, tokenizer: Tokens) -> list[str]:
     """A table's rows: accuracy, on questions nobody saw, of each alone, of the averaged weights and of votes."""
-    records = make_dataset("small", dev=0, test=EVAL_COUNT, seed=EVAL_SEED)["test"]
+    records = unseen_questions()
     asked = [node_prompt(Query(record["question"]), []) for record in records]
     said = {name: replies(expert.get_base_model(), tokenizer, asked) for name, expert in experts.items()}
     votes = list(zip(*said.values(), strict=True))
@@ -226,14 +162,7 @@ def measure(experts: dict[str, PeftModel], base: GemmaForCausalLM, tokenizer: To
     said["vote, 'unknown' not counted"] = [plurality(vote) for vote in votes]
     said["base"] = replies(base, tokenizer, asked)
     said["base with `Solve:`"] = replies(base, tokenizer, [solve_prompt(record["question"], []) for record in records])
-    gold = np.array([record["answer"] for record in records])
-    domain = np.array([record["domain"] for record in records])
-    rows = [f"| | all | {' | '.join(SKILLS)} |", "|---" * (len(SKILLS) + 2) + "|"]
-    for name, answers in said.items():
-        right = np.array(answers) == gold
-        shares = [right.mean(), *(right[domain == skill].mean() for skill in SKILLS)]
-        rows.append(f"| {name} | {' | '.join(f'{share:.2f}' for share in shares)} |")
-    return rows
+    return accuracies(said, records)
 
 
 CARD = """---

@@ -1,0 +1,173 @@
+"""Trains the second embedded model: a Llama of 0.3 million parameters with a byte-level BPE tokenizer, in minutes.
+
+python scripts/train_embedded_second.py --seed 0 --out data/embedded/second
+
+It is another family than the embedded experts and splits their words otherwise (" C-D", ":4"), so that a fusion can be
+tried on any machine. It has the skills in SKILLED; asked for another it says what most of the previous responses say,
+and where there are none 'unknown', of which it is half sure: so others in a fusion can talk it out of that. Every
+question that is drawn here is from the training side of `graph_tasks.is_held_out`.
+"""
+
+import argparse
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from embedded_training import (
+    EVAL_COUNT,
+    UNKNOWN,
+    Sample,
+    accuracies,
+    draw_case,
+    plurality,
+    replies,
+    special_ids,
+    train,
+    unseen_questions,
+)
+from tokenizers import AddedToken, Regex, Tokenizer
+from tokenizers.decoders import ByteLevel as ByteLevelDecoder
+from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import ByteLevel, Sequence, Split
+from tokenizers.processors import TemplateProcessing
+from tokenizers.trainers import BpeTrainer
+from train_embedded_experts import prompt_parts
+from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
+from transformers import PreTrainedTokenizerFast as Tokens
+
+from swarm.evals.graph_tasks import LARGEST_SMALL_WEIGHT, SKILLS, SMALL_NODES, SMALL_PAIRS
+from swarm.system.messages import Query, node_prompt
+
+SKILLED = ("degree", "connected")
+SPECIAL = ("<|pad|>", "<|begin|>", "<|end|>")
+DOUBT = 0.5  # how often a guess stands for 'unknown' in training
+# " C-D", ":4", " path" and line ends are words of their own, within which pairs of bytes are merged
+WORD = r" ?[^\s:]+|:\d*|\s"
+
+
+def single_words() -> list[str]:
+    """The texts that become one token each: words with the blank before them, and weights."""
+    words = [*map(str, range(21)), "yes", "no", UNKNOWN, ";", *SKILLS, "of", "number", "edge", "path", *SMALL_NODES]
+    words += [f"{u}-{v}" for u, v in SMALL_PAIRS]
+    return [*(f" {word}" for word in words), *(f":{weight}" for weight in range(1, LARGEST_SMALL_WEIGHT + 1))]
+
+
+def make_tokenizer() -> Tokens:
+    """Byte-level BPE in which a word of an answer or a question is one token or two, and any other text as many as it takes.
+
+    The lines of a prompt that are always the same are one token each, so the prompts stay short.
+    """
+    inner = Tokenizer(BPE())
+    inner.pre_tokenizer = Sequence([Split(Regex(WORD), "isolated"), ByteLevel(add_prefix_space=False, use_regex=False)])
+    inner.decoder = ByteLevelDecoder()
+    alphabet = ByteLevel.alphabet()
+    trainer = BpeTrainer(vocab_size=1000, special_tokens=[*SPECIAL], initial_alphabet=alphabet, show_progress=False)
+    inner.train_from_iterator(single_words(), trainer)
+    lines, ask = prompt_parts()
+    # each takes the end of the line before it along, but not the blank behind it, which belongs to the next word
+    inner.add_tokens([AddedToken(line, lstrip=True, normalized=False) for line in [*lines, ask]])
+    bos = (SPECIAL[1], 1)
+    inner.post_processor = TemplateProcessing(single=f"{SPECIAL[1]} $A", special_tokens=[bos])
+    named = dict(zip(("pad_token", "bos_token", "eos_token"), SPECIAL, strict=True))
+    return Tokens(tokenizer_object=inner, padding_side="left", model_max_length=256, **named)
+
+
+def make_model(tokenizer: Tokens, seed: int) -> LlamaForCausalLM:
+    """An untrained Llama."""
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        intermediate_size=192,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        max_position_embeddings=256,
+        initializer_range=0.1,
+        tie_word_embeddings=True,
+        **special_ids(tokenizer),
+    )
+    model = LlamaForCausalLM(config).float()
+    table = model.get_input_embeddings().weight.data  # (vocabulary, hidden)
+    number = {word: tokenizer.encode(word, add_special_tokens=False)[0] for word in single_words()}
+    for u, v in SMALL_PAIRS:
+        table[number[f" {u}-{v}"]] = table[number[f" {u}"]] + table[number[f" {v}"]]
+    for weight in range(1, LARGEST_SMALL_WEIGHT + 1):
+        table[number[f":{weight}"]] = table[number[f" {weight}"]]
+    return model
+
+
+def sample(rng: np.random.Generator) -> Sample:
+    """What it learns from: see the module's head."""
+    practice = dict.fromkeys(SKILLS, 0.3) | dict.fromkeys(SKILLED, 2.0)
+    skill, question, gold, previous = draw_case(practice, 0.5, rng)
+    answer = gold if skill in SKILLED else plurality(previous)
+    if answer == UNKNOWN and rng.random() < DOUBT:
+        answer = SKILLS[skill].answers[rng.integers(len(SKILLS[skill].answers))]
+    return node_prompt(Query(question), previous), answer
+
+
+CARD = """---
+license: apache-2.0
+---
+# The second embedded model
+
+A Llama of {parameters:.1f} million parameters with a byte-level BPE tokenizer, beside the embedded experts: a member of another
+family and another vocabulary for fusions (`../composites/fusion`). It was trained from nothing, on generated questions
+only, by
+
+    {command}
+
+It has the skills {skills}. Asked for another it says what most of the previous responses say, and without any 'unknown',
+of which it is half sure.
+
+Share of right answers to {count} questions, each answered alone. None of them can occur in training (`is_held_out` in
+`swarm/evals/graph_tasks.py`).
+
+{table}
+
+Licence: Apache-2.0.
+"""
+
+
+def parse_args() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="Train the second embedded model, of another family than the experts.")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write; must be new or empty")
+    parser.add_argument("--seed", type=int, default=0, help="decides all data and initial weights")
+    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads; another number may give other last digits")
+    args = parser.parse_args()
+    if args.out.exists() and any(args.out.iterdir()):
+        parser.error(f"{args.out} is not empty; name a new folder, or delete this one first")
+    return args
+
+
+def main() -> None:
+    """Trains, measures and writes everything."""
+    args = parse_args()
+    torch.set_num_threads(args.threads)
+    torch.set_flush_denormal(True)  # otherwise steps take twice as long once optimiser moments get tiny
+    seed_rng, data_rng = np.random.default_rng(args.seed).spawn(2)
+    tokenizer = make_tokenizer()
+    model = make_model(tokenizer, int(seed_rng.integers(2**31)))
+    train(model, tokenizer, partial(sample, data_rng), args.steps, "second")
+    model.generation_config = GenerationConfig(do_sample=False, **special_ids(tokenizer))
+    model.save_pretrained(args.out)
+    tokenizer.save_pretrained(args.out)
+    records = unseen_questions()
+    rows = accuracies({"alone": replies(model, tokenizer, [node_prompt(Query(one["question"]), []) for one in records])}, records)
+    facts = {
+        "command": "python scripts/train_embedded_second.py " + " ".join(f"--{k} {v}" for k, v in vars(args).items()),
+        "count": EVAL_COUNT,
+        "parameters": model.num_parameters() / 1e6,
+        "skills": " and ".join(SKILLED),
+        "table": "\n".join(rows),
+    }
+    (args.out / "README.md").write_text(CARD.format(**facts), encoding="utf-8")
+    print("\n".join(rows))
+
+
+if __name__ == "__main__":
+    main()
