@@ -102,5 +102,3 @@ def accuracies(said: dict[str, list[str]], records: Sequence[dict[str, str]]) ->
         shares = [right.mean(), *(right[domain == skill].mean() for skill in SKILLS)]
         rows.append(f"| {name} | {' | '.join(f'{share:.2f}' for share in shares)} |")
     return rows
-
-

@@ -48,6 +48,7 @@ TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down
 # How often the base practises each skill: the slow ones more.
 PRACTICE = {"weight": 0.6, "degree": 1.6, "edges": 0.3, "heaviest": 0.4, "connected": 1.6, "shortest": 1.6}
 
+
 def prompt_parts() -> tuple[list[str], str]:
     """The fixed parts of node prompts: the lines that become one token each, and the word before the question."""
     first, ask = node_prompt(Query(""), []).split("\n")

@@ -1,10 +1,10 @@
-"""Trains the second embedded model: a Llama of 0.3 million parameters with a byte-level BPE tokenizer, in minutes.
+"""Trains the second embedded model, a Llama of 0.2 million parameters with byte-level BPE, in minutes on one CPU core.
 
 python scripts/train_embedded_second.py --seed 0 --out data/embedded/second
 
-It is another family than the embedded experts and splits their words otherwise (" C-D", ":4"), so that a fusion can be
-tried on any machine. It has the skills in SKILLED; asked for another it says what most of the previous responses say,
-and where there are none 'unknown', of which it is half sure: so others in a fusion can talk it out of that. Every
+It is of another family than the embedded experts and splits their words otherwise (" C-D", ":4"), so that a fusion can
+be tried on any machine. It has the skills in SKILLED. Asked for another it says what most of the previous responses
+say; where nobody knows it says 'unknown' and is half sure of that, so that in a fusion those who know prevail. Every
 question that is drawn here is from the training side of `graph_tasks.is_held_out`.
 """
 
@@ -41,8 +41,8 @@ from swarm.system.messages import Query, node_prompt
 
 SKILLED = ("degree", "connected")
 SPECIAL = ("<|pad|>", "<|begin|>", "<|end|>")
-DOUBT = 0.5  # how often a guess stands for 'unknown' in training
-# " C-D", ":4", " path" and line ends are words of their own, within which pairs of bytes are merged
+DOUBT = 0.5  # how often it learns to guess instead of 'unknown'
+# within these pairs of bytes are merged: " C-D", ":4", " path", the end of a line
 WORD = r" ?[^\s:]+|:\d*|\s"
 
 
@@ -54,27 +54,24 @@ def single_words() -> list[str]:
 
 
 def make_tokenizer() -> Tokens:
-    """Byte-level BPE in which a word of an answer or a question is one token or two, and any other text as many as it takes.
-
-    The lines of a prompt that are always the same are one token each, so the prompts stay short.
-    """
+    """Byte-level BPE in which `single_words` and the fixed lines of prompts are one token each; it can read any text."""
     inner = Tokenizer(BPE())
     inner.pre_tokenizer = Sequence([Split(Regex(WORD), "isolated"), ByteLevel(add_prefix_space=False, use_regex=False)])
     inner.decoder = ByteLevelDecoder()
     alphabet = ByteLevel.alphabet()
-    trainer = BpeTrainer(vocab_size=1000, special_tokens=[*SPECIAL], initial_alphabet=alphabet, show_progress=False)
+    trainer = BpeTrainer(vocab_size=1000, special_tokens=list(SPECIAL), initial_alphabet=alphabet, show_progress=False)
     inner.train_from_iterator(single_words(), trainer)
     lines, ask = prompt_parts()
     # each takes the end of the line before it along, but not the blank behind it, which belongs to the next word
     inner.add_tokens([AddedToken(line, lstrip=True, normalized=False) for line in [*lines, ask]])
-    bos = (SPECIAL[1], 1)
-    inner.post_processor = TemplateProcessing(single=f"{SPECIAL[1]} $A", special_tokens=[bos])
+    begin = SPECIAL[1]
+    inner.post_processor = TemplateProcessing(single=f"{begin} $A", special_tokens=[(begin, SPECIAL.index(begin))])
     named = dict(zip(("pad_token", "bos_token", "eos_token"), SPECIAL, strict=True))
     return Tokens(tokenizer_object=inner, padding_side="left", model_max_length=256, **named)
 
 
 def make_model(tokenizer: Tokens, seed: int) -> LlamaForCausalLM:
-    """An untrained Llama."""
+    """An untrained model; the embedding of " C-D" starts as " C" + " D", that of ":4" as that of " 4"."""
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
@@ -90,7 +87,7 @@ def make_model(tokenizer: Tokens, seed: int) -> LlamaForCausalLM:
     )
     model = LlamaForCausalLM(config).float()
     table = model.get_input_embeddings().weight.data  # (vocabulary, hidden)
-    number = {word: tokenizer.encode(word, add_special_tokens=False)[0] for word in single_words()}
+    number = {word: tokenizer(word, add_special_tokens=False)["input_ids"][0] for word in single_words()}
     for u, v in SMALL_PAIRS:
         table[number[f" {u}-{v}"]] = table[number[f" {u}"]] + table[number[f" {v}"]]
     for weight in range(1, LARGEST_SMALL_WEIGHT + 1):
@@ -113,14 +110,14 @@ license: apache-2.0
 ---
 # The second embedded model
 
-A Llama of {parameters:.1f} million parameters with a byte-level BPE tokenizer, beside the embedded experts: a member of another
-family and another vocabulary for fusions (`../composites/fusion`). It was trained from nothing, on generated questions
+A Llama of {parameters:.1f} million parameters with a byte-level BPE tokenizer, beside the embedded experts: another
+family and another vocabulary, for fusions (`../composites/fusion`). It was trained from nothing, on generated questions
 only, by
 
     {command}
 
-It has the skills {skills}. Asked for another it says what most of the previous responses say, and without any 'unknown',
-of which it is half sure.
+It has the skills {skills}. Asked for another it says what most of the previous responses say; where
+nobody knows it says 'unknown' and is half sure of that, so that in a fusion those who know prevail.
 
 Share of right answers to {count} questions, each answered alone. None of them can occur in training (`is_held_out` in
 `swarm/evals/graph_tasks.py`).
@@ -157,7 +154,8 @@ def main() -> None:
     model.save_pretrained(args.out)
     tokenizer.save_pretrained(args.out)
     records = unseen_questions()
-    rows = accuracies({"alone": replies(model, tokenizer, [node_prompt(Query(one["question"]), []) for one in records])}, records)
+    said = replies(model, tokenizer, [node_prompt(Query(record["question"]), []) for record in records])
+    rows = accuracies({"alone": said}, records)
     facts = {
         "command": "python scripts/train_embedded_second.py " + " ".join(f"--{k} {v}" for k, v in vars(args).items()),
         "count": EVAL_COUNT,
