@@ -149,7 +149,7 @@ class FusedStep:
         less than what may be dropped. The rest are so improbable that the published step does not move them either.
         """
         settings, own = self.settings, picked[0]
-        pull = (weights[:, 1:, None] * others).sum(1)  # (B, d)
+        pull = torch.bmm(weights[:, None, 1:], others)[:, 0]  # (B, d)
         counts = torch.stack([one.counts.to(pull.device) for one in picked]).amax(0)[:, None]
         widest = min(max(one.ids.shape[1] for one in picked), pull.shape[1])
         values, columns = largest(pull, widest)
