@@ -11,7 +11,7 @@ from swarm.errors import UserError
 from swarm.fusion.row_store import RowStore, padded, storage_type
 from swarm.maths.relative import anchor_norms, relative_rows_of
 
-BUILT_AT_A_TIME = 1 << 25  # numbers in the rows that are worked out in one go: 128 MB
+BUILT_AT_A_TIME = 1 << 24  # numbers in the rows that are worked out in one go: 64 MB
 MIXED_AT_A_TIME = 1 << 26  # numbers in the rows that are copied to be mixed
 
 
@@ -74,7 +74,6 @@ class DenseRows:
         self._store = store
 
     @classmethod
-    @torch.inference_mode()
     def build(cls, source: RowSource, dtype: str = "float32") -> "DenseRows":
         """Works out all rows, a block with one matrix product each; `dtype` is float32 or bfloat16."""
         count, width = len(source.embeddings), len(source.anchors)
@@ -86,7 +85,6 @@ class DenseRows:
         return cls(store, count, device)
 
     @classmethod
-    @torch.inference_mode()
     def of(cls, rows: Tensor) -> "DenseRows":
         """Rows (V, d) that were worked out before."""
         dtype = rows.dtype if rows.dtype == torch.bfloat16 else torch.float32
