@@ -1,0 +1,73 @@
+"""One of several options is chosen by a fusion's next token: for questions with choices (arXiv 2404.12715)."""
+
+from collections.abc import Sequence
+
+import torch
+
+from swarm.errors import UserError
+from swarm.fusion.choosers import Chooser
+from swarm.fusion.voices import Choir, Prompt, Voice
+
+
+def option_tokens(voice: Voice, prompt: Prompt, options: Sequence[str]) -> list[int]:
+    """The token that each option begins with where it is written behind the prompt, by the voice's own tokenizer.
+
+    A blank comes before it, unless the prompt or the option brings one. Raises UserError where two options begin with
+    the same token, and where one is empty.
+    """
+    tokens = [_first_token(voice, prompt, option) for option in options]
+    for place, token in enumerate(tokens):
+        if token in tokens[:place]:
+            pair = f"{options[tokens.index(token)]!r} and {options[place]!r}"
+            raise UserError(
+                f"options {pair} begin with the same token for {voice.name}, and are told apart by their first token: "
+                "give options that begin differently"
+            )
+    return tokens
+
+
+def written_option(prompt: str, option: str) -> str:
+    """The option as it is written behind the prompt."""
+    return option if not prompt or prompt[-1].isspace() or option[:1].isspace() else f" {option}"
+
+
+def _first_token(voice: Voice, prompt: Prompt, option: str) -> int:
+    before = voice.ids(prompt)
+    after = voice.ids(Prompt(prompt.text + written_option(prompt.text, option), prompt.special))
+    if after[: len(before)] == before and len(after) > len(before):
+        return after[len(before)]
+    # the prompt's end and the option make one token: as it is written by itself
+    alone = voice.ids(Prompt(option, False))
+    if not alone:
+        raise UserError(f"option {option!r} has no token for {voice.name}; wanted options that are not empty")
+    return alone[0]
+
+
+def choose_options(
+    voices: Sequence[Voice],
+    chooser: Chooser | None,
+    prompts: Sequence[Sequence[Prompt]],
+    weights: torch.Tensor,
+    options: Sequence[Sequence[str]],
+) -> list[int]:
+    """For every prompt the place of the option whose first token the fusion finds best.
+
+    `prompts[k][b]` is prompt b for voice k, `weights` are (B, N), `options[b]` those of prompt b. Without a chooser the
+    main model, the first voice, decides by its own logits.
+    """
+    tokens = [option_tokens(voices[0], prompt, own) for prompt, own in zip(prompts[0], options, strict=True)]
+    most = max(map(len, tokens))
+    asked = torch.tensor([own + own[:1] * (most - len(own)) for own in tokens])  # filled up with the first
+    choir = Choir(voices)
+    try:
+        choir.open(prompts, 1)
+        rows = list(range(len(prompts[0])))
+        logits = [choir.logits(index, rows) for index in range(len(voices))]
+        if chooser is None:
+            scores = logits[0].gather(1, asked.to(logits[0].device))
+        else:
+            scores = chooser.scores(logits, weights, asked)
+    finally:
+        choir.close()
+    found: list[int] = scores.argmax(-1).tolist()
+    return found
