@@ -34,6 +34,20 @@ class Chooser(Protocol):
         ...
 
 
+class MainAlone:
+    """The main model by itself."""
+
+    def __call__(self, logits: Sequence[Tensor | None], weights: Tensor) -> Choice:
+        """See `Chooser`."""
+        assert logits[0] is not None
+        return Choice(logits[0].argmax(-1))
+
+    def scores(self, logits: Sequence[Tensor | None], weights: Tensor, asked: Tensor) -> Tensor:
+        """See `Chooser`: its logits."""
+        assert logits[0] is not None
+        return logits[0].gather(1, asked.to(logits[0].device))
+
+
 class RelativeChooser:
     """By relative representations: DeePEn (arXiv 2404.12715)."""
 

@@ -157,6 +157,8 @@ class _Batch:
         """Goes on without a member that has failed, if the settings have it so; else raises its error."""
         name, reason = self._voices[index].name, " ".join(str(error).split())
         if self._settings.on_failure == "fail":
+            if isinstance(error, torch.OutOfMemoryError):
+                raise error  # fewer rows may fit
             raise UserError(
                 f"member {name} of a fusion has failed: {reason}; leave it out, or have fusions go on without a member "
                 'that fails ("on_failure": "drop")'

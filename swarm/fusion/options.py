@@ -45,15 +45,14 @@ def _first_token(voice: Voice, prompt: Prompt, option: str) -> int:
 
 def choose_options(
     voices: Sequence[Voice],
-    chooser: Chooser | None,
+    chooser: Chooser,
     prompts: Sequence[Sequence[Prompt]],
     weights: torch.Tensor,
     options: Sequence[Sequence[str]],
 ) -> list[int]:
     """For every prompt the place of the option whose first token the fusion finds best.
 
-    `prompts[k][b]` is prompt b for voice k, `weights` are (B, N), `options[b]` those of prompt b. Without a chooser the
-    main model, the first voice, decides by its own logits.
+    `prompts[k][b]` is prompt b for voice k, `weights` are (B, N), `options[b]` those of prompt b.
     """
     tokens = [option_tokens(voices[0], prompt, own) for prompt, own in zip(prompts[0], options, strict=True)]
     most = max(map(len, tokens))
@@ -63,10 +62,7 @@ def choose_options(
         choir.open(prompts, 1)
         rows = list(range(len(prompts[0])))
         logits = [choir.logits(index, rows) for index in range(len(voices))]
-        if chooser is None:
-            scores = logits[0].gather(1, asked.to(logits[0].device))
-        else:
-            scores = chooser.scores(logits, weights, asked)
+        scores = chooser.scores(logits, weights, asked)
     finally:
         choir.close()
     found: list[int] = scores.argmax(-1).tolist()
