@@ -11,6 +11,7 @@ import torch
 from swarm.deepen.models import read_embeddings
 from swarm.engines.memory import is_out_of_memory
 from swarm.errors import UserError
+from swarm.fusion.artefact import FACTS, saved_rule
 from swarm.fusion.build import make_chooser
 from swarm.fusion.choosers import Chooser, MainAlone
 from swarm.fusion.decoding import FusedDecoding, FusionCount
@@ -108,12 +109,12 @@ class Answerer:
 
     def _prompts(self, questions: Sequence[Asked]) -> list[list[Prompt]]:
         """`[k][b]`; the templates bring their own special tokens."""
-        prompts = [
-            [Prompt(question.prompts[index], False) for question in questions] for index in range(len(self.voices))
-        ]
-        for voice, own in zip(self.voices, prompts, strict=True):
+        prompts = []
+        for index, voice in enumerate(self.voices):
+            own = [Prompt(question.prompts[index], False) for question in questions]
             if not all(voice.ids(prompt) for prompt in own):
                 raise UserError(f"a prompt is empty for {voice.name}: give it a text in the config's prompt_template")
+            prompts.append(own)
         return prompts
 
     def _halve(self, size: int) -> None:
@@ -151,12 +152,15 @@ def with_artefact(settings: FusionSettings, folder: Path | None, found: Path, ma
     `folder` was asked for; `found` is where the config's would be; `made_anew` says that options set the anchors.
     """
     if settings.space != "relative":
+        if folder is not None:
+            log.warning("--artefact %s has no effect in space %s, which has no anchors", folder, settings.space)
         return settings
-    if folder is None and (made_anew or not (found / "fusion.json").is_file()):
+    if folder is None and (made_anew or not (found / FACTS).is_file()):
         why = "the options say which" if made_anew else f"no artefact in {found}"
         log.info("anchors are worked out now (%s)", why)
         return settings
     if made_anew:
         raise UserError(f"--artefact {folder} brings its own anchors; leave out either it or the options about anchors")
+    saved_rule(folder or found)  # sees that it is one
     log.info("artefact: %s", folder or found)
     return replace(settings, artefact=str(folder or found))

@@ -94,10 +94,13 @@ def add_flags(parser: argparse.ArgumentParser, flags: Sequence[Flag] = FLAGS, se
         parser.add_argument(flag.name, dest=flag.attribute, type=flag.kind, default=default, help=shown, nargs=many)
 
 
-def check_flags(given: argparse.Namespace, members: int, needed: Collection[str] = (RATE, UPDATES)) -> DeepenFlags:
+def check_flags(
+    given: argparse.Namespace, members: int, needed: Collection[str] = (RATE, UPDATES), warn: bool = True
+) -> DeepenFlags:
     """The flags for a fusion of so many models.
 
-    A learning rate or a number of updates of 0 is logged where it is among the `needed`: it turns the fusion off.
+    A learning rate or a number of updates of 0 turns the fusion off where it is among the `needed`, which is logged
+    unless `warn` is False.
 
     Raises UserError for a value that cannot be used: what was given, and what there is.
     """
@@ -124,7 +127,7 @@ def check_flags(given: argparse.Namespace, members: int, needed: Collection[str]
         _one_of("-em", given.mode, MODES),
         members > 1 and not off,
     )
-    if members > 1 and off:
+    if members > 1 and off and warn:
         which = f"{off[0]} {rate if off[0] == RATE else updates:g}"
         _log.warning("%s turns the fusion off: the main model answers alone (the paper has -lr 0.15 -len 5)", which)
     return flags

@@ -1,4 +1,4 @@
-"""`scripts/deepen.py picture`: where tokens lie in the relative spaces of several models (arXiv 2404.12715, figure 1)."""
+"""`scripts/deepen.py picture`: tokens in the relative spaces of several models (arXiv 2404.12715, figure 1)."""
 
 import argparse
 import logging
@@ -28,7 +28,7 @@ def add_picture(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, help="config of the published program, which names the models")
     parser.add_argument("--models", nargs="+", metavar="MODEL", help="or the models themselves")
     parser.add_argument("--tokens", nargs="+", required=True, metavar="TEXT",
-                        help='tokens that all models have, with the blank that begins a word: " the" " cat"')  # fmt: skip
+                        help='tokens that all models have, words with the blank before: " the" " cat"')  # fmt: skip
     parser.add_argument("--out", type=Path, default=Path("picture.png"), help="(default: picture.png)")
     parser.add_argument("--trust_remote_code", action="store_true", help="run Python code that comes with a model")
     add_anchor_options(parser)

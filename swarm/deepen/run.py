@@ -43,9 +43,7 @@ CURE = "name another folder with -rsd, or delete the file"
 def add_run(parser: argparse.ArgumentParser) -> None:
     """The options of this step."""
     parser.add_argument("--config", type=Path, required=True, help="config of the published program")
-    parser.add_argument(
-        "--artefact", type=Path, help="folder that `matrix` made (default: where the config's would be)"
-    )
+    parser.add_argument("--artefact", type=Path, help="folder that `matrix` made (default: the config's)")
     add_flags(parser)
     add_asking(parser)
 
@@ -150,7 +148,7 @@ def ask(
         own = tuple(options or question.choices) if flags.processor == "choice" else ()
         if flags.processor == "choice" and not own:
             raise UserError(
-                f"{question.where} has no choices A, B, ...; -lpm choice needs them, or the same for all: --options yes no"
+                f"{question.where} has no choices A, B, ...; -lpm choice needs them, or name all: --options yes no"
             )
         asked.append(Asked(tuple(prompts(config, question.fields, demos, question.where)), own))
     if flags.processor == "choice" and config.max_new_tokens > 1:
@@ -191,7 +189,7 @@ def _answer(job: Job, answerer: Answerer, file: ResultFile, left: Sequence[Asked
 def _say(path: Path, answerer: Answerer, answered: int) -> None:
     count, each = answerer.count, answerer.seconds / max(answerer.count.tokens, 1)
     log.info(
-        "%d answers, %d tokens, %.1f ms each; %d of them chosen together, at most %.2g of a model's probability left out",
+        "%d answers, %d tokens, %.1f ms each; %d of them chosen together, at most %.2g of a probability left out",
         answered, count.tokens, 1000 * each, count.fused, count.dropped,
     )  # fmt: skip
     for name, reason in count.left_out.items():

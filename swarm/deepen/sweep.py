@@ -29,7 +29,7 @@ from swarm.engine import quieten_libraries
 from swarm.errors import UserError
 from swarm.files import write_whole
 from swarm.front_doors import DONE
-from swarm.fusion.choosers import Chooser, RelativeChooser
+from swarm.fusion.choosers import Chooser, MainAlone, RelativeChooser
 from swarm.fusion.settings import FusionSettings
 from swarm.fusion.voices import Voice
 
@@ -146,7 +146,7 @@ def _point(options: argparse.Namespace, config: DeepenConfig, place: dict[str, A
         own.anchors = own.anchors if own.anchors not in (None, ALL) else "random"
     else:
         own.anchors = ALL
-    flags = check_flags(own, count, needed_flags(own))
+    flags = check_flags(own, count, needed_flags(own), warn=False)
     return Point(place, flags, fusion_settings(own, flags, config))
 
 
@@ -160,23 +160,26 @@ class _Choosers:
         self._made: dict[tuple[Any, ...], Chooser] = {}
 
     def __call__(self, point: Point) -> Chooser:
+        if point.models == 1:
+            return MainAlone()
         key = point.models, point.place["anchors"]
         if key not in self._made:
             self._made = {key: self._make(point)}
         made = self._made[key]
-        return (
-            RelativeChooser(made.step.with_settings(point.settings.step)) if isinstance(made, RelativeChooser) else made
-        )
+        if isinstance(made, RelativeChooser):
+            return RelativeChooser(made.step.with_settings(point.settings.step))
+        return made
 
 
 def _measured(plan: Plan, point: Point, voices: Sequence[Voice], chooser: Chooser, batch: int) -> dict[str, Any]:
     """A row of the table: scores, and seconds per token after a first question that does not count."""
     config = plan.config
-    make = lambda: Answerer(
-        voices[: point.models], chooser, point.settings, point.flags.processor, config.max_new_tokens, batch
+    settings = point.settings if point.models > 1 else replace(point.settings, weights="uniform")
+    first, answerer = (
+        Answerer(voices[: point.models], chooser, settings, point.flags.processor, config.max_new_tokens, batch)
+        for _ in range(2)
     )
-    list(make().answers(plan.asked[:1]))
-    answerer = make()
+    list(first.answers(plan.asked[:1]))
     records = []
     for question, asked, text in zip(plan.questions, plan.asked, answerer.answers(plan.asked), strict=True):
         prompt = asked.prompts[0]
