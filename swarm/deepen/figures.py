@@ -90,7 +90,12 @@ def draw_tokens(plane: np.ndarray, models: Sequence[str], tokens: Sequence[str],
     for place, token in enumerate(tokens):
         centre = plane[place :: len(tokens)].mean(0)
         axes.annotate(
-            repr(token)[1:-1], centre, parse_math=False, fontsize=9, xytext=(6, 6), textcoords="offset points"
+            repr(token)[1:-1].replace(" ", "␣"),
+            centre,
+            parse_math=False,
+            fontsize=9,
+            xytext=(6, 6),
+            textcoords="offset points",
         )
     axes.legend()
     axes.set_title("relative representations: first two principal components")

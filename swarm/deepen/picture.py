@@ -18,7 +18,7 @@ from swarm.fusion.build import chosen_anchors
 from swarm.fusion.loading import Lexicon
 from swarm.fusion.settings import FusionSettings
 from swarm.fusion.vocabulary import PIECE, TEXT, Vocabulary, read_vocabulary
-from swarm.maths.relative import anchor_norms, embedding_mean, relative_rows_of
+from swarm.maths.relative import embedding_mean, relative_rows, unit_rows
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +30,8 @@ def add_picture(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tokens", nargs="+", required=True, metavar="TEXT",
                         help='tokens that all models have, words with the blank before: " the" " cat"')  # fmt: skip
     parser.add_argument("--out", type=Path, default=Path("picture.png"), help="(default: picture.png)")
+    parser.add_argument("--rows", action="store_true", help="draw the rows that a fusion uses, the softmax of 100 times "
+                        "the cosines, in which every anchor is almost alone")  # fmt: skip
     parser.add_argument("--trust_remote_code", action="store_true", help="run Python code that comes with a model")
     add_anchor_options(parser)
 
@@ -45,14 +47,18 @@ def picture(options: argparse.Namespace) -> int:
         raise UserError(f"--tokens has only {tokens[0]!r}; wanted at least two, which can lie near or far")
     check_models(paths)
     lexicons = load_lexicons(paths, options.trust_remote_code)
-    points = representations(lexicons, tokens, settings)
+    points = representations(lexicons, tokens, settings, options.rows)
     draw_tokens(principal_plane(points), names_of(paths), tokens, options.out)
     log.info("picture: %s", options.out)
     return DONE
 
 
-def representations(lexicons: Sequence[Lexicon], tokens: Sequence[str], settings: FusionSettings) -> np.ndarray:
+def representations(
+    lexicons: Sequence[Lexicon], tokens: Sequence[str], settings: FusionSettings, rows: bool
+) -> np.ndarray:
     """(N · K, d): the relative representations of K tokens in each of N models, model by model.
+
+    They are the cosines to the anchors, or with `rows` what a fusion makes of them.
 
     Raises UserError for a token that a model does not have.
     """
@@ -61,10 +67,13 @@ def representations(lexicons: Sequence[Lexicon], tokens: Sequence[str], settings
     anchors = chosen_anchors(vocabularies, [own.embeddings for own in lexicons], settings)
     parts = []
     for own, wanted, columns in zip(lexicons, ids, anchors.ids, strict=True):
-        mean = embedding_mean(own.embeddings) if settings.centre else None
-        norms = anchor_norms(own.embeddings, columns, mean)
-        rows = relative_rows_of(own.embeddings, torch.tensor(wanted), columns, norms, settings.normalise, mean)
-        parts.append(rows.numpy())
+        chosen, anchor_rows = own.embeddings[wanted].float(), own.embeddings[columns].float()
+        mean = embedding_mean(own.embeddings) if settings.centre else torch.zeros(chosen.shape[1])
+        if rows:
+            found = relative_rows(chosen, anchor_rows, settings.normalise, mean)
+        else:
+            found = unit_rows(chosen - mean) @ unit_rows(anchor_rows - mean).T
+        parts.append(found.numpy())
     return np.concatenate(parts)
 
 

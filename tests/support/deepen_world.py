@@ -6,6 +6,7 @@ from fusing import tiny_llama
 from kinds_of_tokenizers import LINES, byte_level_bpe, sentence_piece_bpe
 
 DIGITS = [f"{number} + {number} = {2 * number}" for number in range(10)] * 2
+LETTERS = ["which is A B C D"] * 4
 QUESTIONS = [
     {"question": "the cat sat on the", "answer": ["mat", "door"]},
     {"question": "two  cats and three", "answer": ["dogs"]},
@@ -24,9 +25,9 @@ CHOICES = [
 def save_models(folder):
     """Models "one", "two" and "three", with tokenizers of two kinds."""
     tokenizers = {
-        "one": sentence_piece_bpe([*LINES, *DIGITS, "A B C D"], 520),
-        "two": byte_level_bpe([*LINES, *DIGITS, " A B C D"], 420),
-        "three": sentence_piece_bpe([*LINES[1:3] * 4, *DIGITS, "A B C D"], 440),
+        "one": sentence_piece_bpe([*LINES, *DIGITS, *LETTERS], 520),
+        "two": byte_level_bpe([*LINES, *DIGITS, *LETTERS], 420),
+        "three": sentence_piece_bpe([*LINES[1:3] * 4, *DIGITS, *LETTERS], 440),
     }
     for seed, (name, tokenizer) in enumerate(tokenizers.items()):
         tiny_llama(tokenizer, seed, 64 if seed else 96).save_pretrained(folder / name)
