@@ -28,14 +28,14 @@ class Scored:
     scores: Scores
 
 
-def add_evaluation(parser: argparse.ArgumentParser) -> None:
+def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of this step."""
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="result files, or folders that hold some")
     parser.add_argument("--task", help=f"{', '.join(TASKS)} (default: what the path or the data's name says)")
     parser.add_argument("--json", action="store_true", help="print one JSON list only")
 
 
-def evaluation(options: argparse.Namespace) -> int:
+def program(options: argparse.Namespace) -> int:
     """Prints the scores of every result file."""
     if options.task is not None and options.task not in TASKS:
         raise UserError(f"--task is {options.task!r}; wanted one of {', '.join(TASKS)}")

@@ -16,7 +16,7 @@ from swarm.fusion.loading import Lexicon
 log = logging.getLogger(__name__)
 
 
-def add_matrix(parser: argparse.ArgumentParser) -> None:
+def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of this step."""
     parser.add_argument("--config", type=Path, help="config of the published program, which names the models")
     parser.add_argument("--models", nargs="+", metavar="MODEL", help="or the models themselves, the main one first")
@@ -27,7 +27,7 @@ def add_matrix(parser: argparse.ArgumentParser) -> None:
     add_anchor_options(parser)
 
 
-def matrix(options: argparse.Namespace) -> int:
+def program(options: argparse.Namespace) -> int:
     """Makes and saves the artefact; tells where it is, its anchors, and every model's self-mass."""
     paths, folder, entries = _what(options)
     settings = matrix_settings(options)

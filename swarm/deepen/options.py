@@ -1,18 +1,24 @@
 """Options that the published program does not have, and the settings that they make together with its flags."""
 
 import argparse
+import json
 from collections.abc import Collection, Sequence
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from swarm.deepen.config import DeepenConfig
 from swarm.deepen.flags import RATE, UPDATES, DeepenFlags, Flag
 from swarm.errors import UserError
 from swarm.fusion.anchors import SELECTIONS
+from swarm.fusion.artefact import FACTS
 from swarm.fusion.settings import BRIDGES, EOS, ON_FAILURE, ROWS, SPACES, FusionSettings, read_settings
 from swarm.fusion.step_settings import CANDIDATES, INVERSES
 from swarm.fusion.vocabulary import RULES
 from swarm.maths.member_weights import CONSISTENCIES
+from swarm.weights.tensors import file_digest
 
+SPEED_ONLY = ("rows", "row_memory")  # settings that change no text
 ANCHORS = (
     Flag("--keys", "keys", str, None, f"which tokens are the same: {', '.join(RULES)} (default: bytes)"),
     Flag("--anchors", "anchors", str, None, f"which common tokens are anchors: {', '.join(SELECTIONS)} (default: all)"),
@@ -97,6 +103,17 @@ def fusion_settings(options: argparse.Namespace, flags: DeepenFlags, config: Dee
 def matrix_settings(options: argparse.Namespace) -> FusionSettings:
     """The settings of an artefact."""
     return read_settings("the command line", anchor_settings(options), 1)
+
+
+def flat_settings(settings: FusionSettings) -> dict[str, Any]:
+    """All settings that can change a text, by their names; an artefact by its content."""
+    record = asdict(settings)
+    record |= record.pop("step")
+    artefact = Path(settings.artefact) / FACTS
+    record["artefact"] = file_digest(artefact) if settings.artefact and artefact.is_file() else ""
+    kept = {name: value for name, value in record.items() if name not in SPEED_ONLY}
+    plain: dict[str, Any] = json.loads(json.dumps(kept))  # tuples are lists in a file
+    return plain
 
 
 def check_counts(options: argparse.Namespace, names: Sequence[str]) -> None:

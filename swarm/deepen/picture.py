@@ -23,20 +23,23 @@ from swarm.maths.relative import embedding_mean, relative_rows, unit_rows
 log = logging.getLogger(__name__)
 
 
-def add_picture(parser: argparse.ArgumentParser) -> None:
+def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of this step."""
     parser.add_argument("--config", type=Path, help="config of the published program, which names the models")
     parser.add_argument("--models", nargs="+", metavar="MODEL", help="or the models themselves")
     parser.add_argument("--tokens", nargs="+", required=True, metavar="TEXT",
                         help='tokens that all models have, words with the blank before: " the" " cat"')  # fmt: skip
     parser.add_argument("--out", type=Path, default=Path("picture.png"), help="(default: picture.png)")
-    parser.add_argument("--rows", action="store_true", help="draw the rows that a fusion uses, the softmax of 100 times "
-                        "the cosines, in which every anchor is almost alone")  # fmt: skip
+    parser.add_argument(
+        "--rows",
+        action="store_true",
+        help="draw what a fusion makes of the cosines, where anchors are almost alone",
+    )
     parser.add_argument("--trust_remote_code", action="store_true", help="run Python code that comes with a model")
     add_anchor_options(parser)
 
 
-def picture(options: argparse.Namespace) -> int:
+def program(options: argparse.Namespace) -> int:
     """Draws the tokens' relative representations in all models on their first two principal components."""
     if (options.config is None) == (options.models is None):
         raise UserError("picture needs either --config conf.json or --models MODEL MODEL ...; give one of them")

@@ -3,31 +3,14 @@
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from swarm.errors import UserError
 from swarm.evals.tables import show
 from swarm.files import write_json
-from swarm.fusion.artefact import FACTS
-from swarm.fusion.settings import FusionSettings
-from swarm.weights.tensors import file_digest
-
-SPEED_ONLY = ("rows", "row_memory")  # settings that change no text
 
 log = logging.getLogger(__name__)
-
-
-def flat_settings(settings: FusionSettings) -> dict[str, Any]:
-    """All settings that can change a text, by their names; an artefact by its content."""
-    record = asdict(settings)
-    record |= record.pop("step")
-    artefact = Path(settings.artefact) / FACTS
-    record["artefact"] = file_digest(artefact) if settings.artefact and artefact.is_file() else ""
-    kept = {name: value for name, value in record.items() if name not in SPEED_ONLY}
-    plain: dict[str, Any] = json.loads(json.dumps(kept))  # tuples are lists in a file
-    return plain
 
 
 def recipe_path(results: Path) -> Path:

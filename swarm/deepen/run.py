@@ -24,11 +24,12 @@ from swarm.deepen.options import (
     add_model_options,
     anchor_settings,
     check_counts,
+    flat_settings,
     fusion_settings,
     needed_flags,
 )
 from swarm.deepen.prompts import cut_generated, prompts
-from swarm.deepen.recipe import check_recipe, flat_settings, write_recipe
+from swarm.deepen.recipe import check_recipe, write_recipe
 from swarm.deepen.results import ResultFile, result_name, result_record
 from swarm.engine import quieten_libraries
 from swarm.errors import UserError
@@ -40,7 +41,7 @@ log = logging.getLogger(__name__)
 CURE = "name another folder with -rsd, or delete the file"
 
 
-def add_run(parser: argparse.ArgumentParser) -> None:
+def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of this step."""
     parser.add_argument("--config", type=Path, required=True, help="config of the published program")
     parser.add_argument("--artefact", type=Path, help="folder that `matrix` made (default: the config's)")
@@ -91,7 +92,7 @@ class Job:
         }
 
 
-def run(options: argparse.Namespace) -> int:
+def program(options: argparse.Namespace) -> int:
     """Answers what is not answered yet, and says where and how much."""
     check_counts(options, ("limit", "batch"))
     job = read_job(options)

@@ -20,9 +20,9 @@ from swarm.deepen.figures import draw_axes
 from swarm.deepen.flags import FLAGS, RATE, UPDATES, DeepenFlags, add_flags, check_flags
 from swarm.deepen.metrics import TASKS, score, task_of
 from swarm.deepen.models import check_devices, check_models, dtype_on, load_voices
-from swarm.deepen.options import check_counts, fusion_settings, needed_flags
+from swarm.deepen.options import check_counts, flat_settings, fusion_settings, needed_flags
 from swarm.deepen.prompts import cut_generated
-from swarm.deepen.recipe import check_recipe, flat_settings, write_recipe
+from swarm.deepen.recipe import check_recipe, write_recipe
 from swarm.deepen.results import result_record
 from swarm.deepen.run import add_asking, ask
 from swarm.engine import quieten_libraries
@@ -40,7 +40,7 @@ TABLE = "sweep.jsonl"
 ALL = "all"
 
 
-def add_sweep(parser: argparse.ArgumentParser) -> None:
+def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of this step."""
     parser.add_argument("--config", type=Path, required=True, help="config of the published program")
     parser.add_argument("--out", type=Path, default=Path("sweep"), help="folder of the table and the pictures")
@@ -78,7 +78,7 @@ class Plan:
     asked: tuple[Asked, ...]
 
 
-def sweep(options: argparse.Namespace) -> int:
+def program(options: argparse.Namespace) -> int:
     """Works out the points that are not in the table yet, and draws a picture of each axis."""
     check_counts(options, ("limit", "batch"))
     plan = read_plan(options)

@@ -70,7 +70,9 @@ def test_what_cannot_be_scored_is_said(tmp_path, capsys):
     refused("--task is 'squad'; wanted one of nq, triviaqa", path, "--task", "squad")
     refused("holds no result file", tmp_path / "nowhere")
     refused("line 1 is [1]", write_records(tmp_path / "nq" / NAME, [[1], [1]]), "--task", "nq")
-    refused("record 0 has no prediction", write_records(tmp_path / NAME, [{"question": "", "answer": ""}]), "--task", "nq")
+    refused(
+        "record 0 has no prediction", write_records(tmp_path / NAME, [{"question": "", "answer": ""}]), "--task", "nq"
+    )
 
 
 def test_a_sweep_of_two_by_two_goes_on(tmp_path, models, capsys):
@@ -81,7 +83,7 @@ def test_a_sweep_of_two_by_two_goes_on(tmp_path, models, capsys):
     rows = [json.loads(line) for line in table.read_text().splitlines()]
     assert [(row["models"], row["updates"]) for row in rows] == [(1, 1), (1, 5), (2, 1), (2, 5)]
     assert all(row["tokens"] == 16 and row["seconds_per_token"] > 0 and row["questions"] == 2 for row in rows)
-    assert [row["fused"] for row in rows] == [0, 0, 16, 16]
+    assert [row["fused"] > 8 for row in rows] == [False, False, True, True]
     table.write_text("".join(json.dumps(row) + "\n" for row in rows[:3]))
     capsys.readouterr()
     more = ("-lr", "0.5", "-len", "1", "5", "--model_counts", "2", "1", "--anchor_counts", "50", "all")
@@ -128,17 +130,16 @@ def bash(script, *words, cwd):
 
 
 def test_the_later_programs_scripts(tmp_path, models):
-    conf = write_world(tmp_path, models, records=CHOICES)
+    conf = write_world(tmp_path, models, records=CHOICES, demos=CHOICES[:1])
     matrices = tmp_path / "matrices"
     made = bash("mat.sh", matrices, models / "one", models / "two", cwd=tmp_path)
     assert made.returncode == 0, made.stderr
-    asked = bash("run.sh", conf, "vanilla", "tas2", cwd=tmp_path)
+    asked = bash("run.sh", conf, "tas2", cwd=tmp_path)
     assert asked.returncode == 0, asked.stderr
-    assert asked.stdout.count(f"artefact: {matrices}/one_two/one_two") == 2, "what mat.sh made is found"
-    for mode in ("vanilla", "tas2"):
-        assert (tmp_path / "res" / "nq" / "test" / "one_two" / mode / NAME).is_file()
+    assert f"artefact: {matrices}/one_two/one_two\n" in asked.stdout, "what mat.sh made is found"
+    assert (tmp_path / "res" / "nq" / "test" / "one_two" / "tas2" / NAME).is_file()
     scored = bash("eval.sh", cwd=tmp_path)
-    assert scored.returncode == 0 and scored.stdout.count("n=3") >= 2, scored.stderr
+    assert scored.returncode == 0 and scored.stdout.count("n=3") == 2, scored.stderr
     for script, words in (("mat.sh", ["only"]), ("run.sh", []), ("eval.sh", ["nowhere"])):
         done = bash(script, *words, cwd=tmp_path)
         assert done.returncode == 2 and done.stderr.count("\n") == 1, (script, done.stderr)

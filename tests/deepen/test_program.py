@@ -82,7 +82,10 @@ def test_the_four_steps(conf, capsys):
     (artefact.parent / "one.pth").write_bytes(b"no tensor at all")
     records = run(conf)
     said = capsys.readouterr().out
-    assert f"artefact: {artefact}" in said and f"not read, since a .pth file can run code when it is loaded: {artefact.parent}/one.pth" in said
+    assert (
+        f"artefact: {artefact}" in said
+        and f"not read, since a .pth file can run code when it is loaded: {artefact.parent}/one.pth" in said
+    )
     assert deepen("matrix", "--config", conf, "--dense", "--out", conf.parent / "dense") == 0
     assert run(conf, "--artefact", conf.parent / "dense", name="dense_rows") == records
     for file in artefact.iterdir():
