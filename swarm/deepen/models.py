@@ -1,6 +1,5 @@
 """The models of a config: which they are, where they run, and what is loaded of them."""
 
-import gc
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -90,7 +89,6 @@ def load_voices(paths: Sequence[str], devices: Sequence[torch.device], dtype: st
         embeddings = loaded.model.get_input_embeddings().weight.detach()
         ending = frozenset(token for token in ends if token is not None)
         voices.append(Voice(name, loaded.tokenizer, loaded.stepper, -1, embeddings, ending))
-        gc.collect()
     return voices
 
 

@@ -18,6 +18,7 @@ from swarm.fusion.vocabulary import RULES
 from swarm.maths.member_weights import CONSISTENCIES
 from swarm.weights.tensors import file_digest
 
+LEFT_OUT_OF_CHOICES = 1e-6  # options may be improbable, and hang on what is left out
 SPEED_ONLY = ("rows", "row_memory")  # settings that change no text
 ANCHORS = (
     Flag("--keys", "keys", str, None, f"which tokens are the same: {', '.join(RULES)} (default: bytes)"),
@@ -91,6 +92,8 @@ def fusion_settings(options: argparse.Namespace, flags: DeepenFlags, config: Dee
     record = anchor_settings(options) | _given(options, [flag.attribute for flag in FUSION])
     record |= {"mode": flags.mode, "learning_rate": flags.learning_rate, "updates": flags.updates}
     record |= {"stop": list(config.stop), "weights": list(flags.weights)}
+    if flags.processor == "choice":
+        record.setdefault("dropped", LEFT_OUT_OF_CHOICES)
     if options.weigh:
         if list(options.weights) != [1.0]:
             raise UserError(

@@ -125,6 +125,8 @@ class FusedStep:
             most_probable(own, settings.dropped, settings.least, settings.most, 0.0 if index else within)
             for index, own in enumerate(logits)
         ]
+        if asked is not None:
+            self._with_counterparts(members, picked, logits, asked)
         device = logits[0].device
         others = torch.stack(
             [
@@ -144,6 +146,16 @@ class FusedStep:
         everyone = [main, *picked[1:]]
         report = self._report(members, [own.dropped for own in everyone], [own.counts for own in everyone])
         return _chosen(moving.ids, fused, report)
+
+    def _with_counterparts(
+        self, members: list[int], picked: list[Candidates], logits: list[Tensor], asked: Tensor
+    ) -> None:
+        """Adds to the others' candidates what the main model's tokens are for them, where those are anchors."""
+        columns = (self._anchors[0] == asked[..., None]).long().max(-1)
+        for index, member in enumerate(members[1:], 1):
+            own = self._anchors[member]
+            ids, common = own[columns.indices.to(own.device)], columns.values.bool().to(own.device)
+            picked[index] = with_further(picked[index], logits[index], ids, common)
 
     def _reach(self) -> float:
         """How far below the main model's largest logit, in nat, a token can be and still win."""
