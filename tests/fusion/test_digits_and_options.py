@@ -109,14 +109,17 @@ def voices():
 def test_scores_are_those_of_the_whole_step(voices, record):
     torch.manual_seed(0)
     logits = [4 * torch.randn(3, len(one.embeddings)) for one in voices]
-    asked = torch.randint(len(voices[0].embeddings), (3, 6))
+    asked = logits[0].topk(120).indices[:, ::20]  # of which the last are improbable
     found = []
     for candidates in ("needed", "all"):
         settings = read_settings("here", {"learning_rate": 0.3, "candidates": candidates, "dropped": 1e-6, **record}, 3)
         found.append(make_chooser(voices, settings).scores(logits, uniform(3), asked))
     assert found[0].shape == (3, 6) and found[0].isfinite().all()
-    # improbable tokens hang on what little is left out where the inverse converges
-    torch.testing.assert_close(*found, atol=0.3 if "inverse" in record else 1e-2, rtol=0)
+    # a converged inverse takes tokens down without end that nobody is for: how far does not matter
+    likely = found[1] > found[1].amax(-1, keepdim=True) - 4
+    assert likely.any(-1).all()
+    torch.testing.assert_close(found[0][likely], found[1][likely], atol=0.05, rtol=0)
+    assert found[0].argmax(-1).equal(found[1].argmax(-1))
 
 
 def test_scores_of_other_spaces_and_alone(voices):
