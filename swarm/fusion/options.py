@@ -16,6 +16,23 @@ def option_tokens(voice: Voice, prompt: Prompt, options: Sequence[str]) -> list[
     the same token, and where one is empty.
     """
     tokens = [_first_token(voice, prompt, option) for option in options]
+    _check_apart(voice, options, tokens)
+    return tokens
+
+
+def with_shared_blank(voice: Voice, prompts: Sequence[Prompt], options: Sequence[str]) -> list[Prompt]:
+    """A prompt as every model reads it, the main one's, that of `voice`, first; with the options' blank, if need be.
+
+    Tokenizers that write the blank of " 1" as a token of its own would have all options begin alike.
+    """
+    first = {_first_token(voice, prompts[0], option) for option in options}
+    blanks = {written_option(prompts[0].text, option)[:1] for option in options}
+    if len(options) == 1 or len(first) > 1 or blanks != {" "}:
+        return list(prompts)
+    return [Prompt(f"{prompt.text} ", prompt.special) for prompt in prompts]
+
+
+def _check_apart(voice: Voice, options: Sequence[str], tokens: Sequence[int]) -> None:
     for place, token in enumerate(tokens):
         if token in tokens[:place]:
             pair = f"{options[tokens.index(token)]!r} and {options[place]!r}"
@@ -23,7 +40,6 @@ def option_tokens(voice: Voice, prompt: Prompt, options: Sequence[str]) -> list[
                 f"options {pair} begin with the same token for {voice.name}, and are told apart by their first token: "
                 "give options that begin differently"
             )
-    return tokens
 
 
 def written_option(prompt: str, option: str) -> str:
@@ -54,13 +70,14 @@ def choose_options(
 
     `prompts[k][b]` is prompt b for voice k, `weights` are (B, N), `options[b]` those of prompt b.
     """
-    tokens = [option_tokens(voices[0], prompt, own) for prompt, own in zip(prompts[0], options, strict=True)]
+    rows = list(range(len(options)))
+    ready = [with_shared_blank(voices[0], [own[row] for own in prompts], options[row]) for row in rows]
+    tokens = [option_tokens(voices[0], own[0], some) for own, some in zip(ready, options, strict=True)]
     most = max(map(len, tokens))
     asked = torch.tensor([own + own[:1] * (most - len(own)) for own in tokens])  # filled up with the first
     choir = Choir(voices)
     try:
-        choir.open(prompts, 1)
-        rows = list(range(len(prompts[0])))
+        choir.open([[own[index] for own in ready] for index in range(len(voices))], 1)
         logits = [choir.logits(index, rows) for index in range(len(voices))]
         scores = chooser.scores(logits, weights, asked)
     finally:

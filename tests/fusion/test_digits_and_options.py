@@ -10,7 +10,7 @@ from swarm.fusion.build import make_chooser
 from swarm.fusion.choosers import Choice, MainAlone
 from swarm.fusion.decoding import FusedDecoding
 from swarm.fusion.digit_vote import DigitVote
-from swarm.fusion.options import choose_options, option_tokens, written_option
+from swarm.fusion.options import choose_options, option_tokens, with_shared_blank, written_option
 from swarm.fusion.settings import read_settings
 from swarm.fusion.vocabulary import read_vocabulary
 from swarm.fusion.voices import Prompt
@@ -149,6 +149,13 @@ def test_the_token_that_an_option_begins_with():
     assert (written_option("a:", "b"), written_option("a: ", "b"), written_option("a:", " b")) == (" b", "b", " b")
     with pytest.raises(UserError, match="options 'A' and 'A' begin with the same token for gpt2"):
         pieces(gpt2, "Answer:", "A", "A")
+    with pytest.raises(UserError, match="options '1' and '2' begin with the same token"):
+        pieces(llama, "<s>Answer:", "1", "2")
+    asked = [Prompt("<s>Answer:", False), Prompt("Answer:", False)]
+    assert [prompt.text for prompt in with_shared_blank(llama, asked, ("1", "2"))] == ["<s>Answer: ", "Answer: "]
+    assert pieces(llama, "<s>Answer: ", "1", "2") == ["1", "2"]
+    for options in (("A", "B"), ("1", "A"), ("1",)):
+        assert with_shared_blank(llama, asked, options) == asked
 
 
 def test_every_prompt_is_chosen_for_as_alone(voices):
