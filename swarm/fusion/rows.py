@@ -11,7 +11,7 @@ from swarm.errors import UserError
 from swarm.fusion.row_store import RowStore, padded, storage_type
 from swarm.maths.relative import anchor_norms, relative_rows_of
 
-BUILT_AT_A_TIME = 1 << 25  # numbers in the rows that are worked out in one go: 128 MB
+BUILT_AT_A_TIME = 1 << 24  # numbers in the rows that are worked out in one go: 64 MB
 MIXED_AT_A_TIME = 1 << 26  # numbers in the rows that are copied to be mixed
 
 

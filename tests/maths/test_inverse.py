@@ -1,6 +1,8 @@
 """The inverse step: against torch's own optimiser, its bounds, its symmetries, and numbers at the edge."""
 
 import math
+from functools import partial
+from itertools import pairwise
 
 import pytest
 import torch
@@ -84,8 +86,9 @@ def test_only_tokens_within_the_bound_can_win_and_well_within_it_they_do(gap, le
 
 
 def test_the_same_model_twice_keeps_its_choice():
-    for seed in range(30):
-        logits, rows, _ = world(width=256, seed=seed)
+    # with a few hundred anchors epsilon is so small that weight decay alone can turn gaps of 0.05, in float64 too
+    for seed in range(20):
+        logits, rows, _ = world(1200, 900, 64, seed, 3.0)
         order = logits[0].argsort(descending=True)[0]
         for gap in (0.01, 0.3):
             own = logits[0].clone()
@@ -111,7 +114,7 @@ def test_order_of_tokens_and_of_anchors_does_not_matter():
     logits, rows, target = world()
     tokens = torch.randperm(200, generator=torch.Generator().manual_seed(1))
     anchors = torch.randperm(150, generator=torch.Generator().manual_seed(2))
-    for step in (lambda own, table, aim: adamw(own, table, aim, 0.15, 5), lambda own, table, aim: em(own, table, aim, 5)):
+    for step in (partial(adamw, learning_rate=0.15, updates=5), partial(em, updates=5)):
         plain = step(logits[0], rows[0], target)
         assert (step(logits[0][:, tokens], rows[0][tokens], target) - plain[:, tokens]).abs().max() < 1e-5
         assert (step(logits[0], rows[0][:, anchors], target[:, anchors]) - plain).abs().max() < 1e-5
@@ -141,7 +144,7 @@ def test_em_never_raises_the_divergence_and_adamw_lowers_it(seed):
     before = divergence(logits[0], rows[0], target).item()
     passed = [divergence(em(logits[0], rows[0], target, updates), rows[0], target).item() for updates in range(12)]
     assert passed[0] == before
-    assert all(later <= earlier + 1e-6 for earlier, later in zip(passed, passed[1:], strict=False))
+    assert all(later <= earlier + 1e-6 for earlier, later in pairwise(passed))
     assert divergence(adamw(logits[0], rows[0], target, 0.15, 5), rows[0], target).item() < before
 
 

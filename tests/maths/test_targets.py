@@ -6,12 +6,8 @@ import torch
 from swarm.maths.targets import MODES, target
 
 
-def distributions(*shape, seed=0):
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).pow(4).softmax(-1) ** 3
-
-
 def members(count, width=40, seed=0):
-    values = distributions(count, width, seed=seed)
+    values = torch.rand(count, width, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).pow(6)
     return values / values.sum(-1, keepdim=True)
 
 

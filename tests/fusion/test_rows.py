@@ -1,0 +1,124 @@
+"""Rows: dense and lazy agree, the cache forgets what was used least lately, and memory stays small."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from fusion_worlds import fusion_world
+
+from swarm.errors import UserError
+from swarm.fusion.rows import DenseRows, LazyRows, RowSource
+from swarm.maths.relative import embedding_mean, relative_rows
+
+WORLD = fusion_world()
+SOURCE = WORLD.sources()[0]
+EXPECTED = relative_rows(SOURCE.embeddings, SOURCE.embeddings[SOURCE.anchors])
+A_ROW = 512 * 4  # bytes that a float32 row of 500 anchors is kept in
+
+
+def drawn(batch=3, count=20, seed=0):
+    rng = torch.Generator().manual_seed(seed)
+    ids = torch.stack([torch.randperm(700, generator=rng)[:count] for _ in range(batch)])
+    return ids, torch.randn(batch, count, generator=rng).softmax(-1)
+
+
+def every_kind():
+    return {
+        "dense": DenseRows.build(SOURCE),
+        "dense of": DenseRows.of(EXPECTED),
+        "dense, narrow": DenseRows.build(SOURCE, "bfloat16"),
+        "lazy": LazyRows(SOURCE, dtype="float32"),
+        "lazy, narrow": LazyRows(SOURCE),
+        "lazy, little room": LazyRows(SOURCE, 7 * A_ROW, "float32"),
+        "lazy, room for one": LazyRows(SOURCE, A_ROW, "float32"),
+    }
+
+
+@pytest.mark.parametrize("kind", every_kind())
+def test_all_kinds_give_the_same_rows_and_mixtures(kind):
+    rows = every_kind()[kind]
+    tolerance = 4e-3 if "narrow" in kind else 5e-6
+    assert (rows.count, rows.width) == (700, 500)
+    ids, shares = drawn()
+    expected = torch.einsum("bk,bkd->bd", shares, EXPECTED[ids])
+    for _ in range(2):
+        assert (rows.take(ids[0]) - EXPECTED[ids[0]]).abs().max() < tolerance
+        mixed = rows.project(ids, shares)
+        assert mixed.dtype == torch.float32 and (mixed - expected).abs().max() < tolerance
+        assert (rows.all() - EXPECTED).abs().max() < tolerance
+    out = torch.empty(20, 500)
+    assert rows.take(ids[1], out).data_ptr() == out.data_ptr()
+    assert (out - EXPECTED[ids[1]]).abs().max() < tolerance
+
+
+def test_narrow_rows_are_mixed_in_float32():
+    rows, narrow = DenseRows.build(SOURCE), DenseRows.build(SOURCE, "bfloat16")
+    ids, shares = drawn(1, 600)
+    exact = torch.einsum("bk,bkd->bd", shares.double(), narrow.take(ids[0])[None].double())
+    assert (narrow.project(ids, shares) - exact).abs().max() < 1e-7
+    assert (rows.project(ids, shares) - exact).abs().max() < 1e-3
+
+
+def test_rows_follow_normalisation_and_centre():
+    centre = embedding_mean(SOURCE.embeddings)
+    for normalise in (True, False):
+        for taken in (None, centre):
+            source = RowSource(SOURCE.embeddings, SOURCE.anchors, normalise, taken)
+            expected = relative_rows(SOURCE.embeddings, SOURCE.embeddings[SOURCE.anchors], normalise, taken)
+            assert (LazyRows(source, dtype="float32").take(torch.arange(9)) - expected[:9]).abs().max() < 5e-6
+            assert (DenseRows.build(source).all() - expected).abs().max() < 5e-6
+
+
+def test_the_cache_counts_and_forgets_what_was_used_least_lately():
+    rows = LazyRows(SOURCE, 4 * A_ROW + 5, "float32")
+    assert rows.slots == 4
+    asked = lambda *ids: (rows.take(torch.tensor(ids)), (rows.hits, rows.misses))[1]  # noqa: E731
+    assert asked(1, 2, 3, 4) == (0, 4)
+    assert asked(2, 1) == (2, 4)
+    assert asked(5, 5) == (2, 5)  # takes 3's or 4's place; asked for twice, worked out once
+    assert asked(1, 2, 5) == (5, 5)
+    assert asked(6, 1, 2) == (7, 6)
+    assert asked(3, 4) == (7, 8)
+    assert (rows.take(torch.tensor([3, 4, 1, 6])) - EXPECTED[[3, 4, 1, 6]]).abs().max() < 1e-6
+
+
+def test_a_long_use_of_a_small_cache_never_mixes_rows_up():
+    rows = LazyRows(SOURCE, 25 * A_ROW, "float32")
+    for seed in range(40):
+        ids, shares = drawn(2, 20, seed)
+        expected = torch.einsum("bk,bkd->bd", shares, EXPECTED[ids])
+        assert (rows.project(ids, shares) - expected).abs().max() < 1e-6
+    assert rows.hits > 0 and 40 * 35 < rows.hits + rows.misses <= 40 * 40
+
+
+def test_a_cache_without_room_and_an_unknown_type_say_so():
+    with pytest.raises(UserError, match="1000 bytes holds no relative row of 500 anchors.*more room"):
+        LazyRows(SOURCE, 1000)
+    with pytest.raises(ValueError, match="float32 or bfloat16, got 'int8'"):
+        LazyRows(SOURCE, dtype="int8")
+
+
+LARGE = """
+import resource, torch
+from swarm.fusion.rows import LazyRows, RowSource
+from swarm.fusion.step import FusedStep
+torch.set_num_threads(1)
+rng = torch.Generator().manual_seed(0)
+tables = [torch.empty(256_000, 64, dtype=torch.float16).normal_(generator=rng) for _ in range(2)]
+anchors = torch.stack([torch.randperm(256_000, generator=rng)[:200_000] for _ in range(2)])
+logits = [torch.randn(2, 256_000, generator=rng) for _ in range(2)]
+for own in logits:
+    own[:, :30] += 18
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+step = FusedStep([LazyRows(RowSource(table, ids)) for table, ids in zip(tables, anchors)], anchors)
+result = step(logits)
+assert result.logits.isfinite().any() and result.report.candidates.min() >= 20
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+"""
+
+
+def test_a_vocabulary_of_256_thousand_needs_under_a_gigabyte_beyond_its_embeddings():
+    done = subprocess.run([sys.executable, "-c", LARGE], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) < 1024  # MB, with dense rows 410,000
