@@ -74,7 +74,6 @@ class DenseRows:
         self._store = store
 
     @classmethod
-    @torch.inference_mode()
     def build(cls, source: RowSource, dtype: str = "float32") -> "DenseRows":
         """Works out all rows, a block with one matrix product each; `dtype` is float32 or bfloat16."""
         count, width = len(source.embeddings), len(source.anchors)
@@ -86,7 +85,6 @@ class DenseRows:
         return cls(store, count, device)
 
     @classmethod
-    @torch.inference_mode()
     def of(cls, rows: Tensor) -> "DenseRows":
         """Rows (V, d) that were worked out before."""
         dtype = rows.dtype if rows.dtype == torch.bfloat16 else torch.float32

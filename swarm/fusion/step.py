@@ -15,7 +15,6 @@ from swarm.maths.member_weights import consistency_weights
 from swarm.maths.targets import target
 
 SHARED_KEYS = 10  # anchors on which the members' consistency is judged (arXiv 2510.13855)
-NEGLIGIBLE = 0.1  # share of the freezing point below which a token need not move
 
 
 @dataclass(frozen=True)
@@ -146,10 +145,10 @@ class FusedStep:
         """Main's candidates with its ids of the anchors that the others are most for: all, those that move, the rest.
 
         There are at most as many such anchors as the member with most candidates has, and none that together weigh
-        less than what may be dropped. The rest are so improbable that the published step does not move them either.
+        less than what may be dropped. The rest are so improbable that the published step hardly moves them.
         """
         settings, own = self.settings, picked[0]
-        pull = (weights[:, 1:, None] * others).sum(1)  # (B, d)
+        pull = torch.bmm(weights[:, None, 1:], others)[:, 0]  # (B, d)
         counts = torch.stack([one.counts.to(pull.device) for one in picked]).amax(0)[:, None]
         widest = min(max(one.ids.shape[1] for one in picked), pull.shape[1])
         values, columns = largest(pull, widest)
@@ -158,7 +157,7 @@ class FusedStep:
         main = with_further(own, logits, further, wanted)
         if settings.inverse != "adamw":
             return main, main, main.none()
-        felt = NEGLIGIBLE * freezing_point(self._rows[0].width)
+        felt = freezing_point(self._rows[0].width)
         kth = own.logits[:, min(settings.least, own.ids.shape[1]) - 1, None]
         moves = main.logits >= torch.minimum(kth, own.logits[:, :1] - self._reach())
         moves |= main.probabilities >= felt

@@ -9,7 +9,8 @@ from swarm.fusion.candidates import Candidates
 from swarm.fusion.rows import Rows
 
 # rows of as many prompts as are worked on at a time: on a CPU they are to stay in its cache
-WORKING_BYTES = {"cpu": 1 << 24, "cuda": 1 << 31}
+WORKING_BYTES = {"cpu": 1 << 24}
+WORKING_BYTES_OF_A_GPU = 1 << 31
 KEPT_BYTES = 1 << 26  # memory for rows that is kept for the next step: fresh memory costs more than what is put there
 
 
@@ -47,7 +48,8 @@ class WorkingSets:
     def parts(self, moving: Candidates) -> list[slice]:
         """Prompts that are worked on together."""
         batch, widest = moving.ids.shape
-        most = max(WORKING_BYTES[moving.ids.device.type] // (4 * widest * self._rows.width), 1)
+        room = WORKING_BYTES.get(moving.ids.device.type, WORKING_BYTES_OF_A_GPU)
+        most = max(room // (4 * widest * self._rows.width), 1)
         return [slice(start, min(start + most, batch)) for start in range(0, batch, most)]
 
     def of(self, moving: Candidates, tail: Candidates, log_rest: Tensor) -> WorkingSet:

@@ -45,7 +45,7 @@ def relative_rows(tokens: Tensor, anchors: Tensor, normalise: bool = True, centr
 def embedding_mean(embeddings: Tensor) -> Tensor:
     """The mean (D,) of embeddings (V, D), float32; what `centre` takes everywhere here."""
     total = torch.zeros(embeddings.shape[1], dtype=torch.float64, device=embeddings.device)
-    for block in embeddings.split(_rows_at_a_time(embeddings)):
+    for block in embeddings.detach().split(_rows_at_a_time(embeddings)):
         total += block.double().sum(0)
     return (total / len(embeddings)).float()
 
@@ -106,5 +106,5 @@ def _rows_at_a_time(embeddings: Tensor) -> int:
 
 
 def _gathered(embeddings: Tensor, ids: Tensor, centre: Tensor | None) -> Tensor:
-    rows = embeddings[ids].float()
+    rows = embeddings.detach()[ids].float()
     return rows if centre is None else rows.sub_(centre)

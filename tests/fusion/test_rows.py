@@ -73,7 +73,11 @@ def test_rows_follow_normalisation_and_centre():
 def test_the_cache_counts_and_forgets_what_was_used_least_lately():
     rows = LazyRows(SOURCE, 4 * A_ROW + 5, "float32")
     assert rows.slots == 4
-    asked = lambda *ids: (rows.take(torch.tensor(ids)), (rows.hits, rows.misses))[1]  # noqa: E731
+
+    def asked(*ids):
+        rows.take(torch.tensor(ids))
+        return rows.hits, rows.misses
+
     assert asked(1, 2, 3, 4) == (0, 4)
     assert asked(2, 1) == (2, 4)
     assert asked(5, 5) == (2, 5)  # takes 3's or 4's place; asked for twice, worked out once
@@ -81,6 +85,17 @@ def test_the_cache_counts_and_forgets_what_was_used_least_lately():
     assert asked(6, 1, 2) == (7, 6)
     assert asked(3, 4) == (7, 8)
     assert (rows.take(torch.tensor([3, 4, 1, 6])) - EXPECTED[[3, 4, 1, 6]]).abs().max() < 1e-6
+
+
+def test_embeddings_that_are_being_trained_leave_no_graph():
+    source = RowSource(torch.nn.Parameter(SOURCE.embeddings.clone()), SOURCE.anchors)
+    for rows in (LazyRows(source, dtype="float32"), DenseRows.build(source)):
+        taken = rows.take(torch.arange(9))
+        assert not taken.requires_grad and (taken - EXPECTED[:9]).abs().max() < 1e-6
+    mean = embedding_mean(source.embeddings)
+    assert (
+        not mean.requires_grad and not RowSource(source.embeddings, SOURCE.anchors, centre=mean).norms().requires_grad
+    )
 
 
 def test_a_long_use_of_a_small_cache_never_mixes_rows_up():
