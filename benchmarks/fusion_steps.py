@@ -10,7 +10,7 @@ from torch import Tensor
 from benchmarks import published_fusion
 from benchmarks.fusion_worlds import LOGITS, Members, anchors_of, real_tokenizers, sweep
 from benchmarks.measure import Goal, Row, Seconds, check_equal, interleaved, median_of, ratio_at_least
-from swarm.fusion.rows import DenseRows, LazyRows, Rows, RowSource
+from swarm.fusion.rows import DenseRows, Rows, RowSource
 from swarm.fusion.step import FusedStep, StepResult
 
 CAPACITY = 1 << 28  # bytes of rows that each model keeps
@@ -20,11 +20,12 @@ Step = list[Tensor]
 
 @dataclass(frozen=True)
 class Size:
-    """How much of it: width of embeddings, steps that are timed, steps of a text."""
+    """How much of it: width of embeddings, steps that are timed and those of a text; of real anchors one in so many."""
 
     width: int = 1024
-    steps: int = 4
-    text: int = 60
+    steps: int = 3
+    text: int = 24
+    one_in: int = 1
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def real_rows(size: Size, repeats: int) -> list[Row]:
     tokenizers = real_tokenizers()
     if tokenizers is None:
         return []
-    sizes, anchors = [len(one) for one in tokenizers], anchors_of(tokenizers)
+    sizes, anchors = [len(one) for one in tokenizers], anchors_of(tokenizers, size.one_in)
     members = Members.drawn(sizes, anchors, size.width)
     return _beside_the_reference(members, size, repeats)
 

@@ -23,8 +23,8 @@ DISAGREEMENT = 0.5  # standard deviation of the log of a common token's rank fro
 SWEPT = 1 << 26  # bytes that are touched between two steps, as a model's forward pass does
 
 LOGITS = (
-    f"logits fall with the log of the rank (Zipf {EXPONENT}: the first 20 tokens hold 99.4 %), {COMMON:.0%} of the first "
-    "are anchors, ranked alike by all models but for noise"
+    f"logits fall with the log of the rank (Zipf {EXPONENT}: the first 20 tokens hold 99.4 %), {COMMON:.0%} of the "
+    "first are anchors, ranked alike by all models but for noise"
 )
 
 
@@ -37,9 +37,10 @@ def real_tokenizers() -> list[Any] | None:
     return [AutoTokenizer.from_pretrained(folder) for folder in folders]
 
 
-def anchors_of(tokenizers: Sequence[Any]) -> Tensor:
-    """Ids (N, d) of the tokens that these tokenizers have in common."""
-    return common_anchors([read_vocabulary(one, str(index)) for index, one in enumerate(tokenizers)]).ids
+def anchors_of(tokenizers: Sequence[Any], every: int) -> Tensor:
+    """Ids (N, d) of the tokens that these tokenizers have in common, or of every so manyth of them."""
+    ids = common_anchors([read_vocabulary(one, str(index)) for index, one in enumerate(tokenizers)]).ids
+    return ids[:, ::every].contiguous()
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,6 @@ def _frequent(rng: np.random.Generator, size: int, count: int) -> np.ndarray:
     return drawn[np.sort(first)][:count]
 
 
-def sweep(memory: Tensor = torch.zeros(SWEPT, dtype=torch.uint8)) -> None:
+def sweep() -> None:
     """Takes the processor's caches from what was there."""
-    memory.add_(1)
+    torch.zeros(SWEPT, dtype=torch.uint8).add_(1)
