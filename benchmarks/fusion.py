@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 
 from benchmarks import fusion_decoding, fusion_memory, fusion_steps
 from benchmarks.fusion_steps import Synthetic
-from benchmarks.fusion_worlds import real_tokenizers
+from benchmarks.fusion_worlds import real_vocabularies
 from benchmarks.measure import Row
 
 
 @dataclass(frozen=True)
 class Size:
-    """How much of it."""
+    """How much of it; of the real anchors one in so many."""
 
     steps: fusion_steps.Size = field(default_factory=fusion_steps.Size)
     synthetic: tuple[Synthetic, ...] = (
@@ -20,13 +20,15 @@ class Size:
     )
     decoding: fusion_decoding.Size = field(default_factory=fusion_decoding.Size)
     memory: fusion_memory.Size = field(default_factory=fusion_memory.Size)
+    one_in: int = 1
 
 
 SMALL = Size(
-    fusion_steps.Size(width=16, steps=2, text=4, one_in=40),
+    fusion_steps.Size(width=16, steps=2, text=4),
     (Synthetic("V = 2k", 3, 2000, 1500, limited=True),),
-    fusion_decoding.Size(width=16, prompts=2, new_tokens=4, one_in=40),
+    fusion_decoding.Size(width=16, prompts=2, new_tokens=4),
     fusion_memory.Size(tokens=3000, anchors=2500, width=16, steps=2),
+    one_in=40,
 )
 
 
@@ -36,7 +38,9 @@ def rows(size: Size, repeats: int) -> list[Row]:
     for world in size.synthetic:
         found += fusion_steps.synthetic_rows(world, size.steps, repeats)
     found += fusion_memory.rows(size.memory)
-    if real_tokenizers() is None:
+    real = real_vocabularies(size.one_in)
+    if real is None:
         print("no ../shared/tokenizers: nothing at real vocabularies ...", end=" ", file=sys.stderr, flush=True)
         return found
-    return fusion_steps.real_rows(size.steps, repeats) + found + fusion_decoding.rows(size.decoding, repeats)
+    steps = fusion_steps.real_rows(real, size.steps, repeats)
+    return [*steps, *found, *fusion_decoding.rows(real, size.decoding, repeats)]

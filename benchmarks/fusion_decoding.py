@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from benchmarks import published_fusion
-from benchmarks.fusion_worlds import anchors_of, real_tokenizers
+from benchmarks.fusion_worlds import Real
 from benchmarks.measure import Row, Seconds, check_equal, interleaved, median_of, ratio_at_least, timed
 from benchmarks.parts import threads_as_before
 from swarm.engines.stepper import make_stepper
@@ -34,29 +34,25 @@ PEAK = 12.0  # standard deviation of the logits: near the top they fall as the r
 
 @dataclass(frozen=True)
 class Size:
-    """How much of it: width of the models, prompts, tokens of an answer; of the anchors one in so many."""
+    """How much of it: width of the models, prompts, tokens of an answer."""
 
     width: int = 64
     prompts: int = 4
     new_tokens: int = 64
-    one_in: int = 1
 
 
-def rows(size: Size, repeats: int) -> list[Row]:
-    """One prompt alone, and several in a batch; empty without the tokenizers. One thread: the models are tiny."""
-    tokenizers = real_tokenizers()
-    if tokenizers is None:
-        return []
+def rows(real: Real, size: Size, repeats: int) -> list[Row]:
+    """One prompt alone, and several in a batch. One thread: the models are tiny."""
     with threads_as_before(one=True):
-        return _rows(_World(tokenizers, size), size, repeats)
+        return _rows(_World(real, size), size, repeats)
 
 
 class _World:
     """Two models, with all that either way needs before it can begin."""
 
-    def __init__(self, tokenizers: Sequence[Any], size: Size):
-        self.tokenizers, self.size = tokenizers, size
-        self.anchors = anchors_of(tokenizers, size.one_in)
+    def __init__(self, real: Real, size: Size):
+        self.tokenizers, self.anchors, self.size = real.tokenizers, real.anchors, size
+        tokenizers = self.tokenizers
         self.models = kindred(tokenizers, self.anchors, size.width)
         self.settings = FusionSettings()
         self.plain = [

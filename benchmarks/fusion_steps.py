@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from benchmarks import published_fusion
-from benchmarks.fusion_worlds import LOGITS, Members, anchors_of, real_tokenizers, sweep
+from benchmarks.fusion_worlds import LOGITS, Members, Real, sweep
 from benchmarks.measure import Goal, Row, Seconds, check_equal, interleaved, median_of, ratio_at_least
 from swarm.fusion.rows import DenseRows, Rows, RowSource
 from swarm.fusion.step import FusedStep, StepResult
@@ -20,12 +20,11 @@ Step = list[Tensor]
 
 @dataclass(frozen=True)
 class Size:
-    """How much of it: width of embeddings, steps that are timed and those of a text; of real anchors one in so many."""
+    """How much of it: width of embeddings, steps that are timed, steps of a text."""
 
     width: int = 1024
     steps: int = 3
     text: int = 24
-    one_in: int = 1
 
 
 @dataclass(frozen=True)
@@ -39,17 +38,15 @@ class Synthetic:
     limited: bool = False
 
 
-def real_rows(size: Size, repeats: int) -> list[Row]:
-    """Dense and lazy rows of two models against the reference, whose rows are the same numbers."""
-    tokenizers = real_tokenizers()
-    if tokenizers is None:
-        return []
-    sizes, anchors = [len(one) for one in tokenizers], anchors_of(tokenizers, size.one_in)
-    members = Members.drawn(sizes, anchors, size.width)
-    return _beside_the_reference(members, size, repeats)
+def real_rows(real: Real, size: Size, repeats: int) -> list[Row]:
+    """At the real vocabularies."""
+    return beside_the_reference(
+        Members.drawn([len(one) for one in real.tokenizers], real.anchors, size.width), size, repeats
+    )
 
 
-def _beside_the_reference(members: Members, size: Size, repeats: int) -> list[Row]:
+def beside_the_reference(members: Members, size: Size, repeats: int) -> list[Row]:
+    """Dense and lazy rows against the reference, whose rows are the same numbers."""
     sources = [RowSource(*pair) for pair in zip(members.embeddings, members.anchors, strict=True)]
     dense = [DenseRows.build(source) for source in sources]
     steps = members.steps(size.steps)

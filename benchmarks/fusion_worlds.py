@@ -28,19 +28,23 @@ LOGITS = (
 )
 
 
-def real_tokenizers() -> list[Any] | None:
-    """The published tokenizers that lie beside the repository, or where H_SWARM_SHARED says; None if they do not."""
+@dataclass(frozen=True)
+class Real:
+    """The published tokenizers, and the ids (N, d) of the tokens that they have in common."""
+
+    tokenizers: Sequence[Any]
+    anchors: Tensor
+
+
+def real_vocabularies(one_in: int) -> Real | None:
+    """With one in so many anchors; None where they neither lie beside the repository nor where H_SWARM_SHARED says."""
     shared = os.environ.get("H_SWARM_SHARED") or ROOT.parent / "shared"
     folders = [f"{shared}/tokenizers/{name}" for name in TOKENIZERS]
     if not all(os.path.isdir(folder) for folder in folders):
         return None
-    return [AutoTokenizer.from_pretrained(folder) for folder in folders]
-
-
-def anchors_of(tokenizers: Sequence[Any], every: int) -> Tensor:
-    """Ids (N, d) of the tokens that these tokenizers have in common, or of every so manyth of them."""
+    tokenizers = [AutoTokenizer.from_pretrained(folder) for folder in folders]
     ids = common_anchors([read_vocabulary(one, str(index)) for index, one in enumerate(tokenizers)]).ids
-    return ids[:, ::every].contiguous()
+    return Real(tokenizers, ids[:, ::one_in].contiguous())
 
 
 @dataclass(frozen=True)
