@@ -221,6 +221,7 @@ class Session(Watcher):
             "usage": asdict(self._meter.usage),
             "judge": {"model": self._config.judge_model} | asdict(fitness.evaluation.judge_usage),
             "engine": self._engine.facts() | {"batches_halved_for_memory": getattr(self._engine, "halvings", 0)},
+            "fusions": {name: asdict(count) for name, count in getattr(self._engine, "counts", {}).items()},
         }
 
     def _write_end(self, state: SearchState, result: dict[str, Any]) -> None:

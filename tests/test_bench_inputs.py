@@ -31,7 +31,7 @@ def test_an_iteration_starts_with_nothing_that_it_could_find(tmp_path):
     for _ in range(2):
         made.clear()
         iteration.ours()
-        digests = {expert.digest for system in iteration.systems for expert in system.experts}
+        digests = {expert.digest for system in iteration.systems for expert in system.members}
         assert digests & set(made)
         assert len(iteration.texts) == 4
     folders = []

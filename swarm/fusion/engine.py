@@ -41,6 +41,7 @@ class FusionEngine:
         self.counts: dict[str, FusionCount] = {}
         self._hosts = Hosts(inner, trust_remote_code)
         self._choosers: dict[tuple[str, ...], Chooser] = {}
+        self._warned: set[str] = set()
         for fusion in fusions:
             self._chooser(fusion, self._hosts.voices(fusion))
 
@@ -99,6 +100,7 @@ class FusionEngine:
                 most = self._halved(member, size)
                 continue
             left = left[size:]
+            self._warn_of_dropped(member)
             yield [(batch[one.row], _completion(one, tokens[batch[one.row]], len(voices))) for one in written]
 
     def _batch(
@@ -113,6 +115,17 @@ class FusionEngine:
             given = uniform(count) if isinstance(weights, str) else explicit(weights, count)
             shares = given.expand(size, -1)
         yield from decoding.decode(prompts, params.max_new_tokens, shares)
+
+    def _warn_of_dropped(self, member: FusionMember) -> None:
+        """Once, if candidates were too few for the bound that is set."""
+        step, dropped = member.settings.step, self.counts[member.name].dropped
+        if dropped > step.dropped and member.name not in self._warned:
+            self._warned.add(member.name)
+            log.warning(
+                "fusion %s: tokens with %.3f of a model's probability were left out at a step, %d being the most that "
+                "are looked at, wanted %.3f at most: raise most, or dropped",
+                member.name, dropped, step.most, step.dropped,
+            )  # fmt: skip
 
     def _halved(self, member: FusionMember, size: int) -> int:
         if size == 1:

@@ -50,20 +50,14 @@ class Hosts:
 
     def voices(self, fusion: FusionMember) -> list[Voice]:
         """The fusion's models, ready to be stepped; the resident model is the bare base then."""
-        experts = {expert.digest: self._weights(expert) for expert in fusion.experts}
-        model = self._inner.decoder.model
-        beside = {
-            digest: weights
-            for digest, weights in experts.items()
-            if isinstance(weights, LoraWeights) and why_not_hosted(model, weights) is None
-        }
-        apart = [expert for expert in fusion.experts if expert.digest not in beside]
-        self._make_copies(apart)
+        digests = [expert.digest for expert in fusion.experts]
+        there = {*self._hosted, *self._copies}
+        if not there.issuperset(digests):
+            self._move_in(fusion.experts)
         self._inner.decoder.release()
-        if beside:
-            self._host(beside)
-        order = list(beside)
-        return [self._voice(member, order) for member in fusion.members]
+        if not set(self._hosted).isdisjoint(digests):
+            self._inner.clear()
+        return [self._voice(member) for member in fusion.members]
 
     def embeddings_of(self, member: Any) -> str:
         """What decides a member's vocabulary and embeddings: equal for experts that share the base's."""
@@ -71,22 +65,29 @@ class Hosts:
             return "base"
         return str(member.digest)
 
+    def _move_in(self, experts: Sequence[Expert]) -> None:
+        """Makes room for these experts in the place of those before."""
+        model = self._inner.decoder.model
+        weights = {expert.digest: self._weights(expert) for expert in experts}
+        beside = {
+            digest: own
+            for digest, own in weights.items()
+            if isinstance(own, LoraWeights) and why_not_hosted(model, own) is None
+        }
+        self._make_copies([expert for expert in experts if expert.digest not in beside])
+        if self._resident is not None:
+            self._resident.close()
+        self._resident, self._hosted = None, tuple(beside)
+        if beside:
+            self._inner.clear()
+            self._resident = make_stepper(model, RowAdapters(model, list(beside.values())))
+
     def _weights(self, expert: Expert) -> Any:
         weights = self._inner.weights(expert)
         if not isinstance(weights, LoraWeights):
             return weights
         # the store's tensors hold only until it is asked for the next expert
         return LoraWeights({name: tensor.clone() for name, tensor in weights.tensors.items()}, weights.config)
-
-    def _host(self, experts: dict[str, LoraWeights]) -> None:
-        """The experts' factors beside the resident model, which becomes the bare base."""
-        self._inner.clear()
-        if self._resident is None or self._hosted != tuple(experts):
-            if self._resident is not None:
-                self._resident.close()
-            adapters = RowAdapters(self._inner.decoder.model, list(experts.values()))
-            self._resident = make_stepper(self._inner.decoder.model, adapters)
-            self._hosted = tuple(experts)
 
     def _make_copies(self, experts: Sequence[Expert]) -> None:
         wanted = {expert.digest for expert in experts}
@@ -97,14 +98,14 @@ class Hosts:
                 model = copy.deepcopy(self._inner.decoder.model)
                 self._copies[expert.digest] = _Loaded(model, self._inner.tokenizer, make_stepper(model))
 
-    def _voice(self, member: Any, hosted: Sequence[str]) -> Voice:
+    def _voice(self, member: Any) -> Voice:
         if isinstance(member, OtherModel):
             return _voice_of(member.name, self._loaded(member), -1)
         if member.digest in self._copies:
             return _voice_of(member.name, self._copies[member.digest], -1)
         assert self._resident is not None
         loaded = _Loaded(self._inner.decoder.model, self._inner.tokenizer, self._resident)
-        return _voice_of(member.name, loaded, list(hosted).index(member.digest))
+        return _voice_of(member.name, loaded, self._hosted.index(member.digest))
 
     def _loaded(self, member: OtherModel) -> _Loaded:
         if member.digest not in self._others:

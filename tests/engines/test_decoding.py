@@ -10,7 +10,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, BloomConfig, BloomFor
 from swarm.engines import decoding
 from swarm.engines.decoding import Decoder
 from swarm.engines.plain_generate import PlainGenerate
-from swarm.engines.prefixes import _common, shared_prefixes
+from swarm.engines.prefixes import common_prefix, shared_prefixes
 from swarm.engines.stepping import make_decoder
 
 VOCABULARY = 24
@@ -201,12 +201,12 @@ def test_beginnings_are_shared_and_shorter_than_their_rows(rows, times):
 
 
 @given(st.lists(st.integers(0, 1)), st.lists(st.integers(0, 1)), st.lists(st.integers(0, 1)))
-def test_what_two_rows_have_in_common(both, one, other):
+def test_what_two_rows_have_incommon_prefix(both, one, other):
     one, other = both + one, both + other
     expected = len(both)
     while expected < min(len(one), len(other)) and one[expected] == other[expected]:
         expected += 1
-    assert _common(one, other) == expected
+    assert common_prefix(one, other) == expected
 
 
 def test_long_chains_of_beginnings_do_not_exceed_python_s_stack():

@@ -178,7 +178,7 @@ def test_faults_of_the_members_are_named(directory, tmp_path):
     refused("names member 'expert_9', which the pool lacks", "expert_0", "expert_9")
     node(directory / "vote", "expert_0", "expert_1", type="vote")
     refused("names vote, a composite, which cannot be stepped", "expert_0", "vote")
-    refused("as a member of the pool is called", "expert_0", {"model": "../../other", "name": "expert_1"})
+    refused("as the pool calls a member", "expert_0", {"model": "../../other", "name": "expert_1"})
     refused("neither a local folder nor to be had from the hub", "expert_0", {"model": "../../nowhere"})
     refused("is not there: .* is no artefact", "expert_0", "expert_1", artefact="../nowhere")
 
