@@ -19,11 +19,12 @@ BENCHMARKS = {
     "memory": "resident memory of a search: its peak and its growth",
     "judges": "questions to a judge eight at a time, against one at a time",
     "full_models": "whole models read, placed and mixed, against from_pretrained and sums in Python",
+    "fusion": "models with different vocabularies: the fused step, a whole decoding, memory, against dense rows",
 }
 
 # both ways: more threads make models this small slower, and very much slower where the machine is not idle
 ONE_THREAD = ("iteration", "generation", "memory")
-CARD = ("swap", "ways", "reference", "iteration")
+CARD = ("swap", "ways", "reference", "iteration", "fusion")
 
 
 def run_benchmarks(names: list[str], repeats: int, small: bool) -> tuple[list[Row], list[str]]:
@@ -33,6 +34,7 @@ def run_benchmarks(names: list[str], repeats: int, small: bool) -> tuple[list[Ro
 
     quieten_libraries()
     _quieten_peft()
+    _quieten_reference_of_fusion()
     rows: list[Row] = []
     failures: list[str] = []
     for name in names:
@@ -64,6 +66,7 @@ def check_card(shape: str, folder: Path | None, device: str) -> None:
 def run_card(pieces: list[str], shape: str, folder: Path, device: str) -> list[Row]:
     """Rows of these pieces; each is shown as soon as it is there, since the next may take long."""
     from benchmarks import card
+    from benchmarks.card_fusion import fusion
     from benchmarks.card_ways import ways
     from benchmarks.card_world import SHAPES
     from swarm.engine import quieten_libraries
@@ -72,6 +75,7 @@ def run_card(pieces: list[str], shape: str, folder: Path, device: str) -> list[R
     _quieten_peft()
     measured = card.Card(SHAPES[shape], folder, device)
     act = {"swap": card.swap, "ways": ways, "reference": card.reference, "iteration": card.iteration}
+    act["fusion"] = fusion
     print(f"copy on {device}: {measured.bandwidth / 1e9:,.0f} GB/s read and written", flush=True)
     rows: list[Row] = []
     for piece in pieces:
@@ -89,3 +93,7 @@ def run_card(pieces: list[str], shape: str, folder: Path, device: str) -> list[R
 
 def _quieten_peft() -> None:
     warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
+
+
+def _quieten_reference_of_fusion() -> None:
+    warnings.filterwarnings("ignore", message="reduction: 'mean' divides the total loss by both")  # as it was published

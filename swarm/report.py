@@ -66,7 +66,7 @@ def model_card(system: System, scores: dict[str, Any], config: SearchConfig) -> 
 
 def draw_graph(system: System, path: Path) -> None:
     """A picture of the graph: roles, experts, and arrows from who tells to who is told. Needs matplotlib."""
-    plt = _pyplot()
+    plt = pyplot()
     # columns by distance from the end, so that every arrow points to the right
     columns = list(nx.topological_generations(system.graph.reverse(copy=True)))
     positions = nx.multipartite_layout(system.graph, subset_key={-i: places for i, places in enumerate(columns)})
@@ -107,7 +107,7 @@ def draw_graph(system: System, path: Path) -> None:
 def draw_curves(state: SearchState, path: Path) -> None:
     """Both swarms' utilities over the iterations, with the best so far. Needs matplotlib."""
     assert state.graphs is not None and state.experts is not None
-    plt = _pyplot()
+    plt = pyplot()
     figure, panels = plt.subplots(1, 2, figsize=(11, 4), sharey=True)
     for panel, swarm, name in zip(panels, (state.graphs, state.experts), ("graphs", "experts (JFK)"), strict=True):
         for history in swarm.histories:
@@ -143,7 +143,8 @@ def score_table(scores: dict[str, Any], scorer: str) -> list[str]:
     return lines
 
 
-def _pyplot() -> Any:
+def pyplot() -> Any:
+    """matplotlib's pyplot, drawing into files; ImportError where it is not installed."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -66,7 +66,7 @@ def test_a_wrong_command_is_one_line(arguments):
 def test_the_pieces_for_an_accelerator(tmp_path):
     """On the processor and in small; the libraries that a bare machine lacks are not needed."""
     blocked = ("datasets", "wandb", "matplotlib", "openai", "google.generativeai")
-    pieces = ["--card", "swap", "ways", "reference", "iteration"]
+    pieces = ["--card", "swap", "ways", "reference", "fusion", "iteration"]
     arguments = ["bench.py", *pieces, "--shape", "tiny", "--device", "cpu", "--folder", str(tmp_path)]
     code = (
         f"import runpy, sys; sys.modules.update(dict.fromkeys({blocked})); sys.argv = {arguments}; "
@@ -76,7 +76,14 @@ def test_the_pieces_for_an_accelerator(tmp_path):
     assert done.returncode == 0, done.stderr
     table = [line for line in done.stdout.splitlines() if line.startswith("| ")]
     names = [line.split("|")[1].strip() for line in table]
-    assert {"swap, folded", "swap, PEFT layers", "reference", "iteration"} < set(names)
+    assert {
+        "swap, folded",
+        "swap, PEFT layers",
+        "reference",
+        "fusion, 1 row, warm",
+        "fusion, 8 rows, warm",
+        "iteration",
+    } < set(names)
     assert "32 generations of 48 requests" in table[-1] and "reference: 3 nodes timed" in table[-1]
     assert sum(name.startswith("decode 4 rows") for name in names) == 4
 

@@ -3,7 +3,7 @@
 import argparse
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,9 @@ _OFF = 1e-6  # a learning rate that the published program takes for none
 _log = logging.getLogger(__name__)
 
 
+RATE, UPDATES = "-lr", "-len"
+
+
 @dataclass(frozen=True)
 class Flag:
     """One flag: its name, the attribute that it sets, how its value is read, its default, and what it is."""
@@ -41,8 +44,8 @@ class Flag:
 
 
 FLAGS = (
-    Flag("-lr", "learning_rate", float, 0.0, "step length of the inverse transformation; 0 turns the fusion off"),
-    Flag("-len", "updates", int, 5, "updates of the inverse transformation, each token"),
+    Flag(RATE, "learning_rate", float, 0.0, "step length of the inverse transformation; 0 turns the fusion off"),
+    Flag(UPDATES, "updates", int, 5, "updates of the inverse transformation, each token"),
     Flag("-rsd", "results", Path, Path("."), "folder of the result file"),
     Flag("-rm", "split", str, "dev", "dev or test: which of the config's files is answered"),
     Flag("-lpm", "processor", str, next(iter(PROCESSORS)), "what is done with the logits, by the published names"),
@@ -67,6 +70,7 @@ class DeepenFlags:
       devices: of each model; None for one that is not named.
       weights: of each model, the main one first; their sum is 1.
       mode: one of MODES.
+      fuses: whether the assistants have any say.
     """
 
     learning_rate: float
@@ -78,26 +82,25 @@ class DeepenFlags:
     devices: tuple[str | None, ...]
     weights: tuple[float, ...]
     mode: str
-
-    @property
-    def fuses(self) -> bool:
-        """Whether the assistants have any say."""
-        return self.learning_rate > _OFF and self.updates > 0 and len(self.weights) > 1
+    fuses: bool
 
 
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Adds the published flags to a parser, each under its attribute's name."""
-    for flag in FLAGS:
-        many = "+" if flag.many else None
-        parser.add_argument(
-            flag.name, dest=flag.attribute, type=flag.kind, default=flag.default, help=flag.help, nargs=many
-        )
+def add_flags(parser: argparse.ArgumentParser, flags: Sequence[Flag] = FLAGS, several: Collection[str] = ()) -> None:
+    """Adds flags, the published ones, to a parser, each under its attribute's name; those in `several` take lists."""
+    for flag in flags:
+        many = "+" if flag.many or flag.name in several else None
+        default = [flag.default] if flag.name in several else flag.default
+        shown = flag.help.replace("%", "%%")
+        parser.add_argument(flag.name, dest=flag.attribute, type=flag.kind, default=default, help=shown, nargs=many)
 
 
-def check_flags(given: argparse.Namespace, members: int) -> DeepenFlags:
+def check_flags(
+    given: argparse.Namespace, members: int, needed: Collection[str] = (RATE, UPDATES), warn: bool = True
+) -> DeepenFlags:
     """The flags for a fusion of so many models.
 
-    A learning rate or a number of updates of 0 is logged: it turns the fusion off.
+    A learning rate or a number of updates of 0 turns the fusion off where it is among the `needed`, which is logged
+    unless `warn` is False.
 
     Raises UserError for a value that cannot be used: what was given, and what there is.
     """
@@ -110,6 +113,8 @@ def check_flags(given: argparse.Namespace, members: int) -> DeepenFlags:
     beyond = [f"-d{index}" for index, device in enumerate(devices) if device is not None and index >= members]
     if beyond:
         _log.info("%s: without effect, since the config has %d models", ", ".join(beyond), members)
+    values = {RATE: rate if rate > _OFF else 0, UPDATES: updates}
+    off = [name for name in needed if not values[name]]
     flags = DeepenFlags(
         rate,
         updates,
@@ -120,9 +125,10 @@ def check_flags(given: argparse.Namespace, members: int) -> DeepenFlags:
         tuple(_device(f"-d{index}", device) for index, device in enumerate((devices + [None] * members)[:members])),
         checked_weights(given.weights, members),
         _one_of("-em", given.mode, MODES),
+        members > 1 and not off,
     )
-    if members > 1 and not flags.fuses:
-        which = f"-lr {rate:g}" if rate <= _OFF else f"-len {updates}"
+    if members > 1 and off and warn:
+        which = f"{off[0]} {rate if off[0] == RATE else updates:g}"
         _log.warning("%s turns the fusion off: the main model answers alone (the paper has -lr 0.15 -len 5)", which)
     return flags
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -14,14 +15,43 @@ from swarm.fusion.settings import FusionSettings
 from swarm.fusion.step import FusedStep
 from swarm.fusion.unions import nearest_tokens
 from swarm.fusion.vocabulary import Vocabulary, read_vocabulary
-from swarm.fusion.voices import Voice
 from swarm.maths.relative import embedding_mean, self_mass
 
 MEGABYTE = 1_000_000
 
 
-def make_chooser(voices: Sequence[Voice], settings: FusionSettings) -> Chooser:
-    """What chooses the tokens of these voices, the first of which is the main one.
+class Tokens(Protocol):
+    """A model as far as its tokens go.
+
+    Attributes:
+      name: as messages say it.
+      tokenizer: its own.
+      embeddings: its input embeddings, (V, D); what is worked out on them is worked out where they are.
+    """
+
+    @property
+    def name(self) -> str:
+        """See above."""
+        ...
+
+    @property
+    def tokenizer(self) -> Any:
+        """See above."""
+        ...
+
+    @property
+    def embeddings(self) -> torch.Tensor:
+        """See above."""
+        ...
+
+
+def make_chooser(
+    voices: Sequence[Tokens], settings: FusionSettings, saved: Sequence[torch.Tensor] | None = None
+) -> Chooser:
+    """What chooses the tokens of these models, the first of which is the main one.
+
+    `saved` are their embeddings as their files have them, by which an artefact is checked, where those of the models
+    are of another precision.
 
     Raises UserError if their vocabularies cannot be compared or have nothing in common, or for an artefact that was
     made for others.
@@ -34,7 +64,7 @@ def make_chooser(voices: Sequence[Voice], settings: FusionSettings) -> Chooser:
         return MappedChooser([nearest_tokens(own, vocabularies[0]) for own in vocabularies[1:]])
     embeddings = [voice.embeddings for voice in voices]
     if settings.artefact:
-        artefact = load_artefact(Path(settings.artefact), vocabularies, embeddings)
+        artefact = load_artefact(Path(settings.artefact), vocabularies, saved or embeddings)
         rows = [
             DenseRows.of(artefact.rows[index].to(own.device))
             if artefact.rows
@@ -81,7 +111,7 @@ def anchors_self_mass(embeddings: torch.Tensor, anchors: torch.Tensor, settings:
     return self_mass(embeddings, anchors.to(embeddings.device), settings.normalise, mean)
 
 
-def make_artefact(voices: Sequence[Voice], settings: FusionSettings, dense: bool) -> FusionArtefact:
+def make_artefact(voices: Sequence[Tokens], settings: FusionSettings, dense: bool) -> FusionArtefact:
     """What `scripts/deepen.py matrix` saves: anchors, digests, self-mass; with all relative rows if `dense`."""
     vocabularies = [read_vocabulary(voice.tokenizer, voice.name, settings.keys) for voice in voices]
     embeddings = [voice.embeddings for voice in voices]

@@ -29,6 +29,24 @@ class Chooser(Protocol):
         """For logits (B, V_k) of every member, None for one that is left out, and weights (B, N) or (N,)."""
         ...
 
+    def scores(self, logits: Sequence[Tensor | None], weights: Tensor, asked: Tensor) -> Tensor:
+        """(B, F): how good each of the main model's tokens `asked` (B, F) is; higher is better, -inf impossible."""
+        ...
+
+
+class MainAlone:
+    """The main model by itself."""
+
+    def __call__(self, logits: Sequence[Tensor | None], weights: Tensor) -> Choice:
+        """See `Chooser`."""
+        assert logits[0] is not None
+        return Choice(logits[0].argmax(-1))
+
+    def scores(self, logits: Sequence[Tensor | None], weights: Tensor, asked: Tensor) -> Tensor:
+        """See `Chooser`: its logits."""
+        assert logits[0] is not None
+        return logits[0].gather(1, asked.to(logits[0].device))
+
 
 class RelativeChooser:
     """By relative representations: DeePEn (arXiv 2404.12715)."""
@@ -41,6 +59,12 @@ class RelativeChooser:
         result = self.step(logits, weights)
         # of a member that took no part nothing is known
         return Choice(result.tokens, float(result.report.dropped.nan_to_num(0.0).max()))
+
+    def scores(self, logits: Sequence[Tensor | None], weights: Tensor, asked: Tensor) -> Tensor:
+        """See `Chooser`: fused logits."""
+        result = self.step(logits, weights, asked)
+        same = result.candidates[:, None] == asked.to(result.candidates.device)[..., None]
+        return result.logits[:, None].where(same, -torch.inf).amax(-1)
 
 
 class UnionChooser:
@@ -63,6 +87,19 @@ class UnionChooser:
         ]
         return Choice(torch.tensor(chosen))
 
+    def scores(self, logits: Sequence[Tensor | None], weights: Tensor, asked: Tensor) -> Tensor:
+        """See `Chooser`: shares of the union of the tokens asked about."""
+        present = [index for index, own in enumerate(logits) if own is not None]
+        weights = weights.expand(len(asked), -1)
+        found = torch.full(asked.shape, -torch.inf)
+        for row, tokens in enumerate(asked.tolist()):
+            keys = [self._vocabularies[0].keys[token] for token in tokens]
+            union = list(dict.fromkeys(key for key in keys if key is not None))
+            own = [logits[index][row] for index in present]  # type: ignore[index]
+            mean = self._mean(own, [self._ids(index, union) for index in present], weights[row, present]).tolist()
+            found[row] = torch.tensor([mean[union.index(key)] if key in union else -torch.inf for key in keys])
+        return found
+
     def _of_row(self, logits: list[Tensor], present: list[int], weights: Tensor) -> int:
         tops = [own.topk(min(self._top, len(own))).indices.tolist() for own in logits]
         keys = [self._vocabularies[index].keys for index in present]
@@ -74,6 +111,10 @@ class UnionChooser:
         ids = [self._ids(index, union) for index in present]
         if not union:
             return int(logits[0].argmax())
+        return ids[0][int(self._mean(logits, ids, weights).argmax())]
+
+    def _mean(self, logits: list[Tensor], ids: list[list[int]], weights: Tensor) -> Tensor:
+        """(U,): what the members give to the tokens of a union, of which `ids` are each member's."""
         shares = torch.stack(
             [
                 top_union(own, torch.tensor(index, device=own.device)).cpu()
@@ -81,7 +122,7 @@ class UnionChooser:
             ]
         )
         weights = consistency_weights(shares, self._consistency) if self._consistency else weights.cpu()
-        return ids[0][int(union_mean(shares, weights).argmax())]
+        return union_mean(shares, weights)
 
     def _ids(self, index: int, union: Sequence[Key]) -> list[int]:
         known = self._known[index]
@@ -99,6 +140,14 @@ class MappedChooser:
 
     def __call__(self, logits: Sequence[Tensor | None], weights: Tensor) -> Choice:
         """See `Chooser`."""
+        return Choice(self._mean(logits, weights).argmax(-1))
+
+    def scores(self, logits: Sequence[Tensor | None], weights: Tensor, asked: Tensor) -> Tensor:
+        """See `Chooser`: shares of the mean."""
+        mean = self._mean(logits, weights)
+        return mean.gather(1, asked.to(mean.device))
+
+    def _mean(self, logits: Sequence[Tensor | None], weights: Tensor) -> Tensor:
         main = logits[0]
         assert main is not None
         size = main.shape[1]
@@ -108,4 +157,4 @@ class MappedChooser:
             if own is not None:
                 shares = own.softmax(-1)[:, : len(token_map)].to(main.device)
                 total += weights[:, index : index + 1] * mapped(shares, token_map.to(main.device), size)
-        return Choice(total.argmax(-1))
+        return total

@@ -89,8 +89,10 @@ class _Batch:
         self._choir = Choir(self._voices)
         self._listeners: list[list[Listener]] = self._choir.open(prompts, max_new_tokens)
         rows = range(len(prompts[0]))
-        kind = LegacyText if self._settings.bridge == "legacy" else GrowingText
-        self._texts = [kind(self._voices[0].tokenizer, self._choir.tokens(0, row)) for row in rows]
+        tokenizer = self._voices[0].tokenizer
+        self._texts = [GrowingText(tokenizer, self._choir.tokens(0, row)) for row in rows]
+        # what the assistants are told instead, if anything
+        self._told = [LegacyText(tokenizer) for _ in rows] if self._settings.bridge == "legacy" else []
         self._ids: list[list[int]] = [[] for _ in rows]
         self._present = list(range(1, len(self._voices)))  # assistants that have not failed
         self.active = list(rows)
@@ -115,8 +117,9 @@ class _Batch:
             alone |= (main.softmax(-1).amax(-1) >= self._settings.gate).cpu()
         if self._settings.eos == "main":
             alone |= torch.tensor([token in self._voices[0].ends for token in tokens.tolist()])
-        # in the middle of a character the others do not know yet what has been written
-        alone |= torch.tensor([self._texts[row].pending for row in rows])
+        if not self._told:
+            # in the middle of a character the others do not know yet what has been written
+            alone |= torch.tensor([self._texts[row].pending for row in rows])
         return [place for place, sure in enumerate(alone.tolist()) if not sure]
 
     def _chosen(self, rows: list[int], main: torch.Tensor) -> torch.Tensor:
@@ -154,6 +157,8 @@ class _Batch:
         """Goes on without a member that has failed, if the settings have it so; else raises its error."""
         name, reason = self._voices[index].name, " ".join(str(error).split())
         if self._settings.on_failure == "fail":
+            if isinstance(error, torch.OutOfMemoryError):
+                raise error  # fewer rows may fit
             raise UserError(
                 f"member {name} of a fusion has failed: {reason}; leave it out, or have fusions go on without a member "
                 'that fails ("on_failure": "drop")'
@@ -173,8 +178,9 @@ class _Batch:
         if len(ids) == self._most or self._stop_in(text.text, new):
             return self._end(row)
         self._choir.append(row, token)
-        if new:
-            self._hear(row, new)
+        told = self._told[row].append(token) if self._told else new
+        if told:
+            self._hear(row, told)
         return None
 
     def _stop_in(self, text: str, new: str) -> bool:

@@ -15,9 +15,8 @@ from swarm.fusion.choosers import Chooser
 from swarm.fusion.decoding import FusedDecoding, FusionCount, Written
 from swarm.fusion.hosts import Hosts
 from swarm.fusion.member import FusionMember
-from swarm.fusion.perplexity import prompt_losses
+from swarm.fusion.perplexity import prompt_weights
 from swarm.fusion.voices import Prompt, Voice
-from swarm.maths.member_weights import explicit, from_perplexity, uniform
 
 log = logging.getLogger(__name__)
 
@@ -106,14 +105,7 @@ class FusionEngine:
     def _batch(
         self, decoding: FusedDecoding, prompts: list[list[Prompt]], params: GenerationParams
     ) -> Iterator[Written]:
-        weights = decoding.settings.weights
-        count, size = len(decoding.voices), len(prompts[0])
-        if weights == "perplexity":
-            losses = prompt_losses(decoding.voices, prompts)
-            shares = from_perplexity(losses, decoding.settings.temperature)
-        else:
-            given = uniform(count) if isinstance(weights, str) else explicit(weights, count)
-            shares = given.expand(size, -1)
+        shares = prompt_weights(decoding.voices, prompts, decoding.settings)
         yield from decoding.decode(prompts, params.max_new_tokens, shares)
 
     def _warn_of_dropped(self, member: FusionMember) -> None:

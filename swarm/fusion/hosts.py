@@ -3,33 +3,19 @@
 import copy
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
-
-from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
 from swarm.engines.in_process import InProcessEngine
 from swarm.engines.plain_generate import end_tokens
 from swarm.engines.row_adapters import RowAdapters, why_not_hosted
 from swarm.engines.stepper import Stepper, make_stepper
-from swarm.errors import UserError
+from swarm.fusion.loading import Loaded, Source, load_model
 from swarm.fusion.member import FusionMember, OtherModel
 from swarm.fusion.voices import Voice
 from swarm.weights.adapters import LoraWeights
-from swarm.weights.base_model import model_folder
 from swarm.weights.pool import Expert
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class _Loaded:
-    """A model in memory."""
-
-    model: Any
-    tokenizer: Any
-    stepper: Stepper
 
 
 class Hosts:
@@ -43,8 +29,8 @@ class Hosts:
     def __init__(self, inner: InProcessEngine, trust_remote_code: bool):
         self._inner = inner
         self._trust = trust_remote_code
-        self._others: dict[str, _Loaded] = {}  # by digest
-        self._copies: dict[str, _Loaded] = {}  # by digest, of experts that need a model of their own
+        self._others: dict[str, Loaded] = {}  # by digest
+        self._copies: dict[str, Loaded] = {}  # by digest, of experts that need a model of their own
         self._hosted: tuple[str, ...] = ()
         self._resident: Stepper | None = None
 
@@ -96,7 +82,7 @@ class Hosts:
             if expert.digest not in self._copies:
                 self._inner.place(expert)
                 model = copy.deepcopy(self._inner.decoder.model)
-                self._copies[expert.digest] = _Loaded(model, self._inner.tokenizer, make_stepper(model))
+                self._copies[expert.digest] = Loaded(model, self._inner.tokenizer, make_stepper(model))
 
     def _voice(self, member: Any) -> Voice:
         if isinstance(member, OtherModel):
@@ -104,37 +90,21 @@ class Hosts:
         if member.digest in self._copies:
             return _voice_of(member.name, self._copies[member.digest], -1)
         assert self._resident is not None
-        loaded = _Loaded(self._inner.decoder.model, self._inner.tokenizer, self._resident)
+        loaded = Loaded(self._inner.decoder.model, self._inner.tokenizer, self._resident)
         return _voice_of(member.name, loaded, self._hosted.index(member.digest))
 
-    def _loaded(self, member: OtherModel) -> _Loaded:
+    def _loaded(self, member: OtherModel) -> Loaded:
         if member.digest not in self._others:
             self._others[member.digest] = self._load(member)
         return self._others[member.digest]
 
-    def _load(self, member: OtherModel) -> _Loaded:
+    def _load(self, member: OtherModel) -> Loaded:
         """Raises UserError if the model cannot be had."""
-        folder = model_folder(member.model, member.revision)
-        options = {"trust_remote_code": self._trust}
-        try:
-            config = AutoConfig.from_pretrained(folder, **options)
-            kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-            model = kind.from_pretrained(folder, dtype=self._inner.dtype, use_safetensors=True, **options)
-            tokenizer = AutoTokenizer.from_pretrained(folder, **options)
-        except (OSError, ValueError, ImportError, SafetensorError, LookupError, AttributeError) as error:
-            reason = " ".join(str(error).split())[:300]
-            raise UserError(
-                f"model {member.model} of a fusion cannot be loaded ({reason}): fetch it again, or name another in "
-                "node.json"
-            ) from error
-        model = model.to(self._inner.device).eval()
-        if tokenizer.is_fast:  # its file may bring both along
-            tokenizer.backend_tokenizer.no_truncation()
-            tokenizer.backend_tokenizer.no_padding()
-        return _Loaded(model, tokenizer, make_stepper(model))
+        source = Source(member.model, member.revision, self._trust)
+        return load_model(source, self._inner.device, self._inner.dtype)
 
 
-def _voice_of(name: str, loaded: _Loaded, adapter: int) -> Voice:
+def _voice_of(name: str, loaded: Loaded, adapter: int) -> Voice:
     embeddings = loaded.model.get_input_embeddings().weight.detach()
     ends = end_tokens(loaded.model.generation_config)
     return Voice(name, loaded.tokenizer, loaded.stepper, adapter, embeddings, frozenset(ends))

@@ -1,4 +1,4 @@
-"""How well each member predicts a prompt, for weights by perplexity (PackLLM, arXiv 2404.11531)."""
+"""How much each member counts: the same, as given, or by how well it predicts a prompt (PackLLM, arXiv 2404.11531)."""
 
 from collections.abc import Sequence
 
@@ -7,9 +7,22 @@ from torch.nn.functional import cross_entropy
 from transformers import DynamicCache
 
 from swarm.errors import UserError
+from swarm.fusion.settings import FusionSettings
 from swarm.fusion.voices import Prompt, Voice
+from swarm.maths.member_weights import explicit, from_perplexity, uniform
 
 AT_A_TIME = 128  # tokens whose logits over a whole vocabulary are in memory at a time
+
+
+def prompt_weights(
+    voices: Sequence[Voice], prompts: Sequence[Sequence[Prompt]], settings: FusionSettings
+) -> torch.Tensor:
+    """(B, N): every voice's weight for every prompt, as the settings have it; `prompts[k][b]` is b for voice k."""
+    if settings.weights == "perplexity":
+        return from_perplexity(prompt_losses(voices, prompts), settings.temperature)
+    count = len(voices)
+    given = uniform(count) if isinstance(settings.weights, str) else explicit(settings.weights, count)
+    return given.expand(len(prompts[0]), -1)
 
 
 def prompt_losses(voices: Sequence[Voice], prompts: Sequence[Sequence[Prompt]]) -> torch.Tensor:

@@ -55,7 +55,7 @@ class FusionSettings:
     normalise: bool = True
     centre: bool = False
     rows: str = "auto"
-    row_memory: int = 512
+    row_memory: int = 256
     gate: float = 2.0
     eos: str = "main"
     stop: tuple[str, ...] = ()

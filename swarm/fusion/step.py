@@ -1,6 +1,7 @@
 """One fused step: from every model's next-token logits to the main model's next tokens (arXiv 2404.12715)."""
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 
 import torch
@@ -63,12 +64,21 @@ class FusedStep:
         self._anchors = [ids.to(own.device) for ids, own in zip(anchors.long(), rows, strict=True)]
         self._working_sets = WorkingSets(rows[0])
 
+    def with_settings(self, settings: StepSettings) -> "FusedStep":
+        """The same models and anchors, of which nothing is worked out anew, with other settings."""
+        other = copy(self)
+        other.settings = settings
+        return other
+
     @torch.inference_mode()
-    def __call__(self, logits: Sequence[Tensor | None], weights: Tensor | None = None) -> StepResult:
+    def __call__(
+        self, logits: Sequence[Tensor | None], weights: Tensor | None = None, asked: Tensor | None = None
+    ) -> StepResult:
         """The next tokens for B rows, each of which gets what it would get alone.
 
         `logits` are (B, V_k) of each model, None for one that takes no part: its weight falls to the others. `weights`
-        (N,) or (B, N) are not negative and sum to 1 (uniform if None). Raises ValueError if logits are no numbers.
+        (N,) or (B, N) are not negative and sum to 1 (uniform if None). Tokens `asked` (B, F) of the main model are
+        candidates in any case. Raises ValueError if logits are no numbers.
         """
         given = [
             None if own is None else own.to(rows.device).float()[:, : rows.count]
@@ -77,16 +87,17 @@ class FusedStep:
         if given[0] is None:
             raise ValueError("the first model is the main model, and a step needs its logits")
         members = [index for index, own in enumerate(given) if own is not None]
+        asked = None if asked is None else asked.to(given[0].device)
         bypass = self._bypass(members)
         if bypass:
-            return self._main_alone(given[0], bypass)
+            return self._main_alone(given[0], bypass, asked)
         present = [own for own in given if own is not None]
         shares = _shares(weights, members, present[0])
         if self.settings.inverse == "none":
-            return self._plain_mean(members, present, shares)
+            return self._plain_mean(members, present, shares, asked)
         if self.settings.candidates == "all":
             return self._over_all_tokens(members, present, shares)
-        return self._over_candidates(members, present, shares)
+        return self._over_candidates(members, present, shares, asked)
 
     def _bypass(self, members: list[int]) -> str:
         settings = self.settings
@@ -98,19 +109,23 @@ class FusedStep:
             return "learning rate 0 turns the fusion off"
         return ""
 
-    def _main_alone(self, logits: Tensor, bypass: str) -> StepResult:
+    def _main_alone(self, logits: Tensor, bypass: str, asked: Tensor | None) -> StepResult:
         settings = self.settings
-        main = most_probable(logits, settings.dropped, settings.least, settings.most)
+        main = _with_asked(most_probable(logits, settings.dropped, settings.least, settings.most), logits, asked)
         report = self._report([0], [main.dropped], [main.counts], bypass)
         return StepResult(logits.argmax(-1), main.ids, main.logits, report)
 
-    def _over_candidates(self, members: list[int], logits: list[Tensor], weights: Tensor) -> StepResult:
+    def _over_candidates(
+        self, members: list[int], logits: list[Tensor], weights: Tensor, asked: Tensor | None
+    ) -> StepResult:
         settings = self.settings
         within = self._reach()
         picked = [
             most_probable(own, settings.dropped, settings.least, settings.most, 0.0 if index else within)
             for index, own in enumerate(logits)
         ]
+        if asked is not None:
+            self._with_counterparts(members, picked, logits, asked)
         device = logits[0].device
         others = torch.stack(
             [
@@ -119,7 +134,7 @@ class FusedStep:
             ],
             1,
         )  # (B, N - 1, d)
-        main, moving, tail = self._main_candidates(picked, others, weights, logits[0])
+        main, moving, tail = self._main_candidates(picked, others, weights, logits[0], asked)
         fused = torch.full_like(moving.logits, -torch.inf)
         for part in self._working_sets.parts(moving):
             own, log_rest = moving[part], main.log_rest[part]
@@ -131,6 +146,16 @@ class FusedStep:
         report = self._report(members, [own.dropped for own in everyone], [own.counts for own in everyone])
         return _chosen(moving.ids, fused, report)
 
+    def _with_counterparts(
+        self, members: list[int], picked: list[Candidates], logits: list[Tensor], asked: Tensor
+    ) -> None:
+        """Adds to the others' candidates what the main model's tokens are for them, where those are anchors."""
+        columns = (self._anchors[0] == asked[..., None]).long().max(-1)
+        for index, member in enumerate(members[1:], 1):
+            own = self._anchors[member]
+            ids, common = own[columns.indices.to(own.device)], columns.values.bool().to(own.device)
+            picked[index] = with_further(picked[index], logits[index], ids, common)
+
     def _reach(self) -> float:
         """How far below the main model's largest logit, in nat, a token can be and still win."""
         settings = self.settings
@@ -140,7 +165,7 @@ class FusedStep:
         return flip_bound(*learning) / total_decay(*learning)
 
     def _main_candidates(
-        self, picked: list[Candidates], others: Tensor, weights: Tensor, logits: Tensor
+        self, picked: list[Candidates], others: Tensor, weights: Tensor, logits: Tensor, asked: Tensor | None
     ) -> tuple[Candidates, Candidates, Candidates]:
         """Main's candidates with its ids of the anchors that the others are most for: all, those that move, the rest.
 
@@ -154,6 +179,10 @@ class FusedStep:
         values, columns = largest(pull, widest)
         wanted = (torch.arange(widest, device=pull.device) < counts) & (values > settings.dropped / counts)
         further = self._anchors[0][columns]
+        if asked is not None:
+            further, all_of_them = torch.cat([further, asked], 1), torch.ones_like(asked)
+            wanted = torch.cat([wanted, all_of_them.bool()], 1)
+            values = torch.cat([values, torch.inf * all_of_them], 1)
         main = with_further(own, logits, further, wanted)
         if settings.inverse != "adamw":
             return main, main, main.none()
@@ -178,7 +207,9 @@ class FusedStep:
         report = self._report(members, [own.new_zeros(batch) for own in logits], counts)
         return _chosen(torch.arange(fused.shape[1], device=fused.device).expand(batch, -1), fused, report)
 
-    def _plain_mean(self, members: list[int], logits: list[Tensor], weights: Tensor) -> StepResult:
+    def _plain_mean(
+        self, members: list[int], logits: list[Tensor], weights: Tensor, asked: Tensor | None
+    ) -> StepResult:
         """The weighted mean on anchors; other tokens keep the main model's share, since the others do not have them."""
         settings, device = self.settings, logits[0].device
         mean = logits[0].softmax(-1) * weights[:, :1]
@@ -188,6 +219,7 @@ class FusedStep:
             mean.index_add_(1, self._anchors[0], common * weights[:, index : index + 1])
             dropped.append((1 - common.sum(-1)).clamp_min(0))
         best = most_probable(mean.log(), settings.dropped, settings.least, settings.most)
+        best = _with_asked(best, mean.log(), asked)
         counts = [own.new_full((len(mean),), own.shape[1], dtype=torch.long) for own in logits]
         return StepResult(mean.argmax(-1), best.ids, best.logits, self._report(members, dropped, counts))
 
@@ -221,6 +253,10 @@ def _shares(weights: Tensor | None, members: list[int], like: Tensor) -> Tensor:
     own = weights.to(like)[..., members].expand(len(like), -1)
     total = own.sum(-1, keepdim=True)
     return torch.where(total > 0, own / total, 1 / len(members))
+
+
+def _with_asked(candidates: Candidates, logits: Tensor, asked: Tensor | None) -> Candidates:
+    return candidates if asked is None else with_further(candidates, logits, asked, torch.ones_like(asked).bool())
 
 
 def _chosen(ids: Tensor, fused: Tensor, report: StepReport) -> StepResult:

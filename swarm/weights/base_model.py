@@ -19,14 +19,16 @@ TEXT_FILES = (
 MORE_TEMPLATES = "additional_chat_templates/*.jinja"
 
 
-def base_folder(base: str, revision: str | None = None) -> Path:
+def base_folder(base: str, revision: str | None = None, named_in: str = "with -b") -> Path:
     """The folder that holds the base's config: the local folder itself, or the hub's snapshot (fetched if need be).
 
-    Raises UserError if it is neither here nor to be had.
+    `named_in` says in messages where it was named. Raises UserError if it is neither here nor to be had.
     """
     if Path(base).is_dir():
         if not (Path(base) / "config.json").is_file():
-            raise UserError(f"base model {base} has no config.json; wanted a folder as save_pretrained writes it (-b)")
+            raise UserError(
+                f"base model {base} has no config.json; wanted a folder as save_pretrained writes it, named {named_in}"
+            )
         return Path(base)
     from huggingface_hub.errors import HFValidationError
     from transformers.utils import cached_file
@@ -37,15 +39,16 @@ def base_folder(base: str, revision: str | None = None) -> Path:
         reason = " ".join(str(error).split())[:300]
         raise UserError(
             f"base model {base!r} is neither a local folder nor to be had from the hub ({reason}); wanted a folder or "
-            "a hub id: name it with -b, check the network and HF_HUB_OFFLINE, and for a gated model run `hf auth login`"
+            f"a hub id: name it {named_in}, check the network and HF_HUB_OFFLINE, and for a gated model run "
+            "`hf auth login`"
         ) from error
     assert found is not None
     return Path(found).parent
 
 
-def model_folder(name: str, revision: str | None = None) -> Path:
+def model_folder(name: str, revision: str | None = None, named_in: str = "with -b") -> Path:
     """`base_folder` with the weights and the tokenizer, which are fetched too if need be."""
-    folder = base_folder(name, revision)
+    folder = base_folder(name, revision, named_in)
     if Path(name).is_dir():
         return folder
     from huggingface_hub import snapshot_download

@@ -1,0 +1,105 @@
+"""The models of a config: which they are, where they run, and what is loaded of them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from swarm.deepen.config import ModelEntry
+from swarm.engines.in_process import DTYPES
+from swarm.engines.plain_generate import end_tokens
+from swarm.errors import UserError
+from swarm.fusion.loading import Lexicon, Source, load_lexicon, load_model
+from swarm.fusion.voices import Voice
+
+NAMED_IN = "in the config's model_path or with --models"
+
+
+def names_of(paths: Sequence[str]) -> list[str]:
+    """What the models are called: the last part of each path or hub id."""
+    return [Path(path).name or path for path in paths]
+
+
+def joined_names(paths: Sequence[str]) -> str:
+    """The name of the set of them, as the published program makes it."""
+    return "_".join(names_of(paths))
+
+
+def artefact_folder(models: Sequence[ModelEntry], config: Path) -> Path:
+    """Where the artefact of a config's models lies.
+
+    In the folder that the published program's matrices have in common, under the joined names of the models; beside
+    the config where it names no matrices.
+    """
+    matrices = [model.matrix for model in models if model.matrix is not None]
+    together = Path(config).parent
+    if matrices:
+        together = matrices[0].parent
+        while not all(together in matrix.parents for matrix in matrices) and together != together.parent:
+            together = together.parent
+    return together / joined_names([model.path for model in models])
+
+
+def check_devices(devices: Sequence[str | None], step: str | None) -> tuple[list[torch.device], torch.device]:
+    """Every model's device, CUDA where there is any unless it is named, and that of the step, else the main model's.
+
+    Raises UserError for one that this machine does not have.
+    """
+    default = "cuda" if torch.cuda.is_available() else "cpu"
+    found = [_checked(f"-d{index}", device or default) for index, device in enumerate(devices)]
+    return found, _checked("-dp", step) if step else found[0]
+
+
+def _checked(flag: str, name: str) -> torch.device:
+    device = torch.device(name)
+    if device.type == "cuda":
+        count = torch.cuda.device_count()
+        if (device.index or 0) >= count:
+            there = f"cpu and {count} CUDA devices, cuda:0 to cuda:{count - 1}" if count else "cpu"
+            raise UserError(f"{flag} is {name!r}; this machine has {there}: name one of them, or leave {flag} out")
+        return torch.device("cuda", device.index or 0)
+    if device.type != "cpu":
+        raise UserError(f"{flag} is {name!r}; wanted cpu or cuda:<number>")
+    return device
+
+
+def dtype_on(device: torch.device, given: str | None) -> torch.dtype:
+    """The number format of a model; UserError for one that is not known."""
+    if given is not None and given not in DTYPES:
+        raise UserError(f"--dtype is {given!r}; wanted one of {', '.join(DTYPES)}")
+    return DTYPES[given] if given else torch.bfloat16 if device.type == "cuda" else torch.float32
+
+
+def check_models(paths: Sequence[str]) -> None:
+    """Raises UserError for a model that is named as a folder and is none, or is no model's folder."""
+    for path in paths:
+        place = Path(path)
+        if place.is_dir() and not (place / "config.json").is_file():
+            raise UserError(f"model {path} has no config.json; wanted a folder as save_pretrained writes it {NAMED_IN}")
+        if not place.is_dir() and (place.is_absolute() or path.startswith((".", "~")) or path.count("/") > 1):
+            raise UserError(f"model {path} is not there; wanted a model's folder, or its id at the hub, {NAMED_IN}")
+
+
+def load_voices(paths: Sequence[str], devices: Sequence[torch.device], dtype: str | None, trusted: bool) -> list[Voice]:
+    """The models, ready to be stepped, each on its device."""
+    voices = []
+    for path, name, device in zip(paths, names_of(paths), devices, strict=False):
+        loaded = load_model(Source(path, None, trusted, NAMED_IN), device, dtype_on(device, dtype))
+        ends = end_tokens(loaded.model.generation_config) | {loaded.tokenizer.eos_token_id}
+        embeddings = loaded.model.get_input_embeddings().weight.detach()
+        ending = frozenset(token for token in ends if token is not None)
+        voices.append(Voice(name, loaded.tokenizer, loaded.stepper, -1, embeddings, ending))
+    return voices
+
+
+def load_lexicons(paths: Sequence[str], trusted: bool) -> list[Lexicon]:
+    """The models' tokenizers and input embeddings."""
+    return [
+        load_lexicon(name, Source(path, None, trusted, NAMED_IN))
+        for path, name in zip(paths, names_of(paths), strict=True)
+    ]
+
+
+def read_embeddings(path: str, trusted: bool) -> torch.Tensor:
+    """A model's input embeddings as its files have them, by which an artefact knows it."""
+    return load_lexicon(path, Source(path, None, trusted, NAMED_IN)).embeddings

@@ -1,0 +1,52 @@
+"""What a result file was made with: kept beside it, and compared before it is gone on with."""
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from swarm.errors import UserError
+from swarm.evals.tables import show
+from swarm.files import write_json
+
+log = logging.getLogger(__name__)
+
+
+def recipe_path(results: Path) -> Path:
+    """Where the recipe of a result file lies."""
+    return results.with_suffix(".json")
+
+
+def read_recipe(results: Path) -> dict[str, Any] | None:
+    """What a result file was made with; None where nobody has written it down."""
+    try:
+        recipe = json.loads(recipe_path(results).read_text(encoding="utf8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{recipe_path(results)} cannot be read ({error}); delete it, or name another folder"
+        ) from error
+    return recipe if isinstance(recipe, dict) else None
+
+
+def check_recipe(results: Path, recipe: Mapping[str, Any], done: int, cure: str) -> None:
+    """Raises UserError where `done` answers were made with another recipe: the first difference, and the cure."""
+    if not done:
+        return
+    before = read_recipe(results)
+    if before is None:
+        log.warning("%s has no %s beside it: what its answers were made with is not known",
+                    results, recipe_path(results).name)  # fmt: skip
+        return
+    for name in dict.fromkeys([*recipe, *before]):
+        if recipe.get(name) != before.get(name):
+            given = f"{name} {show(before.get(name))}, asked for {show(recipe.get(name))}"
+            raise UserError(f"{results} was made with {given}; {cure}")
+
+
+def write_recipe(results: Path, recipe: Mapping[str, Any]) -> None:
+    """Keeps the recipe beside the results."""
+    results.parent.mkdir(parents=True, exist_ok=True)
+    write_json(recipe_path(results), dict(recipe))

@@ -1,0 +1,198 @@
+"""`scripts/deepen.py run`: a config's questions answered by its models together (arXiv 2404.12715)."""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from swarm.deepen.asking import Answerer, Asked, chooser_of, with_artefact
+from swarm.deepen.config import DeepenConfig, read_config
+from swarm.deepen.data import Question, read_demos, read_questions
+from swarm.deepen.flags import DeepenFlags, add_flags, check_flags
+from swarm.deepen.matrix import say_unread
+from swarm.deepen.metrics import task_of
+from swarm.deepen.models import artefact_folder, check_devices, check_models, dtype_on, joined_names, load_voices
+from swarm.deepen.options import (
+    add_anchor_options,
+    add_fusion_options,
+    add_model_options,
+    anchor_settings,
+    check_counts,
+    flat_settings,
+    fusion_settings,
+    needed_flags,
+)
+from swarm.deepen.prompts import cut_generated, prompts
+from swarm.deepen.recipe import check_recipe, write_recipe
+from swarm.deepen.results import ResultFile, result_name, result_record
+from swarm.engine import quieten_libraries
+from swarm.errors import UserError
+from swarm.front_doors import DONE
+from swarm.fusion.settings import FusionSettings
+
+log = logging.getLogger(__name__)
+
+CURE = "name another folder with -rsd, or delete the file"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of this step."""
+    parser.add_argument("--config", type=Path, required=True, help="config of the published program")
+    parser.add_argument("--artefact", type=Path, help="folder that `matrix` made (default: the config's)")
+    add_flags(parser)
+    add_asking(parser)
+
+
+def add_asking(parser: argparse.ArgumentParser) -> None:
+    """What runs and sweeps have in common, beside the published flags."""
+    parser.add_argument("--limit", type=int, help="answer only the first questions")
+    parser.add_argument("--options", nargs="+", metavar="TEXT", help="what may be answered under -lpm choice "
+                        "(default: the letters of each record's choices)")  # fmt: skip
+    add_model_options(parser)
+    add_fusion_options(parser)
+    add_anchor_options(parser)
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that is known before a model is loaded.
+
+    Attributes:
+      config, flags, settings: what is to be done; settings are those of the models that take part.
+      paths: the models that take part: the main one alone where the fusion is off.
+      questions: all of the split.
+      asked: the questions as the models read them.
+      limit: how many of them are to be answered.
+    """
+
+    config: DeepenConfig
+    flags: DeepenFlags
+    settings: FusionSettings
+    paths: tuple[str, ...]
+    questions: tuple[Question, ...]
+    asked: tuple[Asked, ...]
+    limit: int
+
+    def recipe(self, dtypes: Sequence[str]) -> dict[str, Any]:
+        """What the answers depend on."""
+        return {
+            "data": str(self.config.data(self.flags.split)),
+            "models": list(self.paths),
+            "dtypes": list(dtypes),
+            "processor": self.flags.processor,
+            "max_new_tokens": self.config.max_new_tokens,
+            "options": [list(own) for own in dict.fromkeys(asked.options for asked in self.asked)],
+            **flat_settings(self.settings),
+        }
+
+
+def program(options: argparse.Namespace) -> int:
+    """Answers what is not answered yet, and says where and how much."""
+    check_counts(options, ("limit", "batch"))
+    job = read_job(options)
+    devices, step = check_devices(job.flags.devices, job.flags.device)
+    dtypes = [str(dtype_on(device, options.dtype)).removeprefix("torch.") for device in devices[: len(job.paths)]]
+    check_models(job.paths)
+    path = results_folder(job) / result_name(job.flags.learning_rate, job.flags.updates)
+    with ResultFile(path, job.questions, [asked.prompts[0] for asked in job.asked]) as file:
+        check_recipe(path, job.recipe(dtypes), file.done, CURE)
+        left = job.asked[file.done : job.limit]
+        if not left:
+            log.info("%s has all %d answers already", path, file.done)
+            return DONE
+        if file.done:
+            log.info("%s has %d answers: going on with question %d", path, file.done, file.done + 1)
+        else:
+            write_recipe(path, job.recipe(dtypes))
+        quieten_libraries()
+        voices = load_voices(job.paths, devices, options.dtype, bool(options.trust_remote_code))
+        chooser = chooser_of(voices, job.paths, job.settings, step, bool(options.trust_remote_code))
+        answerer = Answerer(
+            voices, chooser, job.settings, job.flags.processor, job.config.max_new_tokens, options.batch
+        )
+        _answer(job, answerer, file, left)
+    _say(path, answerer, len(left))
+    return DONE
+
+
+def read_job(options: argparse.Namespace) -> Job:
+    """Config, flags, data and prompts, checked."""
+    config = read_config(options.config)
+    flags = check_flags(options, len(config.models), needed_flags(options))
+    settings = fusion_settings(options, flags, config)
+    questions = tuple(read_questions(config.data(flags.split)))
+    asked = ask(config, flags, questions, options.options)
+    limit = min(options.limit or len(questions), len(questions))
+    paths = tuple(model.path for model in config.models[: None if flags.fuses else 1])
+    if not flags.fuses:
+        settings = replace(settings, weights="uniform")
+    else:
+        say_unread(config.models)
+        found = artefact_folder(config.models, config.path)
+        settings = with_artefact(settings, options.artefact, found, bool(anchor_settings(options)))
+    return Job(config, flags, settings, paths, questions, asked, limit)
+
+
+def ask(
+    config: DeepenConfig, flags: DeepenFlags, questions: Sequence[Question], options: Sequence[str] | None
+) -> tuple[Asked, ...]:
+    """The questions as the models read them; UserError for a choice without options, or fields that are missing."""
+    demos = [demo.fields for demo in read_demos(config.demos)]
+    asked = []
+    for question in questions:
+        own = tuple(options or question.choices) if flags.processor == "choice" else ()
+        if flags.processor == "choice" and not own:
+            raise UserError(
+                f"{question.where} has no choices A, B, ...; -lpm choice needs them, or name all: --options yes no"
+            )
+        asked.append(Asked(tuple(prompts(config, question.fields, demos, question.where)), own))
+    if flags.processor == "choice" and config.max_new_tokens > 1:
+        log.info("-lpm choice writes one option; max_new_tokens %d has no effect", config.max_new_tokens)
+    elif options and flags.processor != "choice":
+        log.warning("--options without -lpm choice has no effect")
+    return tuple(asked)
+
+
+def results_folder(job: Job) -> Path:
+    """The folder of -rsd, in which {task}, {rm}, {models} and {mode} are filled in."""
+    text = str(job.flags.results)
+    fields = {
+        "rm": job.flags.split,
+        "models": joined_names([model.path for model in job.config.models]),
+        "mode": job.flags.mode,
+    }
+    if "{task}" in text:
+        fields["task"] = task_of(str(job.config.data(job.flags.split)))
+    for name, value in fields.items():
+        text = text.replace(f"{{{name}}}", value)
+    return Path(text)
+
+
+def _answer(job: Job, answerer: Answerer, file: ResultFile, left: Sequence[Asked]) -> None:
+    """Answers the rest; every answer is on the disk before the bar moves."""
+    done = file.done
+    bar = tqdm(total=job.limit, initial=done, desc="questions", unit="q", leave=False, disable=not sys.stderr.isatty())
+    with bar:
+        texts = answerer.answers(left)
+        for question, asked, text in zip(islice(job.questions, done, None), left, texts, strict=False):
+            prompt = asked.prompts[0]
+            prediction = cut_generated(prompt, text, job.config.cutting)
+            file.append(result_record(question, job.config.demo.fields, prompt, text, prediction))
+            bar.update()
+
+
+def _say(path: Path, answerer: Answerer, answered: int) -> None:
+    count, each = answerer.count, answerer.seconds / max(answerer.count.tokens, 1)
+    log.info(
+        "%d answers, %d tokens, %.1f ms each; %d of them chosen together, at most %.2g of a probability left out",
+        answered, count.tokens, 1000 * each, count.fused, count.dropped,
+    )  # fmt: skip
+    for name, reason in count.left_out.items():
+        log.warning("%s was left out for a part of the answers: %s", name, reason)
+    log.info("results: %s", path)

@@ -1,0 +1,241 @@
+"""`scripts/deepen.py sweep`: accuracy and time over updates, learning rates, anchors and models (arXiv 2404.12715)."""
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from swarm.deepen.asking import Answerer, Asked, chooser_of
+from swarm.deepen.config import DeepenConfig, read_config
+from swarm.deepen.data import Question, read_questions
+from swarm.deepen.figures import draw_axes
+from swarm.deepen.flags import FLAGS, RATE, UPDATES, DeepenFlags, add_flags, check_flags
+from swarm.deepen.metrics import TASKS, score, task_of
+from swarm.deepen.models import check_devices, check_models, dtype_on, load_voices
+from swarm.deepen.options import check_counts, flat_settings, fusion_settings, needed_flags
+from swarm.deepen.prompts import cut_generated
+from swarm.deepen.recipe import check_recipe, write_recipe
+from swarm.deepen.results import result_record
+from swarm.deepen.run import add_asking, ask
+from swarm.engine import quieten_libraries
+from swarm.errors import UserError
+from swarm.files import write_whole
+from swarm.front_doors import DONE
+from swarm.fusion.choosers import Chooser, MainAlone, RelativeChooser
+from swarm.fusion.settings import FusionSettings
+from swarm.fusion.voices import Voice
+
+log = logging.getLogger(__name__)
+
+AXES = ("models", "anchors", "updates", "learning_rate")
+TABLE = "sweep.jsonl"
+ALL = "all"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of this step."""
+    parser.add_argument("--config", type=Path, required=True, help="config of the published program")
+    parser.add_argument("--out", type=Path, default=Path("sweep"), help="folder of the table and the pictures")
+    parser.add_argument("--anchor_counts", nargs="+", metavar="COUNT", default=[ALL], help="numbers of anchors, or all")
+    parser.add_argument("--model_counts", nargs="+", type=int, metavar="COUNT",
+                        help="numbers of models, in the config's order (default: all of them)")  # fmt: skip
+    parser.add_argument("--task", help=f"{', '.join(TASKS)} (default: what the data's name says)")
+    add_flags(parser, [flag for flag in FLAGS if flag.name != "-rsd"], several=(RATE, UPDATES))
+    add_asking(parser)
+    parser.set_defaults(limit=50, results=Path("."), artefact=None)
+
+
+@dataclass(frozen=True)
+class Point:
+    """One combination: values of AXES, and what they make."""
+
+    place: dict[str, Any]
+    flags: DeepenFlags
+    settings: FusionSettings
+
+    @property
+    def models(self) -> int:
+        """How many models take part."""
+        return int(self.place["models"]) if self.flags.fuses else 1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A sweep before models are loaded: its points, and what is asked at each of them."""
+
+    config: DeepenConfig
+    task: str
+    points: tuple[Point, ...]
+    questions: tuple[Question, ...]
+    asked: tuple[Asked, ...]
+
+
+def program(options: argparse.Namespace) -> int:
+    """Works out the points that are not in the table yet, and draws a picture of each axis."""
+    check_counts(options, ("limit", "batch"))
+    plan = read_plan(options)
+    first = plan.points[0]
+    devices, step = check_devices(first.flags.devices + (None,) * len(plan.config.models), first.flags.device)
+    paths = [model.path for model in plan.config.models[: max(point.models for point in plan.points)]]
+    check_models(paths)
+    dtypes = [str(dtype_on(device, options.dtype)).removeprefix("torch.") for device in devices[: len(paths)]]
+    table = options.out / TABLE
+    rows = _read_rows(table)
+    check_recipe(table, _recipe(plan, options, dtypes), len(rows), "name another folder with --out, or delete it")
+    write_recipe(table, _recipe(plan, options, dtypes))
+    left = [point for point in plan.points if not any(_is_at(row, point) for row in rows)]
+    if left:
+        quieten_libraries()
+        voices = load_voices(paths, devices, options.dtype, bool(options.trust_remote_code))
+        choosers = _Choosers(voices, paths, step, bool(options.trust_remote_code))
+        for point in tqdm(left, desc="points", leave=False, disable=not sys.stderr.isatty()):
+            rows.append(_measured(plan, point, voices, choosers(point), options.batch))
+            write_whole(table, "".join(f"{json.dumps(row)}\n" for row in rows))
+            log.info("%s", _line(rows[-1]))
+    log.info("table: %s", table)
+    wanted = [row for row in rows if any(_is_at(row, point) for point in plan.points)]
+    for picture in draw_axes(wanted, AXES, options.out):
+        log.info("picture: %s", picture)
+    return DONE
+
+
+def read_plan(options: argparse.Namespace) -> Plan:
+    """All points with their settings, checked before a model is loaded."""
+    config = read_config(options.config)
+    if options.anchor_count is not None:
+        raise UserError("a sweep takes --anchor_counts, a list; leave --anchor_count out")
+    counts = options.model_counts or [len(config.models)]
+    if wrong := [count for count in counts if not 1 <= count <= len(config.models)]:
+        raise UserError(f"--model_counts has {wrong[0]}; wanted numbers from 1 to {len(config.models)}, the config's")
+    grid = product(counts, map(_anchor_count, options.anchor_counts), options.updates, options.learning_rate)
+    points = tuple(_point(options, config, dict(zip(AXES, place, strict=True))) for place in dict.fromkeys(grid))
+    data = config.data(points[0].flags.split)
+    task = options.task or task_of(str(data))
+    if task not in TASKS:
+        raise UserError(f"--task is {task!r}; wanted one of {', '.join(TASKS)}")
+    questions = tuple(read_questions(data)[: options.limit])
+    return Plan(config, task, points, questions, ask(config, points[0].flags, questions, options.options))
+
+
+def _anchor_count(text: str) -> int | str:
+    if text == ALL:
+        return ALL
+    if not text.isdecimal() or int(text) < 1:
+        raise UserError(f"--anchor_counts has {text!r}; wanted numbers from 1 on, or {ALL}")
+    return int(text)
+
+
+def _point(options: argparse.Namespace, config: DeepenConfig, place: dict[str, Any]) -> Point:
+    own = argparse.Namespace(**vars(options))
+    own.learning_rate, own.updates = place["learning_rate"], place["updates"]
+    count = place["models"]
+    if list(own.weights) != [1.0]:
+        if len(own.weights) != len(config.models):
+            raise UserError(f"-ew has {len(own.weights)} weights; wanted {len(config.models)}, one for each model")
+        own.weights = own.weights[:count]
+    if place["anchors"] != ALL:
+        own.anchor_count = place["anchors"]
+        own.anchors = own.anchors if own.anchors not in (None, ALL) else "random"
+    else:
+        own.anchors = ALL
+    flags = check_flags(own, count, needed_flags(own), warn=False)
+    return Point(place, flags, fusion_settings(own, flags, config))
+
+
+class _Choosers:
+    """What chooses at each point; relative rows are shared by points with the same models and anchors."""
+
+    def __init__(self, voices: Sequence[Voice], paths: Sequence[str], step: torch.device, trusted: bool):
+        self._make: Callable[[Point], Chooser] = lambda point: chooser_of(
+            voices[: point.models], paths[: point.models], point.settings, step, trusted
+        )
+        self._made: dict[tuple[Any, ...], Chooser] = {}
+
+    def __call__(self, point: Point) -> Chooser:
+        if point.models == 1:
+            return MainAlone()
+        key = point.models, point.place["anchors"]
+        if key not in self._made:
+            self._made = {key: self._make(point)}
+        made = self._made[key]
+        if isinstance(made, RelativeChooser):
+            return RelativeChooser(made.step.with_settings(point.settings.step))
+        return made
+
+
+def _measured(plan: Plan, point: Point, voices: Sequence[Voice], chooser: Chooser, batch: int) -> dict[str, Any]:
+    """A row of the table: scores, and seconds per token after a first question that does not count."""
+    config = plan.config
+    settings = point.settings if point.models > 1 else replace(point.settings, weights="uniform")
+    first, answerer = (
+        Answerer(voices[: point.models], chooser, settings, point.flags.processor, config.max_new_tokens, batch)
+        for _ in range(2)
+    )
+    list(first.answers(plan.asked[:1]))
+    records = []
+    for question, asked, text in zip(plan.questions, plan.asked, answerer.answers(plan.asked), strict=True):
+        prompt = asked.prompts[0]
+        prediction = cut_generated(prompt, text, config.cutting)
+        records.append(result_record(question, config.demo.fields, prompt, text, prediction))
+    scores, count = score(plan.task, records), answerer.count
+    return {
+        **point.place,
+        "questions": len(records),
+        "strict": scores.strict.mean,
+        "low": scores.strict.low,
+        "high": scores.strict.high,
+        "published": scores.published.mean,
+        "tokens": count.tokens,
+        "fused": count.fused,
+        "seconds_per_token": answerer.seconds / max(count.tokens, 1),
+        "batch": answerer.batch,
+    }
+
+
+def _recipe(plan: Plan, options: argparse.Namespace, dtypes: Sequence[str]) -> dict[str, Any]:
+    """What all rows of a table have in common."""
+    common = flat_settings(plan.points[0].settings)
+    varied = ("weights", "anchors", "anchor_count", "updates", "learning_rate")
+    return {
+        "data": str(plan.config.data(plan.points[0].flags.split)),
+        "models": [model.path for model in plan.config.models],
+        "dtypes": sorted(set(dtypes)),
+        "task": plan.task,
+        "processor": plan.points[0].flags.processor,
+        "questions": len(plan.questions),
+        "max_new_tokens": plan.config.max_new_tokens,
+        "batch": options.batch,
+        "weights": options.weigh or list(options.weights),
+        "selection": options.anchors or "random",
+        **{name: value for name, value in common.items() if name not in varied},
+    }
+
+
+def _read_rows(table: Path) -> list[dict[str, Any]]:
+    if not table.is_file():
+        return []
+    try:
+        rows = [json.loads(line) for line in table.read_text(encoding="utf8").splitlines()]
+        if all(isinstance(row, dict) and {*AXES, "strict", "seconds_per_token"} <= row.keys() for row in rows):
+            return rows
+    except (OSError, ValueError):
+        pass
+    raise UserError(f"{table} is not the table of a sweep; name another folder with --out, or delete it")
+
+
+def _is_at(row: dict[str, Any], point: Point) -> bool:
+    return all(row[axis] == point.place[axis] for axis in AXES)
+
+
+def _line(row: dict[str, Any]) -> str:
+    place = ", ".join(f"{axis.replace('_', ' ')} {row[axis]}" for axis in AXES)
+    interval = f"{row['strict']:.3f} [{row['low']:.3f}, {row['high']:.3f}] n={row['questions']}"
+    return f"{place}: {interval}, {1000 * row['seconds_per_token']:.1f} ms per token"

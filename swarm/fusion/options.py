@@ -1,0 +1,86 @@
+"""One of several options is chosen by a fusion's next token: for questions with choices (arXiv 2404.12715)."""
+
+from collections.abc import Sequence
+
+import torch
+
+from swarm.errors import UserError
+from swarm.fusion.choosers import Chooser
+from swarm.fusion.voices import Choir, Prompt, Voice
+
+
+def option_tokens(voice: Voice, prompt: Prompt, options: Sequence[str]) -> list[int]:
+    """The token that each option begins with where it is written behind the prompt, by the voice's own tokenizer.
+
+    A blank comes before it, unless the prompt or the option brings one. Raises UserError where two options begin with
+    the same token, and where one is empty.
+    """
+    tokens = [_first_token(voice, prompt, option) for option in options]
+    _check_apart(voice, options, tokens)
+    return tokens
+
+
+def with_shared_blank(voice: Voice, prompts: Sequence[Prompt], options: Sequence[str]) -> list[Prompt]:
+    """A prompt as every model reads it, the main one's, that of `voice`, first; with the options' blank, if need be.
+
+    Tokenizers that write the blank of " 1" as a token of its own would have all options begin alike.
+    """
+    first = {_first_token(voice, prompts[0], option) for option in options}
+    blanks = {written_option(prompts[0].text, option)[:1] for option in options}
+    if len(options) == 1 or len(first) > 1 or blanks != {" "}:
+        return list(prompts)
+    return [Prompt(f"{prompt.text} ", prompt.special) for prompt in prompts]
+
+
+def _check_apart(voice: Voice, options: Sequence[str], tokens: Sequence[int]) -> None:
+    for place, token in enumerate(tokens):
+        if token in tokens[:place]:
+            pair = f"{options[tokens.index(token)]!r} and {options[place]!r}"
+            raise UserError(
+                f"options {pair} begin with the same token for {voice.name}, and are told apart by their first token: "
+                "give options that begin differently"
+            )
+
+
+def written_option(prompt: str, option: str) -> str:
+    """The option as it is written behind the prompt."""
+    return option if not prompt or prompt[-1].isspace() or option[:1].isspace() else f" {option}"
+
+
+def _first_token(voice: Voice, prompt: Prompt, option: str) -> int:
+    before = voice.ids(prompt)
+    after = voice.ids(Prompt(prompt.text + written_option(prompt.text, option), prompt.special))
+    if after[: len(before)] == before and len(after) > len(before):
+        return after[len(before)]
+    # the prompt's end and the option make one token: as it is written by itself
+    alone = voice.ids(Prompt(option, False))
+    if not alone:
+        raise UserError(f"option {option!r} has no token for {voice.name}; wanted options that are not empty")
+    return alone[0]
+
+
+def choose_options(
+    voices: Sequence[Voice],
+    chooser: Chooser,
+    prompts: Sequence[Sequence[Prompt]],
+    weights: torch.Tensor,
+    options: Sequence[Sequence[str]],
+) -> list[int]:
+    """For every prompt the place of the option whose first token the fusion finds best.
+
+    `prompts[k][b]` is prompt b for voice k, `weights` are (B, N), `options[b]` those of prompt b.
+    """
+    rows = list(range(len(options)))
+    ready = [with_shared_blank(voices[0], [own[row] for own in prompts], options[row]) for row in rows]
+    tokens = [option_tokens(voices[0], own[0], some) for own, some in zip(ready, options, strict=True)]
+    most = max(map(len, tokens))
+    asked = torch.tensor([own + own[:1] * (most - len(own)) for own in tokens])  # filled up with the first
+    choir = Choir(voices)
+    try:
+        choir.open([[own[index] for own in ready] for index in range(len(voices))], 1)
+        logits = [choir.logits(index, rows) for index in range(len(voices))]
+        scores = chooser.scores(logits, weights, asked)
+    finally:
+        choir.close()
+    found: list[int] = scores.argmax(-1).tolist()
+    return found
