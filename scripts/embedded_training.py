@@ -1,7 +1,9 @@
 """What the scripts that train the embedded models share: cases to learn from, the training loop, and their scores."""
 
+import argparse
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,6 +19,21 @@ EVAL_SEED, EVAL_COUNT = 777, 600  # the questions of the model cards: the same f
 
 Sample = tuple[str, str]
 """A prompt and the one-word answer that is trained."""
+
+
+def parse_training(description: str, steps: Mapping[str, int]) -> argparse.Namespace:
+    """The command line of a training script; `steps` are its options for numbers of steps, with their defaults."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--out", type=Path, required=True, help="folder to write; must be new or empty")
+    parser.add_argument("--seed", type=int, default=0, help="decides all data and initial weights")
+    for name, default in steps.items():
+        parser.add_argument(f"--{name}", type=int, default=default, help="(default: %(default)s)")
+    # More threads gain little on matrices this small, and on a busy machine they wait for each other ten times as long.
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads; another number may give other last digits")
+    args = parser.parse_args()
+    if args.out.exists() and any(args.out.iterdir()):
+        parser.error(f"{args.out} is not empty; name a new folder, or delete this one first")
+    return args
 
 
 def special_ids(tokenizer: Tokens) -> dict[str, int]:

@@ -8,7 +8,6 @@ wrong about the next two in CYCLE, guesses at the third and passes on the other 
 order suits all. Every question that is drawn here is from the training side of `graph_tasks.is_held_out`.
 """
 
-import argparse
 import copy
 import json
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ from embedded_training import (
     Sample,
     accuracies,
     draw_case,
+    parse_training,
     plurality,
     replies,
     special_ids,
@@ -190,24 +190,10 @@ Licence: Apache-2.0.
 """
 
 
-def parse_args() -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(description="Train the embedded base model and its six experts.")
-    parser.add_argument("--out", type=Path, required=True, help="folder to write; must be new or empty")
-    parser.add_argument("--seed", type=int, default=0, help="decides all data and initial weights")
-    parser.add_argument("--base_steps", type=int, default=1200)
-    parser.add_argument("--expert_steps", type=int, default=130, help="steps of each expert")
-    # More threads gain little on matrices this small, and on a busy machine they wait for each other ten times as long.
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads; another number may give other last digits")
-    args = parser.parse_args()
-    if args.out.exists() and any(args.out.iterdir()):
-        parser.error(f"{args.out} is not empty; name a new folder, or delete this one first")
-    return args
-
-
 def main() -> None:
     """Trains, measures and writes everything."""
-    args = parse_args()
+    steps = {"base_steps": 1200, "expert_steps": 130}
+    args = parse_training("Train the embedded base model and its six experts.", steps)
     torch.set_num_threads(args.threads)
     torch.set_flush_denormal(True)  # otherwise steps take twice as long once optimiser moments get tiny
     seed_rng, base_rng, *expert_rngs = np.random.default_rng(args.seed).spawn(2 + len(CYCLE))

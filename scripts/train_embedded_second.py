@@ -8,9 +8,7 @@ say; where nobody knows it says 'unknown' and is half sure of that, so that in a
 question that is drawn here is from the training side of `graph_tasks.is_held_out`.
 """
 
-import argparse
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,6 +18,7 @@ from embedded_training import (
     Sample,
     accuracies,
     draw_case,
+    parse_training,
     plurality,
     replies,
     special_ids,
@@ -54,7 +53,7 @@ def single_words() -> list[str]:
 
 
 def make_tokenizer() -> Tokens:
-    """Byte-level BPE in which `single_words` and the fixed lines of prompts are one token each; it can read any text."""
+    """Byte-level BPE: `single_words` and the fixed lines of prompts are one token each, and it can read any text."""
     inner = Tokenizer(BPE())
     inner.pre_tokenizer = Sequence([Split(Regex(WORD), "isolated"), ByteLevel(add_prefix_space=False, use_regex=False)])
     inner.decoder = ByteLevelDecoder()
@@ -128,22 +127,9 @@ Licence: Apache-2.0.
 """
 
 
-def parse_args() -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(description="Train the second embedded model, of another family than the experts.")
-    parser.add_argument("--out", type=Path, required=True, help="folder to write; must be new or empty")
-    parser.add_argument("--seed", type=int, default=0, help="decides all data and initial weights")
-    parser.add_argument("--steps", type=int, default=1500)
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads; another number may give other last digits")
-    args = parser.parse_args()
-    if args.out.exists() and any(args.out.iterdir()):
-        parser.error(f"{args.out} is not empty; name a new folder, or delete this one first")
-    return args
-
-
 def main() -> None:
     """Trains, measures and writes everything."""
-    args = parse_args()
+    args = parse_training("Train the second embedded model, of another family than the experts.", {"steps": 1500})
     torch.set_num_threads(args.threads)
     torch.set_flush_denormal(True)  # otherwise steps take twice as long once optimiser moments get tiny
     seed_rng, data_rng = np.random.default_rng(args.seed).spawn(2)
