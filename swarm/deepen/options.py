@@ -42,6 +42,8 @@ FUSION = (
     Flag("--candidates", "candidates", str, None, f"tokens that a step works on: {', '.join(CANDIDATES)} "
          "(default: needed)"),
     Flag("--dropped", "dropped", float, None, "most probability that a step may leave out (default: 0.001)"),
+    Flag("--most", "most", int, None, "most tokens of a model that a step works on, whatever that leaves out "
+         "(default: 512)"),
 )  # fmt: skip
 
 

@@ -48,5 +48,8 @@ def check_recipe(results: Path, recipe: Mapping[str, Any], done: int, cure: str)
 
 def write_recipe(results: Path, recipe: Mapping[str, Any]) -> None:
     """Keeps the recipe beside the results."""
-    results.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        results.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{results.parent} cannot be made ({error.strerror}); name another folder") from error
     write_json(recipe_path(results), dict(recipe))

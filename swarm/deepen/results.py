@@ -103,8 +103,11 @@ class ResultFile:
             records, size = _whole_records(path)
             _check_same(path, records, questions, prompts)
             self.done = len(records)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = open(path, "ab")  # noqa: SIM115 - closed by close()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = open(path, "ab")  # noqa: SIM115 - closed by close()
+        except OSError as error:
+            raise UserError(f"{path} cannot be written ({error.strerror}); name another folder with -rsd") from error
         self._file.truncate(size)
         if size and not _ends_with_newline(path):
             self._file.write(b"\n")

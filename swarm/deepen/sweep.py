@@ -82,8 +82,8 @@ def program(options: argparse.Namespace) -> int:
     """Works out the points that are not in the table yet, and draws a picture of each axis."""
     check_counts(options, ("limit", "batch"))
     plan = read_plan(options)
-    first = plan.points[0]
-    devices, step = check_devices(first.flags.devices + (None,) * len(plan.config.models), first.flags.device)
+    most = max(plan.points, key=lambda point: len(point.flags.devices))
+    devices, step = check_devices(most.flags.devices, most.flags.device)
     paths = [model.path for model in plan.config.models[: max(point.models for point in plan.points)]]
     check_models(paths)
     dtypes = [str(dtype_on(device, options.dtype)).removeprefix("torch.") for device in devices[: len(paths)]]

@@ -121,6 +121,12 @@ def test_an_artefact_of_other_models(conf, models, refused, tmp_path):
     refused("is there and holds no fusion.json", "matrix", "--config", conf, "--out", tmp_path / "res")
 
 
+def test_places_that_cannot_be_written(conf, refused, nothing_loaded):
+    asked = ("--config", conf, "-lr", "0.15", "--limit", "1")
+    refused("cannot be written (", "run", *asked, "-rsd", conf)
+    refused("cannot be made (", "sweep", *asked, "--out", conf / "below")
+
+
 def test_an_artefact_holds_for_a_model_in_half_precision(conf, tmp_path):
     assert deepen("matrix", "--config", conf) == 0
     words = ("run", "--config", conf, "-lr", "0.15", "-rsd", tmp_path / "res", "--dtype", "bfloat16")

@@ -1,7 +1,7 @@
 """Scores known by hand, sweeps that go on, pictures, and the scripts of the later program."""
 
 import json
-import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -123,23 +123,40 @@ def test_a_picture(tmp_path, models, capsys):
     assert deepen(*words[:4], "--tokens", " the", "--out", out) == 2
 
 
-def bash(script, *words, cwd):
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    command = ["bash", ROOT / "sh" / script, *words]
-    return subprocess.run(list(map(str, command)), cwd=cwd, env=environment, capture_output=True, text=True)
+@pytest.fixture
+def tree(tmp_path):
+    """The scripts beside a Python that writes down how it is called."""
+    shutil.copytree(ROOT / "sh", tmp_path / "tree" / "sh")
+    python = tmp_path / "tree" / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text('#!/usr/bin/env bash\nprintf "%s\\0" "$@" >>calls\nprintf "\\n" >>calls\n')
+    python.chmod(0o755)
+    return tmp_path / "tree"
 
 
-def test_the_later_programs_scripts(tmp_path, models):
+def test_the_later_programs_scripts(tmp_path, models, tree, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+
+    def bash(script, *words):
+        Path("calls").unlink(missing_ok=True)
+        done = subprocess.run(["bash", tree / "sh" / script, *words], capture_output=True, text=True)
+        calls = Path("calls").read_text().splitlines() if Path("calls").exists() else []
+        return done, [call.split("\0")[:-1] for call in calls]
+
+    def ran(script, *words):
+        done, calls = bash(script, *words)
+        assert done.returncode == 0 and all(call[0] == f"{tree}/scripts/deepen.py" for call in calls), done.stderr
+        for call in calls:
+            assert deepen(*call[1:]) == 0
+        return capsys.readouterr().out
+
     conf = write_world(tmp_path, models, records=CHOICES, demos=CHOICES[:1])
-    matrices = tmp_path / "matrices"
-    made = bash("mat.sh", matrices, models / "one", models / "two", cwd=tmp_path)
-    assert made.returncode == 0, made.stderr
-    asked = bash("run.sh", conf, "tas2", cwd=tmp_path)
-    assert asked.returncode == 0, asked.stderr
-    assert f"artefact: {matrices}/one_two/one_two\n" in asked.stdout, "what mat.sh made is found"
-    assert (tmp_path / "res" / "nq" / "test" / "one_two" / "tas2" / NAME).is_file()
-    scored = bash("eval.sh", cwd=tmp_path)
-    assert scored.returncode == 0 and scored.stdout.count("n=3") == 2, scored.stderr
-    for script, words in (("mat.sh", ["only"]), ("run.sh", []), ("eval.sh", ["nowhere"])):
-        done = bash(script, *words, cwd=tmp_path)
-        assert done.returncode == 2 and done.stderr.count("\n") == 1, (script, done.stderr)
+    ran("mat.sh", "matrices", models / "one", f"{models / 'two'}/")
+    said = ran("run.sh", conf, "vanilla", "tas2")
+    assert said.count(f"artefact: {tmp_path}/matrices/one_two/one_two\n") == 2, "what mat.sh made is found"
+    assert all(Path("res", "nq", "test", "one_two", mode, NAME).is_file() for mode in ("vanilla", "tas2"))
+    assert ran("eval.sh").count("n=3") == 4
+    assert [call[call.index("-em") + 1] for call in bash("run.sh", conf)[1]] == ["vanilla", "tas", "tas2", "tas2+mas2"]
+    for script, words in (("mat.sh", ["a folder", "only"]), ("run.sh", [])):
+        done, calls = bash(script, *words)
+        assert (done.returncode, done.stderr.count("\n"), calls) == (2, 1, [])

@@ -4,10 +4,9 @@ import logging
 
 import pytest
 import torch
-from fusing import PROMPTS, alone, three_voices, tiny_llama, voice, written
+from fusing import PROMPTS, alone, plain_procedure, three_voices, tiny_llama, voice, written
 from kinds_of_tokenizers import byte_level_bpe, real_tokenizer
 
-from benchmarks.published_fusion import Model, Settings, decoded, relative_rows, write
 from swarm.engines.row_stepper import RowStepper
 from swarm.errors import UserError
 from swarm.fusion.anchors import common_anchors
@@ -15,6 +14,8 @@ from swarm.fusion.build import make_chooser
 from swarm.fusion.decoding import FusedDecoding
 from swarm.fusion.settings import read_settings, switched_off
 from swarm.fusion.vocabulary import read_vocabulary
+
+published = plain_procedure()
 
 
 @pytest.fixture(scope="module")
@@ -27,10 +28,10 @@ def plainly(voices, settings, most=10):
     vocabularies = [read_vocabulary(one.tokenizer, one.name) for one in voices]
     anchors = common_anchors(vocabularies, [len(one.embeddings) for one in voices])
     models = [
-        Model(one.stepper.model, one.tokenizer, relative_rows(one.embeddings, ids))
+        published.Model(one.stepper.model, one.tokenizer, published.relative_rows(one.embeddings, ids))
         for one, ids in zip(voices, anchors.ids, strict=True)
     ]
-    return [write(models, prompt, most, settings) for prompt in PROMPTS]
+    return [published.write(models, prompt, most, settings) for prompt in PROMPTS]
 
 
 @pytest.mark.parametrize(
@@ -48,7 +49,7 @@ def test_it_writes_what_the_plain_procedure_writes(voices, order, mode):
     some = [voices[index] for index in order]
     weights = [1 / len(some)] * len(some)
     for rate in (0.15, 0.5):
-        plain = plainly(some, Settings(weights, rate, mode=mode))
+        plain = plainly(some, published.Settings(weights, rate, mode=mode))
         for candidates in ("all", "needed"):
             ours = written(some, mode=mode, learning_rate=rate, candidates=candidates, dropped=1e-6, most=10)
             assert [ids for ids, _ in ours] == plain, candidates
@@ -57,7 +58,7 @@ def test_it_writes_what_the_plain_procedure_writes(voices, order, mode):
 
 def test_weights_count(voices):
     pair = voices[:2]
-    plain = plainly(pair, Settings([0.2, 0.8], 0.5))
+    plain = plainly(pair, published.Settings([0.2, 0.8], 0.5))
     assert [ids for ids, _ in written(pair, weights=[0.2, 0.8], learning_rate=0.5, dropped=1e-6)] == plain
     assert [ids for ids, _ in written(pair, weights=[1.0, 0.0], learning_rate=0.15)] == alone(pair[0])
 
@@ -95,7 +96,10 @@ def test_a_model_with_itself_changes_nothing_while_it_reads_the_same(voices):
         for prompt, (ids, _), by_itself in zip(PROMPTS, written([one, twin], **record), alone(one), strict=True):
             begun = tokenizer(prompt)["input_ids"]
             for length in range(len(ids)):
-                if tokenizer(decoded(tokenizer, [*begun, *ids[:length]]))["input_ids"] != [*begun, *ids[:length]]:
+                if tokenizer(published.decoded(tokenizer, [*begun, *ids[:length]]))["input_ids"] != [
+                    *begun,
+                    *ids[:length],
+                ]:
                     break
                 assert ids[length] == by_itself[length]
                 compared += 1

@@ -1,5 +1,9 @@
 """Tiny random models with different tokenizers, and fusions of them."""
 
+import importlib.util
+import sys
+from pathlib import Path
+
 import torch
 from kinds_of_tokenizers import LINES, byte_level_bpe, sentence_piece_bpe
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -19,6 +23,15 @@ PROMPTS = [
     "ran over the café",
     "isn't",
 ]
+
+
+def plain_procedure():
+    """benchmarks/published_fusion.py; the repository's root is not on the tests' import path."""
+    path = Path(__file__).resolve().parents[2] / "benchmarks" / "published_fusion.py"
+    spec = importlib.util.spec_from_file_location("published_fusion", path)
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def tiny_llama(tokenizer, seed, width=64):
