@@ -13,6 +13,7 @@ from swarm.fusion.anchors import common_anchors
 from swarm.fusion.build import make_chooser
 from swarm.fusion.decoding import FusedDecoding
 from swarm.fusion.settings import read_settings, switched_off
+from swarm.fusion.text import GrowingText
 from swarm.fusion.vocabulary import read_vocabulary
 
 published = plain_procedure()
@@ -124,9 +125,11 @@ def test_texts_stay_in_step(voices):
         written(some, [prompt], 12, decoding=FusedDecoding(some, Spy(), settings))
         main = heard[-1][0]
         begun = some[0].tokenizer(prompt)["input_ids"]
-        text = some[0].tokenizer.decode(main)[len(some[0].tokenizer.decode(begun)) :]
+        text = GrowingText(some[0].tokenizer, begun)
+        for token in main[len(begun) :]:
+            text.append(token)
         for one, ids in zip(some[1:], heard[-1][1:], strict=True):
-            assert ids == one.tokenizer(prompt + text)["input_ids"]
+            assert ids == one.tokenizer(prompt + text.text)["input_ids"]
 
 
 def test_it_ends_at_a_stop_text_and_where_the_main_model_ends(voices):
