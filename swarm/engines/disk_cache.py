@@ -32,7 +32,7 @@ _ENTRIES_AT_ONCE = 50  # that go before the size is looked at again
 _TURNS = 200  # of these in one transaction, so that another process waits for a fraction of a second
 _PAGES_AT_ONCE = 1000  # given back to the disk in one transaction
 _FILLED_AFTERWARDS = 0.9  # of the limit
-_MEMORY_KIB = 32 * 1024  # for pages of the file
+_MEMORY_KIB = 8 * 1024  # for pages of the file
 
 
 def answers_path() -> Path:
