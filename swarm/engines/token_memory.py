@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from swarm.engines.prefixes import Tokens
 
-MOST = 500_000  # tokens that are kept from call to call, some 20 MB
+MOST = 150_000  # tokens that are kept from call to call, some 6 MB
 
 Kind = TypeVar("Kind", bound=Hashable)
 
