@@ -1,6 +1,8 @@
 """Models with different tokenizers write one text: as the plain procedure has it, and each row as alone."""
 
 import logging
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,7 +14,7 @@ from swarm.errors import UserError
 from swarm.fusion.anchors import common_anchors
 from swarm.fusion.build import make_chooser
 from swarm.fusion.decoding import FusedDecoding
-from swarm.fusion.settings import read_settings, switched_off
+from swarm.fusion.settings import FIELDS, FusionSettings, read_settings, switched_off
 from swarm.fusion.text import GrowingText
 from swarm.fusion.vocabulary import read_vocabulary
 
@@ -254,3 +256,19 @@ def test_settings_that_cannot_be(voices):
     assert switched_off(read_settings("here", {"learning_rate": 0}, 3)).startswith("learning_rate is 0, which turns")
     assert switched_off(read_settings("here", {"updates": 0, "inverse": "em"}, 3)).startswith("updates is 0")
     assert switched_off(read_settings("here", {"learning_rate": 0, "inverse": "em"}, 3)) is None
+
+
+def test_every_setting_is_told_with_its_default():
+    page = (Path(__file__).resolve().parents[2] / "docs" / "fusion.md").read_text(encoding="utf8")
+    table = [
+        line.split("|")[1:3] for line in page.split("## Settings")[1].split("\n## ")[0].splitlines() if "| `" in line
+    ]
+    told = {name: default for names, default in table for name in re.findall(r"`(\w+)`", names)}
+    assert set(FIELDS) - {"top", "temperature"} == set(told)
+    defaults = FusionSettings()
+    for name, cell in told.items():
+        value = getattr(defaults.step if hasattr(defaults.step, name) else defaults, name)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            assert f"{value:g}".lstrip("0") in cell, name
+        elif isinstance(value, str) and value:
+            assert f"`{value}`" in cell, name
