@@ -29,7 +29,7 @@ _KNOWN = {
     "result_process_parameter": ("early_stop_string_list", "split_key_before", "split_key_behind"),
 }  # fmt: skip
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -210,7 +210,7 @@ class _Reader:
         if not 1 <= gaps <= len(fields):
             raise self.wrong(f"{place}.template", text, f"one {{}} for each of {', '.join(fields) or 'its fields'}")
         if gaps < len(fields):
-            _log.info("%s: %s.template has no {} for %s", self._path, place, ", ".join(fields[gaps:]))
+            log.info("%s: %s.template has no {} for %s", self._path, place, ", ".join(fields[gaps:]))
         return Template(fields, text)
 
     def models(self) -> tuple[ModelEntry, ...]:
@@ -250,7 +250,7 @@ class _Reader:
             there = self.section(place) if place.partition(".")[0] in self._content else {}
             ignored += [f"{place}.{key}" for key in there if key not in known]
         if ignored:
-            _log.info("%s: without effect on these %d models: %s", self._path, len(names), ", ".join(ignored))
+            log.info("%s: without effect on these %d models: %s", self._path, len(names), ", ".join(ignored))
 
 
 def placeholders(text: str) -> int:

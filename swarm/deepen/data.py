@@ -11,7 +11,7 @@ from typing import Any
 from swarm.errors import UserError
 from swarm.evals.tables import Row, read_bytes, read_table, show
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def _question(row: Row) -> Question:
 def read_demos(path: Path | None) -> list[Question]:
     """The examples that prompts begin with; none, which is logged, where the config leaves their file empty."""
     if path is None:
-        _log.info("the config names no file of examples (demon_file_path): zero-shot")
+        log.info("the config names no file of examples (demon_file_path): zero-shot")
         return []
     return read_questions(path)
 
@@ -90,5 +90,5 @@ def shared_questions(dev: Sequence[Question], test: Sequence[Question]) -> list[
     known = {question.question for question in dev}
     shared = [place for place, question in enumerate(test) if question.question in known]
     if shared:
-        _log.warning("%d of %d test questions are in dev too: leave them out of one of the two", len(shared), len(test))
+        log.warning("%d of %d test questions are in dev too: leave them out of one of the two", len(shared), len(test))
     return shared

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 from swarm.errors import UserError
+from swarm.maths.targets import MODES
 
-MODES = ("vanilla", "tas", "tas2", "tas2+mas2", "tas+mas")
 PROCESSORS = {
     "based_on_probility_transfer_logits_fp32_processor": "fused",
     "based_on_probility_transfer_logits_fp32_digit_vote_processor": "digit_vote",
@@ -25,7 +25,7 @@ MOST_DEVICES = 9
 TOLERANCE = 1e-6  # by which weights may miss the sum of 1 without a word
 _OFF = 1e-6  # a learning rate that the published program takes for none
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 RATE, UPDATES = "-lr", "-len"
@@ -112,7 +112,7 @@ def check_flags(
     devices = [getattr(given, f"device_{index}") for index in range(MOST_DEVICES)]
     beyond = [f"-d{index}" for index, device in enumerate(devices) if device is not None and index >= members]
     if beyond and warn:
-        _log.info("%s: without effect, since the config has %d models", ", ".join(beyond), members)
+        log.info("%s: without effect, since the config has %d models", ", ".join(beyond), members)
     values = {RATE: rate if rate > _OFF else 0, UPDATES: updates}
     off = [name for name in needed if not values[name]]
     flags = DeepenFlags(
@@ -124,12 +124,12 @@ def check_flags(
         _device("-dp", given.device),
         tuple(_device(f"-d{index}", device) for index, device in enumerate((devices + [None] * members)[:members])),
         checked_weights(given.weights, members),
-        _one_of("-em", given.mode, MODES),
+        _one_of("-em", given.mode, tuple(MODES)),
         members > 1 and not off,
     )
     if members > 1 and off and warn:
         which = f"{off[0]} {rate if off[0] == RATE else updates:g}"
-        _log.warning("%s turns the fusion off: the main model answers alone (the paper has -lr 0.15 -len 5)", which)
+        log.warning("%s turns the fusion off: the main model answers alone (the paper has -lr 0.15 -len 5)", which)
     return flags
 
 
@@ -149,7 +149,7 @@ def checked_weights(weights: Sequence[float], members: int) -> tuple[float, ...]
         raise UserError(f"-ew is {given}; wanted weights from 0 on that are not all 0")
     total = math.fsum(weights)
     if abs(total - 1) > TOLERANCE:
-        _log.info("-ew %s has the sum %g: every weight is divided by it", given, total)
+        log.info("-ew %s has the sum %g: every weight is divided by it", given, total)
     return tuple(weight / total for weight in weights)
 
 

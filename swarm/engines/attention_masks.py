@@ -5,12 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 FULL, SLIDING = "full_attention", "sliding_attention"  # as transformers calls them
-TURNING = ("dynamic", "longrope")  # rotary positions whose frequencies depend on the longest row of a batch
 
 
 @dataclass(frozen=True)
@@ -63,30 +61,6 @@ def mask_kinds(model: Any) -> MaskKinds | None:
     ):
         return None
     return MaskKinds(windows, mixed)
-
-
-def fixed_positions(config: Any) -> int | None:
-    """The length up to which a token's keys do not depend on how long its row is; None where they never do.
-
-    Learned positions are no matter of this (see `positions_of`).
-    """
-    rope = getattr(config, "rope_parameters", None) or {}
-    kinds = [rope, *(value for value in rope.values() if isinstance(value, dict))]
-    turning = [kind for kind in kinds if kind.get("rope_type") in TURNING]
-    if not turning:
-        return None
-    limits = [kind.get("original_max_position_embeddings") for kind in turning]
-    return min([config.max_position_embeddings, *filter(None, limits)])
-
-
-def positions_of(model: Any) -> int | None:
-    """How many positions a model has learned or laid down in a table; None where they do not end for good."""
-    tables = [
-        module.num_embeddings - getattr(module, "offset", 0)
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Embedding) and ("position" in name.rpartition(".")[2] or name.endswith("wpe"))
-    ]
-    return min([*tables, *filter(None, [getattr(model.config, "n_positions", None)])], default=None)
 
 
 def _takes_several_masks(model: Any) -> bool:

@@ -5,9 +5,10 @@ from typing import Any
 
 import torch
 
-from swarm.engines.attention_masks import MaskKinds, fixed_positions, positions_of
+from swarm.engines.attention_masks import MaskKinds
 from swarm.engines.decoding import CHUNKS
 from swarm.engines.plain_generate import padded
+from swarm.engines.positions import learned_positions, scaled_by_length
 from swarm.engines.prefixes import Tokens, common_prefix, shared_prefixes
 from swarm.engines.ragged_cache import RaggedCache
 from swarm.engines.row_adapters import BARE, RowAdapters
@@ -35,7 +36,7 @@ class RaggedStepper:
         """`model` is the bare one; `kinds` are the masks that it takes."""
         self.model, self.kinds, self.adapters = model, kinds, adapters
         config = model.config
-        self.limit = min(filter(None, (positions_of(model), fixed_positions(config))), default=None)
+        self.limit = min(filter(None, (learned_positions(model), scaled_by_length(model))), default=None)
         self.read = 0
         parameter = next(model.parameters())
         self._device, self._dtype = parameter.device, parameter.dtype

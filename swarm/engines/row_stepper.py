@@ -9,8 +9,8 @@ import torch
 from transformers import DynamicCache, EncoderDecoderCache
 from transformers.cache_utils import DynamicLayer
 
-from swarm.engines.attention_masks import fixed_positions, positions_of
 from swarm.engines.decoding import CHUNKS
+from swarm.engines.positions import learned_positions, scaled_by_length
 from swarm.engines.prefixes import Tokens, common_prefix
 from swarm.engines.row_adapters import RowAdapters
 from swarm.engines.row_checks import check_adapters, check_length, check_rows
@@ -54,13 +54,13 @@ class RowStepper:
         """
         self.model, self.adapters = model, adapters
         self.separate_prompt = bool(model.config.is_encoder_decoder)
-        self.limit = positions_of(model)
+        self.limit = learned_positions(model)
         self.read = 0
         self._given = decoder_beginning(model, forced_bos_token_id) if self.separate_prompt else []
         parameter = next(model.parameters())
         self._device = parameter.device
         self._chunk = CHUNKS[self._device.type]
-        self._fixed = fixed_positions(model.config)
+        self._fixed = scaled_by_length(model)
         # code that came with a model may call anything a cache
         self._keeps = type(model).__module__.startswith("transformers.models.")
         self._last_only = "logits_to_keep" in inspect.signature(model.forward).parameters
@@ -143,7 +143,7 @@ class RowStepper:
             self.adapters.speak([state.adapter])
         ids = [*state.given, *state.tokens]
         output = None
-        if self._keeps and not (self._fixed and len(ids) > self._fixed):
+        if self._keeps and (self._fixed is None or len(ids) <= self._fixed):
             output = self._read_on(state, ids)
         if output is None:
             state.cache, state.kept = None, 0

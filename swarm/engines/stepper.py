@@ -7,7 +7,8 @@ import torch
 from peft import PeftModel
 from transformers import GenerationConfig
 
-from swarm.engines.attention_masks import fixed_positions, mask_kinds
+from swarm.engines.attention_masks import mask_kinds
+from swarm.engines.positions import scaled_by_length
 from swarm.engines.prefixes import Tokens
 from swarm.engines.ragged_stepper import RaggedStepper
 from swarm.engines.row_adapters import RowAdapters
@@ -99,7 +100,7 @@ def make_stepper(
             f"forced_bos_token_id {forced_bos_token_id} is for encoder-decoders, but {bare.config.model_type} is none: "
             "leave it out"
         )
-    fixed = fixed_positions(bare.config)
+    fixed = scaled_by_length(bare)
     kinds = mask_kinds(bare) if can_step(bare, GenerationConfig()) else None
     if kinds and (fixed is None or (longest is not None and longest <= fixed)):
         return RaggedStepper(bare, kinds, adapters)

@@ -15,7 +15,7 @@ from swarm.fusion.vocabulary import Key, Vocabulary
 SELECTIONS = ("all", "random", "consistency")
 _BLOCK = 512  # anchors whose similarities with all others are in memory at a time
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def common_anchors(vocabularies: Sequence[Vocabulary], rows: Sequence[int] | Non
     for vocabulary, limit in zip(vocabularies, limits, strict=True):
         beyond = sum(key is not None for key in vocabulary.keys[limit:])
         if beyond:
-            _log.warning(
+            log.warning(
                 "%s: %d tokens have no row in the embedding matrix; they are no anchors", vocabulary.name, beyond
             )
     reachable = [

@@ -28,7 +28,7 @@ LOW_SELF_MASS = 0.5
 AGAIN = "build it again with `python scripts/deepen.py matrix`"
 _BLOCK = 1 << 22  # numbers of an embedding matrix that are hashed at a time
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def warn_of_low_self_mass(name: str, self_mass: float, centred: bool) -> None:
     """Logs a warning, with the cure, where a relative representation hardly tells tokens apart."""
     if self_mass < LOW_SELF_MASS:
         cure = "more anchors blur it, fewer may help" if centred else "subtract the mean embedding (mean-centring)"
-        _log.warning(
+        log.warning(
             "%s: an anchor's row keeps %.3f of its mass on the anchor itself, wanted at least %.1f, so that tokens are "
             "hardly told apart: %s",
             name, self_mass, LOW_SELF_MASS, cure,

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from swarm.fusion.text import byte_alphabet
+from swarm.fusion.pieces import byte_alphabet
 
 # normalizers that change nothing but spaces; Unicode's as well; all that leave the one space between two words
 MARKS, SQUEEZES = "marks spaces", "squeezes spaces"  # what a Replace may do

@@ -14,7 +14,7 @@ UNDERSTOOD = (
     "ByteLevel, Metaspace, Replace with ByteFallback (SentencePiece), WordPiece, and words without a decoder where the "
     "tokenizer splits at blanks"
 )
-_BYTE_PIECE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
+BYTE_PIECE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 _SPLIT_AT_BLANKS = {"Whitespace", "WhitespaceSplit", "BertPreTokenizer"}
 # what the WordPiece decoder joins to the word before, as its clean-up does
 _JOINED = (".", "?", "!", ",", "n't", "'m", "'s", "'ve", "'re")
@@ -41,7 +41,7 @@ def byte_level(piece: str) -> bytes:
 
 def sentence_piece(piece: str) -> bytes:
     """A piece of SentencePiece: "▁" is a blank, "<0xE9>" a byte."""
-    found = _BYTE_PIECE.fullmatch(piece)
+    found = BYTE_PIECE.fullmatch(piece)
     return bytes([int(found[1], 16)]) if found else piece.replace(METASPACE, " ").encode()
 
 
@@ -103,7 +103,7 @@ def _step(step: Mapping[str, Any], name: str) -> Callable[[str], str | bytes]:
     if kind == "Replace" and "String" in step["pattern"]:
         return _replaced(step["pattern"]["String"], step["content"])
     if kind == "ByteFallback":
-        return lambda piece: sentence_piece(piece) if _BYTE_PIECE.fullmatch(piece) else piece
+        return lambda piece: sentence_piece(piece) if BYTE_PIECE.fullmatch(piece) else piece
     if kind == "WordPiece":
         return _word_piece(step.get("prefix", "##"), _JOINED if step.get("cleanup", True) else ())
     raise _not_understood(kind, name)

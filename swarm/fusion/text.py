@@ -2,19 +2,10 @@
 
 import codecs
 import json
-import re
 from collections.abc import Sequence
 from typing import Any
 
-BYTE_PIECE = re.compile(r"<0x([0-9A-F]{2})>")
-
-
-def byte_alphabet() -> dict[str, int]:
-    """The characters that byte-level pieces are written in, each with its byte: printable ones stand for themselves."""
-    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    others = [byte for byte in range(256) if byte not in printable]
-    return {chr(byte): byte for byte in printable} | {chr(256 + place): byte for place, byte in enumerate(others)}
-
+from swarm.fusion.pieces import BYTE_PIECE, byte_alphabet
 
 _ALPHABET = byte_alphabet()
 

@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers_of import ALL, TEXTS, tokenizer_of
 
-from swarm.fusion.text import BYTE_PIECE, GrowingText, LegacyText, special_ids
+from swarm.fusion.pieces import BYTE_PIECE
+from swarm.fusion.text import GrowingText, LegacyText, special_ids
 
 PROMPTS = ["", "Answer:", "a\n", " two  spaces ", "東京"]
 PIECES = st.sampled_from(
