@@ -1,12 +1,34 @@
-"""Prompts in a tokenizer's chat template, the same on every day."""
+"""Prompts as a model reads them: in its tokenizer's chat template, the same on every day, or as they are."""
 
 import datetime
+from collections.abc import Iterable
 from typing import Any
+
+from swarm.engines.base import GenerationParams
+from swarm.errors import UserError
 
 # what Llama's own template says where there is no clock
 TODAY = datetime.datetime(2024, 7, 26)
 _DIRECTIVES = """%-d %-m %-y %-H %-I %-M %-S %-j %a %A %w %d %b %B %m %y %Y %H %I %p %M %S %f %z %Z %j %U %W %c %x %X %e
 %F %T""".split()
+
+
+def rendered(tokenizer: Any, prompts: list[str], params: GenerationParams) -> tuple[list[str], bool]:
+    """Prompts as a model reads them, and whether special tokens are to be put around them.
+
+    In the tokenizer's chat template where that is asked for and there is one, which brings its own <bos>.
+    """
+    chat = params.chat and bool(tokenizer.chat_template)
+    return (in_chat_template(tokenizer, prompts) if chat else prompts), not chat or params.second_bos
+
+
+def check_not_empty(whose: str, lengths: Iterable[int]) -> None:
+    """Raises UserError for a prompt without a token; `whose` is the tokenizer, as messages say it."""
+    if not all(lengths):
+        raise UserError(
+            f"a prompt is empty for the tokenizer of {whose}, which adds nothing to it; wanted at least one token: "
+            "remove empty questions from the data, or use the chat template (--chat)"
+        )
 
 
 def in_chat_template(tokenizer: Any, prompts: list[str]) -> list[str]:

@@ -8,16 +8,16 @@ import peft
 import tokenizers
 import torch
 import transformers
-from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from swarm.engines.base import Completion, Finished, GenerationParams, Member, Request
-from swarm.engines.chat import in_chat_template
+from swarm.engines.chat import check_not_empty, rendered
 from swarm.engines.expert_store import ExpertStore
 from swarm.engines.memory import is_out_of_memory, measured_token_budget
 from swarm.engines.plain_generate import Answers
 from swarm.engines.positions import learned_positions
 from swarm.engines.prefixes import Tokens
+from swarm.engines.pretrained import loading, read_whole
 from swarm.engines.slots import Slot, make_slot
 from swarm.engines.stepping import make_decoder
 from swarm.engines.token_memory import TokenMemory
@@ -83,22 +83,9 @@ class InProcessEngine:
 
     def _load(self, trust_remote_code: bool) -> Any:
         base, options = self.pool.base, {"revision": self.pool.revision, "trust_remote_code": trust_remote_code}
-        try:
+        with loading(f"base model {base}", "with -b"):
             self.tokenizer = AutoTokenizer.from_pretrained(base, padding_side="left", **options)
             model = AutoModelForCausalLM.from_pretrained(base, dtype=self.dtype, use_safetensors=True, **options)
-        except (
-            OSError,
-            ValueError,
-            ImportError,
-            SafetensorError,
-            LookupError,
-            AttributeError,
-            ArithmeticError,
-        ) as error:
-            reason = " ".join(str(error).split())[:300]
-            raise UserError(
-                f"base model {base} cannot be loaded ({reason}): fetch it again, or name another with -b"
-            ) from error
         known, wanted = len(self.tokenizer), model.config.get_text_config().vocab_size
         if known < wanted / 2:
             # without its files, transformers makes up a tokenizer that knows next to nothing
@@ -106,9 +93,7 @@ class InProcessEngine:
                 f"the tokenizer of base model {base} knows {known} tokens, the model {wanted}: its tokenizer files are "
                 "missing or another model's; put them into its folder"
             )
-        if self.tokenizer.is_fast:  # its file may bring both along
-            self.tokenizer.backend_tokenizer.no_truncation()
-            self.tokenizer.backend_tokenizer.no_padding()
+        read_whole(self.tokenizer)
         if self.tokenizer.pad_token_id is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
         return model
@@ -166,11 +151,7 @@ class InProcessEngine:
         self._slot.clear()
 
     def _tokenise(self, prompts: list[str], params: GenerationParams) -> list[list[int]]:
-        chat = params.chat and bool(self.tokenizer.chat_template)
-        if chat:
-            prompts = in_chat_template(self.tokenizer, prompts)
-        # a rendered chat template brings its own <bos>
-        special = not chat or params.second_bos
+        prompts, special = rendered(self.tokenizer, prompts, params)
         if not self.tokenizer.is_fast:
             return self.tokenizer(prompts, add_special_tokens=special)["input_ids"]
         # without offsets into the text, which nobody asks for, this takes half as long
@@ -178,11 +159,7 @@ class InProcessEngine:
         return [encoding.ids for encoding in encoded]
 
     def _check_prompts(self, tokens: list[Tokens], params: GenerationParams) -> None:
-        if not all(tokens):
-            raise UserError(
-                f"a prompt is empty for the tokenizer of base model {self.pool.base}, which adds nothing to it; wanted "
-                "at least one token: remove empty questions from the data, or use the chat template (--chat)"
-            )
+        check_not_empty(f"base model {self.pool.base}", map(len, tokens))
         longest = max(map(len, tokens))
         limit = self._positions
         if limit and longest + params.max_new_tokens > limit:

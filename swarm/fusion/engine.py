@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from swarm.engines.base import Completion, Finished, GenerationParams, Member, Request
-from swarm.engines.chat import in_chat_template
+from swarm.engines.chat import check_not_empty, rendered
 from swarm.engines.in_process import InProcessEngine
 from swarm.engines.memory import is_out_of_memory
 from swarm.errors import UserError
@@ -81,9 +81,10 @@ class FusionEngine:
         voices = self._hosts.voices(member)
         decoding = FusedDecoding(voices, self._chooser(member, voices), member.settings)
         decoding.count = self.counts.setdefault(member.name, decoding.count)
-        rendered = [_rendered(voice, prompts, params) for voice in voices]
-        lengths = [[len(voice.ids(prompt)) for prompt in own] for voice, own in zip(voices, rendered, strict=True)]
-        _check_prompts(voices, lengths)
+        read = [_prompts(voice, prompts, params) for voice in voices]
+        lengths = [[len(voice.ids(prompt)) for prompt in own] for voice, own in zip(voices, read, strict=True)]
+        for voice, own in zip(voices, lengths, strict=True):
+            check_not_empty(voice.name, own)
         tokens = [sum(own) for own in zip(*lengths, strict=True)]
         left = sorted(range(len(prompts)), key=lambda place: -tokens[place])
         most = MOST_ROWS
@@ -92,7 +93,7 @@ class FusionEngine:
             size = max(min(most, self.inner.token_budget // (tokens[left[0]] + room)), 1)
             batch = left[:size]
             try:
-                written = list(self._batch(decoding, [[own[place] for place in batch] for own in rendered], params))
+                written = list(self._batch(decoding, [[own[place] for place in batch] for own in read], params))
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
@@ -141,21 +142,10 @@ class FusionEngine:
         return self._choosers[key]
 
 
-def _rendered(voice: Voice, prompts: list[str], params: GenerationParams) -> list[Prompt]:
-    """Prompts as a model reads them: in its own chat template where that is asked for and there is one."""
-    chat = params.chat and bool(voice.tokenizer.chat_template)
-    texts = in_chat_template(voice.tokenizer, prompts) if chat else prompts
-    # a rendered chat template brings its own <bos>
-    return [Prompt(text, not chat or params.second_bos) for text in texts]
-
-
-def _check_prompts(voices: Sequence[Voice], lengths: Sequence[Sequence[int]]) -> None:
-    for voice, own in zip(voices, lengths, strict=True):
-        if not all(own):
-            raise UserError(
-                f"a prompt is empty for the tokenizer of {voice.name}, which adds nothing to it; wanted at least one "
-                "token: remove empty questions from the data, or use the chat template (--chat)"
-            )
+def _prompts(voice: Voice, prompts: list[str], params: GenerationParams) -> list[Prompt]:
+    """Prompts as a model reads them."""
+    texts, special = rendered(voice.tokenizer, prompts, params)
+    return [Prompt(text, special) for text in texts]
 
 
 def _completion(written: Written, read: int, voices: int) -> Completion:

@@ -1,20 +1,16 @@
 """Models of a fusion brought into memory: whole, or as far as their tokens go."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
+from swarm.engines.pretrained import loading, read_whole
 from swarm.engines.stepper import Stepper, make_stepper
-from swarm.errors import UserError
 from swarm.weights.base_model import index_of, model_folder, weight_files
-
-_FAULTS = (OSError, ValueError, ImportError, SafetensorError, LookupError, AttributeError)
 
 
 @dataclass(frozen=True)
@@ -55,7 +51,7 @@ class Lexicon:
 def load_model(source: Source, device: torch.device, dtype: torch.dtype) -> Loaded:
     """A causal model or an encoder-decoder, ready to be stepped; UserError if it cannot be had."""
     folder = model_folder(source.model, source.revision, source.named_in)
-    with _told(source):
+    with loading(f"model {source.model} of a fusion", source.named_in):
         kind, config = _kind(folder, source)
         options = {"trust_remote_code": source.trusted}
         model = kind.from_pretrained(folder, config=config, dtype=dtype, use_safetensors=True, **options)
@@ -71,7 +67,7 @@ def load_lexicon(name: str, source: Source) -> Lexicon:
     had.
     """
     folder = model_folder(source.model, source.revision, source.named_in)
-    with _told(source):
+    with loading(f"model {source.model} of a fusion", source.named_in):
         return Lexicon(name, _tokenizer(folder, source), _embeddings(folder, source))
 
 
@@ -104,20 +100,5 @@ def _kind(folder: Path, source: Source) -> tuple[Any, Any]:
 
 def _tokenizer(folder: Path, source: Source) -> Any:
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=source.trusted)
-    if tokenizer.is_fast:  # its file may bring both along
-        tokenizer.backend_tokenizer.no_truncation()
-        tokenizer.backend_tokenizer.no_padding()
+    read_whole(tokenizer)
     return tokenizer
-
-
-@contextmanager
-def _told(source: Source) -> Iterator[None]:
-    """What goes wrong in the block is the model's fault, which the user can cure."""
-    try:
-        yield
-    except _FAULTS as error:
-        reason = " ".join(str(error).split())[:300]
-        raise UserError(
-            f"model {source.model} of a fusion cannot be loaded ({reason}): fetch it again, or name another "
-            f"{source.named_in}"
-        ) from error
