@@ -4,27 +4,11 @@ import json
 import shutil
 
 import pytest
-from deepen_world import CHOICES, save_models, write_world
+from deepen_world import CHOICES, deepen, write_world
 from kinds_of_tokenizers import words as whole_words
 
 from swarm.deepen import matrix, picture, run, sweep
-from swarm.deepen.program import deepen_program
 from swarm.deepen.results import read_results, result_name
-from swarm.front_doors import guarded
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory):
-    return save_models(tmp_path_factory.mktemp("models"))
-
-
-@pytest.fixture
-def conf(tmp_path, models):
-    return write_world(tmp_path, models)
-
-
-def deepen(*words):
-    return guarded(lambda: deepen_program([str(word) for word in words]))
 
 
 @pytest.fixture

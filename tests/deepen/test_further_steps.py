@@ -7,23 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from deepen_world import CHOICES, save_models, write_records, write_world
+from deepen_world import CHOICES, deepen, write_records, write_world
 
 from swarm.deepen.figures import principal_plane
-from swarm.deepen.program import deepen_program
-from swarm.front_doors import guarded
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory):
-    return save_models(tmp_path_factory.mktemp("models"))
-
-
-def deepen(*words):
-    """The exit code."""
-    return guarded(lambda: deepen_program([str(word) for word in words]))
 
 
 def result(question, answer, generated, prompt="Answer:"):

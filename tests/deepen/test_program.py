@@ -10,13 +10,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from deepen_world import CHOICES, QUESTIONS, save_models, write_world
+from deepen_world import CHOICES, QUESTIONS, deepen, write_world
 from fusing import voice
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from swarm.deepen.program import deepen_program
 from swarm.deepen.results import read_results, result_name
-from swarm.front_doors import guarded
 from swarm.fusion.build import make_chooser
 from swarm.fusion.decoding import FusedDecoding
 from swarm.fusion.settings import read_settings
@@ -24,21 +22,6 @@ from swarm.fusion.voices import Prompt
 from swarm.maths.member_weights import uniform
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory):
-    return save_models(tmp_path_factory.mktemp("models"))
-
-
-@pytest.fixture
-def conf(tmp_path, models):
-    return write_world(tmp_path, models)
-
-
-def deepen(*words):
-    """The exit code."""
-    return guarded(lambda: deepen_program([str(word) for word in words]))
 
 
 def run(conf, *words, lr="0.5", name="res"):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from families import SIZES, VOCABULARY
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoConfig, AutoModelForCausalLM, BloomConfig, BloomForCausalLM
@@ -13,21 +14,6 @@ from swarm.engines.plain_generate import PlainGenerate
 from swarm.engines.prefixes import common_prefix, shared_prefixes
 from swarm.engines.stepping import make_decoder
 
-VOCABULARY = 24
-SIZES = {
-    "vocab_size": VOCABULARY,
-    "hidden_size": 16,
-    "intermediate_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 4,
-    "max_position_embeddings": 256,
-    "pad_token_id": 0,
-    "eos_token_id": 1,
-    "bos_token_id": 2,
-    "initializer_range": 0.6,
-}
 LEARNED = {"vocab_size": VOCABULARY, "n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 128, "eos_token_id": 1,
            "bos_token_id": 1, "initializer_range": 0.6}  # fmt: skip
 WINDOWS = {"sliding_window": 8, "layer_types": ["sliding_attention", "full_attention"]}

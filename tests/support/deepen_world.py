@@ -5,6 +5,9 @@ import json
 from fusing import tiny_llama
 from kinds_of_tokenizers import LINES, byte_level_bpe, sentence_piece_bpe
 
+from swarm.deepen.program import deepen_program
+from swarm.front_doors import guarded
+
 DIGITS = [f"{number} + {number} = {2 * number}" for number in range(10)] * 2
 LETTERS = ["which is A B C D"] * 4
 QUESTIONS = [
@@ -79,3 +82,8 @@ def write_records(path, records):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records), encoding="utf8")
     return path
+
+
+def deepen(*words):
+    """The exit code of scripts/deepen.py with these words, in this process."""
+    return guarded(lambda: deepen_program([str(word) for word in words]))
