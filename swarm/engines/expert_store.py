@@ -4,14 +4,16 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
+import psutil
 
 from swarm.weights.adapters import LoraWeights
 from swarm.weights.full_model import FullWeights
-from swarm.weights.materialise import linear_layout, map_tensors, materialise, materialise_all, new_buffers
+from swarm.weights.materialise import linear_layout, materialise, materialise_all, new_buffers, open_terms
 from swarm.weights.pool import Expert, Pool
+from swarm.weights.streamed import Buffer
 
 LIMIT_BYTES = 2 * 2**30
+KEPT_SHARE = 1 / 8  # of the free memory, which the initial experts may take so that no step reads them again
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,7 @@ class _Kept:
     """An expert's weights, and the memory that they lie in where it can be used again."""
 
     weights: LoraWeights
-    buffer: torch.Tensor | None
+    buffer: Buffer | None
 
 
 class ExpertStore:
@@ -36,10 +38,11 @@ class ExpertStore:
         self._kept: OrderedDict[str, _Kept] = OrderedDict()  # by digest, longest unused first
         self._expected: dict[str, Expert] = {}  # by digest, those that were not asked for yet
         self._most = 2 * len(pool.names)  # experts that are held
-        # opened once, since opening takes as long as the sums themselves
-        self._mapped = {} if pool.models else map_tensors(pool)
         self._reuses = not pool.models and pool.combine == "linear"
         self._bytes_of_one = linear_layout(pool).size if self._reuses else 0  # else known from the first one on
+        kept = self._bytes_of_one * len(pool.names) <= KEPT_SHARE * psutil.virtual_memory().available
+        # opened once, since opening takes as long as the sums themselves
+        self._terms = None if pool.models else open_terms(pool, kept and self._reuses)
 
     def expect(self, experts: Sequence[Expert]) -> None:
         """Says which experts will be asked for soon, in the place of those said before.
@@ -71,14 +74,14 @@ class ExpertStore:
         wanted = wanted[: max(capacity - staying, 1)]
         freed = self._make_room(len(self._kept) + len(wanted) - capacity)
         buffers = [*freed, *new_buffers(self._pool, len(wanted) - len(freed))] if self._reuses else None
-        made = materialise_all(self._pool, [each.coefficients for each in wanted], buffers, self._mapped)
+        made = materialise_all(self._pool, [each.coefficients for each in wanted], buffers, self._terms)
         self._bytes_of_one = self._bytes_of_one or sum(tensor.nbytes for tensor in made[0].tensors.values())
         for index, (each, weights) in enumerate(zip(wanted, made, strict=True)):
             self._kept[each.digest] = _Kept(weights, buffers[index] if buffers else None)
 
-    def _make_room(self, count: int) -> list[torch.Tensor]:
+    def _make_room(self, count: int) -> list[Buffer]:
         """Forgets so many experts, the expected ones last; their memory, where it can be used again."""
         leaving = sorted(self._kept, key=lambda digest: digest in self._expected)[: max(count, 0)]
         buffers = [self._kept.pop(digest).buffer for digest in leaving]
         # in the order of memory, so that neighbours are filled by one call
-        return sorted((buffer for buffer in buffers if buffer is not None), key=torch.Tensor.data_ptr)
+        return sorted((buffer for buffer in buffers if buffer is not None), key=lambda buffer: buffer.memory.data_ptr())

@@ -7,10 +7,10 @@ import torch
 from swarm.weights.adapters import Adapter, LoraWeights, Tensors, factor_pairs, scaling
 from swarm.weights.full_model import FullWeights
 from swarm.weights.pool import Pool
-from swarm.weights.streamed import Layout, Mapped, combine_rows, layout_of
+from swarm.weights.streamed import Buffer, Layout, Terms, combine_rows, layout_of
 
 Rows = Sequence[Sequence[float]]  # coefficients: one row per expert that is wanted, one column per initial expert
-Buffers = Sequence[torch.Tensor]
+Buffers = Sequence[Buffer]
 
 
 def materialise(pool: Pool, coefficients: Sequence[float]) -> LoraWeights | FullWeights:
@@ -21,27 +21,32 @@ def materialise(pool: Pool, coefficients: Sequence[float]) -> LoraWeights | Full
 
 
 def materialise_all(
-    pool: Pool, rows: Rows, buffers: Buffers | None = None, mapped: Mapped | None = None
+    pool: Pool, rows: Rows, buffers: Buffers | None = None, terms: Terms | None = None
 ) -> list[LoraWeights]:
     """The weights of several experts of a pool of adapters, one per row of coefficients, in one pass over the files.
 
     The bits of an expert do not depend on which others are asked for beside it, nor on the number of threads.
-    `buffers` for linear, as `new_buffers` makes them, one per row, receive the tensors, which then are views of them:
-    memory that was used before is several times faster than new. `mapped` as `map_tensors` gives it saves opening the
-    files again.
+    `buffers` for linear, as `new_buffers` makes them, one per row, receive the tensors:
+    memory that was used before is several times faster than new. `terms` as `open_terms` gives them save opening the
+    files again, and reading them where they are kept.
     """
-    return COMBINERS[pool.combine](pool, rows, map_tensors(pool) if mapped is None else mapped, buffers)
+    return COMBINERS[pool.combine](pool, rows, open_terms(pool) if terms is None else terms, buffers)
 
 
-def map_tensors(pool: Pool) -> Mapped:
-    """The tensors of all initial adapters, mapped from their files."""
+def open_terms(pool: Pool, kept: bool = False) -> Terms:
+    """The tensors of all initial adapters, mapped from their files; `kept` holds them for the linear way's sums.
+
+    That takes len(pool.adapters) times `linear_layout(pool).size` bytes.
+    """
     handles = [adapter.open() for adapter in pool.adapters]
-    return {name: [handle.get_tensor(name) for handle in handles] for name in pool.adapters[0].shapes}
+    mapped = {name: [handle.get_tensor(name) for handle in handles] for name in pool.adapters[0].shapes}
+    return Terms(mapped, linear_layout(pool), kept)
 
 
-def new_buffers(pool: Pool, count: int) -> list[torch.Tensor]:
-    """Memory for so many linear combinations, beside each other: (bytes,) each, not initialised."""
-    return list(torch.empty(count, linear_layout(pool).size, dtype=torch.uint8))
+def new_buffers(pool: Pool, count: int) -> list[Buffer]:
+    """Memory for so many linear combinations, beside each other, not initialised."""
+    layout = linear_layout(pool)
+    return [Buffer(layout, memory) for memory in torch.empty(count, layout.size, dtype=torch.uint8)]
 
 
 def linear_layout(pool: Pool) -> Layout:
@@ -49,23 +54,22 @@ def linear_layout(pool: Pool) -> Layout:
     return layout_of(pool.adapters[0].shapes)
 
 
-def _linear(pool: Pool, rows: Rows, mapped: Mapped, buffers: Buffers | None) -> list[LoraWeights]:
+def _linear(pool: Pool, rows: Rows, terms: Terms, buffers: Buffers | None) -> list[LoraWeights]:
     """A = sum_j c_j A_j and B = sum_j c_j B_j: the published arithmetic, every tensor by itself (not linear in ΔW)."""
-    layout = linear_layout(pool)
     buffers = new_buffers(pool, len(rows)) if buffers is None else buffers
-    combine_rows(mapped, layout, rows, buffers)
-    return [LoraWeights(layout.tensors(buffer), pool.adapters[0].config) for buffer in buffers]
+    combine_rows(terms, rows, buffers)
+    return [LoraWeights(buffer.tensors, pool.adapters[0].config) for buffer in buffers]
 
 
-def _exact(pool: Pool, rows: Rows, mapped: Mapped, _: Buffers | None) -> list[LoraWeights]:
+def _exact(pool: Pool, rows: Rows, terms: Terms, _: Buffers | None) -> list[LoraWeights]:
     """ΔW = sum_j c_j s_j B_j A_j: [A_1; ...; A_n], which all rows share, and [c_1 s_1 B_1, ..., c_n s_n B_n].
 
     Rank n r, scale 1.
     """
     experts: list[Tensors] = [{} for _ in rows]
-    for module, (name_a, name_b) in factor_pairs(mapped).items():
-        downs = torch.cat([down.float() for down in mapped[name_a]], dim=0)  # (n r, in)
-        ups = [up.float() for up in mapped[name_b]]  # each (out, r)
+    for module, (name_a, name_b) in factor_pairs(terms.mapped).items():
+        downs = torch.cat([down.float() for down in terms.mapped[name_a]], dim=0)  # (n r, in)
+        ups = [up.float() for up in terms.mapped[name_b]]  # each (out, r)
         scales = [scaling(adapter.config, module, up.shape[1]) for adapter, up in zip(pool.adapters, ups, strict=True)]
         for tensors, row in zip(experts, rows, strict=True):
             tensors[name_a] = downs
@@ -77,9 +81,9 @@ def _exact(pool: Pool, rows: Rows, mapped: Mapped, _: Buffers | None) -> list[Lo
     return [LoraWeights(tensors, _scale_one(pool.adapters[0], tensors)) for tensors in experts]
 
 
-def _svd(pool: Pool, rows: Rows, mapped: Mapped, _: Buffers | None) -> list[LoraWeights]:
+def _svd(pool: Pool, rows: Rows, terms: Terms, _: Buffers | None) -> list[LoraWeights]:
     """The best approximation of the exact ΔW by `pool.rank` (default: the adapters' own rank), without a dense ΔW."""
-    return [_truncated(pool, _exact(pool, [row], mapped, None)[0].tensors) for row in rows]
+    return [_truncated(pool, _exact(pool, [row], terms, None)[0].tensors) for row in rows]
 
 
 def _truncated(pool: Pool, tensors: Tensors) -> LoraWeights:

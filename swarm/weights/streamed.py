@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn.functional import embedding_bag
 
+from swarm.weights.heap import keep_freed_memory
 from swarm.weights.tensors import Shape
 
 Mapped = dict[str, list[torch.Tensor]]  # name of a tensor -> that tensor of every initial expert
@@ -15,7 +16,7 @@ Mapped = dict[str, list[torch.Tensor]]  # name of a tensor -> that tensor of eve
 DTYPES = (torch.float32, torch.float64)  # of sums
 ALIGNMENT = 64  # bytes, of a tensor within a buffer
 PIECE = 384  # numbers that are summed at a time: their sums stay in registers, their terms in the nearest cache
-BLOCK_BYTES = 6 * 2**20  # of all terms and sums that are under way
+BLOCK_BYTES = 9 * 2**20  # of all terms and sums that are under way
 FEWEST_PIECES = 16  # of a block, below which calls cost more than they compute
 
 
@@ -58,6 +59,15 @@ class Layout:
         return {name: place.numbers(buffer).view(place.lengths) for name, place in self.places.items()}
 
 
+class Buffer:
+    """Memory for one expert's tensors in a layout, and the tensors, which are views of it."""
+
+    def __init__(self, layout: Layout, memory: torch.Tensor):
+        """`memory` is (layout.size,) bytes, which need not be initialised."""
+        self.memory = memory
+        self.tensors = layout.tensors(memory)  # made once: hundreds of views take a fifth of the sums' time
+
+
 def layout_of(shapes: Mapping[str, Shape]) -> Layout:
     """The layout for sums of tensors of these shapes: float32, and float64 where they are."""
     places: dict[str, Place] = {}
@@ -90,68 +100,98 @@ class _Cut:
 class _Bags:
     """Which pieces make up which sums of a block, for `embedding_bag`: piece after piece, the sums of one together."""
 
-    pieces: torch.Tensor  # (pieces of a block, terms of all sums)
-    ends: torch.Tensor  # (pieces of a block, sums)
-    factors: torch.Tensor  # (pieces of a block, terms of all sums)
+    pieces: torch.Tensor  # (pieces of a block x terms of all sums,)
+    ends: torch.Tensor  # (pieces of a block x sums + 1,)
+    factors: torch.Tensor  # (pieces of a block x terms of all sums,)
 
-    def sums(self, block: torch.Tensor, count: int) -> torch.Tensor:
-        """The first `count` pieces of each sum, (count, sums, PIECE), of the terms in a block, (terms, numbers).
+    def sums(self, block: torch.Tensor) -> torch.Tensor:
+        """All pieces of each sum, piece after piece, (pieces x sums, PIECE), of the terms in a block, (terms, numbers).
 
         Every bag is PIECE numbers wide and adds up its own pieces in their order, whatever else is asked for.
         """
-        offsets = torch.cat([self.ends.new_zeros(1), self.ends[:count].flatten()])
-        sums = embedding_bag(
-            self.pieces[:count].flatten(),
-            block.view(-1, PIECE),
-            offsets,
-            mode="sum",
-            per_sample_weights=self.factors[:count].flatten(),
-            include_last_offset=True,
+        terms = block.view(-1, PIECE)
+        return embedding_bag(
+            self.pieces, terms, self.ends, mode="sum", per_sample_weights=self.factors, include_last_offset=True
         )
-        return sums.view(count, -1, PIECE)
 
 
-def combine_rows(
-    mapped: Mapped, layout: Layout, rows: Sequence[Sequence[float]], buffers: Sequence[torch.Tensor]
-) -> None:
-    """sum_j rows[i][j] W_j of every tensor into buffers[i], (layout.size,) bytes each.
+class Terms:
+    """The tensors of all initial experts, block by block: what a block's sums are made of lies beside each other."""
+
+    def __init__(self, mapped: Mapped, layout: Layout, kept: bool = False):
+        """`kept` holds every block from its first use on, which takes the experts' size in the numbers of the sums.
+
+        That spares most of the time; without it, blocks are gathered from the mapped files every time.
+        """
+        self.mapped = mapped
+        self.layout = layout
+        self._count = len(next(iter(mapped.values())))
+        self._kept: dict[tuple[torch.dtype, int], torch.Tensor] | None = {} if kept else None
+        keep_freed_memory()
+
+    def pieces(self, region: Place) -> int:
+        """Pieces of a whole block, so that all terms and as many sums are BLOCK_BYTES."""
+        in_cache = BLOCK_BYTES // (2 * self._count * PIECE * region.dtype.itemsize)
+        return min(max(in_cache, FEWEST_PIECES), region.lengths[0] // PIECE)
+
+    def blocks(
+        self, region: Place, places: Mapping[str, Place], needed: Sequence[int]
+    ) -> Iterator[tuple[int, torch.Tensor]]:
+        """First number and content, (initial experts, numbers), of every block; only `needed` experts must be right.
+
+        A block that is not kept holds until the next one.
+        """
+        width = self.pieces(region) * PIECE
+        used = None
+        for begin, cuts in _cuts(region, places, width).items():
+            block = self._kept.get((region.dtype, begin)) if self._kept is not None else None
+            if block is None and self._kept is not None:
+                block = torch.zeros(self._count, min(width, region.lengths[0] - begin), dtype=region.dtype)
+                _gather(self.mapped, cuts, block, range(self._count))
+                self._kept[region.dtype, begin] = block
+            elif block is None:
+                used = torch.zeros(self._count, width, dtype=region.dtype) if used is None else used
+                block = used
+                _gather(self.mapped, cuts, block, needed)
+            yield begin, block
+
+
+def combine_rows(terms: Terms, rows: Sequence[Sequence[float]], buffers: Sequence[Buffer]) -> None:
+    """sum_j rows[i][j] W_j of every tensor into buffers[i], which are of the terms' layout.
 
     The terms of a sum are added in the order of j, those with coefficient 0 left out, without regard to other sums, so
-    its bits depend on its own row only. A single coefficient of 1 gives that W to the bit; W_j is not read where no row
-    needs it.
+    its bits depend on its own row only. A single coefficient of 1 gives that W to the bit; unless terms are kept, W_j
+    is not read where no row needs it.
     """
-    needed = [j for j in range(len(rows[0])) if any(row[j] for row in rows)]
-    terms = [[row[j] for j in needed] for row in rows]
-    for region, places in layout.regions():
-        sources = {name: [mapped[name][j].view(-1) for j in needed] for name in places}
-        _combine(sources, region, places, terms, buffers)
+    for region, places in terms.layout.regions():
+        _combine(terms, region, places, rows, [buffer.memory for buffer in buffers])
 
 
 def _combine(
-    sources: Mapped,
+    terms: Terms,
     region: Place,
     places: Mapping[str, Place],
     rows: Sequence[Sequence[float]],
     buffers: Sequence[torch.Tensor],
 ) -> None:
-    """All sums of the tensors of one number format: block by block, the terms are gathered, summed and put down.
+    """All sums of the tensors of one number format: block by block, the terms are summed and the sums put down.
 
     What lies between the tensors is summed with them.
     """
     whole = {i: row.index(1.0) for i, row in enumerate(rows) if 1.0 in row and sum(map(bool, row)) == 1}
     summed = [i for i, row in enumerate(rows) if any(row) and i not in whole]
     stacks = [region.numbers(stack) for stack in _stacks([buffers[i] for i in summed])]
-    bytes_of_piece = max(len(rows[0]) + len(summed), 1) * PIECE * region.dtype.itemsize
-    pieces = min(max(BLOCK_BYTES // bytes_of_piece, FEWEST_PIECES), region.lengths[0] // PIECE)
-    bags = _bags([rows[i] for i in summed], pieces, region.dtype)
-    block = torch.zeros(len(rows[0]), pieces * PIECE, dtype=region.dtype)
-    for begin, cuts in _cuts(region, places, block.shape[1]).items():
+    bags: dict[int, _Bags] = {}  # by pieces of a block, of which the last one has fewer
+    needed = [j for j in range(len(rows[0])) if any(row[j] for row in rows)]
+    for begin, block in terms.blocks(region, places, needed):
         end = min(begin + block.shape[1], region.lengths[0])
-        _gather(sources, cuts, block)
         for i, j in whole.items():
             region.numbers(buffers[i])[begin:end].copy_(block[j, : end - begin])
         if summed:
-            sums = bags.sums(block, (end - begin) // PIECE).split([len(stack) for stack in stacks], dim=1)
+            pieces, width = (end - begin) // PIECE, block.shape[1] // PIECE
+            if pieces not in bags:
+                bags[pieces] = _bags([rows[i] for i in summed], pieces, width, region.dtype)
+            sums = bags[pieces].sums(block).view(pieces, -1, PIECE).split([len(stack) for stack in stacks], dim=1)
             for stack, part in zip(stacks, sums, strict=True):
                 stack[:, begin:end].unflatten(1, (-1, PIECE)).copy_(part.transpose(0, 1))
     for row, buffer in zip(rows, buffers, strict=True):
@@ -159,25 +199,27 @@ def _combine(
             region.numbers(buffer).fill_(-0.0)  # the sum of nothing, to which -0.0 can be added
 
 
-def _gather(sources: Mapped, cuts: list[_Cut], block: torch.Tensor) -> None:
-    """Fills a block, (sources, numbers), with one call: calls one by one take a fifth longer."""
+def _gather(mapped: Mapped, cuts: list[_Cut], block: torch.Tensor, needed: Sequence[int]) -> None:
+    """Fills those rows of a block, (initial experts, numbers), with one call: calls one by one take a fifth longer."""
     targets: list[torch.Tensor] = []
     values: list[torch.Tensor] = []
     for cut in cuts:
-        targets += block[:, cut.begin : cut.end].unbind()
-        values += [source[cut.first : cut.first + cut.end - cut.begin] for source in sources[cut.name]]
+        for j in needed:
+            targets.append(block[j, cut.begin : cut.end])
+            values.append(mapped[cut.name][j].view(-1)[cut.first : cut.first + cut.end - cut.begin])
     if values:
         torch._foreach_copy_(targets, values)
 
 
-def _bags(rows: Sequence[Sequence[float]], pieces: int, dtype: torch.dtype) -> _Bags:
-    """The bags of some sums in blocks of so many pieces."""
+def _bags(rows: Sequence[Sequence[float]], pieces: int, width: int, dtype: torch.dtype) -> _Bags:
+    """The bags of some sums, of so many pieces each, in a block of so many pieces."""
     terms = [[j for j, coefficient in enumerate(row) if coefficient] for row in rows]
-    firsts = torch.tensor([j * pieces for row in terms for j in row], dtype=torch.int32)
+    firsts = torch.tensor([j * width for row in terms for j in row], dtype=torch.int32)
     ends = torch.tensor(list(itertools.accumulate(map(len, terms))), dtype=torch.int32)
     factors = torch.tensor([row[j] for row, used in zip(rows, terms, strict=True) for j in used], dtype=dtype)
     steps = torch.arange(pieces, dtype=torch.int32)[:, None]
-    return _Bags(firsts + steps, ends + steps * len(firsts), factors.expand(pieces, -1).contiguous())
+    behind = torch.cat([ends.new_zeros(1), (ends + steps * len(firsts)).flatten()])
+    return _Bags((firsts + steps).flatten(), behind, factors.repeat(pieces))
 
 
 def _cuts(region: Place, places: Mapping[str, Place], width: int) -> dict[int, list[_Cut]]:

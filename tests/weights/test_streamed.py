@@ -8,9 +8,9 @@ from tiny import make_pool
 
 from swarm.weights import streamed
 from swarm.weights.adapters import factor_pairs
-from swarm.weights.materialise import map_tensors, materialise, materialise_all, new_buffers
+from swarm.weights.materialise import materialise, materialise_all, new_buffers, open_terms
 from swarm.weights.pool import read_pool
-from swarm.weights.streamed import combine_rows, layout_of
+from swarm.weights.streamed import Buffer, Terms, combine_rows, layout_of
 from swarm.weights.tensors import combined
 
 FORMATS = {"F32": torch.float32, "F64": torch.float64, "BF16": torch.bfloat16, "F16": torch.float16}
@@ -47,13 +47,14 @@ def make_world(draw):
     return shapes, mapped, rows
 
 
-def sums(shapes, mapped, rows, buffers=None):
+def sums(shapes, mapped, rows, buffers=None, terms=None):
     """Tensors of each row, in fresh buffers that hold rubbish."""
     layout = layout_of(shapes)
     if buffers is None:
-        buffers = list(torch.full((len(rows), layout.size), 255, dtype=torch.uint8))
-    combine_rows(mapped, layout, rows, buffers)
-    return [layout.tensors(buffer) for buffer in buffers]
+        buffers = torch.full((len(rows), layout.size), 255, dtype=torch.uint8)
+    experts = [Buffer(layout, memory) for memory in buffers]
+    combine_rows(terms or Terms(mapped, layout), rows, experts)
+    return [expert.tensors for expert in experts]
 
 
 @given(st.data())
@@ -69,15 +70,17 @@ def test_bits_depend_on_the_row_alone(data):
         single = [sums(shapes, mapped, [row])[0] for row in rows]
         torch.set_num_threads(data.draw(st.sampled_from([1, 2])))
         together = sums(shapes, mapped, rows)
-        some = sums(shapes, mapped, [rows[index] for index in subset], scattered)
+        kept = Terms(mapped, layout_of(shapes), kept=True)
+        sums(shapes, mapped, rows[:1], terms=kept)
+        some = sums(shapes, mapped, [rows[index] for index in subset], scattered, kept)
     finally:
         torch.set_num_threads(before)
     for name in shapes:
         for index, row in enumerate(rows):
             assert torch.equal(bits(together[index][name]), bits(single[index][name]))
             if sum(map(bool, row)) == 1 and 1.0 in row:
-                kept = mapped[name][row.index(1.0)].to(single[index][name].dtype)
-                assert torch.equal(bits(single[index][name]), bits(kept)), "-0.0 included"
+                initial = mapped[name][row.index(1.0)].to(single[index][name].dtype)
+                assert torch.equal(bits(single[index][name]), bits(initial)), "-0.0 included"
         for index, expert in zip(subset, some, strict=True):
             assert torch.equal(bits(expert[name]), bits(single[index][name]))
 
@@ -111,10 +114,14 @@ def test_tensors_over_several_blocks(monkeypatch, kind, threads):
     try:
         for size in (1, 2**19, 2**24):
             monkeypatch.setattr(streamed, "BLOCK_BYTES", size)
+            kept = Terms(mapped, layout_of(shapes), kept=True)
             for order in (range(14), range(13, -1, -1), [3], [12, 3, 13]):
-                some = sums(shapes, mapped, [rows[index] for index in order])
-                for index, expert in zip(order, some, strict=True):
-                    assert all(torch.equal(bits(expert[name]), bits(alone[index][name])) for name in shapes)
+                asked = [rows[index] for index in order]
+                some = sums(shapes, mapped, asked)
+                again = sums(shapes, mapped, asked, terms=kept)
+                for index, *experts in zip(order, some, again, strict=True):
+                    for name in shapes:
+                        assert all(torch.equal(bits(each[name]), bits(alone[index][name])) for each in experts)
     finally:
         torch.set_num_threads(before)
 
@@ -152,7 +159,7 @@ def test_experts_of_a_pool_together(tmp_path, combine, threads):
     alone = [materialise(pool, row) for row in rows]
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
-    together = materialise_all(pool, rows, None, map_tensors(pool))
+    together = materialise_all(pool, rows, None, open_terms(pool))
     torch.set_num_threads(before)
     for one, other in zip(alone, together, strict=True):
         assert one.config == other.config
@@ -168,6 +175,6 @@ def test_buffers_are_used_again(tmp_path):
     initial = pool.adapters[1].open()
     for name, tensor in again.tensors.items():
         assert torch.equal(tensor, initial.get_tensor(name))
-        assert tensor.untyped_storage().data_ptr() == buffers[0].untyped_storage().data_ptr()
+        assert tensor.untyped_storage().data_ptr() == buffers[0].memory.untyped_storage().data_ptr()
         assert tensor.data_ptr() % 64 == 0
     assert sorted(again.tensors) == sorted(n for pair in factor_pairs(again.tensors).values() for n in pair)
