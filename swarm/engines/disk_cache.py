@@ -32,7 +32,6 @@ _ENTRIES_AT_ONCE = 50  # that go before the size is looked at again
 _TURNS = 200  # of these in one transaction, so that another process waits for a fraction of a second
 _PAGES_AT_ONCE = 1000  # given back to the disk in one transaction
 _FILLED_AFTERWARDS = 0.9  # of the limit
-_MEMORY_KIB = 8 * 1024  # for pages of the file
 
 
 def answers_path() -> Path:
@@ -59,7 +58,6 @@ class DiskCache:
         self._limit = limit_bytes
         self._database = OwnDatabase(path, _LAYOUT)
         self._database.rows("PRAGMA secure_delete = OFF")  # else every freed page is written once more
-        self._database.rows(f"PRAGMA cache_size = -{_MEMORY_KIB}")
         self._page_bytes = self._database.number("PRAGMA page_size")
 
     def get_many(self, keys: Sequence[bytes]) -> dict[bytes, Completion]:
