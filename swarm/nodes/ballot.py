@@ -53,9 +53,9 @@ class Chosen(Relay):
         """The same prompt for every member."""
         return [[replace(request, member=member) for member in self.members] for request in requests]
 
-    def answer(self, request: Request, completions: Sequence[Completion]) -> Completion:
+    def go_on(self, request: Request, stages: Sequence[Sequence[Completion]]) -> Completion:
         """The chosen answer; it has cost nothing beyond its members'."""
-        texts = [completion.text for completion in completions]
+        texts = [completion.text for completion in stages[0]]
         return Completion(texts[self.choose(texts)], 0, 0)
 
     def choose(self, texts: Sequence[str]) -> int:
@@ -145,7 +145,7 @@ def shared_words(guess: str, other: str) -> float:
 
 def _chrf() -> Any:
     try:
-        from sacrebleu.metrics import CHRF  # type: ignore[import-not-found]
+        from sacrebleu.metrics import CHRF
     except ImportError:
         raise UserError("mbr with utility chrf needs sacrebleu: pip install sacrebleu, or use words") from None
     return CHRF()

@@ -60,7 +60,7 @@ class Composite(ABC):
 
 @dataclass(frozen=True)
 class Relay(ABC):
-    """A composite that answers out of other members' answers to prompts that it passes on.
+    """A composite that answers out of other members' answers to prompts that it passes on, in one stage or several.
 
     They are asked like anybody else, so what they are asked is shared between all graphs and remembered.
 
@@ -81,11 +81,14 @@ class Relay(ABC):
 
     @abstractmethod
     def pass_on(self, requests: Sequence[Request]) -> list[list[Request]]:
-        """For every request to this composite what it asks of its members."""
+        """For every request to this composite what it asks first, at least one request each."""
 
     @abstractmethod
-    def answer(self, request: Request, completions: Sequence[Completion]) -> Completion:
-        """The answer to a request, from those to what was passed on for it, in their order."""
+    def go_on(self, request: Request, stages: Sequence[Sequence[Completion]]) -> Completion | list[Request]:
+        """The answer to a request, or what it asks next.
+
+        `stages` are the answers to what was passed on for it, stage after stage, each in the order of its requests.
+        """
 
 
 def label(member: Member) -> str:

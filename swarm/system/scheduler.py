@@ -79,8 +79,7 @@ class Scheduler:
             assert isinstance(relay, Relay)
             passed_on = relay.pass_on([request for _, request in waiting])
             for (listener, request), further in zip(waiting, passed_on, strict=True):
-                whole = _Whole(relay, request, listener, len(further))
-                parts += [_Part(whole, request, index) for index, request in enumerate(further)]
+                parts += _Whole(relay, request, listener).ask(further)
         return parts
 
     def _ask(self, group: list[tuple[bytes, "_Waiting"]]) -> list["_Listener"]:
@@ -124,20 +123,26 @@ class _Node:
 
 @dataclass(frozen=True, slots=True)
 class _Whole:
-    """A request to a relay, which waits for the answers to what was passed on for it."""
+    """A request to a relay, which waits for the answers to what was passed on for it, stage after stage."""
 
     relay: Relay
     asked: Request
     listener: _Listener
-    count: int
-    answered: dict[int, Completion] = field(default_factory=dict)  # by index of the part
+    answered: list[dict[int, Completion]] = field(default_factory=list)  # of every stage, by index of the part
+    counts: list[int] = field(default_factory=list)  # parts of every stage
+
+    def ask(self, further: Sequence[Request]) -> list["_Part"]:
+        self.answered.append({})
+        self.counts.append(len(further))
+        return [_Part(self, request, index) for index, request in enumerate(further)]
 
     def hear(self, index: int, completion: Completion) -> Sequence[_Listener]:
-        self.answered[index] = completion
-        if len(self.answered) < self.count:
+        self.answered[-1][index] = completion
+        if len(self.answered[-1]) < self.counts[-1]:
             return []
-        completions = [self.answered[part] for part in range(self.count)]
-        return self.listener.hear(self.relay.answer(self.asked, completions))
+        stages = [[stage[part] for part in range(len(stage))] for stage in self.answered]
+        following = self.relay.go_on(self.asked, stages)
+        return self.listener.hear(following) if isinstance(following, Completion) else self.ask(following)
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ def chosen(folder, texts, **record):
     assert [(each.member.name, each.prompt, each.params) for each in asked] == [
         (name, "a prompt", request.params) for name in names
     ]
-    completion = relay.answer(request, [Completion(text, 3, 2) for text in texts])
+    completion = relay.go_on(request, [[Completion(text, 3, 2) for text in texts]])
     assert (completion.prompt_tokens, completion.new_tokens) == (0, 0), "its members have been counted"
     return completion.text
 
