@@ -6,6 +6,8 @@ import torch
 from torch.nn.functional import cross_entropy
 from transformers import DynamicCache
 
+from swarm.engines.positions import FreshPositions
+from swarm.engines.ragged_stepper import RaggedStepper
 from swarm.errors import UserError
 from swarm.fusion.settings import FusionSettings
 from swarm.fusion.voices import Prompt, Voice
@@ -26,7 +28,7 @@ def prompt_weights(
 
 
 def prompt_losses(voices: Sequence[Voice], prompts: Sequence[Sequence[Prompt]]) -> torch.Tensor:
-    """(B, N): every prompt's mean loss per token under every voice, in nat; the voices' steppers are open.
+    """(B, N): every prompt's mean loss per token under every voice, in nat; the voices' steppers are closed.
 
     Raises UserError for an encoder-decoder, which does not predict its prompt.
     """
@@ -35,22 +37,38 @@ def prompt_losses(voices: Sequence[Voice], prompts: Sequence[Sequence[Prompt]]) 
             raise UserError(
                 f"member {voice.name} is an encoder-decoder, which does not predict its prompt: give weights as numbers"
             )
-    columns = [[_loss(voice, voice.ids(prompt)) for prompt in own] for voice, own in zip(voices, prompts, strict=True)]
-    return torch.tensor(columns).T
+    return torch.tensor([_losses(voice, own) for voice, own in zip(voices, prompts, strict=True)]).T
+
+
+def _losses(voice: Voice, prompts: Sequence[Prompt]) -> list[float]:
+    """One voice's, by its own adapter if it has one."""
+    adapters, positions, found = voice.stepper.adapters, FreshPositions(voice.stepper.model), []
+    try:
+        if adapters:
+            adapters.attach()
+            adapters.speak([voice.adapter])
+        for prompt in prompts:
+            found.append(_loss(voice, voice.ids(prompt)))
+            positions.restore()
+    finally:
+        positions.restore()
+        if adapters:
+            adapters.detach()
+    return found
 
 
 @torch.no_grad()
 def _loss(voice: Voice, ids: list[int]) -> float:
     """Of the tokens after the first; 0 for a prompt of one."""
-    stepper = voice.stepper
-    model = stepper.model
-    if stepper.adapters:
-        stepper.adapters.speak([voice.adapter])
-    device = voice.embeddings.device
-    cache, total = DynamicCache(config=model.config), 0.0
-    for start in range(0, len(ids) - 1, AT_A_TIME):
-        read = torch.tensor([ids[start : start + AT_A_TIME]], device=device)
-        wanted = torch.tensor(ids[start + 1 : start + AT_A_TIME + 1], device=device)
-        logits = model(input_ids=read, past_key_values=cache, use_cache=True).logits[0, : len(wanted)]
+    model, device = voice.stepper.model, voice.embeddings.device
+    # models that are stepped row by row may keep no keys and values, or have positions that depend on the length
+    in_parts = isinstance(voice.stepper, RaggedStepper)
+    options = {"past_key_values": DynamicCache(config=model.config)} if in_parts else {}
+    at_a_time = AT_A_TIME if in_parts else len(ids)
+    total = 0.0
+    for start in range(0, len(ids) - 1, at_a_time):
+        read = torch.tensor([ids[start : start + at_a_time]], device=device)
+        wanted = torch.tensor(ids[start + 1 : start + at_a_time + 1], device=device)
+        logits = model(input_ids=read, use_cache=in_parts, **options).logits[0, : len(wanted)]
         total += float(cross_entropy(logits.float(), wanted, reduction="sum"))
     return total / max(len(ids) - 1, 1)

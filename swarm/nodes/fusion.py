@@ -18,7 +18,7 @@ from swarm.weights.base_model import base_model_digest, model_folder
 
 log = logging.getLogger(__name__)
 
-VERSION = 1  # to be raised with every change to fused decoding that can change a text
+VERSION = 2  # to be raised with every change to fused decoding that can change a text
 OWN_FIELDS = ("type", "members", "main")
 
 
