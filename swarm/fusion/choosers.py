@@ -7,7 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from swarm.fusion.step import FusedStep
+from swarm.fusion.step import FusedStep, shares_of
 from swarm.fusion.unions import NONE, union_ids, union_keys
 from swarm.fusion.vocabulary import Key, Vocabulary
 from swarm.maths.member_weights import consistency_weights
@@ -80,9 +80,9 @@ class UnionChooser:
         main = logits[0]
         assert main is not None
         present = [index for index, own in enumerate(logits) if own is not None]
-        weights = weights.expand(len(main), -1)
+        weights = shares_of(weights, present, main)
         chosen = [
-            self._of_row([logits[index][row] for index in present], present, weights[row, present])  # type: ignore[index]
+            self._of_row([logits[index][row] for index in present], present, weights[row])  # type: ignore[index]
             for row in range(len(main))
         ]
         return Choice(torch.tensor(chosen))
@@ -90,13 +90,14 @@ class UnionChooser:
     def scores(self, logits: Sequence[Tensor | None], weights: Tensor, asked: Tensor) -> Tensor:
         """See `Chooser`: shares of the union of the tokens asked about."""
         present = [index for index, own in enumerate(logits) if own is not None]
-        weights = weights.expand(len(asked), -1)
+        assert logits[0] is not None
+        weights = shares_of(weights, present, logits[0])
         found = torch.full(asked.shape, -torch.inf)
         for row, tokens in enumerate(asked.tolist()):
             keys = [self._vocabularies[0].keys[token] for token in tokens]
             union = list(dict.fromkeys(key for key in keys if key is not None))
             own = [logits[index][row] for index in present]  # type: ignore[index]
-            mean = self._mean(own, [self._ids(index, union) for index in present], weights[row, present]).tolist()
+            mean = self._mean(own, [self._ids(index, union) for index in present], weights[row]).tolist()
             found[row] = torch.tensor([mean[union.index(key)] if key in union else -torch.inf for key in keys])
         return found
 
@@ -151,10 +152,12 @@ class MappedChooser:
         main = logits[0]
         assert main is not None
         size = main.shape[1]
-        weights = weights.to(main).expand(len(main), -1)
+        present = [index for index, own in enumerate(logits) if own is not None]
+        weights = shares_of(weights, present, main)
         total = weights[:, :1] * main.softmax(-1)
-        for index, (own, token_map) in enumerate(zip(logits[1:], self._maps, strict=True), 1):
-            if own is not None:
-                shares = own.softmax(-1)[:, : len(token_map)].to(main.device)
-                total += weights[:, index : index + 1] * mapped(shares, token_map.to(main.device), size)
+        for column, index in enumerate(present[1:], 1):
+            own, token_map = logits[index], self._maps[index - 1]
+            assert own is not None
+            shares = own.softmax(-1)[:, : len(token_map)].to(main.device)
+            total += weights[:, column : column + 1] * mapped(shares, token_map.to(main.device), size)
         return total

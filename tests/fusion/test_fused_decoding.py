@@ -182,7 +182,9 @@ def test_a_member_that_fails_is_left_out_or_ends_all(voices, how, caplog):
         one = voices[1]
         return voice("the weak one", one.stepper.model, one.tokenizer, Broken(one.stepper, calls, how))
 
-    with pytest.raises(UserError, match="member the weak one of a fusion has failed: (its logits|it does not fit)"):
+    with pytest.raises(
+        UserError, match="member the weak one of a fusion has failed: (the weak one gives logits|it does not fit)"
+    ):
         written([voices[0], broken(3)])
     logging.getLogger("swarm").propagate = True
     record = {"learning_rate": 0.5, "on_failure": "drop"}
@@ -193,6 +195,23 @@ def test_a_member_that_fails_is_left_out_or_ends_all(voices, how, caplog):
     assert list(decoding.count.left_out) == ["the weak one"]
     trio = [ids for ids, _ in written([voices[0], broken(0), voices[2]], **record)]
     assert trio != alone(voices[0]), "the third still has a say"
+
+
+@pytest.mark.parametrize("space", ["relative", "union", "mapped"])
+def test_a_main_model_without_numbers_ends_all(voices, space):
+    one = voices[0]
+    main = voice("the first", one.stepper.model, one.tokenizer, Broken(one.stepper, 2, "nan"))
+    with pytest.raises(UserError, match="the first gives logits that are not numbers: use a wider"):
+        written([main, voices[1]], space=space, on_failure="drop")
+
+
+@pytest.mark.parametrize("space", ["union", "mapped"])
+def test_without_the_only_member_of_weight_the_others_count(voices, space):
+    one = voices[1]
+    gone = voice("gone", one.stepper.model, one.tokenizer, Broken(one.stepper, 0, "raise"))
+    trio = [voices[0], gone, voices[2]]
+    found = written(trio, weights=[0.0, 1.0, 0.0], space=space, learning_rate=0.5, on_failure="drop")
+    assert found == written([voices[0], voices[2]], space=space, learning_rate=0.5)
 
 
 def test_models_that_are_stepped_row_by_row_take_part(voices):
