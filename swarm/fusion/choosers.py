@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from swarm.fusion.step import FusedStep, shares_of
-from swarm.fusion.unions import NONE, union_ids, union_keys
+from swarm.fusion.unions import NONE, Encode, union_ids, union_keys
 from swarm.fusion.vocabulary import Key, Vocabulary
 from swarm.maths.member_weights import consistency_weights
 from swarm.maths.token_union import mapped, top_union, union_mean
@@ -70,9 +70,19 @@ class RelativeChooser:
 class UnionChooser:
     """On the union of every member's top tokens: UniTE (arXiv 2410.03777); nothing is built beforehand."""
 
-    def __init__(self, vocabularies: Sequence[Vocabulary], top: int, consistency: str = ""):
-        """`consistency` weighs members by their agreement at each token (CoRE, arXiv 2510.13855), "" does not."""
+    def __init__(
+        self,
+        vocabularies: Sequence[Vocabulary],
+        top: int,
+        consistency: str = "",
+        encoders: Sequence[Encode | None] | None = None,
+    ):
+        """`consistency` weighs members by their agreement at each token (CoRE, arXiv 2510.13855), "" does not.
+
+        `encoders` tell how each member writes tokens that it does not have (see `union_ids`).
+        """
         self._vocabularies, self._top, self._consistency = vocabularies, top, consistency
+        self._encoders = encoders or [None] * len(vocabularies)
         self._known: list[dict[Key, int]] = [{} for _ in vocabularies]
 
     def __call__(self, logits: Sequence[Tensor | None], weights: Tensor) -> Choice:
@@ -128,7 +138,8 @@ class UnionChooser:
     def _ids(self, index: int, union: Sequence[Key]) -> list[int]:
         known = self._known[index]
         missing = [key for key in union if key not in known]
-        known |= zip(missing, union_ids(missing, self._vocabularies[index]), strict=True)
+        found = union_ids(missing, self._vocabularies[index], self._encoders[index])
+        known |= zip(missing, found, strict=True)
         return [known[key] for key in union]
 
 
