@@ -16,10 +16,17 @@ from swarm.maths.token_union import mapped, top_union, union_mean
 
 @dataclass(frozen=True)
 class Choice:
-    """The next tokens of the main model, (B,), and the most probability of a member that was left out of account."""
+    """The next tokens of the main model.
+
+    Attributes:
+      tokens: (B,).
+      dropped: the most probability of a member that was left out of account.
+      fused: whether anybody but the main model was asked.
+    """
 
     tokens: Tensor
     dropped: float = 0.0
+    fused: bool = True
 
 
 class Chooser(Protocol):
@@ -40,7 +47,7 @@ class MainAlone:
     def __call__(self, logits: Sequence[Tensor | None], weights: Tensor) -> Choice:
         """See `Chooser`."""
         assert logits[0] is not None
-        return Choice(logits[0].argmax(-1))
+        return Choice(logits[0].argmax(-1), fused=False)
 
     def scores(self, logits: Sequence[Tensor | None], weights: Tensor, asked: Tensor) -> Tensor:
         """See `Chooser`: its logits."""
@@ -57,6 +64,8 @@ class RelativeChooser:
     def __call__(self, logits: Sequence[Tensor | None], weights: Tensor) -> Choice:
         """See `Chooser`."""
         result = self.step(logits, weights)
+        if result.report.bypass:
+            return Choice(result.tokens, fused=False)
         # of a member that took no part nothing is known
         return Choice(result.tokens, float(result.report.dropped.nan_to_num(0.0).max()))
 

@@ -128,7 +128,7 @@ class _Batch:
         for index in range(1, len(self._voices)):
             logits.append(self._logits(index, rows) if index in self._present else None)
         choice = self._chooser(logits, self._weights[rows])
-        self._count.fused += len(rows)
+        self._count.fused += len(rows) * choice.fused
         self._count.dropped = max(self._count.dropped, choice.dropped)
         return choice.tokens
 

@@ -1,5 +1,6 @@
 """How much each member counts: the same, as given, or by how well it predicts a prompt (PackLLM, arXiv 2404.11531)."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -19,9 +20,14 @@ AT_A_TIME = 128  # tokens whose logits over a whole vocabulary are in memory at 
 def prompt_weights(
     voices: Sequence[Voice], prompts: Sequence[Sequence[Prompt]], settings: FusionSettings
 ) -> torch.Tensor:
-    """(B, N): every voice's weight for every prompt, as the settings have it; `prompts[k][b]` is b for voice k."""
+    """(B, N): every voice's weight for every prompt, as the settings have it; `prompts[k][b]` is b for voice k.
+
+    By perplexity, all have the same weight for a prompt that is a single token for one of them, whose loss is unknown.
+    """
     if settings.weights == "perplexity":
-        return from_perplexity(prompt_losses(voices, prompts), settings.temperature)
+        losses = prompt_losses(voices, prompts)
+        known = losses.isfinite().all(-1, keepdim=True)
+        return from_perplexity(losses.where(known, 0.0), settings.temperature)
     count = len(voices)
     given = uniform(count) if isinstance(settings.weights, str) else explicit(settings.weights, count)
     return given.expand(len(prompts[0]), -1)
@@ -30,7 +36,7 @@ def prompt_weights(
 def prompt_losses(voices: Sequence[Voice], prompts: Sequence[Sequence[Prompt]]) -> torch.Tensor:
     """(B, N): every prompt's mean loss per token under every voice, in nat; the voices' steppers are closed.
 
-    Raises UserError for an encoder-decoder, which does not predict its prompt.
+    It is nan for a prompt of one token. Raises UserError for an encoder-decoder, which does not predict its prompt.
     """
     for voice in voices:
         if voice.stepper.separate_prompt:
@@ -59,7 +65,9 @@ def _losses(voice: Voice, prompts: Sequence[Prompt]) -> list[float]:
 
 @torch.no_grad()
 def _loss(voice: Voice, ids: list[int]) -> float:
-    """Of the tokens after the first; 0 for a prompt of one."""
+    """Of the tokens after the first; nan for a prompt of one."""
+    if len(ids) < 2:
+        return math.nan
     model, device = voice.stepper.model, voice.embeddings.device
     # models that are stepped row by row may keep no keys and values, or have positions that depend on the length
     in_parts = isinstance(voice.stepper, RaggedStepper)
@@ -71,4 +79,4 @@ def _loss(voice: Voice, ids: list[int]) -> float:
         wanted = torch.tensor(ids[start + 1 : start + at_a_time + 1], device=device)
         logits = model(input_ids=read, use_cache=in_parts, **options).logits[0, : len(wanted)]
         total += float(cross_entropy(logits.float(), wanted, reduction="sum"))
-    return total / max(len(ids) - 1, 1)
+    return total / (len(ids) - 1)

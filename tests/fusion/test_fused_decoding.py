@@ -197,6 +197,18 @@ def test_a_member_that_fails_is_left_out_or_ends_all(voices, how, caplog):
     assert trio != alone(voices[0]), "the third still has a say"
 
 
+def test_a_fusion_that_is_off_counts_no_token_as_fused(voices):
+    counts = []
+    for rate in (0.0, 0.15):
+        settings = read_settings("here", {"learning_rate": rate, "most": 20}, 2)
+        decoding = FusedDecoding(voices[:2], make_chooser(voices[:2], settings), settings)
+        written(voices[:2], decoding=decoding)
+        counts.append(decoding.count)
+    off, on = counts
+    assert off.tokens > 0 and off.fused == 0 and off.dropped == 0, "nothing was left out where one chooses alone"
+    assert on.fused > 0 and on.dropped > 0
+
+
 @pytest.mark.parametrize("space", ["relative", "union", "mapped"])
 def test_a_main_model_without_numbers_ends_all(voices, space):
     one = voices[0]

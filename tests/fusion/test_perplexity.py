@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 from families import model_of
+from fusing import three_voices
 from kinds_of_tokenizers import words
 from tiny import make_pool
 from torch.nn.functional import cross_entropy
@@ -12,7 +13,8 @@ from torch.nn.functional import cross_entropy
 from swarm.engines.in_process import InProcessEngine
 from swarm.engines.stepper import make_stepper
 from swarm.fusion.hosts import Hosts
-from swarm.fusion.perplexity import prompt_losses
+from swarm.fusion.perplexity import prompt_losses, prompt_weights
+from swarm.fusion.settings import read_settings
 from swarm.fusion.voices import Prompt, Voice
 from swarm.nodes.members import read_members
 
@@ -50,3 +52,14 @@ def test_long_prompts(family):
     prompts = [Prompt(" ".join(tokenizer.convert_ids_to_tokens(letters[:count])), False) for count in (200, 9)]
     losses = prompt_losses([voice], [prompts])[:, 0].tolist()
     assert losses == pytest.approx([plain_loss(model_of(family), voice.ids(prompt)) for prompt in prompts], rel=1e-5)
+
+
+def test_nothing_is_known_of_a_prompt_of_one_token():
+    voices = three_voices()[:2]
+    whole = voices[1].tokenizer.convert_ids_to_tokens(voices[1].ids(Prompt(" the", False)))
+    assert len(whole) == 1 and len(voices[0].ids(Prompt("the the", False))) > 1
+    prompts = [[Prompt(" the", False), Prompt("the cat sat", False)], [Prompt(" the", False), Prompt("the cat", False)]]
+    settings = read_settings("here", {"weights": "perplexity"}, 2)
+    weights = prompt_weights(voices, prompts, settings)
+    assert weights[0].tolist() == [0.5, 0.5] and weights[1].tolist() != [0.5, 0.5]
+    assert torch.allclose(weights.sum(-1), torch.ones(2))
