@@ -132,26 +132,29 @@ class _Batch:
         for place, row in enumerate(rows):
             together.setdefault(tuple(sorted(self._present[row])), []).append(place)
         for present, places in together.items():
-            logits: list[torch.Tensor | None] = [main[places]]
+            some = [rows[place] for place in places]
+            logits: list[torch.Tensor | None] = [_of_rows(some, rows, main)]
             for index, own in enumerate(found, 1):
-                logits.append(torch.stack([own[rows[place]] for place in places]) if index in present else None)
-            choice = self._chooser(logits, self._weights[[rows[place] for place in places]])
+                logits.append(_of_rows(some, *own) if index in present else None)
+            choice = self._chooser(logits, self._weights[some])
             tokens[places] = choice.tokens.to(tokens)
             self._count.fused += len(places) * choice.fused
             self._count.dropped = max(self._count.dropped, choice.dropped)
         return tokens
 
-    def _logits(self, index: int, rows: Sequence[int]) -> dict[int, torch.Tensor]:
-        """An assistant's by row, (V,) each; without those at which it fails and may be left out."""
+    def _logits(self, index: int, rows: Sequence[int]) -> tuple[list[int], torch.Tensor]:
+        """The rows that an assistant can do, and its logits (rows, V); it is left out of those at which it fails."""
         rows = [row for row in rows if index in self._present[row]]
+        nothing = torch.empty(0, 0)
         try:
-            return dict(zip(rows, self._choir.logits(index, rows), strict=True)) if rows else {}
+            return rows, self._choir.logits(index, rows) if rows else nothing
         except FAILURES as error:
             if len(rows) == 1 or isinstance(error, torch.OutOfMemoryError) or self._settings.on_failure == "fail":
                 self._leave_out(index, error, rows)
-                return {}
+                return [], nothing
         # which of them it is
-        return {row: logits for one in rows for row, logits in self._logits(index, [one]).items()}
+        singly = [logits for row in rows for there, logits in [self._logits(index, [row])] if there]
+        return [row for row in rows if index in self._present[row]], torch.cat(singly) if singly else nothing
 
     def _hear(self, row: int, new: str) -> None:
         """The assistants are told what has been written."""
@@ -208,3 +211,8 @@ class _Batch:
     def close(self) -> None:
         """Gives the memory back."""
         self._choir.close()
+
+
+def _of_rows(some: list[int], rows: list[int], logits: torch.Tensor) -> torch.Tensor:
+    """The logits of some of the rows."""
+    return logits if some == rows else logits[[rows.index(row) for row in some]]
