@@ -11,15 +11,13 @@ from swarm.deepen.config import DeepenConfig
 from swarm.deepen.flags import RATE, UPDATES, DeepenFlags, Flag
 from swarm.errors import UserError
 from swarm.fusion.anchors import SELECTIONS
-from swarm.fusion.artefact import FACTS
+from swarm.fusion.artefact import saved_digest
 from swarm.fusion.settings import BRIDGES, EOS, ON_FAILURE, ROWS, SPACES, FusionSettings, read_settings
 from swarm.fusion.step_settings import CANDIDATES, INVERSES
 from swarm.fusion.vocabulary import RULES
 from swarm.maths.member_weights import CONSISTENCIES
-from swarm.weights.tensors import file_digest
 
 LEFT_OUT_OF_CHOICES = 1e-6  # options may be improbable, and hang on what is left out
-SPEED_ONLY = ("rows", "row_memory")  # settings that change no text
 ANCHORS = (
     Flag("--keys", "keys", str, None, f"which tokens are the same: {', '.join(RULES)} (default: bytes)"),
     Flag("--anchors", "anchors", str, None, f"which common tokens are anchors: {', '.join(SELECTIONS)} (default: all)"),
@@ -38,7 +36,7 @@ FUSION = (
     Flag("--temperature", "temperature", float, None, "of --weigh perplexity (default: 1)"),
     Flag("--top", "top", int, None, "tokens of each model in --space union (default: 10)"),
     Flag("--rows", "rows", str, None, f"relative rows: {', '.join(ROWS)} (default: auto)"),
-    Flag("--row_memory", "row_memory", int, None, "MB that each model's relative rows may take (default: 512)"),
+    Flag("--row_memory", "row_memory", int, None, "MB that each model's relative rows may take (default: 256)"),
     Flag("--candidates", "candidates", str, None, f"tokens that a step works on: {', '.join(CANDIDATES)} "
          "(default: needed)"),
     Flag("--dropped", "dropped", float, None, "most probability that a step may leave out (default: 0.001)"),
@@ -114,10 +112,8 @@ def flat_settings(settings: FusionSettings) -> dict[str, Any]:
     """All settings that can change a text, by their names; an artefact by its content."""
     record = asdict(settings)
     record |= record.pop("step")
-    artefact = Path(settings.artefact) / FACTS
-    record["artefact"] = file_digest(artefact) if settings.artefact and artefact.is_file() else ""
-    kept = {name: value for name, value in record.items() if name not in SPEED_ONLY}
-    plain: dict[str, Any] = json.loads(json.dumps(kept))  # tuples are lists in a file
+    record["artefact"] = saved_digest(Path(settings.artefact)) if settings.artefact else ""
+    plain: dict[str, Any] = json.loads(json.dumps(record))  # tuples are lists in a file
     return plain
 
 

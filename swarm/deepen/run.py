@@ -84,6 +84,7 @@ class Job:
         return {
             "data": str(self.config.data(self.flags.split)),
             "models": list(self.paths),
+            "templates": [model.template for model in self.config.models[: len(self.paths)]],
             "dtypes": list(dtypes),
             "processor": self.flags.processor,
             "max_new_tokens": self.config.max_new_tokens,

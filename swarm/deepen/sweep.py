@@ -207,6 +207,7 @@ def _recipe(plan: Plan, options: argparse.Namespace, dtypes: Sequence[str]) -> d
     return {
         "data": str(plan.config.data(plan.points[0].flags.split)),
         "models": [model.path for model in plan.config.models],
+        "templates": [model.template for model in plan.config.models],
         "dtypes": sorted(set(dtypes)),
         "task": plan.task,
         "processor": plan.points[0].flags.processor,

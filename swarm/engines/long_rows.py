@@ -6,16 +6,11 @@ for every length beyond that, which it then keeps. Up to that length both are or
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any
-
-import torch
 
 from swarm.engines.decoding import Decoder
 from swarm.engines.plain_generate import Answers, PlainGenerate
-from swarm.engines.positions import rotary_modules
+from swarm.engines.positions import FreshPositions
 from swarm.engines.prefixes import Tokens
-
-_STATE = ("inv_freq", "max_seq_len_cached", "attention_scaling")  # endings of what such positions change
 
 
 class LongRowsAlone:
@@ -31,8 +26,7 @@ class LongRowsAlone:
         self.short, self._alone, self._limit = short, alone, limit
         self.model = short.model
         self.rows = self.held = 0
-        self._modules = rotary_modules(alone.model)
-        self._fresh = [_state_of(module) for module in self._modules]
+        self._positions = FreshPositions(alone.model)
 
     @property
     def token_budget(self) -> int:
@@ -54,25 +48,14 @@ class LongRowsAlone:
     def _part(
         self, way: Decoder | PlainGenerate, rows: Sequence[Tokens], indices: list[int], most: int
     ) -> Iterator[Answers]:
-        for module, state in zip(self._modules, self._fresh, strict=True):
-            _set_back(module, state)
+        self._positions.restore()
         try:
             for answers in way.decode([rows[index] for index in indices], most):
                 yield [(indices[row], answer) for row, answer in answers]
         finally:
             self.rows, self.held = way.rows, way.held
+            self._positions.restore()  # others may step the model meanwhile
 
     def release(self) -> None:
         """Gives memory back that is held between batches."""
         self.short.release()
-
-
-def _state_of(module: torch.nn.Module) -> dict[str, Any]:
-    found = {name: value for name, value in vars(module).items() if name.endswith(_STATE)}
-    found |= {name: value for name, value in module.named_buffers(recurse=False) if name.endswith(_STATE)}
-    return {name: value.clone() if isinstance(value, torch.Tensor) else value for name, value in found.items()}
-
-
-def _set_back(module: torch.nn.Module, state: dict[str, Any]) -> None:
-    for name, value in state.items():
-        setattr(module, name, value.clone() if isinstance(value, torch.Tensor) else value)

@@ -2,8 +2,10 @@
 
 from typing import Any
 
+import torch
 from torch import nn
 
+_STATE = ("inv_freq", "max_seq_len_cached", "attention_scaling")  # endings of what positions scaled by length change
 LEARNED = ("wpe", "embed_positions", "position_embeddings", "position_embedding", "positions_embed")
 
 
@@ -49,3 +51,24 @@ def _looks_at_length(rope: dict[str, Any]) -> bool:
 def rotary_modules(model: Any) -> list[nn.Module]:
     """What turns positions into angles."""
     return [module for module in model.modules() if hasattr(module, "original_inv_freq") or hasattr(module, "inv_freq")]
+
+
+class FreshPositions:
+    """A model's rotary positions as they now are, which it can be given back after it has read long rows."""
+
+    def __init__(self, model: Any):
+        """`model` has read nothing yet."""
+        self._modules = rotary_modules(model)
+        self._fresh = [_state_of(module) for module in self._modules]
+
+    def restore(self) -> None:
+        """Makes the model as if it had read nothing."""
+        for module, state in zip(self._modules, self._fresh, strict=True):
+            for name, value in state.items():
+                setattr(module, name, value.clone() if isinstance(value, torch.Tensor) else value)
+
+
+def _state_of(module: nn.Module) -> dict[str, Any]:
+    found = {name: value for name, value in vars(module).items() if name.endswith(_STATE)}
+    found |= {name: value for name, value in module.named_buffers(recurse=False) if name.endswith(_STATE)}
+    return {name: value.clone() if isinstance(value, torch.Tensor) else value for name, value in found.items()}

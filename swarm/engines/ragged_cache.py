@@ -53,11 +53,12 @@ class RaggedCache(Cache):
         self.places, self.columns, self.seen = index[:, None], columns, seen
 
     def copy(self, source: int, targets: list[int], columns: int) -> None:
-        """Copies a row's first columns over other rows'."""
+        """Copies a row's first columns over other rows', which hold nothing else then."""
         for layer in self._filled():
             for part in layer.parts():
                 for target in targets:
                     part[target, :, :columns] = part[source, :, :columns]
+                    part[target, :, columns:] = 0  # what is masked must still be a number
 
     def bytes(self) -> int:
         """Memory that is held."""

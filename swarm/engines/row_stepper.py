@@ -10,7 +10,7 @@ from transformers import DynamicCache, EncoderDecoderCache
 from transformers.cache_utils import DynamicLayer
 
 from swarm.engines.decoding import CHUNKS
-from swarm.engines.positions import learned_positions, scaled_by_length
+from swarm.engines.positions import FreshPositions, learned_positions, scaled_by_length
 from swarm.engines.prefixes import Tokens, common_prefix
 from swarm.engines.row_adapters import RowAdapters
 from swarm.engines.row_checks import check_adapters, check_length, check_rows
@@ -61,6 +61,7 @@ class RowStepper:
         self._device = parameter.device
         self._chunk = CHUNKS[self._device.type]
         self._fixed = scaled_by_length(model)
+        self._positions = None if self._fixed is None else FreshPositions(model)
         # code that came with a model may call anything a cache
         self._keeps = type(model).__module__.startswith("transformers.models.")
         self._last_only = "logits_to_keep" in inspect.signature(model.forward).parameters
@@ -123,6 +124,8 @@ class RowStepper:
     def close(self) -> None:
         """Forgets all rows."""
         self._rows = {}
+        if self._positions:
+            self._positions.restore()
         if self.adapters:
             self.adapters.detach()
 
@@ -141,6 +144,8 @@ class RowStepper:
         """(V,): what comes next in a row."""
         if self.adapters:
             self.adapters.speak([state.adapter])
+        if self._positions:
+            self._positions.restore()  # of another row, or of this one when it was longer
         ids = [*state.given, *state.tokens]
         output = None
         if self._keeps and (self._fixed is None or len(ids) <= self._fixed):

@@ -131,6 +131,12 @@ def saved_rule(folder: Path) -> str:
     return str(_facts(folder)["keys"])
 
 
+def saved_digest(folder: Path) -> str:
+    """SHA-256 of all that is saved, whatever it is called and wherever it lies; UserError as `load_artefact`."""
+    _facts(folder)
+    return file_digest(folder / FACTS)
+
+
 def load_artefact(
     folder: Path, vocabularies: Sequence[Vocabulary], embeddings: Sequence[torch.Tensor]
 ) -> FusionArtefact:

@@ -13,7 +13,7 @@ from swarm.fusion.choosers import Chooser, MappedChooser, RelativeChooser, Union
 from swarm.fusion.rows import DenseRows, LazyRows, Rows, RowSource
 from swarm.fusion.settings import FusionSettings
 from swarm.fusion.step import FusedStep
-from swarm.fusion.unions import nearest_tokens
+from swarm.fusion.unions import encoder_within, nearest_tokens
 from swarm.fusion.vocabulary import Vocabulary, read_vocabulary
 from swarm.maths.relative import embedding_mean, self_mass
 
@@ -59,7 +59,9 @@ def make_chooser(
     rule = saved_rule(Path(settings.artefact)) if settings.artefact else settings.keys
     vocabularies = [read_vocabulary(voice.tokenizer, voice.name, rule) for voice in voices]
     if settings.space == "union":
-        return UnionChooser(vocabularies, settings.top, settings.step.consistency)
+        known = list(zip(voices, vocabularies, strict=True)) if rule == "bytes" else []  # else keys are no text
+        encoders = [encoder_within(voice.tokenizer, own) for voice, own in known]
+        return UnionChooser(vocabularies, settings.top, settings.step.consistency, encoders)
     if settings.space == "mapped":
         return MappedChooser([nearest_tokens(own, vocabularies[0]) for own in vocabularies[1:]])
     embeddings = [voice.embeddings for voice in voices]

@@ -58,7 +58,9 @@ def most_probable(logits: Tensor, bound: float, least: int, most: int, within: f
     """Each row's most probable tokens, most probable first, until what is left out has at most the probability `bound`.
 
     `logits` is (B, V) float32. There are at least `least` of them, as well as all whose logits are within `within`
-    (nat) of the row's largest, and at most `most`. Raises ValueError if a row's probabilities are no numbers.
+    (nat) of the row's largest and all that are as probable as the last of them, and at most `most`.
+
+    Raises ValueError if a row's probabilities are no numbers.
     """
     vocabulary = logits.shape[1]
     log_total = logits.logsumexp(-1)
@@ -72,6 +74,10 @@ def most_probable(logits: Tensor, bound: float, least: int, most: int, within: f
         if within > 0:
             close = values >= values[:, :1] - within
             counts = torch.maximum(counts, close.sum(-1) + close[:, -1])
+        # of equals all: which of them come first depends on how many are looked at, and so on other rows
+        last = values.gather(1, counts.clamp_max(guess)[:, None] - 1)
+        equal = (values == last) & (last > -torch.inf)
+        counts = torch.maximum(counts, ((values > last) | equal).sum(-1) + equal[:, -1])
         # one transfer for both questions: is this enough, and are these numbers
         needed, numbers = torch.stack([counts.max(), log_total.isfinite().all().long()]).tolist()
         if not numbers:

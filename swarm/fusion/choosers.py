@@ -7,8 +7,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from swarm.fusion.step import FusedStep
-from swarm.fusion.unions import NONE, union_ids, union_keys
+from swarm.fusion.step import FusedStep, shares_of
+from swarm.fusion.unions import NONE, Encode, union_ids, union_keys
 from swarm.fusion.vocabulary import Key, Vocabulary
 from swarm.maths.member_weights import consistency_weights
 from swarm.maths.token_union import mapped, top_union, union_mean
@@ -16,10 +16,17 @@ from swarm.maths.token_union import mapped, top_union, union_mean
 
 @dataclass(frozen=True)
 class Choice:
-    """The next tokens of the main model, (B,), and the most probability of a member that was left out of account."""
+    """The next tokens of the main model.
+
+    Attributes:
+      tokens: (B,).
+      dropped: the most probability of a member that was left out of account.
+      fused: whether anybody but the main model was asked.
+    """
 
     tokens: Tensor
     dropped: float = 0.0
+    fused: bool = True
 
 
 class Chooser(Protocol):
@@ -40,7 +47,7 @@ class MainAlone:
     def __call__(self, logits: Sequence[Tensor | None], weights: Tensor) -> Choice:
         """See `Chooser`."""
         assert logits[0] is not None
-        return Choice(logits[0].argmax(-1))
+        return Choice(logits[0].argmax(-1), fused=False)
 
     def scores(self, logits: Sequence[Tensor | None], weights: Tensor, asked: Tensor) -> Tensor:
         """See `Chooser`: its logits."""
@@ -57,6 +64,8 @@ class RelativeChooser:
     def __call__(self, logits: Sequence[Tensor | None], weights: Tensor) -> Choice:
         """See `Chooser`."""
         result = self.step(logits, weights)
+        if result.report.bypass:
+            return Choice(result.tokens, fused=False)
         # of a member that took no part nothing is known
         return Choice(result.tokens, float(result.report.dropped.nan_to_num(0.0).max()))
 
@@ -70,9 +79,19 @@ class RelativeChooser:
 class UnionChooser:
     """On the union of every member's top tokens: UniTE (arXiv 2410.03777); nothing is built beforehand."""
 
-    def __init__(self, vocabularies: Sequence[Vocabulary], top: int, consistency: str = ""):
-        """`consistency` weighs members by their agreement at each token (CoRE, arXiv 2510.13855), "" does not."""
+    def __init__(
+        self,
+        vocabularies: Sequence[Vocabulary],
+        top: int,
+        consistency: str = "",
+        encoders: Sequence[Encode | None] | None = None,
+    ):
+        """`consistency` weighs members by their agreement at each token (CoRE, arXiv 2510.13855), "" does not.
+
+        `encoders` tell how each member writes tokens that it does not have (see `union_ids`).
+        """
         self._vocabularies, self._top, self._consistency = vocabularies, top, consistency
+        self._encoders = encoders or [None] * len(vocabularies)
         self._known: list[dict[Key, int]] = [{} for _ in vocabularies]
 
     def __call__(self, logits: Sequence[Tensor | None], weights: Tensor) -> Choice:
@@ -80,9 +99,9 @@ class UnionChooser:
         main = logits[0]
         assert main is not None
         present = [index for index, own in enumerate(logits) if own is not None]
-        weights = weights.expand(len(main), -1)
+        weights = shares_of(weights, present, main)
         chosen = [
-            self._of_row([logits[index][row] for index in present], present, weights[row, present])  # type: ignore[index]
+            self._of_row([logits[index][row] for index in present], present, weights[row])  # type: ignore[index]
             for row in range(len(main))
         ]
         return Choice(torch.tensor(chosen))
@@ -90,13 +109,14 @@ class UnionChooser:
     def scores(self, logits: Sequence[Tensor | None], weights: Tensor, asked: Tensor) -> Tensor:
         """See `Chooser`: shares of the union of the tokens asked about."""
         present = [index for index, own in enumerate(logits) if own is not None]
-        weights = weights.expand(len(asked), -1)
+        assert logits[0] is not None
+        weights = shares_of(weights, present, logits[0])
         found = torch.full(asked.shape, -torch.inf)
         for row, tokens in enumerate(asked.tolist()):
             keys = [self._vocabularies[0].keys[token] for token in tokens]
             union = list(dict.fromkeys(key for key in keys if key is not None))
             own = [logits[index][row] for index in present]  # type: ignore[index]
-            mean = self._mean(own, [self._ids(index, union) for index in present], weights[row, present]).tolist()
+            mean = self._mean(own, [self._ids(index, union) for index in present], weights[row]).tolist()
             found[row] = torch.tensor([mean[union.index(key)] if key in union else -torch.inf for key in keys])
         return found
 
@@ -127,7 +147,8 @@ class UnionChooser:
     def _ids(self, index: int, union: Sequence[Key]) -> list[int]:
         known = self._known[index]
         missing = [key for key in union if key not in known]
-        known |= zip(missing, union_ids(missing, self._vocabularies[index]), strict=True)
+        found = union_ids(missing, self._vocabularies[index], self._encoders[index])
+        known |= zip(missing, found, strict=True)
         return [known[key] for key in union]
 
 
@@ -151,10 +172,12 @@ class MappedChooser:
         main = logits[0]
         assert main is not None
         size = main.shape[1]
-        weights = weights.to(main).expand(len(main), -1)
+        present = [index for index, own in enumerate(logits) if own is not None]
+        weights = shares_of(weights, present, main)
         total = weights[:, :1] * main.softmax(-1)
-        for index, (own, token_map) in enumerate(zip(logits[1:], self._maps, strict=True), 1):
-            if own is not None:
-                shares = own.softmax(-1)[:, : len(token_map)].to(main.device)
-                total += weights[:, index : index + 1] * mapped(shares, token_map.to(main.device), size)
+        for column, index in enumerate(present[1:], 1):
+            own, token_map = logits[index], self._maps[index - 1]
+            assert own is not None
+            shares = own.softmax(-1)[:, : len(token_map)].to(main.device)
+            total += weights[:, column : column + 1] * mapped(shares, token_map.to(main.device), size)
         return total

@@ -94,7 +94,8 @@ class _Batch:
         # what the assistants are told instead, if anything
         self._told = [LegacyText(tokenizer) for _ in rows] if self._settings.bridge == "legacy" else []
         self._ids: list[list[int]] = [[] for _ in rows]
-        self._present = list(range(1, len(self._voices)))  # assistants that have not failed
+        # assistants that have not failed, for each row: what one row is too much for does the others no harm
+        self._present = [set(range(1, len(self._voices))) for _ in rows]
         self.active = list(rows)
 
     def step(self) -> list[Written]:
@@ -103,7 +104,8 @@ class _Batch:
         main = self._choir.logits(0, rows)
         tokens = main.argmax(-1)
         places = self._unsure(rows, main, tokens)
-        if places and self._present:
+        places = [place for place in places if self._present[rows[place]]]
+        if places:
             index = torch.tensor(places, device=main.device)
             tokens[index] = self._chosen([rows[place] for place in places], main[index]).to(tokens)
         self._count.tokens += len(rows)
@@ -124,37 +126,46 @@ class _Batch:
 
     def _chosen(self, rows: list[int], main: torch.Tensor) -> torch.Tensor:
         """What all models choose together, (len(rows),)."""
-        logits: list[torch.Tensor | None] = [main]
-        for index in range(1, len(self._voices)):
-            logits.append(self._logits(index, rows) if index in self._present else None)
-        choice = self._chooser(logits, self._weights[rows])
-        self._count.fused += len(rows)
-        self._count.dropped = max(self._count.dropped, choice.dropped)
-        return choice.tokens
+        found = [self._logits(index, rows) for index in range(1, len(self._voices))]
+        tokens = main.argmax(-1)
+        together: dict[tuple[int, ...], list[int]] = {}
+        for place, row in enumerate(rows):
+            together.setdefault(tuple(sorted(self._present[row])), []).append(place)
+        for present, places in together.items():
+            some = [rows[place] for place in places]
+            logits: list[torch.Tensor | None] = [_of_rows(some, rows, main)]
+            for index, own in enumerate(found, 1):
+                logits.append(_of_rows(some, *own) if index in present else None)
+            choice = self._chooser(logits, self._weights[some])
+            tokens[places] = choice.tokens.to(tokens)
+            self._count.fused += len(places) * choice.fused
+            self._count.dropped = max(self._count.dropped, choice.dropped)
+        return tokens
 
-    def _logits(self, index: int, rows: list[int]) -> torch.Tensor | None:
-        """An assistant's; None if it fails and may be left out."""
+    def _logits(self, index: int, rows: Sequence[int]) -> tuple[list[int], torch.Tensor]:
+        """The rows that an assistant can do, and its logits (rows, V); it is left out of those at which it fails."""
+        rows = [row for row in rows if index in self._present[row]]
+        nothing = torch.empty(0, 0)
         try:
-            logits = self._choir.logits(index, rows)
+            return rows, self._choir.logits(index, rows) if rows else nothing
         except FAILURES as error:
-            self._leave_out(index, error)
-            return None
-        # a row may rule tokens out, but not all of them
-        if logits.isnan().any() or not logits.isfinite().any(-1).all():
-            self._leave_out(index, UserError("its logits are not numbers"))
-            return None
-        return logits
+            if len(rows) == 1 or isinstance(error, torch.OutOfMemoryError) or self._settings.on_failure == "fail":
+                self._leave_out(index, error, rows)
+                return [], nothing
+        # which of them it is
+        singly = [logits for row in rows for there, logits in [self._logits(index, [row])] if there]
+        return [row for row in rows if index in self._present[row]], torch.cat(singly) if singly else nothing
 
     def _hear(self, row: int, new: str) -> None:
         """The assistants are told what has been written."""
-        for index in list(self._present):
+        for index in sorted(self._present[row]):
             try:
                 self._listeners[index][row].hear(new)
             except FAILURES as error:
-                self._leave_out(index, error)
+                self._leave_out(index, error, [row])
 
-    def _leave_out(self, index: int, error: Exception) -> None:
-        """Goes on without a member that has failed, if the settings have it so; else raises its error."""
+    def _leave_out(self, index: int, error: Exception, rows: Sequence[int]) -> None:
+        """Goes on without a member that has failed at rows, if the settings have it so; else raises its error."""
         name, reason = self._voices[index].name, " ".join(str(error).split())
         if self._settings.on_failure == "fail":
             if isinstance(error, torch.OutOfMemoryError):
@@ -166,7 +177,8 @@ class _Batch:
         if name not in self._count.left_out:
             log.warning("member %s of a fusion has failed and is left out: %s", name, reason)
         self._count.left_out[name] = reason
-        self._present.remove(index)
+        for row in rows:
+            self._present[row].discard(index)
 
     def _write(self, row: int, token: int) -> Written | None:
         """Takes a row's next token; what was written if that ends it."""
@@ -199,3 +211,8 @@ class _Batch:
     def close(self) -> None:
         """Gives the memory back."""
         self._choir.close()
+
+
+def _of_rows(some: list[int], rows: list[int], logits: torch.Tensor) -> torch.Tensor:
+    """The logits of some of the rows."""
+    return logits if some == rows else logits[[rows.index(row) for row in some]]

@@ -1,11 +1,14 @@
 """How much each member counts: the same, as given, or by how well it predicts a prompt (PackLLM, arXiv 2404.11531)."""
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch.nn.functional import cross_entropy
 from transformers import DynamicCache
 
+from swarm.engines.positions import FreshPositions
+from swarm.engines.ragged_stepper import RaggedStepper
 from swarm.errors import UserError
 from swarm.fusion.settings import FusionSettings
 from swarm.fusion.voices import Prompt, Voice
@@ -17,40 +20,63 @@ AT_A_TIME = 128  # tokens whose logits over a whole vocabulary are in memory at 
 def prompt_weights(
     voices: Sequence[Voice], prompts: Sequence[Sequence[Prompt]], settings: FusionSettings
 ) -> torch.Tensor:
-    """(B, N): every voice's weight for every prompt, as the settings have it; `prompts[k][b]` is b for voice k."""
+    """(B, N): every voice's weight for every prompt, as the settings have it; `prompts[k][b]` is b for voice k.
+
+    By perplexity, all have the same weight for a prompt that is a single token for one of them, whose loss is unknown.
+    """
     if settings.weights == "perplexity":
-        return from_perplexity(prompt_losses(voices, prompts), settings.temperature)
+        losses = prompt_losses(voices, prompts)
+        known = losses.isfinite().all(-1, keepdim=True)
+        return from_perplexity(losses.where(known, 0.0), settings.temperature)
     count = len(voices)
     given = uniform(count) if isinstance(settings.weights, str) else explicit(settings.weights, count)
     return given.expand(len(prompts[0]), -1)
 
 
 def prompt_losses(voices: Sequence[Voice], prompts: Sequence[Sequence[Prompt]]) -> torch.Tensor:
-    """(B, N): every prompt's mean loss per token under every voice, in nat; the voices' steppers are open.
+    """(B, N): every prompt's mean loss per token under every voice, in nat; the voices' steppers are closed.
 
-    Raises UserError for an encoder-decoder, which does not predict its prompt.
+    It is nan for a prompt of one token. Raises UserError for an encoder-decoder, which does not predict its prompt.
     """
     for voice in voices:
         if voice.stepper.separate_prompt:
             raise UserError(
                 f"member {voice.name} is an encoder-decoder, which does not predict its prompt: give weights as numbers"
             )
-    columns = [[_loss(voice, voice.ids(prompt)) for prompt in own] for voice, own in zip(voices, prompts, strict=True)]
-    return torch.tensor(columns).T
+    return torch.tensor([_losses(voice, own) for voice, own in zip(voices, prompts, strict=True)]).T
+
+
+def _losses(voice: Voice, prompts: Sequence[Prompt]) -> list[float]:
+    """One voice's, by its own adapter if it has one."""
+    adapters, positions, found = voice.stepper.adapters, FreshPositions(voice.stepper.model), []
+    try:
+        if adapters:
+            adapters.attach()
+            adapters.speak([voice.adapter])
+        for prompt in prompts:
+            found.append(_loss(voice, voice.ids(prompt)))
+            positions.restore()
+    finally:
+        positions.restore()
+        if adapters:
+            adapters.detach()
+    return found
 
 
 @torch.no_grad()
 def _loss(voice: Voice, ids: list[int]) -> float:
-    """Of the tokens after the first; 0 for a prompt of one."""
-    stepper = voice.stepper
-    model = stepper.model
-    if stepper.adapters:
-        stepper.adapters.speak([voice.adapter])
-    device = voice.embeddings.device
-    cache, total = DynamicCache(config=model.config), 0.0
-    for start in range(0, len(ids) - 1, AT_A_TIME):
-        read = torch.tensor([ids[start : start + AT_A_TIME]], device=device)
-        wanted = torch.tensor(ids[start + 1 : start + AT_A_TIME + 1], device=device)
-        logits = model(input_ids=read, past_key_values=cache, use_cache=True).logits[0, : len(wanted)]
+    """Of the tokens after the first; nan for a prompt of one."""
+    if len(ids) < 2:
+        return math.nan
+    model, device = voice.stepper.model, voice.embeddings.device
+    # models that are stepped row by row may keep no keys and values, or have positions that depend on the length
+    in_parts = isinstance(voice.stepper, RaggedStepper)
+    options = {"past_key_values": DynamicCache(config=model.config)} if in_parts else {}
+    at_a_time = AT_A_TIME if in_parts else len(ids)
+    total = 0.0
+    for start in range(0, len(ids) - 1, at_a_time):
+        read = torch.tensor([ids[start : start + at_a_time]], device=device)
+        wanted = torch.tensor(ids[start + 1 : start + at_a_time + 1], device=device)
+        logits = model(input_ids=read, use_cache=in_parts, **options).logits[0, : len(wanted)]
         total += float(cross_entropy(logits.float(), wanted, reduction="sum"))
-    return total / max(len(ids) - 1, 1)
+    return total / (len(ids) - 1)

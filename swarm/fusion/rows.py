@@ -184,11 +184,13 @@ class LazyRows:
         taken = self._used_at.topk(len(missing), largest=False).indices
         before = self._token_in[taken]
         self._slot_of[before[before >= 0]] = -1
-        self._token_in[taken] = missing
-        self._slot_of[missing] = taken.int()
+        self._token_in[taken] = -1
         size = max(BUILT_AT_A_TIME // self.width, 1)
         for ids, places in zip(missing.split(size), taken.split(size), strict=True):
             self._store.write(places, self._worked_out(ids))
+            # only now: where memory has run out, the next call must not take them for there
+            self._token_in[places] = ids
+            self._slot_of[ids] = places.int()
 
     def _worked_out(self, ids: Tensor) -> Tensor:
         return self._source.rows(ids, self._norms)

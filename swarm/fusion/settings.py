@@ -38,7 +38,7 @@ class FusionSettings:
       gate: the main model chooses alone where its first token has at least this probability; above 1 never.
       eos: main: the main model alone decides when to end; shared: ends are tokens like others.
       stop: texts at which an answer ends; they are not part of it.
-      on_failure: fail: a member that fails ends all; drop: the others go on without it, for the rest of the batch.
+      on_failure: fail: a member that fails ends all; drop: the others go on without it, for the rest of the text.
       bridge: exact, or legacy: texts are handed on as the original program does, for comparison.
       artefact: folder of anchors that were made before (`scripts/deepen.py matrix`), "" for none.
     """

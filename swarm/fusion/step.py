@@ -92,7 +92,7 @@ class FusedStep:
         if bypass:
             return self._main_alone(given[0], bypass, asked)
         present = [own for own in given if own is not None]
-        shares = _shares(weights, members, present[0])
+        shares = shares_of(weights, members, present[0])
         if self.settings.inverse == "none":
             return self._plain_mean(members, present, shares, asked)
         if self.settings.candidates == "all":
@@ -246,11 +246,14 @@ class FusedStep:
         return StepReport(lost, used, bypass)
 
 
-def _shares(weights: Tensor | None, members: list[int], like: Tensor) -> Tensor:
-    """The weights (B, N) of the members that take part, which sum to 1; the same for all if those have none."""
+def shares_of(weights: Tensor | None, members: Sequence[int], like: Tensor) -> Tensor:
+    """The weights (B, N) of the members that take part, which sum to 1; the same for all if those have none.
+
+    `weights` are all members', (N,) or (B, N), uniform if None; B and the device are those of `like`.
+    """
     if weights is None:
         weights = torch.ones(max(members) + 1)
-    own = weights.to(like)[..., members].expand(len(like), -1)
+    own = weights.to(like)[..., list(members)].expand(len(like), -1)
     total = own.sum(-1, keepdim=True)
     return torch.where(total > 0, own / total, 1 / len(members))
 

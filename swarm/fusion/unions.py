@@ -5,6 +5,7 @@ vocabulary; UniTE (arXiv 2410.03777) lets all models vote on the union of their 
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import torch
 
@@ -12,6 +13,8 @@ from swarm.fusion.edit_distance import NearestStrings
 from swarm.fusion.vocabulary import PIECE, TEXT, Key, Vocabulary
 
 NONE = -1  # where a vocabulary has nothing for a token
+
+BEFORE = ("\n", ".", "a", "1")  # what a text is put behind to see how it is written in the middle of another
 
 Encode = Callable[[str], Sequence[int]]
 """The ids of a text in the middle of another: without BOS, without a blank put in front."""
@@ -50,6 +53,23 @@ def union_ids(keys: Sequence[Key], vocabulary: Vocabulary, encode: Encode | None
     longest token that the bytes begin with. Special tokens go by their key alone. -1 where there is none.
     """
     return [_union_id(key, vocabulary, encode) for key in keys]
+
+
+def encoder_within(tokenizer: Any, vocabulary: Vocabulary) -> Encode:
+    """How a tokenizer, whose vocabulary by the rule "bytes" this is, writes a text in the middle of another.
+
+    Empty where it joins the text to whatever is put before.
+    """
+
+    def encode(text: str) -> list[int]:
+        for before in BEFORE:
+            lead, whole = (tokenizer(some, add_special_tokens=False)["input_ids"] for some in (before, before + text))
+            own = [vocabulary.content(token) for token in whole[len(lead) :]]
+            if lead and whole[: len(lead)] == lead and None not in own and b"".join(filter(None, own)) == text.encode():
+                return list(whole[len(lead) :])
+        return []
+
+    return encode
 
 
 def _union_id(key: Key, vocabulary: Vocabulary, encode: Encode | None) -> int:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from swarm.engines.stepper import Stepper
+from swarm.errors import UserError
 from swarm.fusion.follower import Follower
 
 
@@ -108,8 +109,18 @@ class Choir:
         self.voices[0].stepper.append(self._first[0] + row, token)
 
     def logits(self, index: int, rows: Sequence[int]) -> torch.Tensor:
-        """(len(rows), V) of one voice, float32: what comes next in each row."""
-        return self.voices[index].stepper.logits([self._first[index] + row for row in rows])
+        """(len(rows), V) of one voice, float32: what comes next in each row.
+
+        Raises UserError where a row's are no numbers.
+        """
+        found = self.voices[index].stepper.logits([self._first[index] + row for row in rows])
+        # a row may rule tokens out, but not all of them
+        if rows and not found.amax(-1).isfinite().all():
+            raise UserError(
+                f"{self.voices[index].name} gives logits that are not numbers: use a wider number format (--dtype "
+                "float32) or another model"
+            )
+        return found
 
     def drop(self, index: int, row: int) -> None:
         """A voice's row is done."""

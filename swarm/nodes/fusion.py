@@ -11,6 +11,7 @@ from typing import Any
 
 from swarm.engines.base import Member
 from swarm.errors import UserError
+from swarm.fusion.artefact import saved_digest
 from swarm.fusion.member import FusionMember, OtherModel
 from swarm.fusion.settings import FIELDS, FusionSettings, read_settings, switched_off
 from swarm.nodes.base import NODE_FILE, Composite, digest_of
@@ -18,7 +19,7 @@ from swarm.weights.base_model import base_model_digest, model_folder
 
 log = logging.getLogger(__name__)
 
-VERSION = 1  # to be raised with every change to fused decoding that can change a text
+VERSION = 2  # to be raised with every change to fused decoding that can change a text
 OWN_FIELDS = ("type", "members", "main")
 
 
@@ -55,7 +56,8 @@ class Fusion(Composite):
                     f"{self.folder / NODE_FILE} names {member.name}, a composite, which cannot be stepped token by "
                     "token; wanted experts and other models"
                 )
-        digest = digest_of("fusion", VERSION, asdict(self.settings), [member.digest for member in found])
+        settings = asdict(self.settings) | {"artefact": self._anchors}
+        digest = digest_of("fusion", VERSION, settings, [member.digest for member in found])
         return FusionMember(self.name, digest, found, self.settings)
 
     def check(self, names: Sequence[str]) -> None:
@@ -74,8 +76,8 @@ class Fusion(Composite):
 
     @property
     def digest(self) -> str:
-        """Of its settings and the content of the other models."""
-        return digest_of(super().digest, [content(one) for one in self.others])
+        """Of its settings and the content of the artefact and of the other models."""
+        return digest_of(super().digest, self._anchors, [content(one) for one in self.others])
 
     def write(self, folder: Path, final: Path) -> None:
         """Its folder again; other models stay where they are, and are named from where it will lie."""
@@ -86,6 +88,11 @@ class Fusion(Composite):
         if self.settings.artefact:
             record["artefact"] = os.path.relpath(self.settings.artefact, final)
         (folder / NODE_FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf8")
+
+    @property
+    def _anchors(self) -> str:
+        """The content of the artefact, if there is one."""
+        return anchors(self.settings.artefact) if self.settings.artefact else ""
 
     @property
     def _entries(self) -> list[Any]:
@@ -125,8 +132,14 @@ def read_fusion(folder: Path, record: Mapping[str, Any], path: Path) -> Fusion:
 
 @cache
 def content(model: Named) -> str:
-    """Hash of another model's content, weights included; from the hub it is fetched if need be."""
-    return base_model_digest(model_folder(model.model, model.revision))
+    """Hash of another model's content, weights and code included; from the hub it is fetched if need be."""
+    return base_model_digest(model_folder(model.model, model.revision), with_code=True)
+
+
+@cache
+def anchors(artefact: str) -> str:
+    """Hash of an artefact's content, which is read once, as the artefact is."""
+    return saved_digest(Path(artefact))
 
 
 def _named(path: Path, entry: Any, folder: Path) -> Named:

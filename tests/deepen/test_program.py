@@ -128,12 +128,19 @@ def test_a_result_file_of_other_settings_is_not_gone_on_with(conf, capsys):
         (("--bridge", "legacy"), 'bridge "exact", asked for "legacy"'),
         (("-ew", "0.9", "0.1"), "weights [0.5, 0.5], asked for [0.9, 0.1]"),
         (("-lpm", "digit_vote"), 'processor "fused", asked for "digit_vote"'),
+        (("--rows", "lazy"), 'rows "auto", asked for "lazy"'),  # kept in half as many bits
     ):
         assert deepen("run", "--config", conf, "-lr", "0.5", "-rsd", path.parent, *words) == 2
         error = capsys.readouterr().err
         assert said in error and "name another folder with -rsd" in error and error.count("\n") == 1
         assert path.read_bytes() == before
-    assert len(run(conf, "--rows", "lazy")) == len(QUESTIONS), "which only changes the speed"
+    content = json.loads(conf.read_text())
+    content["prompt_template"]["assist_model1_system_template"] = "{}"
+    other = conf.with_name("other.json")
+    other.write_text(json.dumps(content))
+    assert deepen("run", "--config", other, "-lr", "0.5", "-rsd", path.parent) == 2
+    assert """templates ["<s>{}", "<s>{}"], asked for ["<s>{}", "{}"]""" in capsys.readouterr().err
+    assert len(run(conf, "--batch", "2")) == len(QUESTIONS), "which changes nothing"
     assert len(run(conf, "--limit", "1")) == len(QUESTIONS)
     assert "has all 5 answers already" in capsys.readouterr().out
 

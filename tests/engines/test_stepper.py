@@ -1,5 +1,7 @@
 """Rows that are stepped side by side or one by one against the same model without any cache, one row at a time."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -166,6 +168,18 @@ def test_eager_attention_and_half_precision():
     found = stepper.logits(range(6))
     assert found.dtype == torch.float32 and found.isfinite().all()
     assert (found - truth(half, rows)).abs().median() < 0.05
+
+
+def test_a_row_without_numbers_leaves_none_to_the_row_that_takes_its_place():
+    model = copy.deepcopy(model_of("llama"))
+    model.get_input_embeddings().weight.data[7] = torch.nan
+    rows, stepper = [[7] * 9, [3, 4, 5] * 6, [5, 6]], make_stepper(model)
+    stepper.open(rows, room=4)
+    assert stepper.logits([0, 1, 2]).isnan().all(-1).tolist() == [True, False, False]
+    stepper.drop(0)
+    for row in (1, 2):
+        stepper.append(row, 4)
+    check(stepper, model, {1: [*rows[1], 4], 2: [*rows[2], 4]})
 
 
 def test_rotary_positions_that_depend_on_the_longest_row():

@@ -10,6 +10,8 @@ from swarm.engines.long_rows import LongRowsAlone
 from swarm.engines.memory import measured_token_budget
 from swarm.engines.plain_generate import PlainGenerate
 from swarm.engines.positions import learned_positions, scaled_by_length
+from swarm.engines.row_stepper import RowStepper
+from swarm.engines.stepper import make_stepper
 from swarm.engines.stepping import make_decoder
 
 VOCABULARY = 24
@@ -88,6 +90,28 @@ def test_positions_that_look_at_the_longest_row_see_one_row_only(kind):
     for _ in range(2):  # a long row before leaves no trace
         assert decoded(decoder, rows, 8) == expected
         assert decoded(decoder, rows[::-1], 8) == expected[::-1]
+
+
+@pytest.mark.parametrize("kind", SCALED)
+def test_rows_that_are_stepped_see_no_longer_one(kind):
+    def fresh():
+        return model_of("llama", **LLAMA, rope_parameters=dict(SCALED[kind]))
+
+    @torch.no_grad()
+    def alone(row):
+        return fresh()(input_ids=torch.tensor([row])).logits[0, -1]
+
+    model, rows = fresh(), [row[:length] for row, length in zip(random_rows(4, 60, 61), (60, 40, 32, 9), strict=True)]
+    stepper = make_stepper(model)
+    assert isinstance(stepper, RowStepper)
+    stepper.open(rows, 2)
+    torch.testing.assert_close(stepper.logits(range(4)), torch.stack(list(map(alone, rows))), atol=1e-5, rtol=0)
+    stepper.replace(0, rows[0][:50])
+    torch.testing.assert_close(stepper.logits([0])[0], alone(rows[0][:50]), atol=1e-5, rtol=0)
+    stepper.close()
+    with torch.no_grad():
+        read = model(input_ids=torch.tensor([rows[1]])).logits[0, -1]
+    torch.testing.assert_close(read, alone(rows[1]), atol=1e-5, rtol=0)
 
 
 def test_short_rows_of_such_a_model_go_together(monkeypatch):

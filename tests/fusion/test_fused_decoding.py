@@ -1,5 +1,6 @@
 """Models with different tokenizers write one text: as the plain procedure has it, and each row as alone."""
 
+import copy
 import logging
 import re
 from pathlib import Path
@@ -182,7 +183,9 @@ def test_a_member_that_fails_is_left_out_or_ends_all(voices, how, caplog):
         one = voices[1]
         return voice("the weak one", one.stepper.model, one.tokenizer, Broken(one.stepper, calls, how))
 
-    with pytest.raises(UserError, match="member the weak one of a fusion has failed: (its logits|it does not fit)"):
+    with pytest.raises(
+        UserError, match="member the weak one of a fusion has failed: (the weak one gives logits|it does not fit)"
+    ):
         written([voices[0], broken(3)])
     logging.getLogger("swarm").propagate = True
     record = {"learning_rate": 0.5, "on_failure": "drop"}
@@ -193,6 +196,62 @@ def test_a_member_that_fails_is_left_out_or_ends_all(voices, how, caplog):
     assert list(decoding.count.left_out) == ["the weak one"]
     trio = [ids for ids, _ in written([voices[0], broken(0), voices[2]], **record)]
     assert trio != alone(voices[0]), "the third still has a say"
+
+
+@pytest.mark.parametrize("how", ["nan", "long"])
+def test_a_member_that_fails_at_one_text_goes_on_with_the_others(voices, how, monkeypatch):
+    """Every row is still as alone: the one that has lost it, and those beside it."""
+    other, odd = voices[1], 2
+    model = copy.deepcopy(other.stepper.model)
+    pair = [voices[0], voice("the weak one", model, other.tokenizer)]
+    settings = read_settings("here", {"learning_rate": 0.5, "on_failure": "drop"}, 2)
+    decoding = FusedDecoding(pair, make_chooser(voices[:2], settings), settings)
+    whole = written(pair, decoding=decoding)
+    comma, replace = other.tokenizer.convert_tokens_to_ids(","), pair[1].stepper.replace
+    assert [comma in other.tokenizer(prompt).input_ids for prompt in PROMPTS].index(True) == odd
+
+    def without_commas(row, tokens):
+        if comma in tokens:
+            raise UserError("the row is too long")
+        replace(row, tokens)
+
+    if how == "long":
+        monkeypatch.setattr(pair[1].stepper, "replace", without_commas)
+    else:
+        model.get_input_embeddings().weight.data[comma] = torch.nan
+    together = written(pair, decoding=decoding)
+    assert together == [written(pair, [prompt], decoding=decoding)[0] for prompt in PROMPTS]
+    assert together[odd] != whole[odd] and (how == "long" or together[odd][0] == alone(voices[0])[odd])
+    assert any(one == before for one, before in zip(together, whole, strict=True)), "who writes no comma"
+
+
+def test_a_fusion_that_is_off_counts_no_token_as_fused(voices):
+    counts = []
+    for rate in (0.0, 0.15):
+        settings = read_settings("here", {"learning_rate": rate, "most": 20}, 2)
+        decoding = FusedDecoding(voices[:2], make_chooser(voices[:2], settings), settings)
+        written(voices[:2], decoding=decoding)
+        counts.append(decoding.count)
+    off, on = counts
+    assert off.tokens > 0 and off.fused == 0 and off.dropped == 0, "nothing was left out where one chooses alone"
+    assert on.fused > 0 and on.dropped > 0
+
+
+@pytest.mark.parametrize("space", ["relative", "union", "mapped"])
+def test_a_main_model_without_numbers_ends_all(voices, space):
+    one = voices[0]
+    main = voice("the first", one.stepper.model, one.tokenizer, Broken(one.stepper, 2, "nan"))
+    with pytest.raises(UserError, match="the first gives logits that are not numbers: use a wider"):
+        written([main, voices[1]], space=space, on_failure="drop")
+
+
+@pytest.mark.parametrize("space", ["union", "mapped"])
+def test_without_the_only_member_of_weight_the_others_count(voices, space):
+    one = voices[1]
+    gone = voice("gone", one.stepper.model, one.tokenizer, Broken(one.stepper, 0, "raise"))
+    trio = [voices[0], gone, voices[2]]
+    found = written(trio, weights=[0.0, 1.0, 0.0], space=space, learning_rate=0.5, on_failure="drop")
+    assert found == written([voices[0], voices[2]], space=space, learning_rate=0.5)
 
 
 def test_models_that_are_stepped_row_by_row_take_part(voices):

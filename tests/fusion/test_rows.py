@@ -107,6 +107,22 @@ def test_a_long_use_of_a_small_cache_never_mixes_rows_up():
     assert rows.hits > 0 and 40 * 35 < rows.hits + rows.misses <= 40 * 40
 
 
+def test_rows_that_could_not_be_worked_out_are_not_taken_for_there(monkeypatch):
+    rows = LazyRows(SOURCE, 4 * A_ROW, "float32")
+    rows.take(torch.tensor([1, 2, 3]))
+    worked_out = rows._worked_out
+
+    def no_memory(ids):
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(rows, "_worked_out", no_memory)
+    with pytest.raises(torch.OutOfMemoryError):
+        rows.take(torch.tensor([4, 5, 1]))
+    monkeypatch.setattr(rows, "_worked_out", worked_out)
+    for ids in ([4, 5, 1], [2, 3], [1, 5, 4, 6]):
+        assert (rows.take(torch.tensor(ids)) - EXPECTED[ids]).abs().max() < 1e-6
+
+
 def test_a_cache_without_room_and_an_unknown_type_say_so():
     with pytest.raises(UserError, match="1000 bytes holds no relative row of 500 anchors.*more room"):
         LazyRows(SOURCE, 1000)

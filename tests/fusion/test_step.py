@@ -253,7 +253,21 @@ def test_candidates_hold_what_they_must():
     assert chosen.logits[1].tolist() == [9.0, -math.inf, -math.inf]
     assert torch.allclose(chosen.dropped, 1 - logits.softmax(-1).topk(3).values.mul(chosen.logits.isfinite()).sum(-1))
     assert most_probable(logits, 0.5, 1, 6, within=5.5).counts.tolist() == [4, 1]
-    assert most_probable(logits, 1e-6, 2, 4).counts.tolist() == [4, 2]
+    assert most_probable(logits, 1e-6, 2, 4).counts.tolist() == [4, 4], "of equals all, but for the most"
+    assert most_probable(logits, 1e-6, 2, 6).counts.tolist() == [5, 6]
+
+
+def test_equal_logits_do_not_make_rows_depend_on_each_other():
+    """As models in half precision have them: which of them are looked at must not depend on what others need."""
+    logits = [(4 * own).round() / 4 for own in WORLD.logits(8, seed=1)]
+    logits[1][2] *= 0.3
+    logits[0][3] *= 0.3
+    together = fused(StepSettings(), logits)
+    for row in range(8):
+        alone = fused(StepSettings(), [own[row : row + 1] for own in logits])
+        one, other = over_vocabulary(alone)[0], over_vocabulary(together)[row]
+        assert torch.equal(one == -math.inf, other == -math.inf)
+        assert (one - other)[one > -math.inf].abs().max() < 1e-4
 
 
 def test_rows_worked_out_before_serve_as_well():

@@ -5,9 +5,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kinds_of_tokenizers import byte_level_bpe, real_tokenizer, sentence_piece_bpe
+from tokenizers_of import tokenizer_of
 
+from swarm.fusion.build import make_chooser
 from swarm.fusion.edit_distance import NearestStrings
-from swarm.fusion.unions import nearest_tokens, union_ids, union_keys
+from swarm.fusion.loading import Lexicon
+from swarm.fusion.settings import FusionSettings
+from swarm.fusion.unions import encoder_within, nearest_tokens, union_ids, union_keys
 from swarm.fusion.vocabulary import EOS, Vocabulary, read_vocabulary
 
 LEVEL, PIECE = byte_level_bpe(), sentence_piece_bpe()
@@ -118,3 +122,32 @@ def test_the_nearest_tokens_of_real_vocabularies():
     for own, other in list(near.items())[::40]:
         limit = len(own.decode())
         assert plain_distance(own.decode(), other.decode(errors="surrogateescape")) <= limit
+
+
+@pytest.mark.parametrize("name", ["llama2", "gpt2", "metaspace", "metaspace-prepend", "unigram", "byte-level-groups"])
+def test_a_missing_token_is_its_first_sub_token_as_the_tokenizer_writes_it(name):
+    tokenizer = tokenizer_of(name)
+    vocabulary = read_vocabulary(tokenizer, name)
+    encode = encoder_within(tokenizer, vocabulary)
+    for content in (" targ", "erest", " della", "sible", "cite", ".\n", " 12"):
+        written = encode(content)
+        assert b"".join(vocabulary.content(token) for token in written) == content.encode(), "and no blank before it"
+        assert union_ids([text(content)], vocabulary, encode) in ([vocabulary.ids.get(text(content))], written[:1])
+    assert encode("") == []
+
+
+def test_a_union_asks_the_tokenizers_themselves():
+    """The longest piece that "targ" begins with is not the one that GPT-2 cuts off first."""
+    names = ("llama2", "gpt2")
+    voices = [Lexicon(name, tokenizer_of(name), torch.zeros(0, 1)) for name in names]
+    llama, gpt = (read_vocabulary(voice.tokenizer, voice.name) for voice in voices)
+    chooser = make_chooser(voices, FusionSettings(space="union", top=1))
+    first = voices[1].tokenizer(" della").input_ids[0]
+    assert gpt.keys[first] == text(" de") and text(" del") in gpt.ids and text(" della") in llama.ids
+    logits = [torch.full((1, len(own)), -9.0) for own in (llama, gpt)]
+    logits[0][0, [llama.ids[text(" della")], llama.ids[text(" the")]]] = torch.tensor([1.0, 1.5])
+    logits[1][0, [first, gpt.ids[text(" the")]]] = torch.tensor([8.0, 8.5])
+    logits[1][0, gpt.ids[text(" del")]] = 8.4
+    asked = torch.tensor([[llama.ids[text(" della")], llama.ids[text(" the")]]])
+    shares = torch.tensor([[1.0, 1.5], [8.0, 8.5]]).softmax(-1).mean(0)
+    assert torch.allclose(chooser.scores(logits, torch.tensor([0.5, 0.5]), asked), shares)

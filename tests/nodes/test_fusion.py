@@ -10,8 +10,13 @@ from tiny import make_base, make_models, make_pool
 from swarm.engines.base import GenerationParams, Request
 from swarm.engines.in_process import InProcessEngine
 from swarm.errors import UserError
+from swarm.fusion.artefact import save_artefact
+from swarm.fusion.build import make_artefact
 from swarm.fusion.engine import FusionEngine
+from swarm.fusion.loading import Source, load_lexicon
 from swarm.fusion.member import FusionMember
+from swarm.fusion.settings import read_settings
+from swarm.nodes.fusion import anchors, content
 from swarm.nodes.members import read_composite, read_members
 from swarm.system.execute import answer
 from swarm.system.messages import Query
@@ -150,6 +155,33 @@ def test_the_digest_follows_all_that_counts(directory, tmp_path):
     assert len(set(digests)) == 5
     assert digest(*pair, learning_rate=0.15, mode="vanilla") == digests[0], "defaults that are spelt out"
     assert digest("expert_0", {"model": str(tmp_path / "other"), "name": "by another name"}) == digests[0]
+
+
+def test_its_digest_has_the_artefact_by_content(directory, tmp_path):
+    pair = [str(tmp_path / "base"), str(tmp_path / "other")]
+    lexicons = [load_lexicon(path, Source(path)) for path in pair]
+
+    def digest(artefact, **record):
+        content.cache_clear()
+        anchors.cache_clear()
+        save_artefact(tmp_path / artefact, make_artefact(lexicons, read_settings("here", record, 2), dense=False))
+        node(directory / "fused", "expert_0", {"model": "../../other"}, artefact=f"../../{artefact}")
+        composite = read_composite(directory / "fused")
+        return read_members(directory).initial()[-1].digest, composite.digest
+
+    first = digest("anchors")
+    other = digest("anchors", centre=True)
+    assert first[0] != other[0] and first[1] != other[1], "another one in the same place"
+    assert digest("moved")[0] == first[0]
+    assert digest("anchors") == first
+
+
+def test_its_digest_has_the_code_of_other_models(directory, tmp_path):
+    node(directory / "fused", "expert_0", {"model": "../../other"})
+    before = read_members(directory).initial()[-1].digest
+    (tmp_path / "other" / "modeling_own.py").write_text("pass")
+    content.cache_clear()
+    assert read_members(directory).initial()[-1].digest != before
 
 
 @pytest.mark.parametrize(
