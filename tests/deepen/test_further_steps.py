@@ -1,5 +1,6 @@
 """Scores known by hand, sweeps that go on, pictures, and the scripts of the later program."""
 
+import fcntl
 import json
 import shutil
 import subprocess
@@ -83,6 +84,10 @@ def test_a_sweep_of_two_by_two_goes_on(tmp_path, models, capsys):
     assert pictures == ["sweep_anchors.png", "sweep_models.png", "sweep_updates.png"]
     assert deepen("sweep", "--config", conf, "-lr", "0.5", *words[2:], "--limit", "3") == 2
     assert "questions 2, asked for 3; name another folder with --out" in capsys.readouterr().err
+    with open(table.parent / "lock") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        assert deepen("sweep", "--config", conf, "-lr", "0.5", *words) == 2
+        assert "is in use by another process" in capsys.readouterr().err
     table.write_text("{")
     assert deepen("sweep", "--config", conf, "-lr", "0.5", *words) == 2
     assert "is not the table of a sweep" in capsys.readouterr().err
