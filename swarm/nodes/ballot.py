@@ -145,7 +145,7 @@ def shared_words(guess: str, other: str) -> float:
 
 def _chrf() -> Any:
     try:
-        from sacrebleu.metrics import CHRF  # type: ignore[import-not-found]
+        from sacrebleu.metrics import CHRF  # type: ignore[import-not-found,attr-defined,unused-ignore]
     except ImportError:
         raise UserError("mbr with utility chrf needs sacrebleu: pip install sacrebleu, or use words") from None
     return CHRF()
