@@ -83,6 +83,7 @@ class Job:
         """What the answers depend on."""
         return {
             "data": str(self.config.data(self.flags.split)),
+            "questions": len(self.questions),
             "models": list(self.paths),
             "dtypes": list(dtypes),
             "processor": self.flags.processor,

@@ -110,6 +110,8 @@ def test_a_picture(tmp_path, models, capsys):
     words = ("picture", "--models", models / "one", models / "two", "--tokens", " the", " cat", ",")
     assert deepen(*words, "--out", out) == 0 and out.read_bytes().startswith(b"\x89PNG")
     assert f"picture: {out}" in capsys.readouterr().out
+    assert deepen(*words, "--out", tmp_path / "bare") == 0 and (tmp_path / "bare.png").is_file()
+    assert f"picture: {tmp_path / 'bare.png'}" in capsys.readouterr().out
     assert deepen(*words, "--out", out, "--rows", "--centre", "--anchors", "consistency", "--anchor_count", "40") == 0
     assert deepen(*words, " zebra", "--out", out) == 2
     assert "one has no token ' zebra'" in capsys.readouterr().err
