@@ -1,12 +1,13 @@
 """Files and folders that are whole or not there at all."""
 
+import fcntl
 import json
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from swarm.errors import UserError
 
@@ -38,6 +39,15 @@ def write_whole(path: Path, content: str, flush: bool = True) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def take_lock(file: IO[Any], taken: str) -> None:
+    """Locks an open file for this process until it is closed; UserError `taken` where another process holds it."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise UserError(taken) from None
 
 
 @contextmanager

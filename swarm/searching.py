@@ -13,7 +13,7 @@ from swarm.engines.base import Engine
 from swarm.engines.metered import MeteredEngine
 from swarm.errors import UserError
 from swarm.nodes.base import Composite
-from swarm.nodes.members import Members, generations_of, read_composite, read_members
+from swarm.nodes.members import Members, generations_of, read_composites, read_members
 from swarm.search import cost
 from swarm.search.config import SearchConfig, make_config, unused_but_given
 from swarm.search.finish import questions_of_the_end
@@ -34,7 +34,7 @@ from swarm.session import Session, show_result
 from swarm.system.execute import answer_all
 from swarm.system.system import single
 from swarm.task import Task, read_task
-from swarm.weights.pool import Pool, composite_folders, expert_folders
+from swarm.weights.pool import Pool, expert_folders
 
 log = logging.getLogger(__name__)
 
@@ -61,11 +61,13 @@ def search_program(arguments: list[str] | None = None) -> int:
     task.check_scorer()
     directory, where = front_doors.expert_directory(config.initial_expert_directory)
     log.info("%s", where)
-    there, composites = len(expert_folders(directory)), _composites(config, directory)
-    if there > 1:  # fewer are an error that reading them explains
-        task = task.for_places(config.population(there) + len(composites))
+    experts = [folder.name for folder in expert_folders(directory)]
+    composites: tuple[Composite, ...] = ()
+    if len(experts) > 1:  # fewer are an error that reading them explains
+        composites = read_composites(experts, directory, _beside(config))
+        task = task.for_places(config.population(len(experts)) + len(composites))
     if mode.dry_run:
-        return _show_cost(task, [folder.name for folder in expert_folders(directory)], composites)
+        return _show_cost(task, experts, composites)
     task.evaluation.prepare()
     _check_judge_limit(task)
     members = _read_members(config, directory)
@@ -117,15 +119,13 @@ def _check_judge_limit(task: Task) -> None:
         )
 
 
-def _composites(config: SearchConfig, directory: Path) -> list[Composite]:
-    """What is read of them before anything is loaded."""
-    beside = composite_folders(Path(config.composites)) if config.composites else []
-    return [read_composite(folder) for folder in (*composite_folders(directory), *beside)]
+def _beside(config: SearchConfig) -> Path | None:
+    """Where composites lie that are not among the experts."""
+    return Path(config.composites) if config.composites else None
 
 
 def _read_members(config: SearchConfig, directory: Path) -> Members:
-    beside = Path(config.composites) if config.composites else None
-    members = read_members(directory, config.base_model, config.combine, config.combine_rank, beside)
+    members = read_members(directory, config.base_model, config.combine, config.combine_rank, _beside(config))
     names = members.pool.names
     if len(names) < 2:
         raise UserError(f"{directory} holds one expert ({names[0]}); a search needs at least 2: add another folder")
@@ -135,7 +135,8 @@ def _read_members(config: SearchConfig, directory: Path) -> Members:
 def _origin(members: Members, task: Task, engine: Engine) -> dict[str, Any]:
     facts = engine.facts()
     return {
-        "experts": members.digest,
+        "experts": members.pool.digest,
+        "composites": members.composites_digest,
         "base": facts.pop("base", ""),
         "dataset": task.dataset.digest,
         "dataset_name": task.dataset.name,
@@ -162,8 +163,6 @@ def _show_cost(task: Task, experts: Sequence[str], composites: Sequence[Composit
         raise UserError(
             f"the expert folder holds {len(experts)} experts; a search needs at least 2: name another with -i"
         )
-    for composite in composites:
-        composite.check([*experts, *(other.name for other in composites)])
     asked = generations_of(experts, composites)
     plan = cost.forecast(task.config, len(experts), task.dataset, task.evaluation, task.params, asked)
     for line in cost.describe(plan, cost.known_speed(_engine_name(task.config))):

@@ -94,6 +94,23 @@ def test_experts(place, capsys):
     refuse(capsys, [*use, "--dry-run"], "holds 1 experts; a search needs at least 2")
 
 
+@pytest.mark.parametrize("more", [(), ("--dry-run",)])
+def test_composites(place, capsys, monkeypatch, more):
+    monkeypatch.setattr("swarm.searching.read_members", lambda *_: pytest.fail("experts are read"))
+    use = [*TASK, "--composites", "mine", *more]
+    refuse(capsys, use, "mine holds no composites; wanted one sub-folder with a node.json for each")
+
+    def composite(name, **record):
+        (place / "mine" / name).mkdir(parents=True)
+        (place / "mine" / name / "node.json").write_text(json.dumps(record))
+
+    composite("pair", type="vote", members=["expert_0_edges", "expert_2_weight"])
+    composite("fused", type="fusion", members=["expert_0_edges", "pair"])
+    refuse(capsys, use, "names pair, a composite, which cannot be stepped token by token")
+    composite("expert_0_edges", type="vote", members=["expert_1_degree", "expert_2_weight"])
+    refuse(capsys, use, "mine/expert_0_edges: another member is named expert_0_edges, too; rename the folder")
+
+
 def test_data(place, capsys):
     refuse(capsys, data_file(place, lambda r: r["dev"][3].update(answer=7)), "other.json", "dev", "3", "answer")
     refuse(capsys, data_file(place, lambda r: r["test"].clear()), "test")

@@ -110,6 +110,10 @@ def read_config(path: Path) -> DeepenConfig:
 
     Raises UserError for a file that is no such config: the field, what it holds and what it should.
     """
+    if not path.is_file():
+        raise UserError(
+            f"{path}: there is no such config; name one with --config, a JSON file as the published program has"
+        )
     content = parse_json(path, as_text(path, read_bytes(path)))
     reader = _Reader(path, content)
     files = {name: reader.text("file_path", f"{name}_file_path", default="") for name in ("dev", "test", "demon")}

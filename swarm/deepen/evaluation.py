@@ -75,9 +75,14 @@ def score_lines(scored: Sequence[Scored]) -> list[str]:
 def _scored(path: Path, task: str | None) -> Scored:
     task = task or _task(path)
     try:
-        return Scored(path, task, score(task, read_results(path)))
+        records = read_results(path)
+        scored = Scored(path, task, score(task, records))
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
+    wanted = (read_recipe(path) or {}).get("questions", 0)
+    if isinstance(wanted, int) and len(records) < wanted:
+        log.warning("%s has answers to the first %d of %d questions only", path, len(records), wanted)
+    return scored
 
 
 def _task(path: Path) -> str:

@@ -48,11 +48,14 @@ def program(options: argparse.Namespace) -> int:
     tokens = list(dict.fromkeys(options.tokens))
     if len(tokens) < 2:
         raise UserError(f"--tokens has only {tokens[0]!r}; wanted at least two, which can lie near or far")
+    if options.out.is_dir():
+        raise UserError(f"--out {options.out} is a folder; name a file, such as {options.out / 'picture.png'}")
+    picture = options.out if options.out.suffix else options.out.with_suffix(".png")
     check_models(paths)
     lexicons = load_lexicons(paths, options.trust_remote_code)
     points = representations(lexicons, tokens, settings, options.rows)
-    draw_tokens(principal_plane(points), names_of(paths), tokens, options.out)
-    log.info("picture: %s", options.out)
+    draw_tokens(principal_plane(points), names_of(paths), tokens, picture)
+    log.info("picture: %s", picture)
     return DONE
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from swarm.deepen.data import Question
 from swarm.errors import UserError
 from swarm.evals.tables import parse_json, read_bytes, show
+from swarm.files import take_lock
 
 _NAME = re.compile(r"ensemble_lr(.+)_learning_epochs_nums(\d+)\.jsonl")
 FIELDS = ("answer", "prediction", "main_model_input", "all", "model_answer", "question")
@@ -95,19 +96,24 @@ class ResultFile:
 
         With `prompts`, the main model's, what was asked is compared too.
 
-        Raises UserError where the file belongs to other questions or prompts: the line, and what differs.
+        Raises UserError where another process writes to the file, and where it belongs to other questions or prompts:
+        the line, and what differs.
         """
         self.path, self.done = path, 0
-        size = 0
-        if path.exists():
-            records, size = _whole_records(path)
-            _check_same(path, records, questions, prompts)
-            self.done = len(records)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = open(path, "ab")  # noqa: SIM115 - closed by close()
         except OSError as error:
             raise UserError(f"{path} cannot be written ({error.strerror}); name another folder with -rsd") from error
+        # two processes would answer all questions twice, and their lines would mix
+        take_lock(self._file, f"{path} is being written by another process; wait for it, or name another folder: -rsd")
+        try:
+            records, size = _whole_records(path)
+            _check_same(path, records, questions, prompts)
+        except UserError:
+            self.close()
+            raise
+        self.done = len(records)
         self._file.truncate(size)
         if size and not _ends_with_newline(path):
             self._file.write(b"\n")

@@ -83,6 +83,7 @@ class Job:
         """What the answers depend on."""
         return {
             "data": str(self.config.data(self.flags.split)),
+            "questions": len(self.questions),
             "models": list(self.paths),
             "templates": [model.template for model in self.config.models[: len(self.paths)]],
             "dtypes": list(dtypes),

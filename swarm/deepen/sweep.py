@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from tqdm import tqdm
@@ -27,7 +27,7 @@ from swarm.deepen.results import result_record
 from swarm.deepen.run import add_asking, ask
 from swarm.engine import quieten_libraries
 from swarm.errors import UserError
-from swarm.files import write_whole
+from swarm.files import take_lock, write_whole
 from swarm.front_doors import DONE
 from swarm.fusion.choosers import Chooser, MainAlone, RelativeChooser
 from swarm.fusion.settings import FusionSettings
@@ -36,7 +36,7 @@ from swarm.fusion.voices import Voice
 log = logging.getLogger(__name__)
 
 AXES = ("models", "anchors", "updates", "learning_rate")
-TABLE = "sweep.jsonl"
+TABLE, LOCK = "sweep.jsonl", "lock"
 ALL = "all"
 
 
@@ -87,15 +87,43 @@ def program(options: argparse.Namespace) -> int:
     paths = [model.path for model in plan.config.models[: max(point.models for point in plan.points)]]
     check_models(paths)
     dtypes = [str(dtype_on(device, options.dtype)).removeprefix("torch.") for device in devices[: len(paths)]]
+    with _taken(options.out):
+        _work(options, plan, _Machine(tuple(paths), tuple(devices), step, tuple(dtypes)))
+    return DONE
+
+
+@dataclass(frozen=True)
+class _Machine:
+    """The models that take part, the first being the main one, and where and in which formats they and the step are."""
+
+    paths: tuple[str, ...]
+    devices: tuple[torch.device, ...]
+    step: torch.device
+    dtypes: tuple[str, ...]
+
+
+def _taken(folder: Path) -> IO[str]:
+    """The sweep's folder, made if need be, for this process alone until what this gives is closed."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = open(folder / LOCK, "a")  # noqa: SIM115 - closed by who takes it
+    except OSError as error:
+        raise UserError(f"{folder} cannot be made ({error.strerror}); name another folder with --out") from error
+    take_lock(lock, f"{folder} is in use by another process; wait for it, or name another folder with --out")
+    return lock
+
+
+def _work(options: argparse.Namespace, plan: Plan, machine: _Machine) -> None:
+    """Works out the missing points, one after the other, and draws."""
     table = options.out / TABLE
-    rows = _read_rows(table)
-    check_recipe(table, _recipe(plan, options, dtypes), len(rows), "name another folder with --out, or delete it")
-    write_recipe(table, _recipe(plan, options, dtypes))
+    rows, recipe = _read_rows(table), _recipe(plan, options, machine.dtypes)
+    check_recipe(table, recipe, len(rows), "name another folder with --out, or delete it")
+    write_recipe(table, recipe)
     left = [point for point in plan.points if not any(_is_at(row, point) for row in rows)]
     if left:
         quieten_libraries()
-        voices = load_voices(paths, devices, options.dtype, bool(options.trust_remote_code))
-        choosers = _Choosers(voices, paths, step, bool(options.trust_remote_code))
+        voices = load_voices(machine.paths, machine.devices, options.dtype, bool(options.trust_remote_code))
+        choosers = _Choosers(voices, machine.paths, machine.step, bool(options.trust_remote_code))
         for point in tqdm(left, desc="points", leave=False, disable=not sys.stderr.isatty()):
             rows.append(_measured(plan, point, voices, choosers(point), options.batch))
             write_whole(table, "".join(f"{json.dumps(row)}\n" for row in rows))
@@ -104,7 +132,6 @@ def program(options: argparse.Namespace) -> int:
     wanted = [row for row in rows if any(_is_at(row, point) for point in plan.points)]
     for picture in draw_axes(wanted, AXES, options.out):
         log.info("picture: %s", picture)
-    return DONE
 
 
 def read_plan(options: argparse.Namespace) -> Plan:

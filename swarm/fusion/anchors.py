@@ -108,6 +108,8 @@ def select_anchors(
         return anchors
     if count is None or count < 1:
         raise UserError(f"anchors chosen by {selection!r} ask for their number, which is {count}; wanted 1 or more")
+    if count > len(anchors):
+        log.warning("%d anchors were asked for, but the models share %d tokens: all are taken", count, len(anchors))
     count = min(count, len(anchors))
     if selection == "random":
         if generator is None:

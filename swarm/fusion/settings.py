@@ -89,7 +89,10 @@ def read_settings(where: str, record: Mapping[str, Any], count: int) -> FusionSe
     for name, choices in CHOICES.items():
         if name in record and record[name] not in choices:
             raise UserError(f"{where}: {name} is {record[name]!r}; wanted one of: {', '.join(choices)}")
-    step = StepSettings(**{name: record[name] for name in OF_STEP if name in record})
+    try:
+        step = StepSettings(**{name: record[name] for name in OF_STEP if name in record})
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
     given = {name: value for name, value in record.items() if name not in OF_STEP}
     for name in ("weights", "stop"):
         if isinstance(given.get(name), list):
@@ -140,5 +143,10 @@ def _check_together(where: str, settings: FusionSettings, count: int) -> None:
             raise UserError(f"{where}: {name} is {getattr(settings, name)}; wanted more than 0")
     if settings.anchors != "all" and (settings.anchor_count is None or settings.anchor_count < 1):
         raise UserError(f"{where}: anchors {settings.anchors!r} asks for anchor_count; wanted at least 1")
+    if settings.anchors == "all" and settings.anchor_count is not None:
+        raise UserError(
+            f"{where}: anchor_count is {settings.anchor_count}, which has no effect on all common tokens; add anchors, "
+            "random or consistency, or leave it out"
+        )
     if "" in settings.stop:
         raise UserError(f"{where}: stop holds an empty text, at which every answer would end")

@@ -111,8 +111,10 @@ def read_ballot(folder: Path, record: Mapping[str, Any], path: Path) -> Ballot:
     abstain = record.get("abstain", [])
     if not isinstance(abstain, list) or not all(isinstance(word, str) for word in abstain):
         raise UserError(f"{path}: abstain is {abstain!r}; wanted a list of answers that are no votes")
-    silent = frozenset(word.casefold() for word in abstain)
-    return Ballot(folder.name, folder, record, members, choice_of(path, record, "by", tuple(READINGS)), silent)
+    by = choice_of(path, record, "by", tuple(READINGS))
+    # a word that cannot be read so is no vote anyway
+    silent = frozenset(ballot for word in abstain if (ballot := READINGS[by](word)) is not None)
+    return Ballot(folder.name, folder, record, members, by, silent)
 
 
 def _whole_answer(text: str) -> str | None:

@@ -34,8 +34,8 @@ class Composite(ABC):
     def with_members(self, members: Mapping[str, Member]) -> Member:
         """This composite, with the members that it uses as they now are."""
 
-    def check(self, names: Sequence[str]) -> None:
-        """Raises UserError if the pool's `names` lack a member that it uses."""
+    def check(self, experts: Sequence[str], names: Sequence[str]) -> None:
+        """Raises UserError if a member that it uses is not among the pool's `names`, the `experts`' included."""
         for member in self.members:
             if member not in names:
                 raise UserError(

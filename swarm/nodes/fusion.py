@@ -11,7 +11,7 @@ from typing import Any
 
 from swarm.engines.base import Member
 from swarm.errors import UserError
-from swarm.fusion.artefact import saved_digest
+from swarm.fusion.artefact import saved_digest, saved_rule
 from swarm.fusion.member import FusionMember, OtherModel
 from swarm.fusion.settings import FIELDS, FusionSettings, read_settings, switched_off
 from swarm.nodes.base import NODE_FILE, Composite, digest_of
@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 VERSION = 2  # to be raised with every change to fused decoding that can change a text
 OWN_FIELDS = ("type", "members", "main")
+OF_ANCHORS = ("keys", "anchors", "anchor_count", "anchor_seed", "normalise", "centre")  # which an artefact brings
 
 
 @dataclass(frozen=True)
@@ -47,22 +48,24 @@ class Fusion(Composite):
     settings: FusionSettings
 
     def with_members(self, members: Mapping[str, Member]) -> FusionMember:
-        """One whose experts have their current weights. Raises UserError if a member of it is a composite."""
+        """One whose experts have their current weights."""
         others = {one.name: OtherModel(one.name, content(one), one.model, one.revision) for one in self.others}
         found = tuple(others[name] if name in others else members[name] for name in self.voices)
-        for member in found:
-            if hasattr(member, "members"):
-                raise UserError(
-                    f"{self.folder / NODE_FILE} names {member.name}, a composite, which cannot be stepped token by "
-                    "token; wanted experts and other models"
-                )
-        settings = asdict(self.settings) | {"artefact": self._anchors}
-        digest = digest_of("fusion", VERSION, settings, [member.digest for member in found])
+        digest = digest_of("fusion", VERSION, self._facts(), [member.digest for member in found])
         return FusionMember(self.name, digest, found, self.settings)
 
-    def check(self, names: Sequence[str]) -> None:
-        """Raises UserError if the pool lacks a member that it uses, or has one of the name of another model."""
-        super().check(names)
+    def _facts(self) -> dict[str, Any]:
+        """The settings, an artefact by its content."""
+        return asdict(self.settings) | {"artefact": self._anchors}
+
+    def check(self, experts: Sequence[str], names: Sequence[str]) -> None:
+        """Raises UserError as its base does, for a member that is a composite, and for a model of a member's name."""
+        super().check(experts, names)
+        if composites := [member for member in self.members if member not in experts]:
+            raise UserError(
+                f"{self.folder / NODE_FILE} names {composites[0]}, a composite, which cannot be stepped token by "
+                "token; wanted experts and other models"
+            )
         for one in self.others:
             if one.name in names:
                 raise UserError(
@@ -76,8 +79,9 @@ class Fusion(Composite):
 
     @property
     def digest(self) -> str:
-        """Of its settings and the content of the artefact and of the other models."""
-        return digest_of(super().digest, self._anchors, [content(one) for one in self.others])
+        """Of its settings, its members' names and the content of the other models, wherever those lie."""
+        others = {one.name: content(one) for one in self.others}
+        return digest_of("fusion", self._facts(), [others.get(name, name) for name in self.voices])
 
     def write(self, folder: Path, final: Path) -> None:
         """Its folder again; other models stay where they are, and are named from where it will lie."""
@@ -123,7 +127,7 @@ def read_fusion(folder: Path, record: Mapping[str, Any], path: Path) -> Fusion:
     if isinstance(settings.weights, tuple):
         settings = replace(settings, weights=tuple(settings.weights[index] for index in order))
     if settings.artefact:
-        settings = replace(settings, artefact=str((folder / settings.artefact).resolve()))
+        settings = _with_artefact(path, settings, given)
     if off := switched_off(settings):
         log.warning("%s: %s", path, off)
     experts = tuple(entry for entry in entries if isinstance(entry, str))
@@ -133,7 +137,7 @@ def read_fusion(folder: Path, record: Mapping[str, Any], path: Path) -> Fusion:
 @cache
 def content(model: Named) -> str:
     """Hash of another model's content, weights and code included; from the hub it is fetched if need be."""
-    return base_model_digest(model_folder(model.model, model.revision), with_code=True)
+    return base_model_digest(model_folder(model.model, model.revision, "in node.json"), with_code=True)
 
 
 @cache
@@ -142,18 +146,33 @@ def anchors(artefact: str) -> str:
     return saved_digest(Path(artefact))
 
 
+def _with_artefact(path: Path, settings: FusionSettings, given: Mapping[str, Any]) -> FusionSettings:
+    """The settings with the artefact's folder from anywhere; UserError where it is none, or has no say."""
+    artefact = (path.parent / settings.artefact).resolve()
+    if settings.space != "relative":
+        raise UserError(f"{path}: space {settings.space!r} has no anchors; leave out artefact, or take space relative")
+    if beside := [name for name in OF_ANCHORS if name in given]:
+        raise UserError(f"{path}: an artefact brings its own anchors; leave out either it or {', '.join(beside)}")
+    saved_rule(artefact)  # sees that it is one
+    return replace(settings, artefact=str(artefact))
+
+
 def _named(path: Path, entry: Any, folder: Path) -> Named:
-    if (
-        not isinstance(entry, dict)
-        or not isinstance(entry.get("model"), str)
-        or set(entry) - {"model", "name", "revision"}
+    fields = entry if isinstance(entry, dict) else {}
+    texts = [value for key, value in fields.items() if (key, value) != ("revision", None)]
+    if not {"model"} <= set(fields) <= {"model", "name", "revision"} or not all(
+        isinstance(text, str) and text for text in texts
     ):
         raise UserError(
             f'{path}: a member is {entry!r}; wanted a name of the pool, or {{"model": "folder or hub id", "name": ..., '
             '"revision": ...}'
         )
-    beside = folder / entry["model"]
-    return Named(_name(entry), str(beside.resolve()) if beside.is_dir() else entry["model"], entry.get("revision"))
+    model: str = entry["model"]
+    if (folder / model).is_dir():
+        model = str((folder / model).resolve())
+    elif not Path(model).is_dir() and (model.startswith((".", "~", "/")) or model.count("/") > 1):
+        raise UserError(f"{path}: model {model} is not there; wanted a model's folder, from {folder} on, or a hub id")
+    return Named(_name(entry), model, entry.get("revision"))
 
 
 def _name(entry: Mapping[str, Any]) -> str:

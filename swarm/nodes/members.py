@@ -41,11 +41,10 @@ class Members:
         return [*self.pool.names, *(composite.name for composite in self.composites)]
 
     @property
-    def digest(self) -> str:
-        """Hash of the experts' content and of the composites' settings."""
-        if not self.composites:
-            return self.pool.digest
-        return digest_of(self.pool.digest, {composite.name: composite.digest for composite in self.composites})
+    def composites_digest(self) -> str:
+        """Hash of the composites' names and settings; "" without any."""
+        digests = {composite.name: composite.digest for composite in self.composites}
+        return digest_of(digests) if digests else ""
 
     def at(self, names: Sequence[str], coefficients: np.ndarray) -> tuple[Member, ...]:
         """The members with experts of these names at these coefficients, a row each."""
@@ -75,17 +74,26 @@ def read_members(
     Raises UserError if experts do not fit together (`read_pool`), or a composite cannot be.
     """
     pool = read_pool(directory, base, combine, rank)
+    return Members(pool, read_composites(pool.names, directory, beside))
+
+
+def read_composites(experts: Sequence[str], directory: Path, beside: Path | None = None) -> tuple[Composite, ...]:
+    """The composites in a directory and in another one `beside` it, by name; no model is read.
+
+    Raises UserError if there are none `beside`, or one cannot be, alone or among the others and these `experts`.
+    """
     folders = [*composite_folders(directory), *(composite_folders(beside) if beside else ())]
     if beside is not None and not composite_folders(beside):
         raise UserError(f"{beside} holds no composites; wanted one sub-folder with a {NODE_FILE} for each")
     composites = tuple(sorted((read_composite(folder) for folder in folders), key=lambda one: one.name))
-    names = [*pool.names, *(composite.name for composite in composites)]
+    names = [*experts, *(composite.name for composite in composites)]
     for composite in composites:
         if names.count(composite.name) > 1:
             raise UserError(f"{composite.folder}: another member is named {composite.name}, too; rename the folder")
-        composite.check(names)
+    for composite in composites:
+        composite.check(experts, names)
     in_order(composites)
-    return Members(pool, composites)
+    return composites
 
 
 def generations_of(names: Sequence[str], composites: Sequence[Composite]) -> list[float]:
@@ -100,8 +108,8 @@ def read_composite(folder: Path) -> Composite:
     """The composite in a folder. Raises UserError if its node.json cannot be read, or is of no type that there is."""
     path = folder / NODE_FILE
     try:
-        record = json.loads(path.read_text(encoding="utf8"))
-    except (OSError, ValueError) as error:
+        record = json.loads(path.read_text(encoding="utf-8-sig"))  # editors put a byte order mark there
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(
             f"{path} cannot be read ({error}); wanted a JSON object with the fields type, members"
         ) from None

@@ -1,7 +1,6 @@
 """A run's folder: search/<name>/ with its settings, state, numbers and best system. One process at a time."""
 
 import errno
-import fcntl
 import json
 import re
 import secrets
@@ -18,7 +17,7 @@ from swarm.errors import UserError
 from swarm.evals.hub import is_hub_id
 from swarm.evals.judges.budget import NO_WORK, JudgeUsage
 from swarm.evals.plugins import file_of, is_file_name
-from swarm.files import write_json, write_whole
+from swarm.files import take_lock, write_json, write_whole
 from swarm.search.config import SearchConfig, make_config
 from swarm.search.resume import FREE_ON_RESUME
 from swarm.search.state import Best, SearchState, state_from_json, state_to_json
@@ -40,11 +39,7 @@ class Run:
         """Takes the lock. Raises UserError if another process holds it."""
         self.folder = folder
         self._lock = open(folder / "lock", "a")  # noqa: SIM115 (held for the life of the run)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._lock.close()
-            raise UserError(f"{folder} is in use by another process; wait for it or stop it, then --resume") from None
+        take_lock(self._lock, f"{folder} is in use by another process; wait for it or stop it, then --resume")
         for leftover in folder.rglob(".*.tmp"):  # of a process that was killed while it wrote
             shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
 
@@ -97,15 +92,17 @@ class Run:
         before = read_json(path)
         for part, cure in (
             ("experts", "-i"),
+            ("composites", "--composites"),
             ("base", "-b"),
             ("dataset", "-d"),
             ("dataset_name", "-d"),
             ("eval", "-e"),
         ):
-            if before.get(part) != origin.get(part):
+            then, now = (str(record.get(part) or "none")[:12] for record in (before, origin))
+            if before.get(part, "") != origin.get(part, ""):
                 raise UserError(
-                    f"{self.folder} was begun with other content for {part} (digest {str(before.get(part))[:12]}, now "
-                    f"{str(origin.get(part))[:12]}); restore it ({cure}), or start a new run"
+                    f"{self.folder} was begun with other content for {part} (digest {then}, now {now}); restore it "
+                    f"({cure}), or start a new run"
                 )
         warnings = []
         if before.get("eval_code", "") != origin.get("eval_code", ""):

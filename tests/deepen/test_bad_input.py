@@ -86,6 +86,8 @@ def test_matrix_sweep_and_picture(conf, models, refused, nothing_loaded):
     refused("is not there; wanted a model's folder", "matrix", "--models", one, "./nowhere", "--out", conf.parent / "x")
     refused("picture needs either --config", "picture", "--tokens", " the")
     refused("--tokens has only ' the'; wanted at least two", "picture", "--models", one, "--tokens", " the")
+    words = ("picture", "--models", one, "--tokens", " the", " cat", "--out", conf.parent)
+    refused("is a folder; name a file, such as", *words)
     asked = ("sweep", "--config", conf, "--out", conf.parent / "out")
     refused("--model_counts has 3; wanted numbers from 1 to 2", *asked, "--model_counts", "3")
     refused("--anchor_counts has 'many'; wanted numbers from 1 on, or all", *asked, "--anchor_counts", "many")

@@ -113,7 +113,12 @@ def test_a_wrong_field_is_named(folder, sections, said):
 
 
 @pytest.mark.parametrize(
-    ("content", "said"), [("[1]", "wanted a JSON object"), ("{", "not valid JSON"), (None, "cannot be read")]
+    ("content", "said"),
+    [
+        ("[1]", "wanted a JSON object"),
+        ("{", "not valid JSON"),
+        (None, "there is no such config; name one with --config"),
+    ],
 )
 def test_a_file_that_is_no_config(folder, content, said):
     if content:

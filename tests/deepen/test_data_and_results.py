@@ -120,6 +120,18 @@ def test_a_run_is_gone_on_with_after_its_last_whole_line(tmp_path, questions):
         assert file.done == 3
 
 
+def test_one_process_at_a_time_writes_to_a_file(tmp_path, questions):
+    path, made = tmp_path / "res" / result_name(0.15, 5), records(questions)
+    with ResultFile(path, questions) as file:
+        file.append(made[0])
+        before = path.read_bytes()
+        with pytest.raises(UserError, match="is being written by another process; .* -rsd"):
+            ResultFile(path, questions)
+        assert path.read_bytes() == before
+    with ResultFile(path, questions) as file:
+        assert file.done == 1
+
+
 def test_a_text_that_is_no_unicode_comes_back(tmp_path, questions):
     with ResultFile(tmp_path / "r.jsonl", questions) as file:
         file.append({"question": "who", "answer": ["me", "I"], "prediction": "\udce9"})

@@ -1,5 +1,6 @@
 """Scores known by hand, sweeps that go on, pictures, and the scripts of the later program."""
 
+import fcntl
 import json
 import shutil
 import subprocess
@@ -83,6 +84,10 @@ def test_a_sweep_of_two_by_two_goes_on(tmp_path, models, capsys):
     assert pictures == ["sweep_anchors.png", "sweep_models.png", "sweep_updates.png"]
     assert deepen("sweep", "--config", conf, "-lr", "0.5", *words[2:], "--limit", "3") == 2
     assert "questions 2, asked for 3; name another folder with --out" in capsys.readouterr().err
+    with open(table.parent / "lock") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        assert deepen("sweep", "--config", conf, "-lr", "0.5", *words) == 2
+        assert "is in use by another process" in capsys.readouterr().err
     table.write_text("{")
     assert deepen("sweep", "--config", conf, "-lr", "0.5", *words) == 2
     assert "is not the table of a sweep" in capsys.readouterr().err
@@ -105,6 +110,8 @@ def test_a_picture(tmp_path, models, capsys):
     words = ("picture", "--models", models / "one", models / "two", "--tokens", " the", " cat", ",")
     assert deepen(*words, "--out", out) == 0 and out.read_bytes().startswith(b"\x89PNG")
     assert f"picture: {out}" in capsys.readouterr().out
+    assert deepen(*words, "--out", tmp_path / "bare") == 0 and (tmp_path / "bare.png").is_file()
+    assert f"picture: {tmp_path / 'bare.png'}" in capsys.readouterr().out
     assert deepen(*words, "--out", out, "--rows", "--centre", "--anchors", "consistency", "--anchor_count", "40") == 0
     assert deepen(*words, " zebra", "--out", out) == 2
     assert "one has no token ' zebra'" in capsys.readouterr().err

@@ -83,7 +83,7 @@ def test_the_four_steps(conf, capsys):
     words = ("-lr", "0.15", "0.5", "-len", "1", "5", "--limit", "2", "--out", out)
     assert deepen("sweep", "--config", conf, *words) == 0
     assert sorted(path.name for path in out.iterdir()) == [
-        "sweep.json", "sweep.jsonl", "sweep_learning_rate.png", "sweep_updates.png",
+        "lock", "sweep.json", "sweep.jsonl", "sweep_learning_rate.png", "sweep_updates.png",
     ]  # fmt: skip
     assert len((out / "sweep.jsonl").read_text().splitlines()) == 4
 
@@ -122,6 +122,10 @@ def test_a_run_that_is_really_killed(conf, models):
 def test_a_result_file_of_other_settings_is_not_gone_on_with(conf, capsys):
     run(conf, "--limit", "2")
     path = conf.parent / "res" / result_name(0.5, 5)
+    assert deepen("eval", path, "--task", "nq", "--json") == 0
+    said = capsys.readouterr()
+    assert f"{path} has answers to the first 2 of 5 questions only" in said.err
+    assert json.loads(said.out.splitlines()[-1])[0]["strict"]["size"] == 2
     before = path.read_bytes()
     for words, said in (
         (("-em", "tas"), 'mode "vanilla", asked for "tas"'),

@@ -65,6 +65,9 @@ def test_who_abstains_does_not_vote(tmp_path):
     assert chosen(tmp_path / "vote", texts, type="vote", abstain=["Unknown"]) == "4"
     assert chosen(tmp_path / "vote", texts, type="vote") == "unknown"
     assert chosen(tmp_path / "vote", ["unknown", "unknown"], type="vote", abstain=["unknown"]) == "unknown"
+    letters = ["E", "The answer is E.", "A"]
+    assert chosen(tmp_path / "vote", letters, type="vote", by="letter", abstain=["E", "unknown"]) == "A"
+    assert chosen(tmp_path / "vote", ["-1", "-1.0", "4"], type="vote", by="number", abstain=["-1.00"]) == "4"
 
 
 @given(WORDS, WORDS)

@@ -155,6 +155,23 @@ def test_the_digest_follows_all_that_counts(directory, tmp_path):
     assert len(set(digests)) == 5
     assert digest(*pair, learning_rate=0.15, mode="vanilla") == digests[0], "defaults that are spelt out"
     assert digest("expert_0", {"model": str(tmp_path / "other"), "name": "by another name"}) == digests[0]
+    made = {}
+    for name, chosen in (("one", {}), ("again", {}), ("few", {"anchors": "random", "anchor_count": 3})):
+        lexicons = [load_lexicon(name, Source(str(tmp_path / name))) for name in ("base", "other")]
+        save_artefact(tmp_path / name, make_artefact(lexicons, read_settings("here", chosen, 2), False))
+        made[name] = digest(*pair, artefact=str(tmp_path / name))
+    assert made["one"] == made["again"] != made["few"], "an artefact counts by its content, wherever it lies"
+    assert digests[0] not in made.values()
+
+
+def test_a_search_knows_its_fusion_again_where_its_model_has_moved(directory, tmp_path):
+    node(directory / "fused", "expert_0", {"model": "../../other"})
+    before = read_members(directory).composites_digest
+    (tmp_path / "other").rename(tmp_path / "moved")
+    node(directory / "fused", "expert_0", {"model": "../../moved", "name": "other"})
+    assert read_members(directory).composites_digest == before
+    node(directory / "fused", "expert_1", {"model": "../../moved", "name": "other"})
+    assert read_members(directory).composites_digest != before
 
 
 def test_its_digest_has_the_artefact_by_content(directory, tmp_path):
@@ -191,9 +208,17 @@ def test_its_digest_has_the_code_of_other_models(directory, tmp_path):
         (["expert_0", "expert_0"], {}, "names member 'expert_0' twice"),
         (["expert_0", {"model": 7}], {}, "a member is {'model': 7}; wanted a name of the pool"),
         (["expert_0", {"path": "x"}], {}, "a member is {'path': 'x'}"),
+        (["expert_0", {"model": ""}], {}, "a member is {'model': ''}; wanted a name of the pool"),
+        (["expert_0", {"model": "a/b", "name": 7}], {}, "a member is .*'name': 7}; wanted"),
+        (["expert_0", {"model": "a/b", "revision": 7}], {}, "a member is .*'revision': 7}; wanted"),
+        (["expert_0", {"model": "../nowhere"}], {}, "node.json: model ../nowhere is not there; wanted a model's"),
         (["expert_0", "expert_1"], {"main": "expert_2"}, "main is 'expert_2'; wanted one of: expert_0, expert_1"),
         (["expert_0", "expert_1"], {"speed": 1}, "has the field 'speed'; wanted of: "),
-        (["expert_0", "expert_1"], {"mode": "tas3"}, "mode 'tas3' is none of vanilla, tas, tas2"),
+        (["expert_0", "expert_1"], {"mode": "tas3"}, "node.json: mode 'tas3' is none of vanilla, tas, tas2"),
+        (["expert_0", "expert_1"], {"anchor_count": 9}, "node.json: anchor_count is 9, which has no effect"),
+        (["expert_0", "expert_1"], {"artefact": "x", "space": "union"}, "space 'union' has no anchors"),
+        (["expert_0", "expert_1"], {"artefact": "x", "keys": "bytes"}, "leave out either it or keys"),
+        (["expert_0", "expert_1"], {"artefact": "../nowhere"}, "is not there: .* is no artefact"),
     ],
 )
 def test_faults_are_named(tmp_path, members, record, message):
@@ -211,8 +236,8 @@ def test_faults_of_the_members_are_named(directory, tmp_path):
     node(directory / "vote", "expert_0", "expert_1", type="vote")
     refused("names vote, a composite, which cannot be stepped", "expert_0", "vote")
     refused("as the pool calls a member", "expert_0", {"model": "../../other", "name": "expert_1"})
-    refused("neither a local folder nor to be had from the hub", "expert_0", {"model": "../../nowhere"})
-    refused("is not there: .* is no artefact", "expert_0", "expert_1", artefact="../nowhere")
+    (tmp_path / "empty").mkdir()
+    refused("has no config.json; wanted .* named in node.json", "expert_0", {"model": "../../empty"})
 
 
 def test_a_fusion_that_is_switched_off_says_so(directory, caplog):

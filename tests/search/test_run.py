@@ -76,7 +76,10 @@ def test_what_a_resume_accepts(tmp_path):
         open_run(run.folder, {})
 
 
-@pytest.mark.parametrize(("part", "option"), [("experts", "-i"), ("base", "-b"), ("dataset", "-d"), ("eval", "-e")])
+@pytest.mark.parametrize(
+    ("part", "option"),
+    [("experts", "-i"), ("composites", "--composites"), ("base", "-b"), ("dataset", "-d"), ("eval", "-e")],
+)
 def test_other_content_is_refused(tmp_path, part, option):
     origin = {"experts": "a", "base": "b", "dataset": "c", "eval": "d", "engine": {"dtype": "float32", "torch": "1"}}
     run = create_run(tmp_path, make_config(TASK), origin)
