@@ -60,8 +60,8 @@ class FeatureSettings(Protocol):
 
     kind: ClassVar[str]
 
-    def fit(self, prompts: Sequence[str], language_model: LanguageModel | None) -> Features:
-        """Features of these prompts; the language model is for kinds that read with one."""
+    def fit(self, prompts: Sequence[str], language_model: LanguageModel | None) -> tuple[Features, Encoded]:
+        """Features of these prompts, and the prompts in them; the language model is for kinds that read with one."""
 
 
 class Classifier(Protocol):

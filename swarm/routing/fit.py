@@ -1,7 +1,7 @@
 """How a router is fitted: labels from scores, features, classifier, and calibration on folds that it has not seen."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -10,7 +10,6 @@ from swarm.maths.routing import at, calibration_error
 from swarm.routing.base import (
     Classifier,
     ClassifierSettings,
-    Features,
     FeatureSettings,
     Inputs,
     LanguageModel,
@@ -22,6 +21,7 @@ from swarm.routing.base import (
 from swarm.routing.calibration import temperature_of, threshold_of
 from swarm.routing.labels import check_classes, filled, margin_weights, soft_labels
 from swarm.routing.logistic import LogisticSettings
+from swarm.routing.reading import Reading, read_prompts
 from swarm.routing.router import Router, logits_of
 from swarm.routing.tfidf import TfidfSettings
 
@@ -65,7 +65,6 @@ class _Task:
     """
 
     settings: RouterSettings
-    prompts: list[str]
     scores: np.ndarray
     utilities: np.ndarray
     labels: np.ndarray
@@ -91,26 +90,36 @@ def fit_router(
     """
     prompts = check_prompts(prompts)
     _check(prompts, scores, names, settings, digests)
-    task = _task(prompts, scores, names, settings)
-    folds = folds_of(prompts, settings.folds, generator)
-    reads_texts = settings.classifier.reads == "texts"
-    features = None if reads_texts else settings.features.fit(prompts, language_model)
-    inputs: Inputs = prompts if features is None else features.encode(prompts).values
-    classifier = _fitted(settings.classifier, inputs, task, np.arange(len(prompts)), generator)
-    logits, single = _out_of_fold(task, classifier.settings(), features, inputs, folds, generator)
+    reading = read_prompts(prompts, settings.features, settings.classifier, language_model)
+    return replace(fit_read(reading, scores, names, settings, generator), digests=tuple(digests))
+
+
+def fit_read(
+    reading: Reading, scores: np.ndarray, names: Sequence[str], settings: RouterSettings, generator: np.random.Generator
+) -> Router:
+    """`fit_router` for prompts that are read already; the features are kept as they are."""
+    task = _task(scores, names, settings)
+    folds = folds_of(reading.prompts, settings.folds, generator)
+    classifier = _fitted(settings.classifier, reading.inputs, task, np.arange(len(folds)), generator)
+    logits, single = _out_of_fold(task, classifier.settings(), reading, folds, generator)
     temperature, threshold, facts = _calibrated(task, logits, single)
     return Router(
         names=tuple(names),
-        features=features,
+        features=reading.features,
         classifier=classifier,
         fallback=best_single(task.utilities),
         temperature=temperature,
         threshold=threshold,
-        digests=tuple(digests),
         costs=settings.costs,
         cost_weight=settings.cost_weight,
         facts=facts,
     )
+
+
+def less_cost(scores: np.ndarray, settings: RouterSettings) -> np.ndarray:
+    """Scores (P, M) less lambda times what each member costs, float64; missing ones stay NaN."""
+    scores = np.asarray(scores, dtype=np.float64)
+    return scores - settings.cost_weight * np.asarray(settings.costs) if settings.costs else scores
 
 
 def best_single(utilities: np.ndarray) -> int:
@@ -118,15 +127,14 @@ def best_single(utilities: np.ndarray) -> int:
     return int(utilities.mean(axis=0).argmax())
 
 
-def _task(prompts: list[str], scores: np.ndarray, names: Sequence[str], settings: RouterSettings) -> _Task:
-    scores = np.asarray(scores, dtype=np.float64)
-    less_cost = scores - settings.cost_weight * np.asarray(settings.costs) if settings.costs else scores
-    check_classes(less_cost, names, settings.tolerance)
-    labels = soft_labels(less_cost, settings.label_temperature, settings.tolerance)
-    weights = margin_weights(less_cost, settings.tolerance)
+def _task(scores: np.ndarray, names: Sequence[str], settings: RouterSettings) -> _Task:
+    utilities = less_cost(scores, settings)
+    check_classes(utilities, names, settings.tolerance)
+    labels = soft_labels(utilities, settings.label_temperature, settings.tolerance)
+    weights = margin_weights(utilities, settings.tolerance)
     if not settings.by_margin:
         weights = (weights > 0).astype(np.float64)  # prompts on which all members tie say nothing in any case
-    return _Task(settings, prompts, scores, filled(less_cost), labels, weights)
+    return _Task(settings, np.asarray(scores, dtype=np.float64), filled(utilities), labels, weights)
 
 
 def _fitted(
@@ -143,8 +151,7 @@ def _fitted(
 def _out_of_fold(
     task: _Task,
     how: ClassifierSettings,
-    features: Features | None,
-    inputs: Inputs,
+    reading: Reading,
     folds: np.ndarray,
     generator: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -156,10 +163,7 @@ def _out_of_fold(
         single[held] = best_single(task.utilities[own])
         if how.learns == "labels" and not task.weights[own].any():
             continue  # nothing to learn from without the fold: all members alike
-        seen = inputs
-        if features is not None:
-            again = features.refit([task.prompts[row] for row in own])
-            seen = inputs if again is features else again.encode(task.prompts).values
+        seen = reading.fitted_on(own).inputs
         classifier = _fitted(how, seen, task, own, generator)
         logits[held] = logits_of(classifier, rows_of(seen, held), settings.costs, settings.cost_weight)
     return logits, single

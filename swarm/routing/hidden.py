@@ -37,10 +37,12 @@ class HiddenSettings:
         if (self.window is not None and self.window < 1) or self.batch_tokens < 1:
             raise UserError(f"window is {self.window} and batch_tokens {self.batch_tokens}, wanted each at least 1")
 
-    def fit(self, prompts: Sequence[str], language_model: LanguageModel | None) -> "Hidden":
-        """Mean and spread of these prompts' states. Raises UserError where no model is handed in."""
+    def fit(self, prompts: Sequence[str], language_model: LanguageModel | None) -> tuple["Hidden", Encoded]:
+        """Mean and spread of these prompts' states, and the states. Raises UserError where no model is handed in."""
         reader = _needed(language_model)
-        return Hidden(self, reader, standard_of(mean_states(self, reader, prompts).values))
+        states = mean_states(self, reader, prompts)
+        standard = standard_of(states.values)
+        return Hidden(self, reader, standard), Encoded(standard(states.values), states.cut)
 
 
 @dataclass(frozen=True, eq=False)

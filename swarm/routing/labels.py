@@ -69,17 +69,23 @@ def margin_weights(scores: np.ndarray, tolerance: float = 0.0) -> np.ndarray:
     return np.minimum(margins / np.median(margins[margins > 0]), 1.0)
 
 
+def one_class(scores: np.ndarray, tolerance: float = 0.0) -> bool:
+    """Whether one choice is best for every prompt, so that there is nothing to learn."""
+    return bool(winners(scores, tolerance).all(axis=0).any())
+
+
 def check_classes(scores: np.ndarray, names: Sequence[str], tolerance: float = 0.0) -> None:
-    """Raises UserError where one choice is best for every prompt, so that there is nothing to learn."""
+    """Raises UserError where labels have `one_class`: whose, and the cure."""
+    if not one_class(scores, tolerance):
+        return
     best = winners(scores, tolerance)
     if best.all():
         raise UserError(
             f"all {len(names)} members tie on all {len(best)} prompts, wanted prompts that tell them apart; "
             "rank with another metric, or with harder prompts"
         )
-    always = np.flatnonzero(best.all(axis=0))
-    if len(always):
-        raise UserError(
-            f"the labels have a single class: {names[always[0]]} is best, or as good as the best, for all {len(best)} "
-            "prompts; ask it alone, or rank with more prompts, other members or another metric"
-        )
+    always = names[int(best.all(axis=0).argmax())]
+    raise UserError(
+        f"the labels have a single class: {always} is best, or as good as the best, for all {len(best)} prompts; "
+        "ask it alone, or rank with more prompts, other members or another metric"
+    )

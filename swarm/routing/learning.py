@@ -9,8 +9,9 @@ from swarm.errors import UserError
 from swarm.maths.interval import Estimate
 from swarm.maths.routing import at, bootstrap_mean
 from swarm.routing.base import LanguageModel, check_prompts, folds_of
-from swarm.routing.fit import RouterSettings, best_single, fit_router
-from swarm.routing.labels import filled
+from swarm.routing.fit import RouterSettings, best_single, fit_read, less_cost
+from swarm.routing.labels import filled, one_class
+from swarm.routing.reading import read_prompts
 
 
 @dataclass(frozen=True)
@@ -46,13 +47,10 @@ def learning_curve(
     one class only, the best single member answers all. Raises UserError as `fit_router`, and for sizes that the other
     folds do not have.
     """
-    prompts, utilities = check_prompts(prompts), filled(scores)
-    if settings.costs:
-        utilities = utilities - settings.cost_weight * np.asarray(settings.costs)
+    prompts = check_prompts(prompts)
+    utilities = less_cost(scores, settings)
     if len(set(prompts)) < folds or folds < 2:
-        raise UserError(
-            f"{len(set(prompts))} different prompts for {folds} folds of a learning curve; rank more prompts"
-        )
+        raise UserError(f"{len(set(prompts))} different prompts for {folds} folds of a curve; rank more prompts")
     places = folds_of(prompts, folds, generator)
     orders = [generator.permutation(np.flatnonzero(places != fold)) for fold in range(folds)]
     most = min(map(len, orders))
@@ -61,23 +59,21 @@ def learning_curve(
             f"sizes of the learning curve are {list(sizes)}, wanted each from {settings.folds} (the folds) to {most}, "
             f"what {len(prompts)} prompts leave beside a fold of {folds}"
         )
+    reading = read_prompts(prompts, settings.features, settings.classifier, language_model)
+    known = filled(utilities)
     points = []
     for size in sizes:
         picked, single = np.zeros(len(prompts), dtype=np.int64), np.zeros(len(prompts), dtype=np.int64)
         for fold, order in enumerate(orders):
             own, held = order[:size], np.flatnonzero(places == fold)
-            single[held] = best_single(utilities[own])
-            texts = [prompts[row] for row in own]
-            try:
-                router = fit_router(texts, scores[own], names, settings, generator, language_model=language_model)
-            except UserError:
+            single[held] = best_single(known[own])
+            if one_class(utilities[own], settings.tolerance) or len({prompts[row] for row in own}) < settings.folds:
                 picked[held] = single[held]
                 continue
-            picked[held] = [choice.member for choice in router.choose([prompts[row] for row in held])]
-        chosen = at(utilities, picked)
-        estimates = [
-            bootstrap_mean(values, generator)
-            for values in (chosen, chosen - at(utilities, single), utilities.max(axis=1) - chosen)
-        ]
-        points.append(CurvePoint(size, *estimates))
+            seen = reading.fitted_on(own)
+            router = fit_read(seen.rows(own), np.asarray(scores)[own], names, settings, generator)
+            picked[held] = [choice.member for choice in router.choose_read(seen.rows(held).inputs)]
+        chosen = at(known, picked)
+        gains, regrets = chosen - at(known, single), known.max(axis=1) - chosen
+        points.append(CurvePoint(size, *(bootstrap_mean(each, generator) for each in (chosen, gains, regrets))))
     return points

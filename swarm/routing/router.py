@@ -58,12 +58,11 @@ class Router:
 
     def choose(self, prompts: Sequence[str]) -> list[Choice]:
         """One choice per prompt, in one pass over batches. Raises UserError for an empty prompt."""
-        probabilities = self.probabilities(prompts)
-        picked, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1, initial=0.0)
-        return [
-            Choice(self.fallback if sure < self.threshold else int(member), float(sure), bool(sure < self.threshold))
-            for member, sure in zip(picked, confidence, strict=True)
-        ]
+        return self._choices(self.probabilities(prompts))
+
+    def choose_read(self, inputs: Inputs) -> list[Choice]:
+        """`choose` for prompts that are encoded already, or texts where the classifier reads those."""
+        return self._choices(self._probabilities(inputs))
 
     def probabilities(self, prompts: Sequence[str]) -> np.ndarray:
         """Calibrated probability (B, M) float64 that each member is the one to ask."""
@@ -71,9 +70,18 @@ class Router:
         found = [np.zeros((0, len(self.names)))]
         for start in range(0, len(prompts), _BATCH):
             batch = prompts[start : start + _BATCH]
-            inputs: Inputs = batch if self.features is None else self.features.encode(batch).values
-            found.append(logits_of(self.classifier, inputs, self.costs, self.cost_weight))
-        return softmax(np.concatenate(found) / self.temperature)
+            found.append(self._probabilities(batch if self.features is None else self.features.encode(batch).values))
+        return np.concatenate(found)
+
+    def _probabilities(self, inputs: Inputs) -> np.ndarray:
+        return softmax(logits_of(self.classifier, inputs, self.costs, self.cost_weight) / self.temperature)
+
+    def _choices(self, probabilities: np.ndarray) -> list[Choice]:
+        picked, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1, initial=0.0)
+        return [
+            Choice(self.fallback if sure < self.threshold else int(member), float(sure), bool(sure < self.threshold))
+            for member, sure in zip(picked, confidence, strict=True)
+        ]
 
     def check_members(self, names: Sequence[str], digests: Sequence[str] = ()) -> None:
         """Raises UserError unless the members are those that it was fitted for, in that order.

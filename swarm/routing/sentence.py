@@ -36,10 +36,12 @@ class SentenceSettings:
     revision: str | None = None
     batch_size: int = 64
 
-    def fit(self, prompts: Sequence[str], language_model: LanguageModel | None = None) -> "Sentence":
-        """Mean and spread of these prompts' embeddings. Raises UserError if the model cannot be had."""
+    def fit(self, prompts: Sequence[str], language_model: LanguageModel | None = None) -> tuple["Sentence", Encoded]:
+        """Mean and spread of these prompts' embeddings, and those. Raises UserError if the model cannot be had."""
         model, digest = _loaded(self)
-        return Sentence(self, model, digest, standard_of(_embedded(self, model, prompts).values))
+        found = _embedded(self, model, prompts)
+        standard = standard_of(found.values)
+        return Sentence(self, model, digest, standard), Encoded(standard(found.values), found.cut)
 
 
 @dataclass(frozen=True, eq=False)

@@ -41,15 +41,19 @@ class TfidfSettings:
                 "longest and most of at least 1"
             )
 
-    def fit(self, prompts: Sequence[str], language_model: LanguageModel | None = None) -> "Tfidf":
-        """The pieces of these prompts. Raises UserError where scikit-learn is missing, or no prompt holds a piece."""
+    def fit(self, prompts: Sequence[str], language_model: LanguageModel | None = None) -> tuple["Tfidf", Encoded]:
+        """The pieces of these prompts, and the prompts in them.
+
+        Raises UserError where scikit-learn is missing, or no prompt holds a piece.
+        """
         vectorizer = _vectorizer(self)
         try:
             vectorizer.fit(prompts)
         except ValueError as error:
             raise UserError(f"tfidf finds nothing in {len(prompts)} prompts ({error}); use other features") from error
         pieces = sorted(vectorizer.vocabulary_, key=vectorizer.vocabulary_.__getitem__)
-        return Tfidf(self, pieces, np.asarray(vectorizer.idf_, dtype=np.float32))
+        features = Tfidf(self, pieces, np.asarray(vectorizer.idf_, dtype=np.float32))
+        return features, features.encode(prompts)
 
 
 class Tfidf:
@@ -76,7 +80,7 @@ class Tfidf:
 
     def refit(self, prompts: Sequence[str]) -> "Tfidf":
         """With the vocabulary and the frequencies of these prompts."""
-        return self.settings.fit(prompts)
+        return self.settings.fit(prompts)[0]
 
     def write(self, folder: Path) -> None:
         """Writes vocabulary and frequencies."""
