@@ -89,7 +89,7 @@ def fit_router(
     Raises UserError for shapes that do not fit, an empty prompt, fewer prompts than folds, or labels of one class.
     """
     prompts = check_prompts(prompts)
-    _check(prompts, scores, names, settings, digests)
+    check_shapes(prompts, scores, names, settings, digests)
     reading = read_prompts(prompts, settings.features, settings.classifier, language_model)
     return replace(fit_read(reading, scores, names, settings, generator), digests=tuple(digests))
 
@@ -192,9 +192,10 @@ def _calibrated(task: _Task, logits: np.ndarray, single: np.ndarray) -> tuple[fl
     )
 
 
-def _check(
-    prompts: list[str], scores: np.ndarray, names: Sequence[str], settings: RouterSettings, digests: Sequence[str]
+def check_shapes(
+    prompts: list[str], scores: np.ndarray, names: Sequence[str], settings: RouterSettings, digests: Sequence[str] = ()
 ) -> None:
+    """Raises UserError where prompts, scores, names, costs or digests do not fit each other."""
     wanted = (len(prompts), len(names))
     if np.shape(scores) != wanted:
         raise UserError(f"scores have the shape {np.shape(scores)}, wanted {wanted}: every prompt times every member")

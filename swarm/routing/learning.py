@@ -9,9 +9,9 @@ from swarm.errors import UserError
 from swarm.maths.interval import Estimate
 from swarm.maths.routing import at, bootstrap_mean
 from swarm.routing.base import LanguageModel, check_prompts, folds_of
-from swarm.routing.fit import RouterSettings, best_single, fit_read, less_cost
+from swarm.routing.fit import RouterSettings, best_single, check_shapes, fit_read, less_cost
 from swarm.routing.labels import filled, one_class
-from swarm.routing.reading import read_prompts
+from swarm.routing.reading import Reading, read_prompts
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def learning_curve(
     folds do not have.
     """
     prompts = check_prompts(prompts)
-    utilities = less_cost(scores, settings)
+    check_shapes(prompts, scores, names, settings)
     if len(set(prompts)) < folds or folds < 2:
         raise UserError(f"{len(set(prompts))} different prompts for {folds} folds of a curve; rank more prompts")
     places = folds_of(prompts, folds, generator)
@@ -60,20 +60,34 @@ def learning_curve(
             f"what {len(prompts)} prompts leave beside a fold of {folds}"
         )
     reading = read_prompts(prompts, settings.features, settings.classifier, language_model)
-    known = filled(utilities)
+    values = filled(less_cost(scores, settings))
     points = []
     for size in sizes:
-        picked, single = np.zeros(len(prompts), dtype=np.int64), np.zeros(len(prompts), dtype=np.int64)
+        routed, alone = np.zeros(len(prompts)), np.zeros(len(prompts))
         for fold, order in enumerate(orders):
-            own, held = order[:size], np.flatnonzero(places == fold)
-            single[held] = best_single(known[own])
-            if one_class(utilities[own], settings.tolerance) or len({prompts[row] for row in own}) < settings.folds:
-                picked[held] = single[held]
-                continue
-            seen = reading.fitted_on(own)
-            router = fit_read(seen.rows(own), np.asarray(scores)[own], names, settings, generator)
-            picked[held] = [choice.member for choice in router.choose_read(seen.rows(held).inputs)]
-        chosen = at(known, picked)
-        gains, regrets = chosen - at(known, single), known.max(axis=1) - chosen
-        points.append(CurvePoint(size, *(bootstrap_mean(each, generator) for each in (chosen, gains, regrets))))
+            held = np.flatnonzero(places == fold)
+            single = best_single(values[order[:size]])
+            alone[held] = values[held, single]
+            choices = _choices(reading, np.asarray(scores), names, settings, order[:size], held, generator)
+            routed[held] = alone[held] if choices is None else at(values[held], choices)
+        kinds = (routed, routed - alone, values.max(axis=1) - routed)
+        points.append(CurvePoint(size, *(bootstrap_mean(each, generator) for each in kinds)))
     return points
+
+
+def _choices(
+    reading: Reading,
+    scores: np.ndarray,
+    names: Sequence[str],
+    settings: RouterSettings,
+    own: np.ndarray,
+    held: np.ndarray,
+    generator: np.random.Generator,
+) -> np.ndarray | None:
+    """The members that a router fitted on the rows `own` picks for the rows `held`; None where it cannot be fitted."""
+    seen = reading.fitted_on(own)
+    too_few = len(set(seen.rows(own).prompts)) < settings.folds
+    if too_few or one_class(less_cost(scores[own], settings), settings.tolerance):
+        return None
+    router = fit_read(seen.rows(own), scores[own], names, settings, generator)
+    return np.array([choice.member for choice in router.choose_read(seen.rows(held).inputs)])

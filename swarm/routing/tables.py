@@ -16,7 +16,7 @@ class Kind:
 
 
 def settings_by_name(what: str, table: Mapping[str, Kind], kind: str, options: Mapping[str, Any]) -> Any:
-    """The settings of a row of a table; lists become tuples. Raises UserError as `classifier_settings`."""
+    """The settings of a row of a table; lists become tuples, also of one value. Raises UserError as `classifier_settings`."""
     if kind not in table:
         raise UserError(f"{what} is {kind!r}, wanted one of {', '.join(table)}")
     settings = table[kind].settings
@@ -24,8 +24,15 @@ def settings_by_name(what: str, table: Mapping[str, Kind], kind: str, options: M
     unknown = sorted(set(options) - set(known))
     if unknown:
         raise UserError(f"{what} {kind} has no option {', '.join(unknown)}; wanted {', '.join(known)}")
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
+    several = {field.name for field in fields(settings) if isinstance(field.default, tuple)}  # type: ignore[arg-type]
+    values = {name: _value(value, name in several) for name, value in options.items()}
     try:
         return settings(**values)
     except TypeError as error:
         raise UserError(f"{what} {kind}: {dict(options)} does not fit ({error}); wanted {settings()}") from error
+
+
+def _value(value: Any, several: bool) -> Any:
+    if isinstance(value, list):
+        return tuple(value)
+    return (value,) if several and not isinstance(value, tuple) else value
