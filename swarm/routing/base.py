@@ -1,0 +1,140 @@
+"""What every kind of features and every classifier can do, and how prompts are checked."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+
+from swarm.errors import UserError
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Prompts as numbers.
+
+    Attributes:
+      values: float32 (B, F), one row per prompt.
+      cut: how many of the prompts were longer than the window, and lost their beginning.
+    """
+
+    values: np.ndarray
+    cut: int = 0
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """A causal language model as features read with it.
+
+    Attributes:
+      model: transformers' model, as it is to be used: with no adapter on for the base's own states.
+      tokenizer: its tokenizer.
+      digest: of its weights and tokenizer, by content; kept with what was fitted, and compared.
+      name: as messages say it.
+    """
+
+    model: Any
+    tokenizer: Any
+    digest: str
+    name: str = "the base model"
+
+
+class Features(Protocol):
+    """How prompts become numbers, as it was fitted once."""
+
+    kind: ClassVar[str]
+
+    def encode(self, prompts: Sequence[str]) -> Encoded:
+        """float32 (B, F) of checked prompts; a row does not depend on its neighbours."""
+
+    def refit(self, prompts: Sequence[str]) -> "Features":
+        """As fitted on these prompts only; itself where nothing, or next to nothing, depends on them."""
+
+    def write(self, folder: Path) -> None:
+        """Writes what is needed to encode in the same way again: JSON and safetensors."""
+
+
+class FeatureSettings(Protocol):
+    """How features are to be fitted: a frozen dataclass of plain values."""
+
+    kind: ClassVar[str]
+
+    def fit(self, prompts: Sequence[str], language_model: LanguageModel | None) -> tuple[Features, Encoded]:
+        """Features of these prompts, and the prompts in them; the language model is for kinds that read with one."""
+
+
+class Classifier(Protocol):
+    """From inputs to how much each member is worth asking, as it was fitted; see `ClassifierSettings`."""
+
+    kind: ClassVar[str]
+    learns: ClassVar[str]
+
+    def scores(self, inputs: "Inputs") -> np.ndarray:
+        """float64 (B, M): probabilities, or the expected quality of every member."""
+
+    def settings(self) -> "ClassifierSettings":
+        """What would fit one like it: whatever was chosen by cross-validation is now fixed."""
+
+    def write(self, folder: Path) -> None:
+        """Writes all that decides its scores: JSON and safetensors."""
+
+
+class ClassifierSettings(Protocol):
+    """How a classifier is to be fitted: a frozen dataclass of plain values.
+
+    Attributes:
+      kind: its name in the table.
+      learns: "labels", from which come probabilities, or "scores", from which comes the quality to be expected.
+      reads: "features", float32 (B, F), or "texts".
+    """
+
+    kind: ClassVar[str]
+    learns: ClassVar[str]
+    reads: ClassVar[str]
+
+    def fit(
+        self, inputs: "Inputs", targets: np.ndarray, weights: np.ndarray, generator: np.random.Generator
+    ) -> Classifier:
+        """A classifier of inputs with targets (P, M), soft labels or scores, and weights (P,).
+
+        All randomness comes from the generator: the same one gives the same bits.
+        """
+
+
+LEAST = 1e-12  # a probability that is taken for none
+Inputs = np.ndarray | Sequence[str]
+
+
+def rows_of(inputs: Inputs, rows: np.ndarray) -> Inputs:
+    """The inputs at these indices."""
+    return inputs[rows] if isinstance(inputs, np.ndarray) else [inputs[row] for row in rows]
+
+
+def check_prompts(prompts: Sequence[str]) -> list[str]:
+    """The prompts as a list; raises UserError for one that is no text or has none."""
+    texts: list[Any] = list(prompts)
+    for place, prompt in enumerate(texts):
+        if not isinstance(prompt, str) or not prompt.strip():
+            given = "empty" if isinstance(prompt, str) else f"of type {type(prompt).__name__}"
+            raise UserError(f"prompt {place} is {given}, wanted a text to route by; remove it, or name the member")
+    return texts
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities along the last axis, in float64."""
+    exponents = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return np.asarray(exponents / exponents.sum(axis=-1, keepdims=True), dtype=np.float64)
+
+
+def folds_of(keys: Sequence[str] | Sequence[int], count: int, generator: np.random.Generator) -> np.ndarray:
+    """The fold (P,) of every row, 0 to count - 1, about equally large; equal keys share one, so that none leaks."""
+    places = np.unique(np.asarray(keys), return_inverse=True)[1].reshape(-1)
+    distinct = int(places.max()) + 1
+    return np.asarray((generator.permutation(distinct) % count)[places])
+
+
+def cross_entropy(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> float:
+    """Weighted mean of -sum label log probability, in nats; all (P, M) but the weights (P,)."""
+    losses = -(labels * np.log(np.maximum(probabilities, LEAST))).sum(axis=1)
+    return float((weights * losses).sum() / weights.sum())
