@@ -13,6 +13,7 @@ from swarm.engines.disk_cache import DiskCache, answers_path
 from swarm.errors import UserError
 from swarm.fusion.member import FusionMember
 from swarm.nodes.members import Members
+from swarm.nodes.router import Routed
 from swarm.search.config import SearchConfig
 
 
@@ -68,11 +69,15 @@ def make_engine(members: Any, config: SearchConfig) -> Any:
 
     device, code = device_of(config.gpus), config.trust_remote_code
     pool, everybody = (members.pool, members.initial()) if isinstance(members, Members) else (members, ())
-    engine: Engine = InProcessEngine(pool, device, config.dtype, config.token_budget, code, config.fold)
+    engine: Engine
+    engine = host = InProcessEngine(pool, device, config.dtype, config.token_budget, code, config.fold)
     if fusions := [member for member in everybody if isinstance(member, FusionMember)]:
         from swarm.fusion.engine import FusionEngine
 
-        assert isinstance(engine, InProcessEngine)
-        engine = FusionEngine(engine, fusions, code)
+        engine = FusionEngine(host, fusions, code)
+    if choosers := [member.chooser for member in everybody if isinstance(member, Routed)]:
+        from swarm.routing.engine import RoutingEngine
+
+        engine = RoutingEngine(engine, host, choosers)
     gc.freeze()  # libraries and model stay, so no collection of garbage need look at their objects again
     return engine

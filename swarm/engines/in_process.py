@@ -139,6 +139,11 @@ class InProcessEngine:
             self._slot.place(self._store.weights(expert))
             self._placed = expert.digest
 
+    @property
+    def model(self) -> Any:
+        """The resident model, with whichever expert is in place; the bare base after `clear`."""
+        return self._slot.model
+
     def weights(self, expert: Expert) -> LoraWeights | FullWeights:
         """An expert's weights; an adapter's tensors hold until the engine is asked for another expert."""
         return self._store.weights(expert)

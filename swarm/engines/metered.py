@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from swarm.engines.base import Engine, Finished, Member, Request
+from swarm.engines.base import Completion, Engine, Finished, Member, Request
 from swarm.errors import BudgetReached
 
 
@@ -86,7 +86,7 @@ class MeteredEngine:
         for finished in self.inner.generate(requests):
             done = self._usage
             self._usage = Usage(
-                done.generations + len(finished),
+                done.generations + sum(_generated(completion) for _, completion in finished),
                 done.prompt_tokens + sum(completion.prompt_tokens for _, completion in finished),
                 done.new_tokens + sum(completion.new_tokens for _, completion in finished),
                 done.seconds,
@@ -100,3 +100,8 @@ class MeteredEngine:
         reason = self.budget.reached_by(self.usage) if self.budget else None
         if reason:
             raise BudgetReached(reason)
+
+
+def _generated(completion: Completion) -> bool:
+    """Whether a language model has read or written something for it; a router's choice is no generation."""
+    return completion.prompt_tokens + completion.new_tokens > 0

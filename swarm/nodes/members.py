@@ -13,6 +13,7 @@ from swarm.errors import UserError
 from swarm.nodes.ballot import read_ballot
 from swarm.nodes.base import NODE_FILE, Composite, digest_of
 from swarm.nodes.fusion import read_fusion
+from swarm.nodes.router import RouterNode, read_router
 from swarm.weights.pool import Expert, Pool, composite_folders, read_pool
 
 # type -> what reads its node.json: (folder, record, path of the file)
@@ -20,6 +21,7 @@ NODE_TYPES: dict[str, Callable[[Path, Mapping[str, Any], Path], Composite]] = {
     "vote": read_ballot,
     "mbr": read_ballot,
     "fusion": read_fusion,
+    "router": read_router,
 }
 
 
@@ -74,7 +76,12 @@ def read_members(
     Raises UserError if experts do not fit together (`read_pool`), or a composite cannot be.
     """
     pool = read_pool(directory, base, combine, rank)
-    return Members(pool, read_composites(pool.names, directory, beside))
+    members = Members(pool, read_composites(pool.names, directory, beside))
+    if routers := [composite for composite in members.composites if isinstance(composite, RouterNode)]:
+        digests = {member.name: member.digest for member in members.initial()}
+        for router in routers:
+            router.check_weights(digests)
+    return members
 
 
 def read_composites(experts: Sequence[str], directory: Path, beside: Path | None = None) -> tuple[Composite, ...]:

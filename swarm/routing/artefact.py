@@ -70,7 +70,7 @@ def load_router(
     Raises UserError if the folder is no router, is damaged or of another version, or was made for other members or
     another language model.
     """
-    facts = _facts(folder)
+    facts = read_facts(folder)
     features = facts["features"]
     router = Router(
         names=tuple(facts["names"]),
@@ -90,13 +90,11 @@ def load_router(
     return router
 
 
-def router_digest(folder: Path) -> str:
-    """The digest of all that decides a saved router's choices, without loading it. UserError as `load_router`."""
-    return str(_facts(folder)["digest"])
+def read_facts(folder: Path) -> dict[str, Any]:
+    """The content of router.json, after every file was compared with it; nothing is loaded. UserError as `load_router`.
 
-
-def _facts(folder: Path) -> dict[str, Any]:
-    """The content of router.json, after every file was compared with it."""
+    `names` and `digests` are the members', `digest` is of all that decides a choice.
+    """
     path = folder / FACTS
     try:
         facts: dict[str, Any] = json.loads(path.read_text(encoding="utf8"))

@@ -9,7 +9,7 @@ from damaged import damage_the_middle
 from routed_prompts import NAMES, routed_prompts
 
 from swarm.errors import UserError
-from swarm.routing.artefact import FACTS, load_router, router_digest, save_router
+from swarm.routing.artefact import FACTS, load_router, read_facts, save_router
 from swarm.routing.calibration import NEVER
 from swarm.routing.fit import RouterSettings, fit_router
 from swarm.routing.knn import KnnSettings
@@ -62,7 +62,7 @@ def test_comes_back_from_disk_to_the_bit(router, saved):
     loaded = load_router(saved, dict(zip(NAMES, DIGESTS, strict=True)))
     assert (loaded.probabilities(prompts) == router.probabilities(prompts)).all()
     assert loaded.choose(prompts) == router.choose(prompts)
-    assert loaded.digest == router_digest(saved) and len(loaded.digest) == 64
+    assert loaded.digest == read_facts(saved)["digest"] and len(loaded.digest) == 64
     assert save_router(saved, loaded).digest == loaded.digest, "a router may replace a router"
 
 
@@ -161,7 +161,7 @@ def test_damaged_missing_and_added_files_are_refused(saved, part):
         load_router(saved)
     (saved / part).unlink()
     with pytest.raises(UserError, match=part):
-        router_digest(saved)
+        read_facts(saved)
 
 
 def test_an_added_file_is_refused(saved):

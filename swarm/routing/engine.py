@@ -1,0 +1,89 @@
+"""An engine that chooses for routers, too: with the experts' resident base model where a router reads with that."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from swarm.engines.base import Completion, Engine, Finished, Member, Request
+from swarm.engines.in_process import InProcessEngine
+from swarm.routing.artefact import load_router
+from swarm.routing.base import LanguageModel
+from swarm.routing.member import Chooser, as_completion
+from swarm.routing.router import Router
+
+
+@dataclass(frozen=True)
+class RoutedCount:
+    """What a router has chosen: prompts, those that fell back, and prompts by member's name."""
+
+    prompts: int
+    fell_back: int
+    by_member: dict[str, int]
+
+
+class RoutingEngine:
+    """Chooses for routers, in batches of one pass each, and leaves all other requests to the inner engine.
+
+    Attributes:
+      inner: which answers for all other members.
+      host: the experts' engine, whose base model routers of kind hidden read with.
+    """
+
+    def __init__(self, inner: Engine, host: InProcessEngine, choosers: Sequence[Chooser]):
+        """Loads the routers. Raises UserError for one that is damaged, or was made with another base model."""
+        self.inner, self.host = inner, host
+        self._reader = LanguageModel(host.model, host.tokenizer, host.facts()["base"], f"base model {host.pool.base}")
+        self._routers = {chooser.digest: self._loaded(chooser) for chooser in choosers}
+        self._routed: dict[str, RoutedCount] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        """What the inner engine tells about itself (`halvings`, `counts`)."""
+        return getattr(self.inner, name)
+
+    @property
+    def routed(self) -> dict[str, RoutedCount]:
+        """What was chosen so far, by composite; choices that were remembered are not in it."""
+        return dict(self._routed)
+
+    def facts(self) -> dict[str, str]:
+        """The inner engine's; what else changes a choice is in the router's digest."""
+        return self.inner.facts()
+
+    def expect(self, members: Sequence[Member]) -> None:
+        """Tells the inner engine."""
+        self.inner.expect(members)
+
+    def generate(self, requests: Sequence[Request]) -> Iterator[Finished]:
+        """Choices first, then the inner engine's answers."""
+        routed: dict[Chooser, list[int]] = {}
+        others = []
+        for index, request in enumerate(requests):
+            if isinstance(request.member, Chooser):
+                routed.setdefault(request.member, []).append(index)
+            else:
+                others.append(index)
+        for chooser, indices in routed.items():
+            completions = self._choices(chooser, [requests[index].prompt for index in indices])
+            yield list(zip(indices, completions, strict=True))
+        if others:
+            for finished in self.inner.generate([requests[index] for index in others]):
+                yield [(others[index], completion) for index, completion in finished]
+
+    def _choices(self, chooser: Chooser, prompts: list[str]) -> list[Completion]:
+        router = self._routers.get(chooser.digest)
+        if router is None:
+            router = self._routers[chooser.digest] = self._loaded(chooser)
+        if router.features is not None and router.features.kind == "hidden":
+            self.host.clear()  # the base's own states, whichever expert has spoken last
+        choices = router.choose(prompts)
+        before = self._routed.get(chooser.name, RoutedCount(0, 0, dict.fromkeys(router.names, 0)))
+        by_member = dict(before.by_member)
+        for choice in choices:
+            by_member[router.names[choice.member]] += 1
+        fell_back = before.fell_back + sum(choice.fell_back for choice in choices)
+        self._routed[chooser.name] = RoutedCount(before.prompts + len(choices), fell_back, by_member)
+        return [as_completion(choice) for choice in choices]
+
+    def _loaded(self, chooser: Chooser) -> Router:
+        router = load_router(chooser.folder, language_model=self._reader)
+        return router if chooser.threshold is None else replace(router, threshold=chooser.threshold)
