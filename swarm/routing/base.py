@@ -102,6 +102,7 @@ class ClassifierSettings(Protocol):
         """
 
 
+_BLOCK = 16  # rows of every product, so that how it adds up does not depend on how many are asked for
 LEAST = 1e-12  # a probability that is taken for none
 Inputs = np.ndarray | Sequence[str]
 
@@ -125,6 +126,16 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     """Probabilities along the last axis, in float64."""
     exponents = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return np.asarray(exponents / exponents.sum(axis=-1, keepdims=True), dtype=np.float64)
+
+
+def product(rows: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """rows (B, F) times matrix (F, N), each row to the bit as if it were alone, which a plain product does not keep."""
+    found = np.empty((len(rows), matrix.shape[1]), dtype=np.result_type(rows, matrix))
+    for start in range(0, len(rows), _BLOCK):
+        block = rows[start : start + _BLOCK]
+        whole = np.concatenate([block, np.zeros((_BLOCK - len(block), rows.shape[1]), dtype=rows.dtype)])
+        found[start : start + _BLOCK] = (whole @ matrix)[: len(block)]
+    return found
 
 
 def folds_of(keys: Sequence[str] | Sequence[int], count: int, generator: np.random.Generator) -> np.ndarray:

@@ -5,13 +5,19 @@ from pathlib import Path
 from typing import Any
 
 from swarm.routing.base import Classifier, ClassifierSettings
+from swarm.routing.encoder import EncoderSettings, read_encoder
 from swarm.routing.knn import KnnSettings, read_knn
 from swarm.routing.logistic import LogisticSettings, read_logistic
+from swarm.routing.mlp import MlpSettings, read_mlp
+from swarm.routing.quality import QualitySettings, read_quality
 from swarm.routing.tables import Kind, settings_by_name
 
 CLASSIFIERS: dict[str, Kind] = {
     "knn": Kind(KnnSettings, read_knn),
     "logistic": Kind(LogisticSettings, read_logistic),
+    "quality": Kind(QualitySettings, read_quality),
+    "mlp": Kind(MlpSettings, read_mlp),
+    "encoder": Kind(EncoderSettings, read_encoder),
 }
 
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from swarm.errors import UserError
-from swarm.routing.base import Inputs, cross_entropy
+from swarm.routing.base import Inputs, cross_entropy, product
 from swarm.routing.parts import plain, read_part, write_part
 
 _BLOCK = 512  # prompts whose similarities are held at a time
@@ -68,7 +68,7 @@ class Knn:
         prior = np.average(self.labels, axis=0, weights=self.weights).astype(np.float64)
         found = []
         for start in range(0, len(rows), _BLOCK):
-            similarity = rows[start : start + _BLOCK] @ self.rows.T  # (block, P)
+            similarity = product(rows[start : start + _BLOCK], self.rows.T)  # (block, P)
             if leave_out:
                 similarity[similarity > _SAME] = 0
             nearest = np.argpartition(-similarity, number - 1, axis=1)[:, :number]

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from swarm.errors import UserError
-from swarm.routing.base import Inputs, cross_entropy, folds_of, softmax
+from swarm.routing.base import Inputs, cross_entropy, folds_of, product, softmax
 from swarm.routing.parts import plain, read_part, write_part
 
 _FOLDS = 3
@@ -63,7 +63,7 @@ class Logistic:
 
     def scores(self, inputs: Inputs) -> np.ndarray:
         """Probabilities (B, M) float64."""
-        return softmax(np.asarray(inputs, dtype=np.float64) @ self.coefficients + self.intercepts)
+        return softmax(product(np.asarray(inputs, dtype=np.float64), self.coefficients) + self.intercepts)
 
     def settings(self) -> LogisticSettings:
         """With the C that was chosen."""

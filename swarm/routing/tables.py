@@ -16,7 +16,7 @@ class Kind:
 
 
 def settings_by_name(what: str, table: Mapping[str, Kind], kind: str, options: Mapping[str, Any]) -> Any:
-    """The settings of a row of a table; lists become tuples, also of one value. Raises UserError as `classifier_settings`."""
+    """The settings of a row of a table; lists become tuples, also of one value. UserError for an unknown name."""
     if kind not in table:
         raise UserError(f"{what} is {kind!r}, wanted one of {', '.join(table)}")
     settings = table[kind].settings

@@ -8,6 +8,7 @@ from swarm.routing.base import softmax
 from swarm.routing.classifiers import CLASSIFIERS, classifier_settings, read_classifier
 from swarm.routing.knn import KnnSettings
 from swarm.routing.logistic import LogisticSettings
+from swarm.routing.quality import QualitySettings
 
 ON_FEATURES = [kind for kind, row in CLASSIFIERS.items() if row.settings.reads == "features"]
 
@@ -36,6 +37,7 @@ def test_learns_saves_and_repeats(kind, tmp_path):
     if classifier.learns == "labels":
         assert scores.sum(axis=1) == pytest.approx(1) and (scores >= 0).all()
     assert (fitted(kind).scores(rows) == scores).all()
+    assert (np.concatenate([classifier.scores(rows[i : i + 7]) for i in range(0, 60, 7)]) == scores).all()
     classifier.write(tmp_path / "part")
     assert (read_classifier(kind, tmp_path / "part").scores(rows) == scores).all()
     again = classifier.settings().fit(*world(90)[:2], np.ones(90), np.random.default_rng(5))
@@ -129,3 +131,36 @@ def test_one_number_is_a_choice_of_one():
 def test_refused(kind, options, words):
     with pytest.raises(UserError, match=words):
         classifier_settings(kind, options)
+
+
+def test_expected_quality_of_members_with_and_without_gaps():
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(300, 4)).astype(np.float32)
+    true = rng.normal(size=(4, 3))
+    scores = rows @ true + np.array([0, 1, 2])
+    gaps = scores.copy()
+    gaps[::3, 1] = np.nan
+    for given in (scores, gaps):
+        found = QualitySettings((1e-9,)).fit(rows, given, np.ones(300), rng)
+        assert found.coefficients == pytest.approx(true, abs=1e-4)
+        assert found.intercepts == pytest.approx([0, 1, 2], abs=1e-4)
+
+
+def test_ridge_in_prompts_is_ridge_in_features_and_scikit_learns():
+    from sklearn.linear_model import Ridge
+
+    rng = np.random.default_rng(0)
+    rows, scores, weights = rng.normal(size=(12, 40)), rng.normal(size=(12, 2)), rng.uniform(0.5, 2, 12)
+    wide = QualitySettings((0.1,)).fit(rows, scores, weights, rng)
+    model = Ridge(0.1 * weights.sum()).fit(rows, scores, weights)
+    assert wide.coefficients == pytest.approx(model.coef_.T, abs=1e-6)
+    few = QualitySettings((0.1,)).fit(rows[:, :5], scores, weights, rng)
+    model.fit(rows[:, :5], scores, weights)
+    assert few.coefficients == pytest.approx(model.coef_.T, abs=1e-6)
+    assert few.intercepts == pytest.approx(model.intercept_, abs=1e-6)
+
+
+def test_a_penalty_that_fits_noise_is_not_chosen():
+    rng = np.random.default_rng(0)
+    rows, scores = rng.normal(size=(60, 50)), rng.normal(size=(60, 2))
+    assert QualitySettings((1e-6, 10.0)).fit(rows, scores, np.ones(60), rng).settings().penalties == (10.0,)

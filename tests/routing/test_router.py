@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from damaged import damage_the_middle
 from routed_prompts import NAMES, routed_prompts
 
 from swarm.errors import UserError
@@ -15,6 +14,7 @@ from swarm.routing.fit import RouterSettings, fit_router
 from swarm.routing.knn import KnnSettings
 from swarm.routing.learning import learning_curve
 from swarm.routing.logistic import LogisticSettings
+from swarm.routing.quality import QualitySettings
 
 QUICK = RouterSettings(classifier=LogisticSettings((10.0,)))
 SETTINGS = [QUICK, RouterSettings(classifier=KnnSettings((10,)))]
@@ -45,7 +45,7 @@ def test_picks_the_member_of_the_sort(settings):
     assert np.mean([choice.member == sort for choice, sort in zip(choices, sorts, strict=True)]) > 0.95
     assert all(1 / 3 <= choice.confidence <= 1 for choice in choices)
     assert fitted.facts["value"] > fitted.facts["value_of_best_single"] + 0.2
-    assert fitted.choose(prompts[:1]) == choices[:1] and fitted.choose([]) == []
+    assert [fitted.choose([prompt])[0] for prompt in prompts] == choices and fitted.choose([]) == []
 
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=lambda each: each.classifier.kind)
@@ -156,7 +156,8 @@ def test_changed_facts_are_refused(saved, change, words):
 
 @pytest.mark.parametrize("part", ["features/part.safetensors", "classifier/part.safetensors", "features/part.json"])
 def test_damaged_missing_and_added_files_are_refused(saved, part):
-    damage_the_middle(saved / part)
+    content = (saved / part).read_bytes()
+    (saved / part).write_bytes(content[:-5] + b"?" + content[-4:])
     with pytest.raises(UserError, match=f"{part} missing, added, or not what was written; fit the router again"):
         load_router(saved)
     (saved / part).unlink()
@@ -237,3 +238,12 @@ def test_bad_input_of_a_fit(change, words):
     given = {"prompts": prompts, "scores": scores, "names": NAMES, "settings": QUICK}
     with pytest.raises(UserError, match=words):
         fit_router(**given | change, generator=np.random.default_rng(0))
+
+
+def test_expected_quality_less_cost_decides_and_lambda_may_change_later():
+    prompts, scores, sorts = routed_prompts(90, noise=0)
+    how = RouterSettings(classifier=QualitySettings((0.01,)), costs=(0.0, 0.0, 5.0), cost_weight=0.01)
+    fitted = fit_router(prompts, scores, NAMES, how, np.random.default_rng(0))
+    assert [choice.member for choice in fitted.choose(prompts)] == sorts.tolist()
+    dearer = replace(fitted, cost_weight=0.5, threshold=0.0)
+    assert {choice.member for choice in dearer.choose(prompts)} == {0, 1}
