@@ -1,0 +1,66 @@
+"""Tiny BERT and BART models with real tokenizers, for metrics and rankers that ask such models."""
+
+import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from tokenizers.processors import TemplateProcessing
+from transformers import (
+    BartConfig,
+    BartForConditionalGeneration,
+    BertConfig,
+    BertModel,
+    PreTrainedTokenizerFast,
+)
+
+WORDS = "the cat dog sat ran on under mat door red green blue yes no one two three is what a by . , ?".split()
+BERT_SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+BART_SPECIAL = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+
+
+def word_tokenizer(special, ends, roles, extra=()):
+    """A word tokenizer that puts `ends` around a text."""
+    vocabulary = {word: index for index, word in enumerate([*special, *WORDS, *extra])}
+    made = Tokenizer(WordLevel(vocabulary, unk_token=roles["unk_token"]))
+    made.pre_tokenizer = Whitespace()
+    first, last = ends
+    made.post_processor = TemplateProcessing(
+        single=f"{first} $A {last}",
+        pair=f"{first} $A {last} $B {last}",
+        special_tokens=[(first, vocabulary[first]), (last, vocabulary[last])],
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=made, **roles)
+
+
+def bert_tokenizer(extra=()):
+    roles = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    return word_tokenizer(BERT_SPECIAL, ("[CLS]", "[SEP]"), roles | {"mask_token": "[MASK]"}, extra)
+
+
+def bart_tokenizer():
+    roles = {"pad_token": "<pad>", "unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"}
+    return word_tokenizer(BART_SPECIAL, ("<s>", "</s>"), roles | {"mask_token": "<mask>"})
+
+
+def make_bert(folder, seed=0, window=24):
+    """A random three-layer BERT encoder."""
+    torch.manual_seed(seed)
+    tokenizer = bert_tokenizer()
+    config = BertConfig(vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=3, num_attention_heads=2,
+                        intermediate_size=32, max_position_embeddings=window, initializer_range=0.5)  # fmt: skip
+    BertModel(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def make_bart(folder, seed=0, window=24):
+    """A random two-layer BART."""
+    torch.manual_seed(seed)
+    tokenizer = bart_tokenizer()
+    config = BartConfig(vocab_size=len(tokenizer), d_model=16, encoder_layers=2, decoder_layers=2,
+                        encoder_attention_heads=2, decoder_attention_heads=2, encoder_ffn_dim=32, decoder_ffn_dim=32,
+                        max_position_embeddings=window, init_std=0.5, pad_token_id=1, bos_token_id=0, eos_token_id=2,
+                        decoder_start_token_id=2, forced_eos_token_id=2)  # fmt: skip
+    BartForConditionalGeneration(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
