@@ -85,6 +85,9 @@ def check_members(where: str, texts: Sequence[object], names: Sequence[str]) -> 
     if len(texts) != len(names):
         missing = f" ({', '.join(names[len(texts) :])} missing)" if len(texts) < len(names) else ""
         raise UserError(f"{where} has {len(texts)} answers, wanted {len(names)}, one per member{missing}; complete it")
+    for name, text in zip(names, texts, strict=True):
+        if text is not None and not isinstance(text, str):
+            raise UserError(f"{where}: the answer of {name} is {show(text)}, wanted a text, or null for none; mend it")
 
 
 def score_answers(
@@ -99,12 +102,12 @@ def score_answers(
 
     Raises UserError as ScoreMatrix does, before anything is scored, or where the metric cannot be had.
     """
+    if len(references) != len(prompts):
+        raise UserError(f"{len(references)} references for {len(prompts)} prompts, wanted one each; give all of them")
     shape = (len(prompts), len(names))
     kept = tuple(tuple(row) for row in texts)
     empty = ScoreMatrix(tuple(prompts), tuple(names), kept, metric.name, np.full(shape, np.nan), {}, tuple(references))
     asked = [(i, j) for i, row in enumerate(kept) for j, text in enumerate(row) if text is not None]
-    if len(references) != len(prompts):
-        raise UserError(f"{len(references)} references for {len(prompts)} prompts, wanted one each; give all of them")
     answers = [text for row in kept for text in row if text is not None]
     values = metric.score(answers, [references[i] for i, _ in asked])
     scores = empty.scores
@@ -186,7 +189,7 @@ def _read_row(where: str, line: str, number: int, names: Sequence[str]) -> dict[
     for what in ("texts", "scores"):
         if not isinstance(row[what], list):
             raise UserError(f"{where}: {what} is {show(row[what])}, wanted a list; {AGAIN}")
-        check_members(where, row[what], names)
+        check_members(where, [None] * len(row[what]) if what == "scores" else row[what], names)
     numbers = [value for value in row["scores"] if value is not None]
     if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in numbers):
         raise UserError(f"{where}: scores is {show(row['scores'])}, wanted numbers or null; {AGAIN}")

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from swarm.errors import UserError
 from swarm.ranking.metrics import get_metric
 from swarm.ranking.scores import HEADER, ROWS, ScoreMatrix, load_scores, save_scores, score_answers
+from swarm.weights.tensors import file_digest
 
 PROMPTS = ("What is 1 + 1?", "Say\u2028hello\nplease")
 NAMES = ("a", "b", "c")
@@ -51,6 +52,7 @@ def test_any_finite_score_comes_back(tmp_path_factory, scores):
         ({"texts": (("2", "two"), ("x", "y", "z"))}, r"row 0 has 2 answers, wanted 3, .*\(c missing\)"),
         ({"texts": (("2", "two", "w"), ("x", "y", "z", "q"))}, "row 1 has 4 answers, wanted 3"),
         ({"texts": (("2", "two", "w"),)}, "1 rows of texts for 2 prompts"),
+        ({"texts": (("2", "two", 2), ("x", "y", "z"))}, "row 0: the answer of c is 2, wanted a text"),
         ({"references": ("2",)}, "1 rows of references for 2 prompts"),
         ({"scores": np.zeros((3, 2))}, r"shape \(3, 2\), wanted 2 prompts by 3 members"),
         ({"scores": np.array([[0, 0, 0], [0, np.inf, 0]])}, "row 1 has an infinite score"),
@@ -65,8 +67,6 @@ def damage(folder, line=None, header=None):
     if line is not None:
         lines = (folder / ROWS).read_text().splitlines()
         (folder / ROWS).write_text("\n".join([lines[0], line]) + "\n")
-        from swarm.weights.tensors import file_digest
-
         header = {"rows": file_digest(folder / ROWS)} | (header or {})
     content = json.loads((folder / HEADER).read_text()) | (header or {})
     (folder / HEADER).write_text(json.dumps(content))
