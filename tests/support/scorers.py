@@ -1,6 +1,7 @@
-"""Tiny BERT and BART models with real tokenizers, for metrics and rankers that ask such models."""
+"""Tiny BERT, BART and DeBERTa models with real tokenizers, for metrics and rankers that ask such models."""
 
 import torch
+from safetensors.torch import save_file
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
@@ -9,7 +10,10 @@ from transformers import (
     BartConfig,
     BartForConditionalGeneration,
     BertConfig,
+    BertForSequenceClassification,
     BertModel,
+    DebertaV2Config,
+    DebertaV2Model,
     PreTrainedTokenizerFast,
 )
 
@@ -62,5 +66,44 @@ def make_bart(folder, seed=0, window=24):
                         max_position_embeddings=window, init_std=0.5, pad_token_id=1, bos_token_id=0, eos_token_id=2,
                         decoder_start_token_id=2, forced_eos_token_id=2)  # fmt: skip
     BartForConditionalGeneration(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+MARKS = ("<|source|>", "<|candidate1|>", "<|candidate2|>")
+
+
+def make_pairrm(folder, seed=0):
+    """A random encoder with PairRM's head, in the layout of the published one."""
+    torch.manual_seed(seed)
+    tokenizer = bert_tokenizer()
+    tokenizer.add_special_tokens({"additional_special_tokens": list(MARKS)})
+    places = dict(zip(("source_prefix_id", "cand1_prefix_id", "cand2_prefix_id"),
+                      tokenizer.convert_tokens_to_ids(MARKS), strict=True))  # fmt: skip
+    config = DebertaV2Config(
+        vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
+        max_position_embeddings=64, position_buckets=8, relative_attention=True, share_att_key=True,
+        pos_att_type=["p2c", "c2p"], norm_rel_ebd="layer_norm", position_biased_input=False, type_vocab_size=0,
+        initializer_range=0.5, n_tasks=2, drop_out=0.05, architectures=["DebertaV2PairRM"], **places,
+    )  # fmt: skip
+    encoder = DebertaV2Model(config)
+    head = [torch.nn.Linear(32, 16), torch.nn.Linear(16, 2)]
+    tensors = {f"pretrained_model.{name}": tensor for name, tensor in encoder.state_dict().items()}
+    for place, layer in zip((1, 4), head, strict=True):
+        tensors |= {f"head_layer.{place}.{name}": tensor.detach() * 3 for name, tensor in layer.named_parameters()}
+    config.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / "model.safetensors")
+    return folder
+
+
+def make_classifier(folder, labels=1, seed=0, window=24):
+    """A random BERT with a head that classifies."""
+    torch.manual_seed(seed)
+    tokenizer = bert_tokenizer()
+    config = BertConfig(vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=2, num_attention_heads=2,
+                        intermediate_size=32, max_position_embeddings=window, initializer_range=0.5,
+                        num_labels=labels)  # fmt: skip
+    BertForSequenceClassification(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
