@@ -15,6 +15,7 @@ from tiny import change_json
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, DebertaV2Model
 
 from swarm.errors import UserError
+from swarm.ranking import pair_models
 from swarm.ranking.pair_models import load_pair_model
 from swarm.ranking.pairwise import pairwise_scores, rank_answers
 
@@ -39,7 +40,7 @@ def plain_pairrm(folder, prompt, first, second):
     encoder.load_state_dict(own)
     text = [tokenizer.encode(mark + part) for mark, part in
             (("<|source|>", prompt), ("<|candidate1|>", first), ("<|candidate2|>", second))]  # fmt: skip
-    ids = torch.tensor([sum(text, [])])
+    ids = torch.tensor([[token for part in text for token in part]])
     with torch.no_grad():
         states = encoder(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state[0]
     marked = [states[(ids[0] == getattr(config, field)).nonzero()[0, 0]]
@@ -52,8 +53,9 @@ def plain_pairrm(folder, prompt, first, second):
     return (head(marked[1]) - head(marked[2])).mean().item()
 
 
-def test_pairrm_is_what_its_layout_says(pairrm):
+def test_pairrm_is_what_its_layout_says(pairrm, monkeypatch):
     model = load_pair_model(str(pairrm), batch=3)
+    monkeypatch.setattr(pair_models, "_BLOCK", 3)
     logits = model.compare(TRIPLES)
     assert logits == pytest.approx([plain_pairrm(pairrm, *triple) for triple in TRIPLES], abs=1e-4)
     assert np.abs(logits).min() > 1e-3 and model.asked == 4 and model.settings()["kind"] == "pairrm"
@@ -106,9 +108,8 @@ def test_what_cannot_be_had_or_is_no_such_model(tmp_path, pairrm):
         load_pair_model(str(make_classifier(tmp_path / "three", 3)))
     broken = make_pairrm(tmp_path / "broken")
     tensors = load_file(broken / "model.safetensors")
-    save_file(
-        {key: value for key, value in tensors.items() if key != "head_layer.4.bias"}, broken / "model.safetensors"
-    )
+    del tensors["head_layer.4.bias"]
+    save_file(tensors, broken / "model.safetensors")
     with pytest.raises(UserError, match=r"tensors under head_layer\. are not those of PairRM"):
         load_pair_model(str(broken))
     change_json(broken / "config.json", lambda config: config.update(cand1_prefix_id=7))

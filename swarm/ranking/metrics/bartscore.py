@@ -13,6 +13,7 @@ from swarm.ranking.metrics.models import Loaded, folder_of_weights, in_batches, 
 from swarm.weights.tensors import file_digest
 
 MODEL = "facebook/bart-large-cnn"
+_BLOCK = 2048  # answers whose tokens are held at a time
 
 
 class BartScore:
@@ -43,6 +44,11 @@ class BartScore:
     def score(self, candidates: Sequence[str], references: Sequence[str]) -> list[float]:
         """See `Metric`; an answer's neighbours change its score by rounding only (float32)."""
         check_lengths(self.name, candidates, references)
+        starts = range(0, len(candidates), _BLOCK)
+        blocks = [(candidates[start : start + _BLOCK], references[start : start + _BLOCK]) for start in starts]
+        return [score for block in blocks for score in self._score(*block)]
+
+    def _score(self, candidates: Sequence[str], references: Sequence[str]) -> list[float]:
         # the published program does so, lest a text's own "<mask>" be taken for the model's
         sources, targets = (
             self._loaded.ids([text.replace("<mask>", "[mask]") for text in texts]) for texts in (candidates, references)

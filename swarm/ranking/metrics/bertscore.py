@@ -11,6 +11,7 @@ from swarm.ranking.metrics.base import check_lengths, version_of
 from swarm.ranking.metrics.models import Loaded, in_batches, load_model
 
 MODEL, LAYER = "bert-base-multilingual-cased", 9
+_BLOCK = 256  # answers whose embeddings are held at a time
 
 
 class BertScore:
@@ -45,9 +46,9 @@ class BertScore:
         check_lengths(self.name, candidates, references)
         pairs = [(own.strip(), other.strip()) for own, other in zip(candidates, references, strict=True)]
         scores: list[float] = []
-        for start in range(0, len(pairs), self._batch):
-            part = pairs[start : start + self._batch]
-            # a prompt's answers stand together, so that most references of a batch are the same text
+        for start in range(0, len(pairs), _BLOCK):
+            part = pairs[start : start + _BLOCK]
+            # a prompt's answers stand together, so that many references of a block are the same text
             texts = list(dict.fromkeys(text for pair in part for text in pair))
             embedded = dict(zip(texts, self._embed(texts), strict=True))
             scores += [_f1(*embedded[own], *embedded[other]) for own, other in part]
