@@ -213,5 +213,5 @@ def _told(value: float | None, size: int, factor: float, unit: str) -> str:
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     lines = [" | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in (header, *rows)]
-    rule = "-|-".join("-" * width for width in widths)
+    rule = " | ".join("-" * width for width in widths)
     return [f"| {line} |" for line in (lines[0], rule, *lines[1:])]
