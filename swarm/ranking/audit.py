@@ -16,7 +16,7 @@ import numpy as np
 from swarm.errors import UserError
 from swarm.maths.interval import Z95
 from swarm.ranking.gpt_rank import gpt_scores, ranks
-from swarm.ranking.scores import ScoreMatrix
+from swarm.ranking.scores import ScoreMatrix, check_same_answers
 
 GPT_RANK = "gpt_rank"
 NEAR = 0.1
@@ -103,9 +103,7 @@ def _views(matrices: Sequence[ScoreMatrix], comparisons: np.ndarray | None) -> t
     if twice is not None:
         raise UserError(f"two metrics of an audit are called {twice}; give each its own name")
     for matrix in matrices[1:]:
-        if (matrix.names, matrix.prompts, matrix.texts) != (first.names, first.prompts, first.texts):
-            raise UserError(f"the scores {first.metric} and {matrix.metric} are not of the same answers; score the "
-                            "same answers with both")  # fmt: skip
+        check_same_answers(first, matrix)
     views = [_View(matrix.metric, matrix.scores) for matrix in matrices]
     if comparisons is not None:
         size = len(first.names)

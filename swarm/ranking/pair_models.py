@@ -12,7 +12,6 @@ first [SEP] second [SEP]: with one label, its logit speaks for the first answer;
 speaks for the second.
 """
 
-import json
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -25,8 +24,9 @@ from torch import nn
 
 from swarm.engines.pretrained import loading
 from swarm.errors import UserError
+from swarm.evals.tables import as_text, parse_json, read_bytes
 from swarm.ranking.metrics.base import version_of
-from swarm.ranking.metrics.models import Loaded, in_batches, load_model
+from swarm.ranking.metrics.models import Loaded, in_batches, load_model, quieten, speaking_of
 from swarm.weights.base_model import base_model_digest, model_folder, weight_files
 
 PAIRRM = "llm-blender/PairRM-hf"
@@ -62,13 +62,10 @@ def load_pair_model(name: str = PAIRRM, batch: int = 8, device: str = "cpu") -> 
 
     Raises UserError if it cannot be had, is damaged, or is no model that compares.
     """
-    try:
+    quieten()
+    with speaking_of(WHAT):
         folder = model_folder(name, named_in=f"for {WHAT}")
-        config = json.loads((folder / "config.json").read_text(encoding="utf8"))
-    except UserError as error:
-        raise UserError(f"{WHAT}: {error}") from error
-    except ValueError as error:
-        raise UserError(f"{WHAT}: {name}: config.json is not JSON ({error}); fetch the model again") from error
+        config = parse_json(folder / "config.json", as_text(folder / "config.json", read_bytes(folder / "config.json")))
     if MARKS.keys() <= config.keys():
         return PairRM(name, folder, batch, device)
     return CrossEncoder(name, batch, device)

@@ -3,9 +3,10 @@
 import logging
 
 import pytest
+import sentence_transformers
 import torch
 from safetensors.torch import load_file, save_file
-from scorers import make_bart, make_bert
+from scorers import make_bart, make_bert, make_roberta, make_sentence_model, make_t5
 from tiny import make_base
 from transformers import AutoModel, AutoModelForSeq2SeqLM, AutoTokenizer
 
@@ -69,7 +70,9 @@ def test_bertscore_is_the_papers_formula(bert, layer):
     assert len({round(score, 4) for score in scores}) == len(scores)
 
 
-def test_bartscore_is_the_papers_formula(bart):
+@pytest.mark.parametrize("family", ["bart", "t5"])
+def test_bartscore_is_the_papers_formula(bart, family, tmp_path):
+    bart = bart if family == "bart" else make_t5(tmp_path / "t5")
     scores = get_metric("bartscore", model=str(bart), batch=4).score(ANSWERS, REFERENCES)
     assert scores == pytest.approx([plain_bartscore(bart, *pair) for pair in PAIRS], abs=1e-5)
     assert max(scores) < 0 and len(set(scores)) == len(scores)
@@ -174,3 +177,26 @@ def test_mean_hidden_states_of_a_causal_model(tmp_path):
     wanted = [torch.cosine_similarity(mean(a), mean(b), dim=0).item() for a, b in zip(answers, references, strict=True)]
     assert metric.score(answers, references) == pytest.approx(wanted, abs=1e-5)
     assert metric.settings()["pooling"] == "mean of hidden states"
+
+
+def test_a_sentence_transformers_model(tmp_path):
+    folder = make_sentence_model(tmp_path / "sentences")
+    metric = get_metric("cosine", sentence_model=str(folder))
+    answers, references = ["the cat sat", "red", "dog"], ["a dog ran", "red", "the mat ."]
+    encoder = sentence_transformers.SentenceTransformer(str(folder), device="cpu")
+
+    def alone(text):
+        return torch.tensor(encoder.encode([text])[0]).double()
+
+    pairs = zip(answers, references, strict=True)
+    wanted = [torch.cosine_similarity(alone(a), alone(b), dim=0).item() for a, b in pairs]
+    assert metric.score(answers, references) == pytest.approx(wanted, abs=1e-5)
+    assert metric.settings()["sentence_transformers"] and len(metric.settings()["digest"]) == 64
+    with pytest.raises(UserError, match="^metric cosine: .* from the hub"):
+        get_metric("cosine", sentence_model="nobody/nothing")
+
+
+def test_positions_that_no_token_gets_are_not_in_the_window(tmp_path):
+    metric = get_metric("bertscore", model=str(make_roberta(tmp_path / "roberta")))
+    assert metric.settings()["window"] == 24  # of 26 positions, two lie before the first token
+    assert 0 < metric.score(["the cat sat on " * 20], ["the cat"])[0] < 1

@@ -15,6 +15,10 @@ from transformers import (
     DebertaV2Config,
     DebertaV2Model,
     PreTrainedTokenizerFast,
+    RobertaConfig,
+    RobertaModel,
+    T5Config,
+    T5ForConditionalGeneration,
 )
 
 WORDS = "the cat dog sat ran on under mat door red green blue yes no one two three is what a by . , ?".split()
@@ -67,6 +71,39 @@ def make_bart(folder, seed=0, window=24):
                         decoder_start_token_id=2, forced_eos_token_id=2)  # fmt: skip
     BartForConditionalGeneration(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    return folder
+
+
+def make_t5(folder, seed=0):
+    """A random two-layer T5."""
+    torch.manual_seed(seed)
+    tokenizer = bart_tokenizer()
+    config = T5Config(vocab_size=len(tokenizer), d_model=16, d_kv=8, d_ff=32, num_layers=2, num_heads=2,
+                      decoder_start_token_id=1, pad_token_id=1, eos_token_id=2, initializer_factor=2.0)  # fmt: skip
+    T5ForConditionalGeneration(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def make_roberta(folder, seed=0):
+    """A random two-layer RoBERTa with 26 positions, whose tokens begin at the third."""
+    torch.manual_seed(seed)
+    tokenizer = bart_tokenizer()
+    config = RobertaConfig(vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=2, num_attention_heads=2,
+                           intermediate_size=32, max_position_embeddings=26, pad_token_id=1, bos_token_id=0,
+                           eos_token_id=2, initializer_range=0.5)  # fmt: skip
+    RobertaModel(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def make_sentence_model(folder, seed=0):
+    """A BERT with mean pooling as sentence-transformers keeps it."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+
+    words = Transformer(str(make_bert(folder.with_name("words"), seed)))
+    SentenceTransformer(modules=[words, Pooling(16)], device="cpu").save(str(folder))
     return folder
 
 

@@ -9,7 +9,7 @@ import torch
 from swarm.engines.pretrained import loading
 from swarm.errors import UserError
 from swarm.ranking.metrics.base import check_lengths, version_of
-from swarm.ranking.metrics.models import Loaded, folder_of_weights, in_batches, load_model
+from swarm.ranking.metrics.models import Loaded, check_weights, in_batches, load_model
 from swarm.weights.tensors import file_digest
 
 MODEL = "facebook/bart-large-cnn"
@@ -29,7 +29,9 @@ class BartScore:
 
         Raises UserError if the model or the weights cannot be had or do not fit each other.
         """
-        path = None if weights is None else folder_of_weights(Path(weights), f"metric {self.name}")
+        path = None if weights is None else Path(weights)
+        if path is not None:
+            check_weights(path, f"metric {self.name}")
         self._loaded: Loaded = load_model(f"metric {self.name}", model, "AutoModelForSeq2SeqLM", device)
         self._weights = None if path is None else file_digest(path)
         self._batch = batch

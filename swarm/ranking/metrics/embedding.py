@@ -9,7 +9,7 @@ import torch
 from swarm.engines.pretrained import loading
 from swarm.ranking.metrics.base import needs, version_of
 from swarm.ranking.metrics.cosine import EmbeddingCosine
-from swarm.ranking.metrics.models import Loaded, in_batches, load_model
+from swarm.ranking.metrics.models import Loaded, in_batches, load_model, quieten, speaking_of
 from swarm.weights.base_model import base_model_digest, model_folder
 
 _WHAT = "metric cosine"
@@ -21,8 +21,9 @@ def sentence_cosine(model: str, batch: int = 32, device: str = "cpu") -> Embeddi
         from sentence_transformers import SentenceTransformer
     except ImportError as error:
         raise needs("cosine", "sentence-transformers", "embeddings", error) from error
-    folder = model_folder(model, named_in=f"for {_WHAT}")
-    with loading(f"{_WHAT}: model {model!r}", "model"):
+    quieten()
+    with speaking_of(_WHAT), loading(f"model {model!r}", "model"):
+        folder = model_folder(model, named_in=f"for {_WHAT}")
         # the library reads parts of a model by its id, which lie outside the folder of the weights
         source = str(folder) if model == str(folder) else model
         embedder = SentenceTransformer(

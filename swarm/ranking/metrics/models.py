@@ -1,6 +1,7 @@
 """Models that metrics ask: found in a folder or on the hub, safetensors only, with their window of tokens."""
 
 import logging
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -89,7 +90,8 @@ def load_model(what: str, name: str, loader: str, device: str = "cpu", **options
     """
     import transformers
 
-    with _found(what, name):
+    quieten()
+    with speaking_of(what):
         folder = model_folder(name, named_in=f"for {what}")
         if not weight_files(folder):
             raise UserError(
@@ -112,8 +114,17 @@ def load_model(what: str, name: str, loader: str, device: str = "cpu", **options
     )
 
 
+def quieten() -> None:
+    """No progress bars of transformers where nobody watches them."""
+    import transformers
+
+    if not sys.stderr.isatty():
+        transformers.utils.logging.disable_progress_bar()
+
+
 @contextmanager
-def _found(what: str, name: str) -> Iterator[None]:
+def speaking_of(what: str) -> Iterator[None]:
+    """A UserError of the block begins with `what`."""
     try:
         yield
     except UserError as error:
@@ -145,8 +156,8 @@ def in_batches(rows: Sequence[Sequence[int]], size: int) -> Iterator[list[int]]:
         yield order[start : start + size]
 
 
-def folder_of_weights(path: Path, what: str) -> Path:
-    """A safetensors file that holds weights; raises UserError for another kind, with the conversion."""
+def check_weights(path: Path, what: str) -> None:
+    """Raises UserError for what is no safetensors file, with the conversion, or is not there."""
     if path.suffix != ".safetensors":
         raise UserError(
             f"{what}: {path} is no safetensors file, and others can run code when they are read. Convert it: python -c "
@@ -155,4 +166,3 @@ def folder_of_weights(path: Path, what: str) -> Path:
         )
     if not path.is_file():
         raise UserError(f"{what}: {path} is not there; name the safetensors file that holds the weights")
-    return path
