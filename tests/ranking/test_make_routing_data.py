@@ -1,0 +1,59 @@
+"""The small data set of stored answers: made again to the byte, in the format, and with something to learn."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from swarm.ranking.gpt_rank import compared, gpt_rank
+from swarm.ranking.metrics import get_metric
+from swarm.ranking.mixinstruct import read_mix_instruct
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "data" / "routing"
+
+
+def make(*arguments):
+    command = [sys.executable, str(ROOT / "scripts" / "make_routing_data.py"), *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
+def test_the_committed_files_are_what_the_command_makes(tmp_path):
+    done = make("--out", tmp_path / "new")
+    assert done.returncode == 0, done.stderr
+    for name in ("validation.jsonl", "test.jsonl"):
+        assert (tmp_path / "new" / name).read_bytes() == (FOLDER / name).read_bytes()
+    assert sum(path.stat().st_size for path in FOLDER.iterdir()) < 600_000
+
+
+def test_seeds_differ_and_nonsense_is_refused(tmp_path):
+    assert make("--seed", 1, "--out", tmp_path / "one").returncode == 0
+    assert (tmp_path / "one" / "test.jsonl").read_text() != (FOLDER / "test.jsonl").read_text()
+    refused = make("--val", 0, "--out", tmp_path / "none")
+    assert refused.returncode == 2 and "got --val 0" in refused.stderr and not (tmp_path / "none").exists()
+
+
+def test_it_is_in_the_format():
+    val, test = (read_mix_instruct(FOLDER / name) for name in ("validation.jsonl", "test.jsonl"))
+    assert (val.split, test.split, len(val), len(test)) == ("val", "test", 200, 100)
+    assert val.names == test.names and len(val.names) == 4 and val.metrics == test.metrics
+    assert not set(val.prompts) & set(test.prompts) and len(set(val.prompts)) == 200
+    assert not compared(val.comparisons()).any() and 85 <= compared(test.comparisons()).sum() < 100
+    for metric in ("bleu", "rougeL"):
+        stored, again = test.stored(metric), test.rescored(get_metric(metric))
+        np.testing.assert_allclose(stored.scores, again.scores, atol=1e-4)
+
+
+@pytest.mark.parametrize("metric", ["rougeL", "bertscore", "bartscore"])
+def test_there_is_something_to_learn(metric):
+    scores = read_mix_instruct(FOLDER / "validation.jsonl").stored(metric)
+    spread = scores.scores.std()
+    assert scores.scores.max(axis=1).mean() > scores.scores[:, scores.best_single()].mean() + spread / 2
+
+
+def test_its_judge_and_its_metrics_do_not_agree_on_the_best():
+    test = read_mix_instruct(FOLDER / "test.jsonl")
+    assert test.names[int(gpt_rank(test.comparisons()).argmin())] == "chatter"
+    assert test.names[test.stored("bleu").best_single()] != "chatter"
