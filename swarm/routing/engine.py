@@ -32,7 +32,7 @@ class RoutingEngine:
     def __init__(self, inner: Engine, host: InProcessEngine, choosers: Sequence[Chooser]):
         """Loads the routers. Raises UserError for one that is damaged, or was made with another base model."""
         self.inner, self.host = inner, host
-        self._reader = LanguageModel(host.model, host.tokenizer, host.facts()["base"], f"base model {host.pool.base}")
+        self._reader = language_model_of(host)
         self._routers = {chooser.digest: self._loaded(chooser) for chooser in choosers}
         self._routed: dict[str, RoutedCount] = {}
 
@@ -87,3 +87,11 @@ class RoutingEngine:
     def _loaded(self, chooser: Chooser) -> Router:
         router = load_router(chooser.folder, language_model=self._reader)
         return router if chooser.threshold is None else replace(router, threshold=chooser.threshold)
+
+
+def language_model_of(engine: Any) -> LanguageModel:
+    """The bare base model of an engine, or of the experts' engine within it, for features of kind hidden."""
+    while not isinstance(engine, InProcessEngine):
+        engine = engine.inner
+    engine.clear()
+    return LanguageModel(engine.model, engine.tokenizer, engine.facts()["base"], f"base model {engine.pool.base}")

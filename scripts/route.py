@@ -1,0 +1,15 @@
+"""One prompt to one expert: routers fitted, scored, asked, and tried on stored answers.
+
+python scripts/route.py replay data/routing/validation.jsonl data/routing/test.jsonl --metric bertscore
+python scripts/route.py fit -e exact_match -d graph_tasks_small --out routers/mine
+python scripts/route.py eval routers/mine -e exact_match -d graph_tasks_small
+python scripts/route.py ask routers/mine "degree of C in C-D D-E ?" --only
+"""
+
+import sys
+
+from swarm.front_doors import guarded
+from swarm.route.program import route_program
+
+if __name__ == "__main__":
+    sys.exit(guarded(route_program))

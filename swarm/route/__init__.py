@@ -1,0 +1,1 @@
+"""scripts/route.py: routers fitted, tried on stored answers, scored and asked."""

@@ -1,0 +1,84 @@
+"""`scripts/route.py fit`: every member's answers to the dev questions, scored, and a router fitted on them."""
+
+import argparse
+import json
+import logging
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from swarm.errors import UserError
+from swarm.files import whole_folder, write_json
+from swarm.front_doors import DONE
+from swarm.nodes.base import NODE_FILE
+from swarm.ranking.audit import audit_text, label_audit
+from swarm.ranking.metrics import METRICS
+from swarm.ranking.scores import save_scores
+from swarm.route.members import add_task_options, asked_by, check_metric, config_of, read_chosen, scored, task_of
+from swarm.route.options import add_router_options, router_settings
+from swarm.routing.artefact import save_router
+from swarm.routing.engine import language_model_of
+from swarm.routing.fit import fit_router
+
+log = logging.getLogger(__name__)
+
+CLASSIFIER, SCORES, FITTED = "classifier", "scores", "fit.json"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of this step."""
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where the router is put: a "
+                        "composite, which a search can place (--composites: the folder around it)")  # fmt: skip
+    parser.add_argument("--members", nargs="+", metavar="NAME", help="whom it chooses among (default: all experts)")
+    parser.add_argument("--metric", help=f"what makes the labels: {', '.join(METRICS)} (default: the eval's score)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object only")
+    add_router_options(parser)
+    add_task_options(parser)
+
+
+def program(options: argparse.Namespace) -> int:
+    """Asks, scores, audits, fits, and writes the router's folder, whole or not at all."""
+    out: Path = options.out
+    if out.exists() and not (out / FITTED).is_file():
+        raise UserError(f"--out {out} is there and was not written by this program; name a folder that is new")
+    config = config_of(options)
+    task = task_of(config)
+    check_metric(options.metric, task)
+    members, chosen = read_chosen(config, options.members)
+    settings = router_settings(options, [member.name for member in chosen])
+    asked = asked_by(config, members, chosen)
+    matrix = scored(asked, task, "dev", options.metric)
+    audit = label_audit([matrix])
+    if not options.json:
+        for line in audit_text(audit).splitlines():
+            log.info("%s", line)
+    reader = language_model_of(asked.engine) if settings.features.kind == "hidden" else None
+    generator = np.random.default_rng(options.seed)
+    router = fit_router(matrix.prompts, matrix.scores, asked.names, settings, generator, asked.digests, reader)
+    record: dict[str, Any] = {
+        "metric": matrix.metric,
+        "settings": dict(matrix.settings),
+        "dataset": task.dataset.name,
+        "prompts": len(matrix),
+        "params": asdict(task.params),
+        "seed": options.seed,
+        "router": dict(router.facts),
+    }
+    with whole_folder(out) as new:
+        save_scores(new / SCORES, matrix)
+        saved = save_router(new / CLASSIFIER, router)
+        node = {"type": "router", "members": list(asked.names), "classifier": CLASSIFIER}
+        write_json(new / NODE_FILE, node)
+        write_json(new / FITTED, record | {"digest": saved.digest})
+    log.info("%s", json.dumps(record | {"audit": audit}) if options.json else _summary(router.facts, out))
+    return DONE
+
+
+def _summary(facts: Any, out: Path) -> str:
+    return (
+        f"on dev prompts that it had not seen: {facts['value']:.3f}, best single {facts['value_of_best_single']:.3f}; "
+        f"falls back for {100 * facts['fell_back']:.0f} %; calibration error {facts['calibration_error']:.3f}\n"
+        f"router: {out}"
+    )

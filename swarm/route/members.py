@@ -1,0 +1,130 @@
+"""The members that a router chooses among, asked and scored on a task's questions."""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from swarm import front_doors
+from swarm.engine import make_cache, make_engine
+from swarm.engines.base import Member
+from swarm.errors import UserError
+from swarm.nodes.members import Members, read_members
+from swarm.ranking.metrics import METRICS, get_metric
+from swarm.ranking.scores import ScoreMatrix, score_answers
+from swarm.scoring import SETTINGS
+from swarm.search.config import SearchConfig, make_config
+from swarm.search.fitness import Fitness
+from swarm.search.options import add_setting
+from swarm.system.messages import node_prompt
+from swarm.system.scheduler import Scheduler
+from swarm.system.system import single
+from swarm.task import Task, read_task
+
+_POOL = ("initial_expert_directory", "composites", "combine", "combine_rank")
+_MORE = (*_POOL, "scorer", "dev_limit", "test_limit")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The members and what asks them.
+
+    Attributes:
+      members: all that there are.
+      chosen: those that the router is about.
+      engine: the engine, which is asked through the scheduler.
+    """
+
+    members: Members
+    chosen: tuple[Member, ...]
+    engine: Any
+    scheduler: Scheduler
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the chosen."""
+        return tuple(member.name for member in self.chosen)
+
+    @property
+    def digests(self) -> tuple[str, ...]:
+        """Of the chosen."""
+        return tuple(member.digest for member in self.chosen)
+
+
+def add_task_options(parser: argparse.ArgumentParser, task: bool = True) -> None:
+    """Settings that mean the same for a search: of the members and the engine, and of the task."""
+    wanted = {*SETTINGS, *_MORE} if task else {*_POOL, "base_model", "gpus", "dtype", "token_budget", "fold",
+                                               "no_cache", "cache_size", "trust_remote_code"}  # fmt: skip
+    for setting in fields(SearchConfig):
+        if setting.name in wanted:
+            add_setting(parser, setting)
+
+
+def config_of(options: argparse.Namespace) -> SearchConfig:
+    """The settings that were given, the others as a search has them."""
+    names = [setting.name for setting in fields(SearchConfig)]
+    return make_config({name: getattr(options, name) for name in names if getattr(options, name, None) is not None})
+
+
+def task_of(config: SearchConfig) -> Task:
+    """The task, checked; nothing is loaded."""
+    task = read_task(config)
+    task.check_scorer()
+    return task.for_places(1)
+
+
+def read_chosen(config: SearchConfig, wanted: Sequence[str] | None) -> tuple[Members, tuple[Member, ...]]:
+    """The members that are there, and those of these names: by default the experts.
+
+    Raises UserError for a name that there is not, or fewer than two.
+    """
+    directory, _ = front_doors.expert_directory(config.initial_expert_directory)
+    beside = Path(config.composites) if config.composites else None
+    members = read_members(directory, config.base_model, config.combine, config.combine_rank, beside)
+    there = {member.name: member for member in members.initial()}
+    names = list(wanted) if wanted is not None else members.pool.names
+    if unknown := [name for name in names if name not in there]:
+        raise UserError(f"there is no member {unknown[0]!r} in {directory}; there are {', '.join(there)}")
+    if len(set(names)) < 2 or len(set(names)) < len(names):
+        raise UserError(f"a router chooses among {', '.join(names) or 'nobody'}; wanted two or more, each named once")
+    return members, tuple(there[name] for name in names)
+
+
+def asked_by(config: SearchConfig, members: Members, chosen: tuple[Member, ...]) -> Asked:
+    """The engine for these members; this loads the base model."""
+    engine = make_engine(members, config)
+    return Asked(members, chosen, engine, Scheduler(engine, make_cache(engine, config)))
+
+
+def check_metric(metric: str | None, task: Task) -> None:
+    """Raises UserError for a metric that there is not, or that has no reference to compare with."""
+    if metric is None:
+        return
+    if metric not in METRICS:
+        raise UserError(f"--metric is {metric!r}; wanted one of {', '.join(METRICS)}, or none for the eval's own score")
+    if any(not isinstance(example.answer, str) for example in (*task.dataset.dev, *task.dataset.test)):
+        raise UserError(f"--metric {metric} compares with a text, but an answer of {task.dataset.name} is none")
+
+
+def scored(asked: Asked, task: Task, split: str, metric: str | None) -> ScoreMatrix:
+    """Every chosen member's answers to a split's questions, scored by the eval, or by a metric against the answers.
+
+    The prompts are those that the members are asked first, which are also what a router reads.
+    """
+    evaluation, examples = task.evaluation, getattr(task.dataset, split)
+    queries = next(evaluation.judge(task.dataset, examples))[: len(examples)]
+    prompts = [node_prompt(query, []) for query in queries]
+    tasks = [(single(member), queries) for member in asked.chosen]
+    texts = list(zip(*asked.scheduler.answer_all(tasks, task.params), strict=True))
+    references = [str(example.answer) for example in examples]
+    if metric is not None:
+        return score_answers(prompts, asked.names, texts, references, get_metric(metric), split)
+    fitness = Fitness(asked.scheduler, evaluation, task.dataset, task.params, task.config.scorer)
+    judgements = fitness.judge([single(member) for member in asked.chosen], examples)
+    scores = np.stack([np.asarray(judgement[task.config.scorer], dtype=np.float64) for judgement in judgements], 1)
+    settings = {"eval": evaluation.name, "scorer": task.config.scorer}
+    name = f"{evaluation.name} ({task.config.scorer})"
+    return ScoreMatrix(tuple(prompts), asked.names, tuple(texts), name, scores, settings, tuple(references), split)

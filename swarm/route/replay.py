@@ -1,0 +1,175 @@
+"""`scripts/route.py replay`: a router on stored answers and scores, in MixInstruct's format; nothing is generated."""
+
+import argparse
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from swarm.errors import UserError
+from swarm.front_doors import DONE
+from swarm.maths.routing import bootstrap, calibration_error
+from swarm.maths.routing_curves import aiq
+from swarm.ranking.audit import audit_text, label_audit
+from swarm.ranking.gpt_rank import compared, gpt_columns
+from swarm.ranking.metrics import METRICS, get_metric
+from swarm.ranking.mixinstruct import MixInstruct, read_mix_instruct
+from swarm.ranking.scores import ScoreMatrix
+from swarm.route.options import add_router_options, router_settings
+from swarm.route.table import Line, Ways, draw, record, table
+from swarm.routing.artefact import save_router
+from swarm.routing.fit import best_single, fit_router, less_cost
+from swarm.routing.labels import filled
+from swarm.routing.learning import learning_curve
+from swarm.routing.router import Router
+
+log = logging.getLogger(__name__)
+
+CURVE = (25, 50, 100, 200, 400, 800, 1600, 3200)  # labelled prompts, as many as there are
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of this step."""
+    parser.add_argument("learn", type=Path, metavar="VAL", help="JSON Lines to learn from, in MixInstruct's format")
+    parser.add_argument("test", type=Path, metavar="TEST", help="JSON Lines to try the router on")
+    parser.add_argument("--metric", help="stored score that makes the labels, or one that is computed: "
+                        f"{', '.join(METRICS)} (default: the first that is stored)")  # fmt: skip
+    parser.add_argument("--limit", type=int, help="rows of each file that are read (default: all)")
+    parser.add_argument("--curve", action="store_true", help="what more labelled prompts would bring, too")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="keep the router there")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="picture of quality against cost (.png, .pdf, .svg)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object only")
+    add_router_options(parser)
+
+
+def program(options: argparse.Namespace) -> int:
+    """Fits on VAL, prints the label audit, and what the router is worth on TEST."""
+    learn = read_mix_instruct(options.learn, "val", options.limit)
+    test = read_mix_instruct(options.test, "test", options.limit)
+    check_apart(learn, test)
+    metric = options.metric or next(iter(learn.metrics), "")
+    if not metric:
+        raise UserError(f"{learn.where}: no score is stored for every answer; name one to compute with --metric")
+    settings = router_settings(options, learn.names)
+    seen, held = matrix_of(learn, metric), matrix_of(test, metric)
+    rng = np.random.default_rng(options.seed)
+    views = {name: learn.stored(name) for name in learn.metrics} | {metric: seen}
+    audit = label_audit(list(views.values()), learn.comparisons() if compared(learn.comparisons()).any() else None)
+    router = fit_router(seen.prompts, seen.scores, seen.names, settings, rng)
+    if options.out:
+        router = save_router(options.out, router)
+    best = best_single(filled(less_cost(seen.scores, settings)))
+    result: dict[str, Any] = {"metric": metric, "audit": audit, "router": dict(router.facts)}
+    lines, figures = judged(router, test, held, best, options.seed)
+    result |= {"lines": record(lines), "figures": figures, "best_single": seen.names[best]}
+    if options.curve:
+        most = len(seen) - -(-len(seen) // 4)
+        sizes = [size for size in CURVE if size <= most] or [most]
+        points = learning_curve(seen.prompts, seen.scores, seen.names, settings, rng, sizes)
+        result["curve"] = [{"size": p.size} | {n: vars(getattr(p, n)) for n in ("quality", "gain", "regret")}
+                           for p in points]  # fmt: skip
+    if options.plot:
+        draw(lines, options.plot, metric)
+    if options.json:
+        log.info("%s", json.dumps(result))
+        return DONE
+    _show(result, lines, len(held))
+    return DONE
+
+
+def check_apart(learn: MixInstruct, test: MixInstruct) -> None:
+    """Raises UserError unless both have the same models and no prompt is in both."""
+    if learn.names != test.names:
+        raise UserError(
+            f"{test.where} has the models {', '.join(test.names)}, {learn.where} {', '.join(learn.names)}; wanted the "
+            "same in the same order"
+        )
+    if shared := set(learn.prompts) & set(test.prompts):
+        log.warning(
+            "%d prompts of %s are in %s, too, and are learnt from: scores on them say nothing about new prompts",
+            len(shared), test.where, learn.where,
+        )  # fmt: skip
+
+
+def matrix_of(rows: MixInstruct, metric: str) -> ScoreMatrix:
+    """The stored scores of a metric, else computed ones."""
+    if metric in rows.metrics or metric not in METRICS:
+        return rows.stored(metric)
+    return rows.rescored(get_metric(metric))
+
+
+def judged(
+    router: Router, test: MixInstruct, held: ScoreMatrix, best: int, seed: int
+) -> tuple[list[Line], dict[str, Any]]:
+    """The lines of the router and of what it is compared with, and its further figures."""
+    whole = ~np.isnan(held.scores).any(axis=1)
+    if not whole.any():
+        raise UserError(f"{test.where}: no prompt has a {held.metric} score for every model; complete the scores")
+    scores, prompts = held.scores[whole], [held.prompts[index] for index in np.flatnonzero(whole)]
+    comparisons = test.comparisons()[whole]
+    ways = Ways(scores, held.names, best, router.costs, seed)
+    choices = router.choose(prompts)
+    chosen = np.array([choice.member for choice in choices])
+
+    def more(picked: np.ndarray) -> dict[str, float]:
+        if not compared(comparisons).any():
+            return {}
+        columns = gpt_columns(comparisons, picked, held.names)
+        return {"GPT-Rank": columns.gpt_rank, "top 3": columns.top3}
+
+    size = len(scores)
+    alone = [more(np.full(size, index)) for index in range(len(held.names))]
+    chance = {name: float(np.mean([one[name] for one in alone])) for name in alone[0]}
+    oracle = scores.argmax(axis=1)
+    lines = [ways.line("router", chosen, more=more(chosen)), *ways.singles(alone), ways.random(chance)]
+    lines.append(ways.line(f"perfect choice by {held.metric}", oracle, more=more(oracle)))
+    for metric in test.metrics:
+        if metric != held.metric:
+            other = np.nan_to_num(test.stored(metric).scores[whole], nan=-np.inf).argmax(axis=1)
+            lines.append(ways.line(f"perfect choice by {metric}", other, more=more(other)))
+    return lines, _figures(router, choices, chosen, scores, seed)
+
+
+def _figures(router: Router, choices: Any, chosen: np.ndarray, scores: np.ndarray, seed: int) -> dict[str, Any]:
+    """Selection accuracy, calibration, and the quality that thresholds on confidence and costs trade."""
+    right = (scores[np.arange(len(scores)), chosen] == scores.max(axis=1)).astype(np.float64)
+    confidence = np.array([choice.confidence for choice in choices])
+    rng = np.random.default_rng(seed)
+    figures: dict[str, Any] = {
+        "accuracy": vars(bootstrap(lambda rows: float(right[rows].mean()), len(right), rng)),
+        "calibration_error": calibration_error(confidence, right),
+        "fell_back": float(np.mean([choice.fell_back for choice in choices])),
+    }
+    if len(router.costs) and len(set(router.costs)) > 1:
+        figures["aiq"] = _aiq(router, scores)
+    return figures
+
+
+def _aiq(router: Router, scores: np.ndarray) -> float:
+    """AIQ of the members alone: what a router's knob on cost must beat (RouterBench, arXiv 2403.12031)."""
+    return aiq(np.asarray(router.costs, dtype=np.float64), scores.mean(axis=0))
+
+
+def _show(result: dict[str, Any], lines: list[Line], size: int) -> None:
+    for line in audit_text(result["audit"]).splitlines():
+        log.info("%s", line)
+    log.info("")
+    log.info("on test, %d prompts, quality is %s:", size, result["metric"])
+    for line in table(lines, result["best_single"]):
+        log.info("%s", line)
+    figures = result["figures"]
+    accuracy = figures["accuracy"]
+    log.info(
+        "the router picks one of the best members for %.1f %% [%.1f, %.1f] of the prompts and falls back for %.1f %%; "
+        "calibration error %.3f",
+        100 * accuracy["mean"], 100 * accuracy["low"], 100 * accuracy["high"], 100 * figures["fell_back"],
+        figures["calibration_error"],
+    )  # fmt: skip
+    for point in result.get("curve", []):
+        gain = point["gain"]
+        log.info(
+            "%6d labelled prompts: gain over best single %.3f [%.3f, %.3f]",
+            point["size"], gain["mean"], gain["low"], gain["high"],
+        )  # fmt: skip

@@ -1,0 +1,126 @@
+"""What choices are worth beside each other: a table, a record, a picture of quality against cost."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from swarm.maths.interval import Estimate
+from swarm.maths.routing import at, bootstrap_mean
+
+
+@dataclass(frozen=True)
+class Line:
+    """One way to answer, on P prompts.
+
+    Attributes:
+      who: its name.
+      quality: mean score.
+      gain: over the best single member, prompt by prompt.
+      regret: to the best member of each prompt.
+      asked: how many members answer a prompt.
+      cost: of a prompt, in the unit of the costs; None where none are known.
+      more: further columns by name, each ready to be shown.
+    """
+
+    who: str
+    quality: Estimate
+    gain: Estimate
+    regret: Estimate
+    asked: int
+    cost: float | None
+    more: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Ways:
+    """What lines are made from: scores (P, M), who is the best single member, costs (M,) or none."""
+
+    scores: np.ndarray
+    names: Sequence[str]
+    best: int
+    costs: Sequence[float]
+    seed: int
+
+    def line(self, who: str, choices: np.ndarray, asked: int = 1, more: Mapping[str, float] | None = None) -> Line:
+        """The line of choices (P,)."""
+        cost = None
+        if len(self.costs):
+            every = float(np.sum(self.costs))
+            cost = every if asked > 1 else float(np.asarray(self.costs, dtype=np.float64)[choices].mean())
+        return self.line_of(who, at(self.scores, choices), asked, cost, more)
+
+    def line_of(
+        self, who: str, values: np.ndarray, asked: int, cost: float | None, more: Mapping[str, float] | None = None
+    ) -> Line:
+        """The line of what each prompt's answer scores (P,)."""
+        rng = np.random.default_rng(self.seed)  # the same resamples for all, so that lines can be compared
+        single, best = self.scores[:, self.best], self.scores.max(axis=1)
+        quality, gain, regret = (bootstrap_mean(each, rng) for each in (values, values - single, best - values))
+        return Line(who, quality, gain, regret, asked, cost, more or {})
+
+    def singles(self, more: Sequence[Mapping[str, float]] = ()) -> list[Line]:
+        """Every member alone."""
+        size = len(self.scores)
+        return [
+            self.line(name, np.full(size, index), more=more[index] if more else None)
+            for index, name in enumerate(self.names)
+        ]
+
+    def random(self, more: Mapping[str, float] | None = None) -> Line:
+        """A member by chance: the mean over all, with no noise of drawing."""
+        cost = float(np.mean(self.costs)) if len(self.costs) else None
+        return self.line_of("random member", self.scores.mean(axis=1), 1, cost, more)
+
+
+def table(lines: Sequence[Line], best: str) -> list[str]:
+    """Lines as text; the best single member is marked."""
+    extra = list(dict.fromkeys(name for line in lines for name in line.more))
+    header = ["", "quality", "gain over best single", "regret", "asked", "cost", *extra]
+    rows = [header]
+    for line in lines:
+        cost = "–" if line.cost is None else f"{line.cost:.4g}"
+        more = [f"{line.more[name]:.3f}" if name in line.more else "–" for name in extra]
+        who = f"{line.who} (best single)" if line.who == best else line.who
+        rows.append(
+            [who, _shown(line.quality), _shown(line.gain), f"{line.regret.mean:.3f}", str(line.asked), cost, *more]
+        )
+    if all(line.cost is None for line in lines):
+        rows = [[*row[:5], *row[6:]] for row in rows]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def record(lines: Sequence[Line]) -> list[dict[str, Any]]:
+    """Lines as JSON can hold them."""
+    return [
+        {"who": line.who, "asked": line.asked, "cost": line.cost} | dict(line.more)
+        | {name: vars(getattr(line, name)) for name in ("quality", "gain", "regret")}
+        for line in lines
+    ]  # fmt: skip
+
+
+def draw(lines: Sequence[Line], path: Path, quality: str) -> None:
+    """Quality against cost (or members asked) as a picture. Raises ImportError without matplotlib."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(7, 4.5))
+    for line in lines:
+        x = line.asked if line.cost is None else line.cost
+        below, above = line.quality.mean - line.quality.low, line.quality.high - line.quality.mean
+        axes.errorbar(x, line.quality.mean, yerr=[[below], [above]], fmt="o", capsize=3)
+        axes.annotate(line.who, (x, line.quality.mean), xytext=(6, 3), textcoords="offset points", fontsize=8)
+    axes.set_xlabel("members asked" if lines[0].cost is None else "cost of a prompt")
+    axes.set_ylabel(f"quality ({quality}, mean with 95 % interval)")
+    figure.tight_layout()
+    figure.savefig(path, dpi=150)
+    pyplot.close(figure)
+
+
+def _shown(estimate: Estimate) -> str:
+    return f"{estimate.mean:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
