@@ -1,0 +1,144 @@
+"""Samples as a base reads them: tokens, and which of them are learned.
+
+The prompt's tokens are those that the engine will put to the expert, so that it is trained in the place where it is
+asked. Learned is the completion of a prompt, and in a chat all that the assistant says, where the chat template can
+tell which tokens these are (its generation marks, or TRL's template for training in its place); else its last turn.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from swarm.engines.chat import on_a_fixed_day
+from swarm.errors import UserError
+from swarm.finetune.samples import Sample
+
+IGNORED = -100  # a label that the loss passes over
+
+
+@dataclass(frozen=True)
+class TokenRows:
+    """Rows to train on.
+
+    Attributes:
+      input_ids, labels: one list each per row; a label is the token itself where it is learned, else `IGNORED`.
+      shortened: rows whose end did not fit into max_length.
+      dropped: rows of which nothing that is to be learned was left; they are not among the rows.
+    """
+
+    input_ids: list[list[int]]
+    labels: list[list[int]]
+    shortened: int
+    dropped: int
+
+    @property
+    def learned(self) -> int:
+        """The number of tokens that are learned in one pass."""
+        return sum(label != IGNORED for row in self.labels for label in row)
+
+
+def token_rows(tokenizer: Any, samples: Sequence[Sample], chat: bool, max_length: int) -> TokenRows:
+    """The rows of some samples, in their order, cut at `max_length` tokens.
+
+    `chat` puts them into the tokenizer's chat template. Raises UserError that names the row for one that the template
+    refuses, or that needs a template where there is none; and where no row is left.
+    """
+    reader = _ChatReader(tokenizer) if chat else _PlainReader(tokenizer)
+    input_ids, labels, shortened = [], [], 0
+    for sample in samples:
+        ids, learned = reader.read(sample)
+        shortened += len(ids) > max_length
+        row = [token if learns else IGNORED for token, learns in zip(ids, learned, strict=True)][:max_length]
+        # the first token is predicted from nothing, so it is never learned
+        if any(label != IGNORED for label in row[1:]):
+            input_ids.append(ids[:max_length])
+            labels.append(row)
+    if not labels:
+        raise UserError(
+            f"{samples[0].where} and all other rows have prompts that fill max_length ({max_length} tokens) by "
+            "themselves, so that no answer is left to learn: raise max_length, or shorten the prompts"
+        )
+    return TokenRows(input_ids, labels, shortened, len(samples) - len(labels))
+
+
+class _PlainReader:
+    """Prompt, separator, completion, end."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+
+    def read(self, sample: Sample) -> tuple[list[int], list[bool]]:
+        """The tokens, and whether each is learned."""
+        if [role for role, _ in sample.messages] != ["user", "assistant"]:
+            raise UserError(
+                f"{sample.where}: a conversation of {len(sample.messages)} messages needs a chat template, which is "
+                "not used here (the base has none, or chat is false): use a base with one, or rows of one question "
+                "and one answer"
+            )
+        (_, prompt), (_, completion) = sample.messages
+        between = "" if prompt[-1].isspace() or completion[0].isspace() else sample.separator
+        asked = self._tokenizer(prompt)["input_ids"]
+        whole = self._tokenizer(prompt + between + completion)["input_ids"]
+        if whole[: len(asked)] != asked:  # tokens that merge across the border, or an end that is put behind a prompt
+            answer = self._tokenizer(between + completion, add_special_tokens=False)["input_ids"]
+            whole = asked + answer
+        end = self._tokenizer.eos_token_id
+        if end is not None and whole[-1] != end:
+            whole = [*whole, end]
+        return whole, _after(len(asked), len(whole))
+
+
+class _ChatReader:
+    """Rows in the chat template."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self._template = on_a_fixed_day(tokenizer.get_chat_template())
+        self._training = _training_template(tokenizer)
+
+    def read(self, sample: Sample) -> tuple[list[int], list[bool]]:
+        """The tokens, and whether each is learned."""
+        from jinja2 import TemplateError
+
+        messages = [{"role": role, "content": content} for role, content in sample.messages]
+        try:
+            if sample.chat and self._training is not None:
+                read = self._tokenizer.apply_chat_template(
+                    messages, chat_template=self._training, return_dict=True, return_assistant_tokens_mask=True
+                )
+                return list(read["input_ids"]), [bool(part) for part in read["assistant_masks"]]
+            asked = self._tokens(messages[:-1], add_generation_prompt=True)
+            whole = self._tokens(messages)
+        except TemplateError as error:
+            raise UserError(
+                f"{sample.where}: the base's chat template refuses this conversation ({' '.join(str(error).split())}): "
+                "mend or drop the row"
+            ) from error
+        common = next((i for i, (a, b) in enumerate(zip(asked, whole, strict=False)) if a != b), len(asked))
+        return whole, _after(common, len(whole))
+
+    def _tokens(self, messages: list[dict[str, str]], add_generation_prompt: bool = False) -> list[int]:
+        text = self._tokenizer.apply_chat_template(
+            messages, chat_template=self._template, tokenize=False, add_generation_prompt=add_generation_prompt
+        )
+        return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def _after(prompt: int, length: int) -> list[bool]:
+    return [position >= prompt for position in range(length)]
+
+
+def _training_template(tokenizer: Any) -> str | None:
+    """A template that marks what the assistant says, which needs a fast tokenizer; None where there is none."""
+    from trl.chat_template_utils import get_training_chat_template, has_generation_markers
+
+    if not tokenizer.is_fast:
+        return None
+    template = tokenizer.get_chat_template()
+    if not has_generation_markers(template):
+        try:
+            found = get_training_chat_template(tokenizer)
+        except ValueError:  # TRL has none in the place of this one
+            return None
+        template = found if found is not None else template
+    return on_a_fixed_day(template) if has_generation_markers(template) else None
