@@ -85,7 +85,9 @@ def in_chat_form(expert: ExpertRecipe, base: Base) -> bool:
     """Whether rows are put into the chat template; raises UserError where it is asked for and there is none."""
     there = bool(base.tokenizer.chat_template)
     if expert.chat and not there:
-        raise UserError(f"{expert.place}: chat is true, but {expert.base} has no chat template: drop it, or change base")
+        raise UserError(
+            f"{expert.place}: chat is true, but {expert.base} has no chat template: drop it, or change base"
+        )
     return there if expert.chat is None else expert.chat
 
 

@@ -129,9 +129,7 @@ def _texts(expert: ExpertRecipe) -> list[Samples]:
     return found
 
 
-def _job(
-    expert: ExpertRecipe, base: Base, digest: str, texts: Sequence[Samples], rows: TokenRows, out: Path
-) -> Job:
+def _job(expert: ExpertRecipe, base: Base, digest: str, texts: Sequence[Samples], rows: TokenRows, out: Path) -> Job:
     settled = {"max_length": length_of(expert, base), "chat": in_chat_form(expert, base)}
     facts = facts_of(expert, digest, [samples.digest for samples in texts], settled)
     sitting = facts | {"dtype": str(number_format(expert)).removeprefix("torch."), "processes": processes()}

@@ -30,7 +30,9 @@ def finetune_parser() -> Parser:
         allow_abbrev=False,
     )
     parser.add_argument("recipe", type=Path, metavar="RECIPE", help="the file that lists experts, bases and data")
-    parser.add_argument("--out", type=Path, help="folder that gets a folder for each expert (default: the recipe's out)")
+    parser.add_argument(
+        "--out", type=Path, help="folder that gets a folder for each expert (default: the recipe's out)"
+    )
     parser.add_argument("--only", nargs="+", metavar="NAME", help="train these experts of the recipe only")
     parser.add_argument("--check", action="store_true", help="check recipe and data, say what would be done, and end")
     parser.add_argument("--wandb", default="disabled", choices=MODES, help="where losses go (default: disabled)")
@@ -63,7 +65,9 @@ def _chosen(recipe: Recipe, only: Sequence[str] | None) -> list:  # type: ignore
     names = [expert.name for expert in recipe.experts]
     for name in only or ():
         if name not in names:
-            raise UserError(f"--only {name}: {recipe.path} has no such expert, only {', '.join(names)}: name one of them")
+            raise UserError(
+                f"--only {name}: {recipe.path} has no such expert, only {', '.join(names)}: name one of them"
+            )
     return [expert for expert in recipe.experts if only is None or expert.name in only]
 
 
@@ -116,7 +120,9 @@ def _train(job: Job, wandb: str) -> str:
     tracker = None
     if is_main() and wandb != "disabled":
         tracker = Tracker(wandb, "finetune", job.expert.name, job.facts, job.work)
-    trained = train(job.expert, job.base, job.rows, job.work, Watch(job.expert.place, job.expert.name, job.work, tracker))
+    trained = train(
+        job.expert, job.base, job.rows, job.work, Watch(job.expert.place, job.expert.name, job.work, tracker)
+    )
     losses = [loss for _, loss in trained.losses]
     record = {
         "name": job.expert.name,

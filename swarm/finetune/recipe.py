@@ -1,10 +1,10 @@
 """A recipe: which experts are trained, from which base, on which data, and how. YAML, or JSON.
 
-    out: my_experts
-    defaults: {base: google/gemma-7b-it, learning_rate: 2.0e-4, epochs: 1}
-    experts:
-      - {name: science, data: [{source: science.jsonl}]}
-      - {name: mixed, seed: 1, data: [{source: llm-blender/mix-instruct, limit: 5000}, {source: chats.jsonl, share: 0.5}]}
+out: my_experts
+defaults: {base: google/gemma-7b-it, learning_rate: 2.0e-4, epochs: 1}
+experts:
+  - {name: science, data: [{source: science.jsonl}]}
+  - {name: mixed, seed: 1, data: [{source: llm-blender/mix-instruct, limit: 5000}, {source: chats.jsonl, share: 0.5}]}
 """
 
 import re

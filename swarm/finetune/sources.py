@@ -79,7 +79,7 @@ def _json(place: str, path: Path, source: DataSource) -> Rows:
             raise UserError(f"{place}: {path} is a list without splits, but split is {source.split}: drop it")
         return Rows(path.stem, "", [Row(f"{path}: record {number}", record) for number, record in enumerate(raw)])
     if not isinstance(raw, Mapping):
-        raise UserError(f"{path} is {show(raw)}, wanted a list of records or {{\"dev\": [...]}}: mend the file")
+        raise UserError(f'{path} is {show(raw)}, wanted a list of records or {{"dev": [...]}}: mend the file')
     split, there = source.split or _ORIGINAL, [key for key, value in raw.items() if isinstance(value, list)]
     if split not in there:
         raise UserError(f"{place}: {path} has no split {split}, only {', '.join(there) or 'none'}: name one as split")

@@ -24,7 +24,9 @@ class Watch(TrainerCallback):  # type: ignore[misc]
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Shows the bar."""
         if sys.stderr.isatty() and state.is_world_process_zero:
-            self._bar = tqdm(total=state.max_steps, initial=state.global_step, desc=self._name, unit="step", leave=False)
+            self._bar = tqdm(
+                total=state.max_steps, initial=state.global_step, desc=self._name, unit="step", leave=False
+            )
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Moves the bar."""
