@@ -76,7 +76,7 @@ def length_of(expert: ExpertRecipe, base: Base) -> int:
         return min(USUAL_LENGTH, most or USUAL_LENGTH)
     if most is not None and expert.max_length > most:
         raise UserError(
-            f"{expert.place}: max_length is {expert.max_length}, but {expert.base} reads {most} tokens: give that or less"
+            f"{expert.place}: max_length is {expert.max_length}, but {expert.base} reads {most} tokens: give no more"
         )
     return expert.max_length
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from swarm import front_doors
 from swarm.errors import UserError
 from swarm.finetune.plan import Job, check_surroundings, is_main, plan
-from swarm.finetune.recipe import Recipe, read_recipe
+from swarm.finetune.recipe import ExpertRecipe, Recipe, read_recipe
 from swarm.finetune.results import write_expert
 from swarm.finetune.work import begin_work, newest_state, step_of
 from swarm.search.cost import duration
@@ -30,9 +30,7 @@ def finetune_parser() -> Parser:
         allow_abbrev=False,
     )
     parser.add_argument("recipe", type=Path, metavar="RECIPE", help="the file that lists experts, bases and data")
-    parser.add_argument(
-        "--out", type=Path, help="folder that gets a folder for each expert (default: the recipe's out)"
-    )
+    parser.add_argument("--out", type=Path, help="where each expert gets a folder (default: the recipe's out)")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="train these experts of the recipe only")
     parser.add_argument("--check", action="store_true", help="check recipe and data, say what would be done, and end")
     parser.add_argument("--wandb", default="disabled", choices=MODES, help="where losses go (default: disabled)")
@@ -61,7 +59,7 @@ def finetune_program(arguments: list[str] | None = None) -> int:
     return front_doors.DONE
 
 
-def _chosen(recipe: Recipe, only: Sequence[str] | None) -> list:  # type: ignore[type-arg]
+def _chosen(recipe: Recipe, only: Sequence[str] | None) -> list[ExpertRecipe]:
     names = [expert.name for expert in recipe.experts]
     for name in only or ():
         if name not in names:
@@ -97,7 +95,7 @@ def _announce(job: Job) -> None:
 def _do(job: Job, wandb: str) -> None:
     """Trains one expert and writes its folder; one that is there is left alone."""
     import torch
-    from accelerate import PartialState
+    from accelerate import PartialState  # type: ignore[import-untyped]
 
     together = PartialState(cpu=not torch.cuda.is_available())
     if not job.finished:

@@ -104,9 +104,9 @@ def _form(place: str, source: DataSource, row: Row) -> str:
         if column not in row.fields:
             there = ", ".join(row.fields) or "none"
             raise UserError(f"{place}: no column {show(column)} for {field} in {row.where}, only {there}: name one")
-    there = {*row.fields, *source.columns}
+    columns = {*row.fields, *source.columns}
     for form, fields in _FORMS.items():
-        if there.issuperset(fields) and (not source.columns or {*fields, "input", "choices"} & {*source.columns}):
+        if columns.issuperset(fields) and (not source.columns or {*fields, "input", "choices"} & {*source.columns}):
             return form
     wanted = "; or ".join(" and ".join(fields) for fields in _FORMS.values())
     raise UserError(
@@ -126,12 +126,7 @@ def _reader(form: str, source: DataSource, opened: Rows) -> Callable[[Mapping[st
         if form == "prompt":
             asked, said = _text(fields, "prompt", row), _text(fields, "completion", row)
         else:
-            parts = [fields.get(name) or "" for name in ("instruction", "input")]
-            for name, part in zip(("instruction", "input"), parts, strict=True):
-                check_text(f"{row.where}: {name}", part)
-            asked, said = "\n".join(part for part in parts if part.strip()), _text(fields, "output", row)
-            if not asked:
-                raise UserError(f"{row.where}: instruction and input are empty, wanted a text: fill one in")
+            asked, said = _instruction(fields, row), _text(fields, "output", row)
         return _pair(row, _in_template(asked, source.template), said, separator)
 
     return read
@@ -139,12 +134,24 @@ def _reader(form: str, source: DataSource, opened: Rows) -> Callable[[Mapping[st
 
 def _text(fields: Mapping[str, Any], name: str, row: Row) -> str:
     """A field that is a text with something in it."""
-    value = fields.get(name)
+    value: Any = fields.get(name)
     check_text(f"{row.where}: {name}", value)
     if not value.strip():
         raise UserError(f"{row.where}: {name} is {show(value)}, wanted a text: fill it in or drop the row")
     text: str = value
     return text
+
+
+def _instruction(fields: Mapping[str, Any], row: Row) -> str:
+    """MixInstruct's prompt: the instruction and the input below it, either of which may be empty."""
+    parts: list[str] = []
+    for name in ("instruction", "input"):
+        part: Any = fields.get(name) or ""
+        check_text(f"{row.where}: {name}", part)
+        parts += [part] if part.strip() else []
+    if not parts:
+        raise UserError(f"{row.where}: instruction and input are empty, wanted a text: fill one in or drop the row")
+    return "\n".join(parts)
 
 
 def _in_template(prompt: str, template: str | None) -> str:

@@ -133,13 +133,12 @@ def _hub(place: str, source: DataSource) -> Rows:
         datasets.disable_progress_bars()
     with in_recipe_words(place, source.source):
         builder = datasets.load_dataset_builder(source.source, name=source.config, revision=source.revision)
-        if source.revision is not None and "packaged_modules.cache" in type(builder).__module__:
-            # the library itself would take the newest state that it has
-            if builder.hash != source.revision:
-                raise UserError(
-                    f"{source.source}: revision {source.revision} cannot be asked for, and the cache holds "
-                    f"{builder.hash}: allow the network, or name that"
-                )
+        cached = "packaged_modules.cache" in type(builder).__module__
+        if cached and source.revision not in (None, builder.hash):  # the library itself would take what it has
+            raise UserError(
+                f"{source.source}: revision {source.revision} cannot be asked for, and the cache holds {builder.hash}: "
+                "allow the network, or name that"
+            )
         builder.download_and_prepare()
         there = list(builder.info.splits or {})
         if split not in there:

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from swarm.engines.chat import on_a_fixed_day
 from swarm.errors import UserError
 from swarm.finetune.samples import Sample
@@ -21,20 +23,21 @@ class TokenRows:
     """Rows to train on.
 
     Attributes:
-      input_ids, labels: one list each per row; a label is the token itself where it is learned, else `IGNORED`.
+      input_ids, labels: of each row an int32 array (length,); a label is the token itself where it is learned, else
+        `IGNORED`.
       shortened: rows whose end did not fit into max_length.
       dropped: rows of which nothing that is to be learned was left; they are not among the rows.
     """
 
-    input_ids: list[list[int]]
-    labels: list[list[int]]
+    input_ids: list[np.ndarray]
+    labels: list[np.ndarray]
     shortened: int
     dropped: int
 
     @property
     def learned(self) -> int:
         """The number of tokens that are learned in one pass."""
-        return sum(label != IGNORED for row in self.labels for label in row)
+        return sum(int((row != IGNORED).sum()) for row in self.labels)
 
 
 def token_rows(tokenizer: Any, samples: Sequence[Sample], chat: bool, max_length: int) -> TokenRows:
@@ -48,10 +51,10 @@ def token_rows(tokenizer: Any, samples: Sequence[Sample], chat: bool, max_length
     for sample in samples:
         ids, learned = reader.read(sample)
         shortened += len(ids) > max_length
-        row = [token if learns else IGNORED for token, learns in zip(ids, learned, strict=True)][:max_length]
-        # the first token is predicted from nothing, so it is never learned
-        if any(label != IGNORED for label in row[1:]):
-            input_ids.append(ids[:max_length])
+        read = np.array(ids[:max_length], dtype=np.int32)
+        row = np.where(learned[:max_length], read, IGNORED).astype(np.int32)
+        if (row[1:] != IGNORED).any():  # the first token is predicted from nothing, so it is never learned
+            input_ids.append(read)
             labels.append(row)
     if not labels:
         raise UserError(

@@ -1,5 +1,8 @@
 """One expert by TRL's SFTTrainer: the same recipe gives the same weights, in one sitting or in several."""
 
+import copy
+import random
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from swarm.engines.pretrained import loading
@@ -65,7 +69,7 @@ def _trainer(expert: ExpertRecipe, base: Base, rows: TokenRows, work: Path, watc
     import datasets
     from peft import LoraConfig
     from transformers import AutoModelForCausalLM, PrinterCallback, ProgressCallback, set_seed
-    from trl import SFTTrainer
+    from trl import SFTTrainer  # type: ignore[attr-defined]
 
     with loading(f"{expert.place}: base model {expert.base}", "as base in the recipe"):
         model = AutoModelForCausalLM.from_pretrained(base.folder(), dtype=number_format(expert))
@@ -82,7 +86,7 @@ def _trainer(expert: ExpertRecipe, base: Base, rows: TokenRows, work: Path, watc
         model=model,
         args=_arguments(expert, work),
         train_dataset=datasets.Dataset.from_dict({"input_ids": rows.input_ids, "labels": rows.labels}),
-        processing_class=base.tokenizer,
+        processing_class=copy.deepcopy(base.tokenizer),  # to which it may add a padding token
         peft_config=lora,
         callbacks=[watch],
     )
@@ -92,7 +96,7 @@ def _trainer(expert: ExpertRecipe, base: Base, rows: TokenRows, work: Path, watc
 
 
 def _arguments(expert: ExpertRecipe, work: Path) -> Any:
-    from trl import SFTConfig
+    from trl import SFTConfig  # type: ignore[attr-defined]
 
     on_gpu = torch.cuda.is_available()
     dtype = number_format(expert)
@@ -130,10 +134,6 @@ def _warmup(expert: ExpertRecipe) -> float:
 @contextmanager
 def own_generators() -> Iterator[None]:
     """What the block draws from the process's generators changes nothing outside; the trainer knows no others."""
-    import random
-
-    import numpy as np
-
     before, numpy_before = random.getstate(), np.random.get_state()
     with torch.random.fork_rng():
         try:
@@ -145,7 +145,7 @@ def own_generators() -> Iterator[None]:
 
 def _forget_settings() -> None:
     """accelerate keeps the first trainer's number format and accumulation for the whole process."""
-    from accelerate.state import AcceleratorState, GradientState
+    from accelerate.state import AcceleratorState, GradientState  # type: ignore[import-untyped]
 
     AcceleratorState._reset_state()
     GradientState._reset_state()
@@ -154,8 +154,6 @@ def _forget_settings() -> None:
 @contextmanager
 def _quiet_libraries() -> Iterator[None]:
     """Warnings of the libraries about each other's ways are no business of whoever trains."""
-    import sys
-
     from transformers.utils import logging as transformers_logging
 
     if not sys.stderr.isatty():

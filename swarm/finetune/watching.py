@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from accelerate import PartialState
+from accelerate import PartialState  # type: ignore[import-untyped]
 from tqdm import tqdm
 from transformers import TrainerCallback
 
@@ -45,7 +45,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         if self._bar is not None and loss is not None:
             self._bar.set_postfix(loss=f"{loss:.3f}")
         if self._tracker is not None and state.is_world_process_zero:
-            self._tracker.log({key: value for key, value in logs.items()}, state.global_step)
+            self._tracker.log(dict(logs), state.global_step)
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """All processes have written their part of a state."""
