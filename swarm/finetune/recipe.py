@@ -149,9 +149,25 @@ def _content(path: Path) -> Any:
     except ImportError as error:
         raise UserError(f"{path}: PyYAML is needed to read YAML and is missing: {EXTRA}, or write JSON") from error
     try:
+        _refuse_twins(path, yaml.compose(text, yaml.SafeLoader))
         return yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(f"{path} is no YAML ({' '.join(str(error).split())}): mend the file there") from error
+
+
+def _refuse_twins(path: Path, node: Any) -> None:
+    """Refuses an object that says one key twice, of which YAML silently takes the last."""
+    value = getattr(node, "value", None)
+    if not isinstance(value, list):
+        return
+    said = set()
+    for part in value:
+        key, inner = part if isinstance(part, tuple) else (None, part)
+        if key is not None and key.value in said:
+            raise UserError(f"{path}: line {key.start_mark.line + 1} says {key.value} twice: drop one of them")
+        if key is not None and isinstance(key.value, str):
+            said.add(key.value)
+        _refuse_twins(path, inner)
 
 
 def _expert_fields(place: str, content: Any, known: tuple[str, ...]) -> Fields:
