@@ -1,6 +1,7 @@
 """Values of a recipe by their names, checked: what is there, what was wanted, and where."""
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from swarm.errors import UserError
@@ -71,18 +72,24 @@ class Fields:
         """A whole number from 1 on, or None where there is none."""
         return self.count(name, 1) if name in self else None
 
-    def number(self, name: str, default: float, wanted: str, least: float = 0.0, most: float = float("inf")) -> float:
-        """A number above `least` (0 itself is allowed where `wanted` says so) and up to `most`."""
+    def share(self, name: str, default: float) -> float:
+        """A number from 0 to 1."""
+        return self._number(name, default, "a number from 0 to 1", lambda value: 0 <= value <= 1)
+
+    def positive(self, name: str, default: float, most: float | None = None) -> float:
+        """A finite number above 0, and not above `most`."""
+        wanted = "a number above 0" if most is None else f"a number above 0, up to {most:g}"
+        highest = sys.float_info.max if most is None else most
+        return self._number(name, default, wanted, lambda value: 0 < value <= highest)
+
+    def _number(self, name: str, default: float, wanted: str, allowed: Callable[[float], bool]) -> float:
         value: Any = self._content[name] if name in self else default
         if isinstance(value, str):  # YAML takes 2e-4 for a text, since it has no decimal point
             try:
                 value = float(value)
             except ValueError:
                 raise self.wrong(name, wanted) from None
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not is_number or not least <= value <= most or (value == least and "from 0" not in wanted):
-            raise self.wrong(name, wanted)
-        if value == float("inf"):
+        if not isinstance(value, int | float) or isinstance(value, bool) or not allowed(value):
             raise self.wrong(name, wanted)
         return float(value)
 

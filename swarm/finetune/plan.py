@@ -1,6 +1,7 @@
 """What a recipe comes to: everything of it that can be checked, before any weight is loaded."""
 
 import logging
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from swarm.finetune.base import Base, check_lora, in_chat_form, length_of, numbe
 from swarm.finetune.recipe import ExpertRecipe
 from swarm.finetune.results import Facts, facts_of, is_finished
 from swarm.finetune.samples import Samples, read_samples
+from swarm.finetune.sources import MIX_INSTRUCT
 from swarm.finetune.tokens import TokenRows, token_rows
 from swarm.finetune.work import check_work, work_folder
 
@@ -49,7 +51,7 @@ class Job:
         processes: int = self.sitting["processes"]
         batches = -(-len(self.rows.labels) // (self.expert.batch_size * processes))
         per_epoch = -(-batches // self.expert.gradient_accumulation)
-        return max(1, -(-int(per_epoch * self.expert.epochs * 1000) // 1000))
+        return math.ceil(per_epoch * self.expert.epochs)
 
 
 def plan(experts: Sequence[ExpertRecipe], out: Path) -> list[Job]:
@@ -125,6 +127,8 @@ def _texts(expert: ExpertRecipe) -> list[Samples]:
         samples = read_samples(place, source, np.random.default_rng([expert.seed, number]))
         if samples.split == "test" or Path(source.source).stem.startswith("test"):
             log.warning("%s trains on test data (%s), as the recipe says; do not score it there", place, source.source)
+        if source.source == MIX_INSTRUCT and samples.split == "validation":
+            log.warning("%s trains on the validation split of %s, from which routers learn", place, MIX_INSTRUCT)
         found.append(samples)
     return found
 

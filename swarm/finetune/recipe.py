@@ -194,10 +194,10 @@ def _expert(path: Path, number: int, entry: Any, defaults: Mapping[str, Any]) ->
         fields.maybe_text("revision"),
         _sources(path, fields),
         _lora(place, defaults.get("lora") or {}, entry.get("lora") or {}),
-        fields.number("learning_rate", 2e-4, "a number above 0"),
+        fields.positive("learning_rate", 2e-4),
         fields.choice("schedule", SCHEDULES, "cosine") or "cosine",
-        fields.number("warmup", 0.03, "a number from 0 to 1", most=1.0),
-        fields.number("epochs", 1.0, "a number above 0"),
+        fields.share("warmup", 0.03),
+        fields.positive("epochs", 1.0),
         fields.maybe_count("steps"),
         fields.count("batch_size", 8),
         fields.count("gradient_accumulation", 1),
@@ -218,7 +218,7 @@ def _lora(place: str, defaults: Any, own: Any) -> Lora:
     return Lora(
         rank,
         fields.count("alpha", 2 * rank),
-        fields.number("dropout", 0.0, "a number from 0 to 1", most=1.0),
+        fields.share("dropout", 0.0),
         fields.texts("target_modules", ("q_proj", "k_proj", "v_proj", "o_proj")),
     )
 
@@ -246,7 +246,7 @@ def _source(path: Path, place: str, entry: Any) -> DataSource:
     return DataSource(
         _resolved(path, fields.text("source")),
         fields.maybe_text("split"),
-        fields.number("share", 1.0, "a number above 0, up to 1", most=1.0),
+        fields.positive("share", 1.0, most=1.0),
         fields.maybe_count("limit"),
         columns,
         template,

@@ -1,6 +1,7 @@
 """One expert by TRL's SFTTrainer: the same recipe gives the same weights, in one sitting or in several."""
 
 import copy
+import logging
 import random
 import sys
 import warnings
@@ -79,7 +80,6 @@ def _trainer(expert: ExpertRecipe, base: Base, rows: TokenRows, work: Path, watc
         lora_alpha=expert.lora.alpha,
         lora_dropout=expert.lora.dropout,
         target_modules=list(expert.lora.target_modules),
-        fan_in_fan_out=base.config.model_type == "gpt2",
     )
     set_seed(expert.seed)  # the adapter's first weights are drawn before the trainer sets it
     trainer = SFTTrainer(
@@ -156,9 +156,11 @@ def _quiet_libraries() -> Iterator[None]:
     """Warnings of the libraries about each other's ways are no business of whoever trains."""
     from transformers.utils import logging as transformers_logging
 
+    logging.getLogger("transformers.trainer_utils").setLevel(logging.ERROR)  # states that are written within a second
     if not sys.stderr.isatty():
         transformers_logging.disable_progress_bar()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=FutureWarning)
+        warnings.filterwarnings("ignore", message="fan_in_fan_out is set to False", category=UserWarning)
         warnings.filterwarnings("ignore", message="Could not find a config file in", category=UserWarning)
         yield

@@ -29,7 +29,8 @@ class Watch(TrainerCallback):  # type: ignore[misc]
             )
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Moves the bar."""
+        """Moves the bar, and has a state hold all losses so far: the trainer forgets what it has not logged."""
+        control.should_log = control.should_log or control.should_save
         if self._bar is not None:
             self._bar.update(state.global_step - self._bar.n)
 

@@ -10,6 +10,7 @@ import time
 
 import pytest
 from finetuning import BASE, QUESTIONS, ROOT, SECOND, finetune, lines, recipe, weights
+from tiny import make_base
 
 from swarm.engines.base import GenerationParams, Request
 from swarm.engines.in_process import InProcessEngine
@@ -100,10 +101,23 @@ def test_killed_and_started_again_it_comes_to_the_same_weights(trained, tmp_path
     assert finetune(recipe(tmp_path, {"name": "one"}, **DROPOUT)) == 0
     assert "goes on after step" in capsys.readouterr().out
     assert weights(tmp_path / "out" / "one") == weights(trained / "out" / "one")
-    losses = [
-        json.loads((each / "out" / "one" / "finetune.json").read_text())["losses"] for each in (tmp_path, trained)
-    ]
-    assert losses[0] == losses[1]
+    records = [json.loads((folder / "out" / "one" / "finetune.json").read_text()) for folder in (tmp_path, trained)]
+    assert records[0] == records[1]
+
+
+def test_stopped_before_it_was_written_nothing_is_trained_again(trained, tmp_path, capsys, monkeypatch):
+    path = recipe(tmp_path, {"name": "one"}, checkpoint_every=24, **DROPOUT)
+    with monkeypatch.context() as patched:
+        patched.setattr("swarm.finetune.program.write_expert", interrupted)
+        assert finetune(path) == 130
+    assert not (tmp_path / "out" / "one").exists()
+    assert finetune(path) == 0
+    assert "goes on after step 24" in capsys.readouterr().out
+    assert weights(tmp_path / "out" / "one") == weights(trained / "out" / "one")
+
+
+def interrupted(*arguments):
+    raise KeyboardInterrupt
 
 
 def test_states_that_were_cut_off_are_not_used(tmp_path):
@@ -131,6 +145,45 @@ def test_chats_are_trained_in_the_template_which_is_saved(tmp_path):
     assert finetune(recipe(tmp_path, expert)) == 0
     assert (tmp_path / "out" / "talker" / "chat_template.jinja").read_text() == template
     assert read_pool(tmp_path / "out").base == str(base)
+
+
+def test_a_base_of_another_family_with_other_layers_and_no_padding(tmp_path, capsys):
+    base = make_base(tmp_path / "base", family="gpt2")
+    rows = lines(tmp_path / "rows.jsonl", *[{"prompt": "what is red", "completion": " yes"}] * 5)
+    expert = {
+        "name": "yes",
+        "base": str(base),
+        "data": [str(rows)],
+        "batch_size": 2,
+        "lora": {"target_modules": ["c_attn", "c_fc"]},
+    }
+    said = recipe(tmp_path, expert, steps=None, epochs=10.5, learning_rate=0.02)
+    assert finetune(said) == 0
+    assert "5 rows, 10 tokens to learn, 32 steps of 2 rows" in capsys.readouterr().out
+    assert json.loads((tmp_path / "out" / "yes" / "finetune.json").read_text())["steps"] == 32
+    pool = read_pool(tmp_path / "out")
+    [batch] = InProcessEngine(pool, device="cpu").generate(
+        [Request(pool.experts()[0], "what is red", GenerationParams(4))]
+    )
+    assert batch[0][1].text.strip() == "yes"
+
+
+def test_losses_go_to_the_tracker_that_is_asked_for(tmp_path, monkeypatch):
+    kept = []
+
+    class Kept:
+        def __init__(self, mode, project, name, config, folder):
+            kept.append((mode, name, config["seed"]))
+
+        def log(self, record, step):
+            kept.append((step, "loss" in record or "train_loss" in record))
+
+        def finish(self):
+            kept.append("finished")
+
+    monkeypatch.setattr("swarm.finetune.program.Tracker", Kept)
+    assert finetune(recipe(tmp_path, steps=2), "--wandb", "auto") == 0
+    assert kept == [("auto", "one", 0), (1, True), (2, True), (2, True), "finished"]
 
 
 def test_a_check_trains_nothing(tmp_path, capsys):
