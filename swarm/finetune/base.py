@@ -45,6 +45,8 @@ def read_base(expert: ExpertRecipe) -> Base:
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
     named = "as base in the recipe"
+    if expert.revision is not None and Path(expert.base).is_dir():
+        raise UserError(f"{expert.place}: revision is for bases of the hub, and {expert.base} is a folder: drop it")
     base_folder(expert.base, expert.revision, named)
     with loading(f"{expert.place}: base model {expert.base}", named):
         config = AutoConfig.from_pretrained(expert.base, revision=expert.revision)

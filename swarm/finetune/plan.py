@@ -5,6 +5,7 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 
 from swarm.errors import UserError
 from swarm.finetune.base import Base, check_lora, in_chat_form, length_of, number_format, read_base
-from swarm.finetune.recipe import ExpertRecipe
+from swarm.finetune.recipe import EXTRA, DataSource, ExpertRecipe
 from swarm.finetune.results import Facts, facts_of, is_finished
 from swarm.finetune.samples import Samples, read_samples
 from swarm.finetune.sources import MIX_INSTRUCT
@@ -59,47 +60,84 @@ def plan(experts: Sequence[ExpertRecipe], out: Path) -> list[Job]:
 
     Raises UserError for the first that cannot be trained as its recipe says, or whose place is taken.
     """
-    check_surroundings()
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file, wanted a folder for the experts: name another --out")
     for expert in experts:
         number_format(expert)
-    texts = {expert.name: _texts(expert) for expert in experts}
-    bases: dict[tuple[str, str | None], Base] = {}
-    for expert in experts:
-        key = (expert.base, expert.revision)
-        if key not in bases:
-            bases[key] = read_base(expert)
-        check_lora(expert, bases[key])
-    read = {
-        expert.name: token_rows(
-            bases[expert.base, expert.revision].tokenizer,
-            [sample for source in texts[expert.name] for sample in source.samples],
-            in_chat_form(expert, bases[expert.base, expert.revision]),
-            length_of(expert, bases[expert.base, expert.revision]),
-        )
-        for expert in experts
-    }
-    digests = {key: base.digest() for key, base in bases.items()}
+    reader = _Reader()
+    read = [(expert, reader.base(expert), reader.texts(expert)) for expert in experts]
+    rows = [reader.rows(*each) for each in read]
     return [
-        _job(
-            expert,
-            bases[expert.base, expert.revision],
-            digests[expert.base, expert.revision],
-            texts[expert.name],
-            read[expert.name],
-            out,
-        )
-        for expert in experts
+        _job(expert, base, reader.digest(expert), texts, tokens, out)
+        for (expert, base, texts), tokens in zip(read, rows, strict=True)
     ]
+
+
+class _Reader:
+    """Bases, texts and tokens, each read once for all experts that share it."""
+
+    def __init__(self) -> None:
+        self._bases: dict[tuple[str, str | None], Base] = {}
+        self._digests: dict[tuple[str, str | None], str] = {}
+        self._texts: dict[str, Samples] = {}
+        self._rows: dict[str, TokenRows] = {}
+
+    def base(self, expert: ExpertRecipe) -> Base:
+        """An expert's base, which has the layers that its adapter is for."""
+        key = (expert.base, expert.revision)
+        if key not in self._bases:
+            self._bases[key] = read_base(expert)
+        check_lora(expert, self._bases[key])
+        length_of(expert, self._bases[key])
+        return self._bases[key]
+
+    def digest(self, expert: ExpertRecipe) -> str:
+        """That of its base, whose weights are fetched for it."""
+        key = (expert.base, expert.revision)
+        if key not in self._digests:
+            self._digests[key] = self._bases[key].digest()
+        return self._digests[key]
+
+    def texts(self, expert: ExpertRecipe) -> list[Samples]:
+        """What its sources teach, in their order."""
+        found = []
+        for number, source in enumerate(expert.data):
+            drawn = [expert.seed, number] if source.share < 1 else [0, 0]
+            key = f"{source} {drawn}"
+            if key not in self._texts:
+                place = f"{expert.place}: data {number}"
+                self._texts[key] = read_samples(place, source, np.random.default_rng(drawn))
+                _warn(place, source, self._texts[key])
+            found.append(self._texts[key])
+        return found
+
+    def rows(self, expert: ExpertRecipe, base: Base, texts: Sequence[Samples]) -> TokenRows:
+        """Its texts as its base reads them."""
+        chat, length = in_chat_form(expert, base), length_of(expert, base)
+        key = f"{expert.base} {expert.revision} {chat} {length} {[id(each) for each in texts]}"
+        if key not in self._rows:
+            samples = [sample for source in texts for sample in source.samples]
+            rows = self._rows[key] = token_rows(base.tokenizer, samples, chat, length)
+            if rows.shortened:
+                log.warning(
+                    "%s: %d of %d rows are cut at %d tokens (max_length), %d of them left out since nothing of the "
+                    "answer remains", expert.place, rows.shortened, len(samples), length, rows.dropped,
+                )  # fmt: skip
+        return self._rows[key]
+
+
+def _warn(place: str, source: DataSource, samples: Samples) -> None:
+    """Says what an evaluation may not know of what is trained on."""
+    if samples.split == "test" or Path(source.source).stem.startswith("test"):
+        log.warning("%s trains on test data (%s), as the recipe says; do not score it there", place, source.source)
+    if source.source == MIX_INSTRUCT and samples.split == "validation":
+        log.warning("%s trains on the validation split of %s, from which routers learn", place, MIX_INSTRUCT)
+    if samples.skipped:
+        log.warning("%s: %d rows of %s are passed over, as a text is empty", place, samples.skipped, source.source)
 
 
 def check_surroundings() -> None:
     """Raises UserError if TRL is missing, or if one process sees several GPUs, which it cannot share out."""
-    from importlib.util import find_spec
-
-    from swarm.finetune.recipe import EXTRA
-
     for library in ("trl", "peft", "datasets", "accelerate"):
         if find_spec(library) is None:
             raise UserError(f"the library {library} is needed to train experts and is missing: {EXTRA}")
@@ -112,25 +150,12 @@ def check_surroundings() -> None:
 
 def processes() -> int:
     """How many processes train together, as `accelerate launch` says it."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    return int(os.environ.get("WORLD_SIZE", "1")) if "LOCAL_RANK" in os.environ else 1
 
 
 def is_main() -> bool:
     """Whether this process is the one that speaks and writes."""
-    return os.environ.get("RANK", "0") == "0"
-
-
-def _texts(expert: ExpertRecipe) -> list[Samples]:
-    found = []
-    for number, source in enumerate(expert.data):
-        place = f"{expert.place}: data {number}"
-        samples = read_samples(place, source, np.random.default_rng([expert.seed, number]))
-        if samples.split == "test" or Path(source.source).stem.startswith("test"):
-            log.warning("%s trains on test data (%s), as the recipe says; do not score it there", place, source.source)
-        if source.source == MIX_INSTRUCT and samples.split == "validation":
-            log.warning("%s trains on the validation split of %s, from which routers learn", place, MIX_INSTRUCT)
-        found.append(samples)
-    return found
+    return "LOCAL_RANK" not in os.environ or os.environ.get("RANK", "0") == "0"
 
 
 def _job(expert: ExpertRecipe, base: Base, digest: str, texts: Sequence[Samples], rows: TokenRows, out: Path) -> Job:
@@ -144,10 +169,4 @@ def _job(expert: ExpertRecipe, base: Base, digest: str, texts: Sequence[Samples]
     data: list[dict[str, str | int]] = [
         {"source": each.source, "split": each.split, "rows": len(each.samples), "digest": each.digest} for each in texts
     ]
-    if rows.shortened or rows.dropped:
-        log.warning(
-            "%s: %d of %d rows are cut at %d tokens (max_length), %d of them left out since nothing of the answer "
-            "remains", expert.place, rows.shortened, len(rows.labels) + rows.dropped, settled["max_length"],
-            rows.dropped,
-        )  # fmt: skip
     return Job(expert, base, rows, data, facts, sitting, folder, work, finished)

@@ -18,7 +18,18 @@ from swarm.evals.tables import as_text, parse_json, read_bytes, show
 from swarm.finetune.fields import Fields
 
 EXTRA = 'pip install -e ".[finetune]"'
-COLUMNS = ("messages", "prompt", "completion", "instruction", "input", "output", "question", "answer", "choices")
+COLUMNS = (
+    "messages",
+    "prompt",
+    "completion",
+    "instruction",
+    "input",
+    "output",
+    "question",
+    "answer",
+    "choices",
+    "context_chunks",
+)
 SCHEDULES = ("cosine", "linear", "constant")
 DTYPES = ("float32", "bfloat16", "float16")
 NODE = "node"  # a template's name: as a node of a graph puts a question
@@ -28,7 +39,7 @@ _SETTINGS = (
     "base", "revision", "data", "lora", "learning_rate", "schedule", "warmup", "epochs", "steps", "batch_size",
     "gradient_accumulation", "max_length", "seed", "dtype", "chat", "gradient_checkpointing", "checkpoint_every",
 )  # fmt: skip
-_SOURCE = ("source", "split", "share", "limit", "columns", "template", "separator", "config", "revision")
+_SOURCE = ("source", "split", "share", "limit", "columns", "template", "separator", "empty", "config", "revision")
 _LORA = ("r", "alpha", "dropout", "target_modules")
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
 
@@ -47,6 +58,7 @@ class DataSource:
         questions and leaves other prompts as they are.
       separator: what stands between prompt and completion where there is no chat template; None is nothing for
         prompt/completion rows and a blank for others.
+      skip_empty: pass over rows with an empty text, instead of refusing them.
       config, revision: which configuration and which state of a hub set.
     """
 
@@ -57,6 +69,7 @@ class DataSource:
     columns: Mapping[str, str]
     template: str | None
     separator: str | None
+    skip_empty: bool
     config: str | None
     revision: str | None
 
@@ -141,6 +154,8 @@ def read_recipe(path: Path) -> Recipe:
 
 
 def _content(path: Path) -> Any:
+    if not path.is_file():
+        raise UserError(f"{path} is no file that is there, wanted a recipe in YAML or JSON: correct the name")
     text = as_text(path, read_bytes(path))
     if path.suffix.lower() == ".json":
         return parse_json(path, text)
@@ -251,6 +266,7 @@ def _source(path: Path, place: str, entry: Any) -> DataSource:
         columns,
         template,
         separator,
+        fields.choice("empty", ("refuse", "skip"), "refuse") == "skip",
         fields.maybe_text("config"),
         fields.maybe_text("revision"),
     )

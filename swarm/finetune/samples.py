@@ -29,8 +29,13 @@ _FORMS = {
     "instruction": ("instruction", "output"),
     "question": ("question", "answer"),
 }
+_OPTIONAL = {"instruction": ("input",), "question": ("choices", "context_chunks")}
 
 Message = tuple[str, str]
+
+
+class _EmptyRow(Exception):
+    """A text of a row has nothing in it: the place and the field."""
 
 
 @dataclass(frozen=True)
@@ -52,11 +57,17 @@ class Sample:
 
 @dataclass(frozen=True)
 class Samples:
-    """What a source teaches: `digest` is that of the samples as canonical JSON, `split` "" where a file has none."""
+    """What a source teaches.
+
+    Attributes:
+      split: which part of the source it is; "" where a file has none.
+      skipped: rows that were passed over, since a text of theirs is empty.
+    """
 
     source: str
     split: str
     samples: tuple[Sample, ...]
+    skipped: int
 
     @property
     def digest(self) -> str:
@@ -74,7 +85,8 @@ def read_samples(place: str, source: DataSource, rng: np.random.Generator) -> Sa
     Raises UserError that names the row's place for the first row that teaches nothing, and where no row is left.
     """
     opened = open_source(place, source)
-    every = _samples(place, source, opened)
+    skipped: list[str] = []
+    every = _samples(place, source, opened, skipped)
     if source.share < 1:
         all_of_them = list(every)
         kept = rng.permutation(len(all_of_them))[: round(source.share * len(all_of_them))]
@@ -82,10 +94,11 @@ def read_samples(place: str, source: DataSource, rng: np.random.Generator) -> Sa
     samples = tuple(islice(every, source.limit))
     if not samples:
         raise UserError(f"{place}: no row of {source.source} is left, wanted at least one: raise share, or add rows")
-    return Samples(source.source, opened.split, samples)
+    return Samples(source.source, opened.split, samples, len(skipped))
 
 
-def _samples(place: str, source: DataSource, opened: Rows) -> Iterator[Sample]:
+def _samples(place: str, source: DataSource, opened: Rows, skipped: list[str]) -> Iterator[Sample]:
+    """The samples of a source; places of rows that are passed over are added to `skipped`."""
     read: Callable[[Mapping[str, Any], Row], Sample] | None = None
     for row in opened.rows:
         if not isinstance(row.fields, Mapping):
@@ -95,7 +108,12 @@ def _samples(place: str, source: DataSource, opened: Rows) -> Iterator[Sample]:
         fields = dict(row.fields)
         for field, column in source.columns.items():
             fields[field] = row.fields.get(column)
-        yield read(fields, row)
+        try:
+            yield read(fields, row)
+        except _EmptyRow as error:
+            if not source.skip_empty:
+                raise UserError(f"{error}: fill it in, drop the row, or say empty: skip") from error
+            skipped.append(row.where)
 
 
 def _form(place: str, source: DataSource, row: Row) -> str:
@@ -106,7 +124,7 @@ def _form(place: str, source: DataSource, row: Row) -> str:
             raise UserError(f"{place}: no column {show(column)} for {field} in {row.where}, only {there}: name one")
     columns = {*row.fields, *source.columns}
     for form, fields in _FORMS.items():
-        if columns.issuperset(fields) and (not source.columns or {*fields, "input", "choices"} & {*source.columns}):
+        if columns.issuperset(fields) and {*source.columns} <= {*fields, *_OPTIONAL.get(form, ())}:
             return form
     wanted = "; or ".join(" and ".join(fields) for fields in _FORMS.values())
     raise UserError(
@@ -137,7 +155,7 @@ def _text(fields: Mapping[str, Any], name: str, row: Row) -> str:
     value: Any = fields.get(name)
     check_text(f"{row.where}: {name}", value)
     if not value.strip():
-        raise UserError(f"{row.where}: {name} is {show(value)}, wanted a text: fill it in or drop the row")
+        raise _EmptyRow(f"{row.where}: {name} is {show(value)}, wanted a text")
     text: str = value
     return text
 
@@ -150,7 +168,7 @@ def _instruction(fields: Mapping[str, Any], row: Row) -> str:
         check_text(f"{row.where}: {name}", part)
         parts += [part] if part.strip() else []
     if not parts:
-        raise UserError(f"{row.where}: instruction and input are empty, wanted a text: fill one in or drop the row")
+        raise _EmptyRow(f"{row.where}: instruction and input are empty, wanted a text")
     return "\n".join(parts)
 
 
@@ -198,5 +216,5 @@ def _message(where: str, entry: Any) -> Message:
         raise UserError(f"{where}: role is {show(role)}, wanted one of {', '.join(ROLES)}: rename it or drop the row")
     check_text(f"{where}: content", content)
     if role != "system" and not content.strip():
-        raise UserError(f"{where}: content is {show(content)}, wanted a text: fill it in or drop the row")
+        raise _EmptyRow(f"{where}: content is {show(content)}, wanted a text")
     return role, content

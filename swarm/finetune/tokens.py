@@ -5,17 +5,21 @@ asked. Learned is the completion of a prompt, and in a chat all that the assista
 tell which tokens these are (its generation marks, or TRL's template for training in its place); else its last turn.
 """
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from swarm.engines.chat import on_a_fixed_day
 from swarm.errors import UserError
 from swarm.finetune.samples import Sample
 
 IGNORED = -100  # a label that the loss passes over
+TOGETHER = 1000  # samples that the tokenizer reads at once
 
 
 @dataclass(frozen=True)
@@ -48,14 +52,14 @@ def token_rows(tokenizer: Any, samples: Sequence[Sample], chat: bool, max_length
     """
     reader = _ChatReader(tokenizer) if chat else _PlainReader(tokenizer)
     input_ids, labels, shortened = [], [], 0
-    for sample in samples:
-        ids, learned = reader.read(sample)
-        shortened += len(ids) > max_length
-        read = np.array(ids[:max_length], dtype=np.int32)
-        row = np.where(learned[:max_length], read, IGNORED).astype(np.int32)
-        if (row[1:] != IGNORED).any():  # the first token is predicted from nothing, so it is never learned
-            input_ids.append(read)
-            labels.append(row)
+    for begin in tqdm(range(0, len(samples), TOGETHER), "reading", leave=False, disable=not sys.stderr.isatty()):
+        for ids, learned in reader.read(samples[begin : begin + TOGETHER]):
+            shortened += len(ids) > max_length
+            read = np.array(ids[:max_length], dtype=np.int32)
+            row = np.where(learned[:max_length], read, IGNORED).astype(np.int32)
+            if (row[1:] != IGNORED).any():  # the first token is predicted from nothing, so it is never learned
+                input_ids.append(read)
+                labels.append(row)
     if not labels:
         raise UserError(
             f"{samples[0].where} and all other rows have prompts that fill max_length ({max_length} tokens) by "
@@ -64,14 +68,31 @@ def token_rows(tokenizer: Any, samples: Sequence[Sample], chat: bool, max_length
     return TokenRows(input_ids, labels, shortened, len(samples) - len(labels))
 
 
+Read = tuple[list[int], list[bool]]
+"""A row's tokens, and whether each is learned."""
+
+
 class _PlainReader:
     """Prompt, separator, completion, end."""
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
 
-    def read(self, sample: Sample) -> tuple[list[int], list[bool]]:
-        """The tokens, and whether each is learned."""
+    def read(self, samples: Sequence[Sample]) -> Iterator[Read]:
+        """The rows of some samples."""
+        texts = [self._texts(sample) for sample in samples]
+        prompts = self._tokenizer([prompt for prompt, _ in texts])["input_ids"]
+        wholes = self._tokenizer([prompt + answer for prompt, answer in texts])["input_ids"]
+        for (_, answer), asked, whole in zip(texts, prompts, wholes, strict=True):
+            if whole[: len(asked)] != asked:  # tokens that merge across the border, or an end that is put behind it
+                whole = asked + self._tokenizer(answer, add_special_tokens=False)["input_ids"]
+            end = self._tokenizer.eos_token_id
+            if end is not None and whole[-1] != end:
+                whole = [*whole, end]
+            yield whole, _after(len(asked), len(whole))
+
+    def _texts(self, sample: Sample) -> tuple[str, str]:
+        """The prompt, and what comes behind it."""
         if [role for role, _ in sample.messages] != ["user", "assistant"]:
             raise UserError(
                 f"{sample.where}: a conversation of {len(sample.messages)} messages needs a chat template, which is "
@@ -79,16 +100,8 @@ class _PlainReader:
                 "and one answer"
             )
         (_, prompt), (_, completion) = sample.messages
-        between = "" if prompt[-1].isspace() or completion[0].isspace() else sample.separator
-        asked = self._tokenizer(prompt)["input_ids"]
-        whole = self._tokenizer(prompt + between + completion)["input_ids"]
-        if whole[: len(asked)] != asked:  # tokens that merge across the border, or an end that is put behind a prompt
-            answer = self._tokenizer(between + completion, add_special_tokens=False)["input_ids"]
-            whole = asked + answer
-        end = self._tokenizer.eos_token_id
-        if end is not None and whole[-1] != end:
-            whole = [*whole, end]
-        return whole, _after(len(asked), len(whole))
+        apart = prompt[-1].isspace() or completion[0].isspace()
+        return prompt, ("" if apart else sample.separator) + completion
 
 
 class _ChatReader:
@@ -99,32 +112,53 @@ class _ChatReader:
         self._template = on_a_fixed_day(tokenizer.get_chat_template())
         self._training = _training_template(tokenizer)
 
-    def read(self, sample: Sample) -> tuple[list[int], list[bool]]:
-        """The tokens, and whether each is learned."""
-        from jinja2 import TemplateError
+    def read(self, samples: Sequence[Sample]) -> Iterator[Read]:
+        """The rows of some samples."""
+        rendered = [None if self._is_marked(sample) else self._rendered(sample) for sample in samples]
+        texts = [text for pair in rendered if pair is not None for text in pair]
+        tokens = iter(self._tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else [])
+        for sample, pair in zip(samples, rendered, strict=True):
+            if pair is None:
+                yield self._marked(sample)
+                continue
+            asked, whole = next(tokens), next(tokens)
+            common = next((i for i, (a, b) in enumerate(zip(asked, whole, strict=False)) if a != b), len(asked))
+            yield whole, _after(common, len(whole))
 
-        messages = [{"role": role, "content": content} for role, content in sample.messages]
-        try:
-            if sample.chat and self._training is not None:
-                read = self._tokenizer.apply_chat_template(
-                    messages, chat_template=self._training, return_dict=True, return_assistant_tokens_mask=True
-                )
-                return list(read["input_ids"]), [bool(part) for part in read["assistant_masks"]]
-            asked = self._tokens(messages[:-1], add_generation_prompt=True)
-            whole = self._tokens(messages)
-        except TemplateError as error:
-            raise UserError(
-                f"{sample.where}: the base's chat template refuses this conversation ({' '.join(str(error).split())}): "
-                "mend or drop the row"
-            ) from error
-        common = next((i for i, (a, b) in enumerate(zip(asked, whole, strict=False)) if a != b), len(asked))
-        return whole, _after(common, len(whole))
+    def _is_marked(self, sample: Sample) -> bool:
+        return sample.chat and self._training is not None
 
-    def _tokens(self, messages: list[dict[str, str]], add_generation_prompt: bool = False) -> list[int]:
-        text = self._tokenizer.apply_chat_template(
-            messages, chat_template=self._template, tokenize=False, add_generation_prompt=add_generation_prompt
-        )
-        return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+    def _marked(self, sample: Sample) -> Read:
+        with _refusals(sample):
+            read = self._tokenizer.apply_chat_template(
+                _messages(sample), chat_template=self._training, return_dict=True, return_assistant_tokens_mask=True
+            )
+        return list(read["input_ids"]), [bool(part) for part in read["assistant_masks"]]
+
+    def _rendered(self, sample: Sample) -> tuple[str, str]:
+        """The text up to the last answer, as the engine asks for it, and all of it."""
+        messages, settings = _messages(sample), {"chat_template": self._template, "tokenize": False}
+        with _refusals(sample):
+            asked = self._tokenizer.apply_chat_template(messages[:-1], add_generation_prompt=True, **settings)
+            return asked, self._tokenizer.apply_chat_template(messages, **settings)
+
+
+def _messages(sample: Sample) -> list[dict[str, str]]:
+    return [{"role": role, "content": content} for role, content in sample.messages]
+
+
+@contextmanager
+def _refusals(sample: Sample) -> Iterator[None]:
+    """What a chat template raises about a conversation becomes a UserError."""
+    from jinja2 import TemplateError
+
+    try:
+        yield
+    except TemplateError as error:
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"{sample.where}: the base's chat template refuses this conversation ({reason}): mend or drop the row"
+        ) from error
 
 
 def _after(prompt: int, length: int) -> list[bool]:

@@ -48,14 +48,14 @@ def train(expert: ExpertRecipe, base: Base, rows: TokenRows, work: Path, watch: 
     """
     with own_generators(), _quiet_libraries():
         _forget_settings()
-        trainer = _trainer(expert, base, rows, work, watch)
         state = newest_state(work)
         try:
+            trainer = _trainer(expert, base, rows, work, watch)
             trainer.train(resume_from_checkpoint=str(state) if state else None)
         except torch.OutOfMemoryError as error:
             raise UserError(
-                f"{expert.place}: the training does not fit into the memory of {trainer.args.device}: lower batch_size "
-                "(and raise gradient_accumulation in its place), or max_length"
+                f"{expert.place}: the training does not fit into the memory of the GPU: lower batch_size (and "
+                "raise gradient_accumulation in its place), or max_length"
             ) from error
         finally:
             watch.close()

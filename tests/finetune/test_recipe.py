@@ -70,6 +70,7 @@ def test_files_are_found_beside_the_recipe(tmp_path, monkeypatch):
         ({"data": [{"source": "a.jsonl", "template": "Q: "}]}, 'template is "Q: ", wanted node, or a text with one {}'),
         ({"max_length": 4096}, "reads 256 tokens: give no more"),
         ({"chat": True}, "has no chat template: drop it"),
+        ({"revision": "main"}, "revision is for bases of the hub, and"),
         ({"base": "no/such"}, "base model 'no/such' is neither a local folder nor to be had from the hub"),
     ],
 )
@@ -113,6 +114,20 @@ def test_a_missing_library_names_its_extra(tmp_path, capsys, monkeypatch):
     path.write_text("experts: []")
     assert finetune(path) == 2
     assert 'pip install -e ".[finetune]"' in capsys.readouterr().err
+
+
+def test_without_trl_nothing_is_read(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("swarm.finetune.plan.find_spec", lambda name: None)
+    assert finetune(tmp_path / "recipe.yml") == 2
+    assert capsys.readouterr().err == (
+        'error: the library trl is needed to train experts and is missing: pip install -e ".[finetune]"\n'
+    )
+
+
+def test_several_gpus_are_for_several_processes(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    assert finetune(tmp_path / "recipe.yml") == 2
+    assert "2 GPUs are visible to one process" in capsys.readouterr().err
 
 
 def test_a_training_that_has_all_it_needs_says_nothing_on_test_data_unless_it_uses_it(tmp_path, capsys):

@@ -14,9 +14,8 @@ PAIR = {"prompt": "what is", "completion": " red"}
 
 
 def source(path, **settings):
-    usual = {"split": None, "share": 1.0, "limit": None, "columns": {}, "template": None, "separator": None,
-             "config": None, "revision": None}  # fmt: skip
-    return DataSource(str(path), **usual | settings)
+    nothing = dict.fromkeys(("split", "limit", "template", "separator", "config", "revision"))
+    return DataSource(str(path), **nothing | {"share": 1.0, "columns": {}, "skip_empty": False} | settings)
 
 
 def read(path, seed=0, **settings):
@@ -56,6 +55,7 @@ def test_columns_of_other_names(tmp_path):
     path = lines(tmp_path / "a.jsonl", {"ask": "a", "say": "b", "prompt": "no", "completion": "no"})
     assert texts(path, columns={"prompt": "ask", "completion": "say"}) == [("a", "b")]
     assert texts(path, columns={"question": "ask", "answer": "say"}, template="{}") == [("a", "b")]
+    assert texts(path, columns={"instruction": "ask", "input": "prompt", "output": "say"}) == [("a\nno", "b")]
     with pytest.raises(UserError, match='no column "reply" for completion in .* only ask, say, prompt, completion'):
         read(path, columns={"prompt": "ask", "completion": "reply"})
 
@@ -82,6 +82,15 @@ def test_rows_beyond_the_limit_are_not_read(tmp_path):
 def test_a_digest_is_that_of_the_texts(tmp_path):
     one, two = lines(tmp_path / "a.jsonl", PAIR), lines(tmp_path / "b.jsonl", PAIR | {"id": 3})
     assert read(one).digest == read(two).digest != read(one, separator=" ").digest
+
+
+def test_empty_rows_are_passed_over_where_that_is_asked_for(tmp_path):
+    rows = [{"instruction": "a", "output": ""}, {"instruction": "", "input": "b", "output": "c"}]
+    path = lines(tmp_path / "a.jsonl", *rows, {"instruction": " ", "output": "d"})
+    found = read(path, skip_empty=True)
+    assert (len(found.samples), found.skipped) == (1, 2)
+    with pytest.raises(UserError, match='line 1: output is "", wanted a text: fill it in, drop the row, or say empty'):
+        read(path)
 
 
 @pytest.mark.parametrize(
