@@ -1,13 +1,14 @@
 """From the rows of a source to what a model is to say: checked conversations, the answer last.
 
-A row is {"messages": [...]}, {prompt, completion}, MixInstruct's {instruction, input, output}, or a record of this
-project's data files {question, answer, choices?}. The first row decides which of these a source holds.
+A row is {"messages": [...]}, {prompt, completion} (texts, or lists of messages), MixInstruct's {instruction, input,
+output}, or a record of this project's data files {question, answer, choices?}. The first row decides which of these a
+source holds.
 """
 
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -142,6 +143,8 @@ def _reader(form: str, source: DataSource, opened: Rows) -> Callable[[Mapping[st
 
     def read(fields: Mapping[str, Any], row: Row) -> Sample:
         if form == "prompt":
+            if isinstance(fields.get("prompt"), list):
+                return _answered(fields, row)
             asked, said = _text(fields, "prompt", row), _text(fields, "completion", row)
         else:
             asked, said = _instruction(fields, row), _text(fields, "output", row)
@@ -206,6 +209,17 @@ def _conversation(fields: Mapping[str, Any], row: Row) -> Sample:
     if not spoken or spoken[-1] == 0:
         raise UserError(f"{row.where}: the assistant answers nothing, wanted an answer of it after a question: add one")
     return Sample(row.where, tuple(messages[: spoken[-1] + 1]), True, " ")
+
+
+def _answered(fields: Mapping[str, Any], row: Row) -> Sample:
+    """A prompt that is a conversation, with the one message that answers it; only that is learned."""
+    said = fields.get("completion")
+    if not isinstance(said, list) or len(said) != 1:
+        raise UserError(f"{row.where}: completion is {show(said)}, wanted a list of one message, as prompt is a list")
+    sample = _conversation({"messages": [*fields["prompt"], *said]}, row)
+    if len(sample.messages) != len(fields["prompt"]) + 1:
+        raise UserError(f"{row.where}: the completion's role is {show(said[0]['role'])}, wanted assistant: mend it")
+    return replace(sample, chat=False)
 
 
 def _message(where: str, entry: Any) -> Message:

@@ -4,6 +4,8 @@ It lies hidden beside the expert's folder, where a pool passes it over, and is r
 trainer keeps optimiser and generators in files of torch, which transformers reads as plain tensors only.
 """
 
+import json
+import logging
 import re
 import shutil
 from pathlib import Path
@@ -11,6 +13,8 @@ from pathlib import Path
 from swarm.errors import UserError
 from swarm.files import write_json
 from swarm.finetune.results import Facts, differences, read_facts, versions
+
+log = logging.getLogger(__name__)
 
 _FACTS, _WHOLE = "facts.json", "whole"
 _STATE = re.compile(r"checkpoint-(\d+)")
@@ -26,12 +30,16 @@ def check_work(folder: Path, facts: Facts) -> None:
     if not folder.exists() or newest_state(folder) is None:
         return
     before = read_facts(folder / _FACTS)
-    found = differences(before, facts) if before is not None else "its facts.json cannot be read"
+    found = differences(before, facts) if before is not None else f"its {_FACTS} cannot be read"
     if found:
         raise UserError(
             f"{folder} holds a training that was stopped, of another recipe ({found}): undo the change to go on with "
             "it, or remove the folder to begin again"
         )
+    trained_by = json.loads((folder / _FACTS).read_text(encoding="utf8")).get("versions")
+    if trained_by != versions():
+        log.warning("%s was begun with other versions of the libraries (%s): the last digits may differ from those of "
+                    "one sitting", folder, trained_by)  # fmt: skip
 
 
 def begin_work(folder: Path, facts: Facts) -> None:

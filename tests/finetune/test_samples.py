@@ -37,6 +37,16 @@ def test_every_form(tmp_path):
     assert texts(path) == [("", "a", "b")] and read(path).samples[0].chat
 
 
+def test_a_prompt_may_be_a_conversation_of_which_only_the_answer_is_learned(tmp_path):
+    said = [{"role": role, "content": text} for role, text in (("user", "a"), ("assistant", "b"), ("user", "c"))]
+    row = {"prompt": said, "completion": [{"role": "assistant", "content": "d"}]}
+    [sample] = read(lines(tmp_path / "a.jsonl", row)).samples
+    assert [text for _, text in sample.messages] == ["a", "b", "c", "d"] and not sample.chat
+    for completion, message in (("d", "wanted a list of one message"), (said[2:], 'role is "user", wanted assistant')):
+        with pytest.raises(UserError, match=message):
+            read(lines(tmp_path / "b.jsonl", row | {"completion": completion}))
+
+
 def test_questions_are_asked_as_a_node_asks_them(tmp_path):
     path = tmp_path / "mine.json"
     plain = {"question": "is it red", "answer": "yes"}
