@@ -61,11 +61,12 @@ class Fields:
             raise self.wrong(name, "true or false")
         return value
 
-    def count(self, name: str, default: int, least: int = 1) -> int:
+    def count(self, name: str, default: int, least: int = 1, most: int = sys.maxsize) -> int:
         """A whole number."""
         value = self._content[name] if name in self else default
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise self.wrong(name, f"a whole number from {least} on")
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+            upper = "on" if most == sys.maxsize else f"to {most}"
+            raise self.wrong(name, f"a whole number from {least} {upper}")
         return value
 
     def maybe_count(self, name: str) -> int | None:

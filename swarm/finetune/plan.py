@@ -4,7 +4,7 @@ import logging
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -64,6 +64,7 @@ def plan(experts: Sequence[ExpertRecipe], out: Path) -> list[Job]:
         raise UserError(f"{out} is a file, wanted a folder for the experts: name another --out")
     for expert in experts:
         number_format(expert)
+    _warn_of_kinds(experts)
     reader = _Reader()
     read = [(expert, reader.base(expert), reader.texts(expert)) for expert in experts]
     rows = [reader.rows(*each) for each in read]
@@ -71,6 +72,19 @@ def plan(experts: Sequence[ExpertRecipe], out: Path) -> list[Job]:
         _job(expert, base, reader.digest(expert), texts, tokens, out)
         for (expert, base, texts), tokens in zip(read, rows, strict=True)
     ]
+
+
+def _warn_of_kinds(experts: Sequence[ExpertRecipe]) -> None:
+    """Says so if no pool will take all experts together."""
+    first = experts[0]
+    for other in experts[1:]:
+        lora, others = (replace(expert.lora, dropout=0.0) for expert in (first, other))
+        if (first.base, first.revision, lora) != (other.base, other.revision, others):
+            log.warning(
+                "%s and %s differ in base or lora, and a search combines experts of one kind: give each kind a folder "
+                "of its own with --only and --out", first.name, other.name,
+            )  # fmt: skip
+            return
 
 
 class _Reader:

@@ -178,9 +178,9 @@ def _refuse_twins(path: Path, node: Any) -> None:
     said = set()
     for part in value:
         key, inner = part if isinstance(part, tuple) else (None, part)
-        if key is not None and key.value in said:
-            raise UserError(f"{path}: line {key.start_mark.line + 1} says {key.value} twice: drop one of them")
         if key is not None and isinstance(key.value, str):
+            if key.value in said:
+                raise UserError(f"{path}: line {key.start_mark.line + 1} says {key.value} twice: drop one of them")
             said.add(key.value)
         _refuse_twins(path, inner)
 
@@ -217,7 +217,7 @@ def _expert(path: Path, number: int, entry: Any, defaults: Mapping[str, Any]) ->
         fields.count("batch_size", 8),
         fields.count("gradient_accumulation", 1),
         fields.maybe_count("max_length"),
-        fields.count("seed", 0, least=0),
+        fields.count("seed", 0, least=0, most=2**32 - 1),
         fields.choice("dtype", DTYPES, None),
         fields.flag("chat"),
         fields.flag("gradient_checkpointing"),

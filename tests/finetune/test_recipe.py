@@ -55,7 +55,8 @@ def test_files_are_found_beside_the_recipe(tmp_path, monkeypatch):
         ({"learning_rate": -1}, "expert one: learning_rate is -1, wanted a number above 0"),
         ({"learning_rate": "fast"}, 'learning_rate is "fast", wanted a number above 0'),
         ({"batch_size": 0}, "batch_size is 0, wanted a whole number from 1 on"),
-        ({"seed": True}, "seed is true, wanted a whole number from 0 on"),
+        ({"seed": True}, "seed is true, wanted a whole number from 0 to"),
+        ({"seed": 2**32}, "wanted a whole number from 0 to 4294967295"),
         ({"epochs": 1, "steps": 2}, "expert 0 has epochs and steps, wanted one of them"),
         ({"dtype": "int8"}, 'dtype is "int8", wanted one of float32, bfloat16, float16'),
         ({"dtype": "float16"}, "float16, which needs a GPU"),
@@ -130,7 +131,13 @@ def test_several_gpus_are_for_several_processes(tmp_path, capsys, monkeypatch):
     assert "2 GPUs are visible to one process" in capsys.readouterr().err
 
 
-def test_a_training_that_has_all_it_needs_says_nothing_on_test_data_unless_it_uses_it(tmp_path, capsys):
+def test_experts_that_no_pool_takes_together_are_told(tmp_path, capsys):
+    other = {"name": "b", "lora": {"r": 4}}
+    assert finetune(recipe(tmp_path, {"name": "a"}, {"name": "c", "lora": {"dropout": 0.5}}, other), "--check") == 0
+    assert "a and b differ in base or lora" in capsys.readouterr().err
+
+
+def test_test_data_is_used_only_where_it_is_named_and_then_told(tmp_path, capsys):
     questions = tmp_path / "mine.json"
     record = {"question": "degree of C", "answer": "2"}
     questions.write_text(json.dumps({"dev": [record], "test": [record, record]}))
