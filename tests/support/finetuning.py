@@ -1,0 +1,37 @@
+"""Recipes for the embedded base, and the program that trains them."""
+
+import json
+from pathlib import Path
+
+from swarm.finetune.program import finetune_program
+from swarm.front_doors import guarded
+
+ROOT = Path(__file__).resolve().parents[2]
+BASE, SECOND = ROOT / "data" / "embedded" / "base", ROOT / "data" / "embedded" / "second"
+QUESTIONS = ROOT / "data" / "eval" / "graph_tasks_small.json"
+FAST = {"learning_rate": 3e-3, "batch_size": 16, "steps": 24, "checkpoint_every": 5}  # 8 steps are an epoch
+
+
+def recipe(folder, *experts, **defaults):
+    """A recipe file; what is not said is fast, the embedded base, and questions about edges."""
+    usual = FAST | {"base": str(BASE), "data": [str(QUESTIONS)]}
+    content = {"out": str(folder / "out"), "defaults": usual | defaults, "experts": list(experts) or [{"name": "one"}]}
+    path = folder / "recipe.json"
+    path.write_text(json.dumps(content))
+    return path
+
+
+def finetune(*words):
+    """The program's exit code."""
+    return guarded(lambda: finetune_program([str(word) for word in words]))
+
+
+def weights(folder):
+    """The bytes of an expert's tensors."""
+    return (folder / "adapter_model.safetensors").read_bytes()
+
+
+def lines(path, *rows):
+    """A JSONL file."""
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
