@@ -194,3 +194,8 @@ def test_it_makes_a_score_matrix(pairrm):
         rank_answers(model, ["p"], names, [("x", "y")])
     orders = [model.compare([("p", *pair)])[0] for pair in permutations(texts[0], 2)]
     assert len({round(order, 5) for order in orders}) == 6
+
+
+def test_a_broken_model_ranks_nothing():
+    with pytest.raises(UserError, match="no finite number for two answers in row 1"):
+        pairwise_scores(Table(), ["p", "q"], [("1", "2"), ("1", "nan")])
