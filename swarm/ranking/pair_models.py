@@ -66,7 +66,7 @@ def load_pair_model(name: str = PAIRRM, batch: int = 8, device: str = "cpu") -> 
     with speaking_of(WHAT):
         folder = model_folder(name, named_in=f"for {WHAT}")
         config = parse_json(folder / "config.json", as_text(folder / "config.json", read_bytes(folder / "config.json")))
-    if MARKS.keys() <= config.keys():
+    if isinstance(config, dict) and MARKS.keys() <= config.keys():
         return PairRM(name, folder, batch, device)
     return CrossEncoder(name, batch, device)
 
@@ -80,11 +80,16 @@ class _Batched(ABC):
     def __init__(self, loaded: Loaded, batch: int):
         self._loaded = loaded
         self._batch = batch
+        self._cut: set[str] = set()
         self.asked = 0
 
     def compare(self, triples: Sequence[Triple]) -> np.ndarray:
-        """See `PairModel`; a triple's neighbours change its logit by rounding only (float32)."""
+        """See `PairModel`; a triple's neighbours change its logit by rounding only (float32).
+
+        Texts for which a row has no room are cut, and it is logged how many.
+        """
         self.asked += len(triples)
+        self._cut.clear()
         logits = np.zeros(len(triples))
         for start in range(0, len(triples), _BLOCK):
             block = triples[start : start + _BLOCK]
@@ -96,6 +101,9 @@ class _Batched(ABC):
                 with torch.inference_mode():
                     found = self._logits(ids, mask, places)
                 logits[[start + index for index in indices]] = found.double().cpu().numpy()
+        if self._cut:
+            log.warning("%s: %d texts are longer than %s has room for and are cut", WHAT, len(self._cut),
+                        self._loaded.name)  # fmt: skip
         return logits
 
     def settings(self) -> dict[str, Any]:
@@ -108,7 +116,7 @@ class _Batched(ABC):
 
     @abstractmethod
     def _encode(self, triple: Triple) -> Encoded:
-        """The tokens of a prompt and two answers; what is too long is cut, and that is said."""
+        """The tokens of a prompt and two answers; a text that is cut goes into `_cut`."""
 
     @abstractmethod
     def _logits(self, ids: torch.Tensor, mask: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
@@ -158,8 +166,8 @@ class PairRM(_Batched):
         places: list[int] = []
         for (field, mark), text in zip(MARKS.items(), triple, strict=True):
             part = self._loaded.tokenizer(mark + text, truncation=True, max_length=room)["input_ids"]
-            if len(part) == room:
-                _warn_if_cut(self._loaded.tokenizer, mark + text, room)
+            if len(part) == room and len(self._loaded.tokenizer(mark + text, verbose=False)["input_ids"]) > room:
+                self._cut.add(text)
             # a text may hold a mark too, so it is not looked for in the whole row
             places.append(len(ids) + part.index(self._marks[field]))
             ids += part
@@ -201,7 +209,7 @@ class CrossEncoder(_Batched):
             if window is not None:
                 room = (window - len(ids)) // (2 if place < 2 else 1) - 1
                 if len(part) > room:
-                    log.warning("%s: a text of %d tokens is cut to %d", WHAT, len(part), room)
+                    self._cut.add(text)
                 part = part[:room]
             places.append(len(ids))
             ids += [*part, *self._separator]
@@ -230,9 +238,3 @@ def _fill(name: str, folder: Path, encoder: nn.Module, head: nn.Module) -> None:
                 part.load_state_dict(own)
             except RuntimeError as error:
                 raise ValueError(f"its tensors under {prefix} are not those of PairRM: {error}") from error
-
-
-def _warn_if_cut(tokenizer: Any, text: str, room: int) -> None:
-    whole = len(tokenizer(text, verbose=False)["input_ids"])
-    if whole > room:
-        log.warning("%s: a text of %d tokens is cut to %d", WHAT, whole, room)

@@ -76,8 +76,12 @@ class _Comparing:
         """
         orders = [order for p, a, b in pairs for order in ((p, a, b), (p, b, a))]
         new = [order for order in dict.fromkeys(orders) if order not in self._known]
-        triples = [self._triple(order) for order in new]
-        self._known.update(zip(new, self._model.compare(triples).tolist() if triples else [], strict=True))
+        logits = self._model.compare([self._triple(order) for order in new]) if new else np.zeros(0)
+        if not np.isfinite(logits).all():
+            row = new[int(np.argmin(np.isfinite(logits)))][0]
+            raise UserError(f"the pairwise ranker gives no finite number for two answers in row {row}; its model is "
+                            "broken, fetch it again")  # fmt: skip
+        self._known.update(zip(new, logits.tolist(), strict=True))
         return [(self._known[p, a, b] - self._known[p, b, a]) / 2 for p, a, b in pairs]
 
     def _triple(self, order: tuple[int, int, int]) -> Triple:

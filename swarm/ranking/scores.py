@@ -111,8 +111,11 @@ def score_answers(
     answers = [text for row in kept for text in row if text is not None]
     values = metric.score(answers, [references[i] for i, _ in asked])
     scores = empty.scores
-    for place, value in zip(asked, values, strict=True):
-        scores[place] = value
+    for (i, j), value in zip(asked, values, strict=True):
+        if not math.isfinite(value):
+            raise UserError(f"metric {metric.name} gives {value} for the answer of {names[j]} in row {i}; wanted a "
+                            "finite number: its model is broken, fetch it again")  # fmt: skip
+        scores[i, j] = value
     return ScoreMatrix(
         empty.prompts, empty.names, kept, metric.name, scores, metric.settings(), empty.references, split
     )

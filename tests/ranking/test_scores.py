@@ -153,3 +153,17 @@ def test_a_mix_weighs_metrics_of_any_scale_alike():
         mixed_scores([small, large], [1])
     with pytest.raises(UserError, match="small and other are not of the same answers"):
         mixed_scores([small, matrix(metric="other", names=("a", "b", "d"))], [1, 1])
+
+
+def test_a_broken_model_is_no_missing_answer():
+    class Broken:
+        name = "broken"
+
+        def settings(self):
+            return {}
+
+        def score(self, candidates, references):
+            return [math.nan if text == "two" else 1.0 for text in candidates]
+
+    with pytest.raises(UserError, match="metric broken gives nan for the answer of b in row 0"):
+        score_answers(PROMPTS, NAMES, TEXTS, REFERENCES, Broken())

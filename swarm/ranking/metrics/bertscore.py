@@ -19,6 +19,8 @@ class BertScore:
 
     As the reference implementation does, tokens may be matched to the special ones at a text's ends ([CLS], [SEP]),
     but these themselves do not count in the mean; blanks around a text are dropped; a text without tokens scores 0.
+    Unlike there, filling is never matched, and F1 is 0 where precision and recall sum to less: either tells only where
+    best matches have cosines below 0, which trained encoders hardly give.
     """
 
     name = "bertscore"
