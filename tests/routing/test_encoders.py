@@ -57,10 +57,10 @@ def test_what_is_beyond_an_encoders_window_is_cut_at_the_start_and_told(settings
 @pytest.fixture(scope="module")
 def sentences(encoder, tmp_path_factory):
     transformers = pytest.importorskip("sentence_transformers")
-    from sentence_transformers import models
+    from sentence_transformers.sentence_transformer import modules
 
     folder = tmp_path_factory.mktemp("sentences") / "model"
-    parts = models.Transformer(str(encoder)), models.Pooling(16)
+    parts = modules.Transformer(str(encoder)), modules.Pooling(16)
     transformers.SentenceTransformer(modules=list(parts), device="cpu").save(str(folder))
     return folder
 

@@ -95,7 +95,7 @@ def test_a_router_on_hidden_states_knows_its_model(reader, tmp_path):
     scores = np.repeat(np.eye(2), 9, axis=0)
     settings = RouterSettings(features=HiddenSettings(), classifier=KnnSettings((3,)))
     router = fit_router(prompts, scores, NAMES[:2], settings, np.random.default_rng(0), language_model=reader)
-    assert [choice.member for choice in router.choose(["is red green", "is two one"])] == [0, 1]
+    assert [choice.member for choice in router.choose(["what is red blue green", "what is one three two"])] == [0, 1]
     save_router(tmp_path / "router", router)
     loaded = load_router(tmp_path / "router", language_model=reader)
     assert (loaded.probabilities(prompts) == router.probabilities(prompts)).all()
