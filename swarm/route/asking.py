@@ -3,6 +3,7 @@
 import argparse
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 from swarm.engines.base import GenerationParams
@@ -42,16 +43,17 @@ def program(options: argparse.Namespace) -> int:
         router = load_router(folder)
         [choice] = router.choose([node_prompt(query, [])])
         return _told(options, router, choice, None)
-    config = config_of(options)
+    fitted = read_json(options.router / FITTED)
+    config = config_of(options, {name: fitted[name] for name in ("eval_type", "dataset")})
     members, chosen = read_chosen(config, facts["names"])
     asked = asked_by(config, members, chosen)
     router = loaded(folder, asked, options.any_weights)
     [choice] = router.choose([node_prompt(query, [])])
     if options.only:
         return _told(options, router, choice, None)
-    params = GenerationParams(**read_json(options.router / FITTED)["params"])
+    params = GenerationParams(**fitted["params"])
     if options.max_new_tokens is not None:
-        params = GenerationParams(options.max_new_tokens, params.chat, params.second_bos)
+        params = replace(params, max_new_tokens=options.max_new_tokens)
     [[answer]] = asked.scheduler.answer_all([(single(asked.chosen[choice.member]), [query])], params)
     return _told(options, router, choice, answer)
 

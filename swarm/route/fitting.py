@@ -60,7 +60,8 @@ def program(options: argparse.Namespace) -> int:
     record: dict[str, Any] = {
         "metric": matrix.metric,
         "settings": dict(matrix.settings),
-        "dataset": task.dataset.name,
+        "eval_type": config.eval_type,
+        "dataset": config.dataset,
         "prompts": len(matrix),
         "params": asdict(task.params),
         "seed": options.seed,

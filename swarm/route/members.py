@@ -1,7 +1,7 @@
 """The members that a router chooses among, asked and scored on a task's questions."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -63,10 +63,11 @@ def add_task_options(parser: argparse.ArgumentParser, task: bool = True) -> None
             add_setting(parser, setting)
 
 
-def config_of(options: argparse.Namespace) -> SearchConfig:
-    """The settings that were given, the others as a search has them."""
+def config_of(options: argparse.Namespace, known: Mapping[str, Any] = {}) -> SearchConfig:
+    """The settings that were given, else those that are `known`, the others as a search has them."""
     names = [setting.name for setting in fields(SearchConfig)]
-    return make_config({name: getattr(options, name) for name in names if getattr(options, name, None) is not None})
+    given = {name: getattr(options, name) for name in names if getattr(options, name, None) is not None}
+    return make_config(dict(known) | given)
 
 
 def task_of(config: SearchConfig) -> Task:
