@@ -76,7 +76,7 @@ def make_engine(members: Any, config: SearchConfig) -> Any:
 
         engine = FusionEngine(host, fusions, code)
     if choosers := [member.chooser for member in everybody if isinstance(member, Routed)]:
-        from swarm.routing.engine import RoutingEngine
+        from swarm.routers.engine import RoutingEngine
 
         engine = RoutingEngine(engine, host, choosers)
     gc.freeze()  # libraries and model stay, so no collection of garbage need look at their objects again

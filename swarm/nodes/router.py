@@ -10,8 +10,8 @@ from typing import Any
 from swarm.engines.base import Completion, Member, Request
 from swarm.errors import UserError
 from swarm.nodes.base import NODE_FILE, Composite, Relay, check_keys, digest_of, member_names
-from swarm.routing.artefact import read_facts
-from swarm.routing.member import PARAMS, Chooser, choice_of
+from swarm.routers.artefact import read_facts
+from swarm.routers.member import PARAMS, Chooser, choice_of
 
 COPIED = "classifier"  # what the router's folder is called beside the node.json of a saved system
 

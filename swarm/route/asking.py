@@ -12,8 +12,8 @@ from swarm.front_doors import DONE
 from swarm.route.evaluation import loaded, router_folder
 from swarm.route.fitting import FITTED
 from swarm.route.members import add_task_options, asked_by, config_of, read_chosen
-from swarm.routing.artefact import load_router, read_facts
-from swarm.routing.router import Choice, Router
+from swarm.routers.artefact import load_router, read_facts
+from swarm.routers.router import Choice, Router
 from swarm.search.run import read_json
 from swarm.system.messages import Query, node_prompt
 from swarm.system.system import single

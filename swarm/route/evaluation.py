@@ -15,11 +15,11 @@ from swarm.ranking.scores import ScoreMatrix, load_scores
 from swarm.route.fitting import CLASSIFIER, SCORES
 from swarm.route.members import Asked, add_task_options, asked_by, config_of, read_chosen, scored, task_of
 from swarm.route.table import Line, Ways, draw, record, table
-from swarm.routing.artefact import load_router, read_facts
-from swarm.routing.engine import language_model_of
-from swarm.routing.fit import best_single
-from swarm.routing.labels import filled
-from swarm.routing.router import Router
+from swarm.routers.artefact import load_router, read_facts
+from swarm.routers.engine import language_model_of
+from swarm.routers.fit import best_single
+from swarm.routers.labels import filled
+from swarm.routers.router import Router
 
 log = logging.getLogger(__name__)
 

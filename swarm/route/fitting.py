@@ -18,9 +18,9 @@ from swarm.ranking.metrics import METRICS
 from swarm.ranking.scores import save_scores
 from swarm.route.members import add_task_options, asked_by, check_metric, config_of, read_chosen, scored, task_of
 from swarm.route.options import add_router_options, router_settings
-from swarm.routing.artefact import save_router
-from swarm.routing.engine import language_model_of
-from swarm.routing.fit import fit_router
+from swarm.routers.artefact import save_router
+from swarm.routers.engine import language_model_of
+from swarm.routers.fit import fit_router
 
 log = logging.getLogger(__name__)
 

@@ -5,9 +5,9 @@ import json
 from typing import Any
 
 from swarm.errors import UserError
-from swarm.routing.classifiers import CLASSIFIERS, classifier_settings
-from swarm.routing.features import FEATURES, feature_settings
-from swarm.routing.fit import RouterSettings
+from swarm.routers.classifiers import CLASSIFIERS, classifier_settings
+from swarm.routers.features import FEATURES, feature_settings
+from swarm.routers.fit import RouterSettings
 
 
 def add_router_options(parser: argparse.ArgumentParser) -> None:

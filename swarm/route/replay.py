@@ -19,11 +19,11 @@ from swarm.ranking.mixinstruct import MixInstruct, read_mix_instruct
 from swarm.ranking.scores import ScoreMatrix
 from swarm.route.options import add_router_options, router_settings
 from swarm.route.table import Line, Ways, draw, record, table
-from swarm.routing.artefact import save_router
-from swarm.routing.fit import best_single, fit_router, less_cost
-from swarm.routing.labels import filled
-from swarm.routing.learning import learning_curve
-from swarm.routing.router import Router
+from swarm.routers.artefact import save_router
+from swarm.routers.fit import best_single, fit_router, less_cost
+from swarm.routers.labels import filled
+from swarm.routers.learning import learning_curve
+from swarm.routers.router import Router
 
 log = logging.getLogger(__name__)
 

@@ -13,10 +13,10 @@ from swarm.engines.completion_cache import CompletionCache
 from swarm.engines.metered import MeteredEngine
 from swarm.errors import UserError
 from swarm.nodes.members import read_members
-from swarm.routing.artefact import save_router
-from swarm.routing.base import LanguageModel
-from swarm.routing.fit import RouterSettings, fit_router
-from swarm.routing.hidden import HiddenSettings
+from swarm.routers.artefact import save_router
+from swarm.routers.base import LanguageModel
+from swarm.routers.fit import RouterSettings, fit_router
+from swarm.routers.hidden import HiddenSettings
 from swarm.search.config import SearchConfig
 from swarm.system.messages import Query, node_prompt
 from swarm.system.scheduler import Scheduler

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from swarm.routing.base import Features, FeatureSettings, LanguageModel
-from swarm.routing.hidden import HiddenSettings, read_hidden
-from swarm.routing.sentence import SentenceSettings, read_sentence
-from swarm.routing.tables import Kind, settings_by_name
-from swarm.routing.tfidf import TfidfSettings, read_tfidf
+from swarm.routers.base import Features, FeatureSettings, LanguageModel
+from swarm.routers.hidden import HiddenSettings, read_hidden
+from swarm.routers.sentence import SentenceSettings, read_sentence
+from swarm.routers.tables import Kind, settings_by_name
+from swarm.routers.tfidf import TfidfSettings, read_tfidf
 
 FEATURES: dict[str, Kind] = {
     "tfidf": Kind(TfidfSettings, read_tfidf),

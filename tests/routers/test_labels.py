@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swarm.errors import UserError
-from swarm.routing.labels import check_classes, filled, hard_labels, margin_weights, soft_labels, winners
+from swarm.routers.labels import check_classes, filled, hard_labels, margin_weights, soft_labels, winners
 
 NAN = np.nan
 SCORES = np.array([[3.0, 1.0, 0.0], [1.0, 1.0, 0.0], [2.0, 2.0, 2.0], [NAN, -1.0, -1.2], [0.0, 0.1, 0.0]])

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from swarm.routing.base import cross_entropy, softmax
+from swarm.routers.base import cross_entropy, softmax
 
 NEVER = 2.0  # a threshold above every confidence: always the best single member
 _COLDEST, _HOTTEST = 1e-3, 1e3

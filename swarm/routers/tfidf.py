@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from swarm.errors import UserError
-from swarm.routing.base import Encoded, LanguageModel
-from swarm.routing.parts import plain, read_part, write_part
+from swarm.routers.base import Encoded, LanguageModel
+from swarm.routers.parts import plain, read_part, write_part
 
 NEEDS_SKLEARN = 'needs scikit-learn, which is not installed: pip install -e ".[routing]"'
 _TOKENS = r"(?u)\w+|[^\w\s]"  # signs too: "+" and "?" tell tasks apart

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from swarm.routing.base import Classifier, ClassifierSettings
-from swarm.routing.encoder import EncoderSettings, read_encoder
-from swarm.routing.knn import KnnSettings, read_knn
-from swarm.routing.logistic import LogisticSettings, read_logistic
-from swarm.routing.mlp import MlpSettings, read_mlp
-from swarm.routing.quality import QualitySettings, read_quality
-from swarm.routing.tables import Kind, settings_by_name
+from swarm.routers.base import Classifier, ClassifierSettings
+from swarm.routers.encoder import EncoderSettings, read_encoder
+from swarm.routers.knn import KnnSettings, read_knn
+from swarm.routers.logistic import LogisticSettings, read_logistic
+from swarm.routers.mlp import MlpSettings, read_mlp
+from swarm.routers.quality import QualitySettings, read_quality
+from swarm.routers.tables import Kind, settings_by_name
 
 CLASSIFIERS: dict[str, Kind] = {
     "knn": Kind(KnnSettings, read_knn),

@@ -12,8 +12,8 @@ from typing import ClassVar
 import numpy as np
 
 from swarm.errors import UserError
-from swarm.routing.base import Inputs, folds_of, product
-from swarm.routing.parts import plain, read_part, write_part
+from swarm.routers.base import Inputs, folds_of, product
+from swarm.routers.parts import plain, read_part, write_part
 
 _FOLDS = 3
 

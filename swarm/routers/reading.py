@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from swarm.routing.base import ClassifierSettings, Features, FeatureSettings, Inputs, LanguageModel, rows_of
+from swarm.routers.base import ClassifierSettings, Features, FeatureSettings, Inputs, LanguageModel, rows_of
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,8 +7,8 @@ from typing import ClassVar
 import numpy as np
 
 from swarm.errors import UserError
-from swarm.routing.base import Inputs, cross_entropy, product
-from swarm.routing.parts import plain, read_part, write_part
+from swarm.routers.base import Inputs, cross_entropy, product
+from swarm.routers.parts import plain, read_part, write_part
 
 _BLOCK = 512  # prompts whose similarities are held at a time
 _SAME = 1 - 1e-6  # similarity above which two prompts are taken for one

@@ -6,10 +6,10 @@ from typing import Any
 
 from swarm.engines.base import Completion, Engine, Finished, Member, Request
 from swarm.engines.in_process import InProcessEngine
-from swarm.routing.artefact import load_router
-from swarm.routing.base import LanguageModel
-from swarm.routing.member import Chooser, as_completion
-from swarm.routing.router import Router
+from swarm.routers.artefact import load_router
+from swarm.routers.base import LanguageModel
+from swarm.routers.member import Chooser, as_completion
+from swarm.routers.router import Router
 
 
 @dataclass(frozen=True)

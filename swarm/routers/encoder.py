@@ -12,8 +12,8 @@ import numpy as np
 from swarm.engines.positions import learned_positions
 from swarm.engines.pretrained import loading
 from swarm.errors import UserError
-from swarm.routing.base import Inputs, rows_of, softmax
-from swarm.routing.parts import plain
+from swarm.routers.base import Inputs, rows_of, softmax
+from swarm.routers.parts import plain
 
 log = logging.getLogger(__name__)
 

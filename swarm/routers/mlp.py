@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from swarm.errors import UserError
-from swarm.routing.base import Inputs, product, softmax
-from swarm.routing.parts import plain, read_part, write_part
+from swarm.routers.base import Inputs, product, softmax
+from swarm.routers.parts import plain, read_part, write_part
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ from routed_prompts import NAMES, routed_prompts
 from tiny_encoders import make_encoder
 
 from swarm.errors import UserError
-from swarm.routing.artefact import load_router, save_router
-from swarm.routing.encoder import EncoderSettings
-from swarm.routing.fit import RouterSettings, fit_router
-from swarm.routing.knn import KnnSettings
-from swarm.routing.sentence import SentenceSettings
+from swarm.routers.artefact import load_router, save_router
+from swarm.routers.encoder import EncoderSettings
+from swarm.routers.fit import RouterSettings, fit_router
+from swarm.routers.knn import KnnSettings
+from swarm.routers.sentence import SentenceSettings
 
 
 @pytest.fixture(scope="module")

@@ -11,14 +11,14 @@ from tiny import make_base
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from swarm.errors import UserError
-from swarm.routing.artefact import load_router, save_router
-from swarm.routing.base import LanguageModel
-from swarm.routing.features import feature_settings, read_features
-from swarm.routing.fit import RouterSettings, fit_router
-from swarm.routing.hidden import HiddenSettings, mean_states
-from swarm.routing.knn import KnnSettings
-from swarm.routing.standard import standard_of
-from swarm.routing.tfidf import TfidfSettings
+from swarm.routers.artefact import load_router, save_router
+from swarm.routers.base import LanguageModel
+from swarm.routers.features import feature_settings, read_features
+from swarm.routers.fit import RouterSettings, fit_router
+from swarm.routers.hidden import HiddenSettings, mean_states
+from swarm.routers.knn import KnnSettings
+from swarm.routers.standard import standard_of
+from swarm.routers.tfidf import TfidfSettings
 
 PROMPTS = [
     "what is red",

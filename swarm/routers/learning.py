@@ -8,10 +8,10 @@ import numpy as np
 from swarm.errors import UserError
 from swarm.maths.interval import Estimate
 from swarm.maths.routing import at, bootstrap_mean
-from swarm.routing.base import LanguageModel, check_prompts, folds_of
-from swarm.routing.fit import RouterSettings, best_single, check_shapes, fit_read, less_cost
-from swarm.routing.labels import filled, one_class
-from swarm.routing.reading import Reading, read_prompts
+from swarm.routers.base import LanguageModel, check_prompts, folds_of
+from swarm.routers.fit import RouterSettings, best_single, check_shapes, fit_read, less_cost
+from swarm.routers.labels import filled, one_class
+from swarm.routers.reading import Reading, read_prompts
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from swarm.errors import UserError
-from swarm.routing.base import softmax
-from swarm.routing.classifiers import CLASSIFIERS, classifier_settings, read_classifier
-from swarm.routing.knn import KnnSettings
-from swarm.routing.logistic import LogisticSettings
-from swarm.routing.quality import QualitySettings
+from swarm.routers.base import softmax
+from swarm.routers.classifiers import CLASSIFIERS, classifier_settings, read_classifier
+from swarm.routers.knn import KnnSettings
+from swarm.routers.logistic import LogisticSettings
+from swarm.routers.quality import QualitySettings
 
 ON_FEATURES = [kind for kind, row in CLASSIFIERS.items() if row.settings.reads == "features"]
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from swarm.engines.base import Completion, GenerationParams
-from swarm.routing.router import Choice
+from swarm.routers.router import Choice
 
 PARAMS = GenerationParams(max_new_tokens=0)  # of all requests for a choice: nothing is generated
 

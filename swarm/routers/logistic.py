@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from swarm.errors import UserError
-from swarm.routing.base import Inputs, cross_entropy, folds_of, product, softmax
-from swarm.routing.parts import plain, read_part, write_part
+from swarm.routers.base import Inputs, cross_entropy, folds_of, product, softmax
+from swarm.routers.parts import plain, read_part, write_part
 
 _FOLDS = 3
 _NO_SHARE = 1e-6  # of a label, below which a member is not trained on

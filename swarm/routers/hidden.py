@@ -13,9 +13,9 @@ from swarm.engines.positions import learned_positions, scaled_by_length
 from swarm.engines.pretrained import read_whole
 from swarm.engines.threads import Threads
 from swarm.errors import UserError
-from swarm.routing.base import Encoded, LanguageModel
-from swarm.routing.parts import plain, read_part, write_part
-from swarm.routing.standard import Standard, standard_from, standard_of
+from swarm.routers.base import Encoded, LanguageModel
+from swarm.routers.parts import plain, read_part, write_part
+from swarm.routers.standard import Standard, standard_from, standard_of
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from swarm.errors import UserError
 from swarm.maths.routing import at, calibration_error
-from swarm.routing.base import (
+from swarm.routers.base import (
     Classifier,
     ClassifierSettings,
     FeatureSettings,
@@ -18,12 +18,12 @@ from swarm.routing.base import (
     rows_of,
     softmax,
 )  # fmt: skip
-from swarm.routing.calibration import temperature_of, threshold_of
-from swarm.routing.labels import check_classes, filled, margin_weights, soft_labels
-from swarm.routing.logistic import LogisticSettings
-from swarm.routing.reading import Reading, read_prompts
-from swarm.routing.router import Router, logits_of
-from swarm.routing.tfidf import TfidfSettings
+from swarm.routers.calibration import temperature_of, threshold_of
+from swarm.routers.labels import check_classes, filled, margin_weights, soft_labels
+from swarm.routers.logistic import LogisticSettings
+from swarm.routers.reading import Reading, read_prompts
+from swarm.routers.router import Router, logits_of
+from swarm.routers.tfidf import TfidfSettings
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ import pytest
 from routed_prompts import NAMES, routed_prompts
 
 from swarm.errors import UserError
-from swarm.routing.artefact import FACTS, load_router, read_facts, save_router
-from swarm.routing.calibration import NEVER
-from swarm.routing.fit import RouterSettings, fit_router
-from swarm.routing.knn import KnnSettings
-from swarm.routing.learning import learning_curve
-from swarm.routing.logistic import LogisticSettings
-from swarm.routing.quality import QualitySettings
+from swarm.routers.artefact import FACTS, load_router, read_facts, save_router
+from swarm.routers.calibration import NEVER
+from swarm.routers.fit import RouterSettings, fit_router
+from swarm.routers.knn import KnnSettings
+from swarm.routers.learning import learning_curve
+from swarm.routers.logistic import LogisticSettings
+from swarm.routers.quality import QualitySettings
 
 QUICK = RouterSettings(classifier=LogisticSettings((10.0,)))
 SETTINGS = [QUICK, RouterSettings(classifier=KnnSettings((10,)))]

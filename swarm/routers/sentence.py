@@ -11,9 +11,9 @@ import numpy as np
 
 from swarm.engines.pretrained import loading
 from swarm.errors import UserError
-from swarm.routing.base import Encoded, LanguageModel
-from swarm.routing.parts import plain, read_part, write_part
-from swarm.routing.standard import Standard, standard_from, standard_of
+from swarm.routers.base import Encoded, LanguageModel
+from swarm.routers.parts import plain, read_part, write_part
+from swarm.routers.standard import Standard, standard_from, standard_of
 from swarm.weights.tensors import content_digest
 
 log = logging.getLogger(__name__)

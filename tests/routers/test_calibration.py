@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swarm.maths.routing import calibration_error
-from swarm.routing.base import cross_entropy, folds_of, softmax
-from swarm.routing.calibration import NEVER, temperature_of, threshold_of
+from swarm.routers.base import cross_entropy, folds_of, softmax
+from swarm.routers.calibration import NEVER, temperature_of, threshold_of
 
 
 def test_a_known_temperature_is_found_and_calibrates():

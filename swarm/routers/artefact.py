@@ -9,10 +9,10 @@ from typing import Any
 
 from swarm.errors import UserError
 from swarm.files import whole_folder, write_json
-from swarm.routing.base import LanguageModel
-from swarm.routing.classifiers import CLASSIFIERS, read_classifier
-from swarm.routing.features import FEATURES, read_features
-from swarm.routing.router import Router
+from swarm.routers.base import LanguageModel
+from swarm.routers.classifiers import CLASSIFIERS, read_classifier
+from swarm.routers.features import FEATURES, read_features
+from swarm.routers.router import Router
 from swarm.weights.tensors import file_digest
 
 FORMAT = 1

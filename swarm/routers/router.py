@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from swarm.errors import UserError
-from swarm.routing.base import LEAST, Classifier, Features, Inputs, check_prompts, softmax
+from swarm.routers.base import LEAST, Classifier, Features, Inputs, check_prompts, softmax
 
 _BATCH = 1024  # prompts whose features are held at a time
 
