@@ -102,7 +102,7 @@ class ClassifierSettings(Protocol):
         """
 
 
-_BLOCK = 16  # rows of every product, so that how it adds up does not depend on how many are asked for
+_BLOCK = 64  # rows of every product, so that how it adds up does not depend on how many are asked for
 LEAST = 1e-12  # a probability that is taken for none
 Inputs = np.ndarray | Sequence[str]
 
@@ -129,12 +129,21 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def product(rows: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """rows (B, F) times matrix (F, N), each row to the bit as if it were alone, which a plain product does not keep."""
+    """rows (B, F) times matrix (F, N), each row to the bit as if it were alone, which a plain product does not keep.
+
+    Rows of mostly zeros are multiplied one by one without these, the others in blocks of always the same size.
+    """
     found = np.empty((len(rows), matrix.shape[1]), dtype=np.result_type(rows, matrix))
-    for start in range(0, len(rows), _BLOCK):
-        block = rows[start : start + _BLOCK]
-        whole = np.concatenate([block, np.zeros((_BLOCK - len(block), rows.shape[1]), dtype=rows.dtype)])
-        found[start : start + _BLOCK] = (whole @ matrix)[: len(block)]
+    sparse = 8 * np.count_nonzero(rows, axis=1) < rows.shape[1]
+    for place in np.flatnonzero(sparse):
+        known = np.flatnonzero(rows[place])
+        found[place] = rows[place, known] @ matrix[known]
+    others = np.flatnonzero(~sparse)
+    for start in range(0, len(others), _BLOCK):
+        places = others[start : start + _BLOCK]
+        block = np.zeros((_BLOCK, rows.shape[1]), dtype=rows.dtype)
+        block[: len(places)] = rows[places]
+        found[places] = (block @ matrix)[: len(places)]
     return found
 
 
