@@ -147,11 +147,11 @@ def product(rows: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     return found
 
 
-def folds_of(keys: Sequence[str] | Sequence[int], count: int, generator: np.random.Generator) -> np.ndarray:
+def folds_of(keys: Sequence[str], count: int, generator: np.random.Generator) -> np.ndarray:
     """The fold (P,) of every row, 0 to count - 1, about equally large; equal keys share one, so that none leaks."""
-    places = np.unique(np.asarray(keys), return_inverse=True)[1].reshape(-1)
-    distinct = int(places.max()) + 1
-    return np.asarray((generator.permutation(distinct) % count)[places])
+    places = {key: place for place, key in enumerate(dict.fromkeys(keys))}
+    drawn = generator.permutation(len(places)) % count
+    return np.array([drawn[places[key]] for key in keys], dtype=np.int64)
 
 
 def cross_entropy(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> float:

@@ -5,6 +5,7 @@ import logging
 import numpy as np
 import pytest
 import torch
+from families import ONE_BY_ONE, SIDE_BY_SIDE, model_of
 from routed_prompts import NAMES, routed_prompts
 from sklearn.feature_extraction.text import TfidfVectorizer
 from tiny import make_base
@@ -68,6 +69,17 @@ def test_states_are_means_over_a_prompts_own_tokens(reader):
             states = reader.model(ids, output_hidden_states=True).hidden_states[-1]
         assert row == pytest.approx(states[0].mean(dim=0).numpy(), abs=2e-5)
         assert row == pytest.approx(mean_states(HiddenSettings(), reader, [prompt]).values[0], abs=2e-5)
+
+
+@pytest.mark.parametrize("family", [*SIDE_BY_SIDE, *ONE_BY_ONE])
+def test_a_row_is_as_alone_in_every_family(reader, family):
+    other = LanguageModel(model_of(family), reader.tokenizer, "digest")
+    values = mean_states(HiddenSettings(), other, PROMPTS).values
+    for prompt, row in zip(PROMPTS, values, strict=True):
+        ids = torch.tensor([reader.tokenizer(prompt)["input_ids"]])
+        with torch.inference_mode():
+            states = other.model(ids, output_hidden_states=True).hidden_states[-1]
+        assert row == pytest.approx(states[0].mean(dim=0).numpy(), abs=1e-4)
 
 
 def test_a_model_in_training_is_read_without_dropout_and_left_as_it_was(reader):
