@@ -16,11 +16,18 @@ from loopback_hub import Hub, serving
 
 from swarm import front_doors
 from swarm.baselines import baselines_program
+from swarm.route.program import route_program
 from swarm.scoring import evaluate_program
 from swarm.searching import search_program
 
 ROOT = Path(__file__).resolve().parent.parent
-PROGRAMS = {"search.py": search_program, "evaluate.py": evaluate_program, "scripts/baselines.py": baselines_program}
+PROGRAMS = {
+    "search.py": search_program,
+    "evaluate.py": evaluate_program,
+    "scripts/baselines.py": baselines_program,
+    "scripts/route.py": route_program,
+}
+FIT = "fit -e exact_match -d graph_tasks_small --out routers/mine".split()  # what the other commands with routers/ need
 SMALL = "--graph_num 2 --trial_num 2 -m 0 --dev_limit 3 --test_limit 2 --max_new_tokens 3".split()
 RUN = "search/gsm8k_20261120_101500"  # the run that the README goes on with
 
@@ -66,7 +73,7 @@ def place(tmp_path, monkeypatch):
 def run(program, words):
     if program == "search.py" and "--resume" not in words:
         words = [*words, *SMALL]
-    elif program != "search.py" and "--without-experts" not in words:
+    elif program not in ("search.py", "scripts/route.py") and "--without-experts" not in words:
         words = [
             *words,
             "--max_new_tokens",
@@ -83,6 +90,8 @@ def test_it_runs(place, program, words):
     if RUN in words:
         begun = ["-e", "exact_match", "-d", "gsm8k", "-n", Path(RUN).name, *SMALL, "--max_generations", "40"]
         assert front_doors.guarded(lambda: search_program(begun)) == 3
+    if any(word.startswith("routers") for word in words) and "fit" not in words:
+        assert front_doors.guarded(lambda: route_program(FIT)) == 0
     assert run(program, words) == 0
 
 

@@ -102,7 +102,7 @@ class ClassifierSettings(Protocol):
         """
 
 
-_BLOCK = 16  # rows of every product, so that how it adds up does not depend on how many are asked for
+_BLOCK = 64  # rows of every product, so that how it adds up does not depend on how many are asked for
 LEAST = 1e-12  # a probability that is taken for none
 Inputs = np.ndarray | Sequence[str]
 
@@ -129,20 +129,29 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def product(rows: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """rows (B, F) times matrix (F, N), each row to the bit as if it were alone, which a plain product does not keep."""
+    """rows (B, F) times matrix (F, N), each row to the bit as if it were alone, which a plain product does not keep.
+
+    Rows of mostly zeros are multiplied one by one without these, the others in blocks of always the same size.
+    """
     found = np.empty((len(rows), matrix.shape[1]), dtype=np.result_type(rows, matrix))
-    for start in range(0, len(rows), _BLOCK):
-        block = rows[start : start + _BLOCK]
-        whole = np.concatenate([block, np.zeros((_BLOCK - len(block), rows.shape[1]), dtype=rows.dtype)])
-        found[start : start + _BLOCK] = (whole @ matrix)[: len(block)]
+    sparse = 8 * np.count_nonzero(rows, axis=1) < rows.shape[1]
+    for place in np.flatnonzero(sparse):
+        known = np.flatnonzero(rows[place])
+        found[place] = rows[place, known] @ matrix[known]
+    others = np.flatnonzero(~sparse)
+    for start in range(0, len(others), _BLOCK):
+        places = others[start : start + _BLOCK]
+        block = np.zeros((_BLOCK, rows.shape[1]), dtype=rows.dtype)
+        block[: len(places)] = rows[places]
+        found[places] = (block @ matrix)[: len(places)]
     return found
 
 
-def folds_of(keys: Sequence[str] | Sequence[int], count: int, generator: np.random.Generator) -> np.ndarray:
+def folds_of(keys: Sequence[str], count: int, generator: np.random.Generator) -> np.ndarray:
     """The fold (P,) of every row, 0 to count - 1, about equally large; equal keys share one, so that none leaks."""
-    places = np.unique(np.asarray(keys), return_inverse=True)[1].reshape(-1)
-    distinct = int(places.max()) + 1
-    return np.asarray((generator.permutation(distinct) % count)[places])
+    places = {key: place for place, key in enumerate(dict.fromkeys(keys))}
+    drawn = generator.permutation(len(places)) % count
+    return np.array([drawn[places[key]] for key in keys], dtype=np.int64)
 
 
 def cross_entropy(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> float:

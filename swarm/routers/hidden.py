@@ -1,4 +1,4 @@
-"""The base model's own states: the mean of a prompt's last hidden states. Needs no download and no other model."""
+"""The base model's own states: a prompt's last hidden states, pooled. Needs no download and no other model."""
 
 import logging
 from collections.abc import Sequence
@@ -19,6 +19,8 @@ from swarm.routers.standard import Standard, standard_from, standard_of
 
 log = logging.getLogger(__name__)
 
+POOLINGS = ("mean", "last", "both")
+
 
 @dataclass(frozen=True)
 class HiddenSettings:
@@ -27,27 +29,32 @@ class HiddenSettings:
     Attributes:
       window: the most tokens of a prompt that are read, its last ones; None for as many as the model can read.
       batch_tokens: the most tokens, with padding, in one pass.
+      pooling: "mean" of all tokens' states, "last", the state of the last token, which has seen all others, or "both"
+        side by side.
     """
 
     kind: ClassVar[str] = "hidden"
     window: int | None = None
     batch_tokens: int = 8192
+    pooling: str = "mean"
 
     def __post_init__(self) -> None:
+        if self.pooling not in POOLINGS:
+            raise UserError(f"pooling is {self.pooling!r}, wanted one of {', '.join(POOLINGS)}")
         if (self.window is not None and self.window < 1) or self.batch_tokens < 1:
             raise UserError(f"window is {self.window} and batch_tokens {self.batch_tokens}, wanted each at least 1")
 
     def fit(self, prompts: Sequence[str], language_model: LanguageModel | None) -> tuple["Hidden", Encoded]:
         """Mean and spread of these prompts' states, and the states. Raises UserError where no model is handed in."""
         reader = _needed(language_model)
-        states = mean_states(self, reader, prompts)
+        states = pooled_states(self, reader, prompts)
         standard = standard_of(states.values)
         return Hidden(self, reader, standard), Encoded(standard(states.values), states.cut)
 
 
 @dataclass(frozen=True, eq=False)
 class Hidden:
-    """Mean last hidden states, standardised."""
+    """Last hidden states, pooled and standardised."""
 
     kind: ClassVar[str] = "hidden"
     settings: HiddenSettings
@@ -56,7 +63,7 @@ class Hidden:
 
     def encode(self, prompts: Sequence[str]) -> Encoded:
         """float32 (B, hidden size); prompts that were cut at their start are counted, and said in the log."""
-        states = mean_states(self.settings, self.reader, prompts)
+        states = pooled_states(self.settings, self.reader, prompts)
         return Encoded(self.standard(states.values), states.cut)
 
     def refit(self, prompts: Sequence[str]) -> "Hidden":
@@ -81,11 +88,11 @@ def read_hidden(folder: Path, language_model: LanguageModel | None) -> Hidden:
     return Hidden(HiddenSettings(**record["settings"]), reader, standard_from(tensors))
 
 
-def mean_states(settings: HiddenSettings, reader: LanguageModel, prompts: Sequence[str]) -> Encoded:
-    """The mean of every prompt's last hidden states, float32 (B, hidden size), each as if it were read alone.
+def pooled_states(settings: HiddenSettings, reader: LanguageModel, prompts: Sequence[str]) -> Encoded:
+    """Every prompt's last hidden states, pooled: float32 (B, F), each as if it were read alone; F is the hidden size.
 
     Prompts of like length share a pass; padding stands behind them, where a causal model does not look. Raises
-    UserError for a prompt without a token.
+    UserError for a prompt without a token. With pooling both, F is twice the hidden size.
     """
     read_whole(reader.tokenizer)
     rows: list[list[int]] = reader.tokenizer(list(prompts))["input_ids"] if prompts else []
@@ -99,16 +106,17 @@ def mean_states(settings: HiddenSettings, reader: LanguageModel, prompts: Sequen
         )  # fmt: skip
     rows = [row[-window:] for row in rows]
     alone = scaled_by_length(reader.model) is not None  # positions may look at the longest row of a batch
-    values = np.zeros((len(rows), reader.model.config.get_text_config().hidden_size), dtype=np.float32)
+    width = reader.model.config.get_text_config().hidden_size * (2 if settings.pooling == "both" else 1)
+    values = np.zeros((len(rows), width), dtype=np.float32)
     order = sorted(range(len(rows)), key=lambda place: -len(rows[place]))
     while order:
         size = 1 if alone else max(1, settings.batch_tokens // len(rows[order[0]]))
         taken, order = order[:size], order[size:]
-        values[taken] = _pass(reader, [rows[place] for place in taken])
+        values[taken] = _pass(reader, [rows[place] for place in taken], settings.pooling)
     return Encoded(values, cut)
 
 
-def _pass(reader: LanguageModel, rows: list[list[int]]) -> np.ndarray:
+def _pass(reader: LanguageModel, rows: list[list[int]], pooling: str) -> np.ndarray:
     import torch
 
     model = reader.model
@@ -123,9 +131,11 @@ def _pass(reader: LanguageModel, rows: list[list[int]]) -> np.ndarray:
             states = model.get_decoder()(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
     finally:
         model.train(was_training)
-    total = (states.float() * mask[..., None]).sum(dim=1)
-    mean: np.ndarray = (total / mask.sum(dim=1, keepdim=True)).cpu().numpy()
-    return mean
+    lengths = mask.sum(dim=1)
+    mean = (states.float() * mask[..., None]).sum(dim=1) / lengths[:, None]
+    last = states[torch.arange(len(rows), device=lengths.device), lengths - 1].float()
+    pooled: np.ndarray = torch.cat({"mean": [mean], "last": [last], "both": [mean, last]}[pooling], dim=1).cpu().numpy()
+    return pooled
 
 
 def _window(settings: HiddenSettings, reader: LanguageModel) -> int:

@@ -1,6 +1,6 @@
 """The nearest labelled prompts vote: a tuned kNN is as good as most learned routers (arXiv 2505.12601)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -33,12 +33,17 @@ class KnnSettings:
         counts = weights > 0
         rows = _unit(np.asarray(inputs)[counts])
         labels, weights = np.asarray(targets[counts], dtype=np.float32), np.asarray(weights[counts], dtype=np.float32)
-        candidates = sorted({min(number, len(rows)) for number in self.neighbours})
-        tried = [Knn(KnnSettings((number,)), rows, labels, weights) for number in candidates]
-        if len(tried) == 1:
-            return tried[0]
-        losses = [cross_entropy(knn.votes(rows, leave_out=True), labels, weights) for knn in tried]
-        return tried[int(np.argmin(losses))]
+        numbers = sorted({min(number, len(rows)) for number in self.neighbours})
+        knn = Knn(self, np.ascontiguousarray(rows.T), labels, weights)
+        losses = np.zeros(len(numbers))
+        for start in range(0, len(rows) if len(numbers) > 1 else 0, _BLOCK):
+            block = slice(start, start + _BLOCK)
+            similarity = product(rows[block], knn.columns)
+            similarity[similarity > _SAME] = 0  # a prompt has no vote on itself
+            for place, number in enumerate(numbers):
+                loss = cross_entropy(knn.vote(similarity, number), labels[block], weights[block])
+                losses[place] += loss * weights[block].sum()
+        return replace(knn, chosen=KnnSettings((numbers[int(np.argmin(losses))],)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +51,7 @@ class Knn:
     """Labels of the nearest prompts by cosine similarity, each in proportion to similarity and weight.
 
     Attributes:
-      rows: features (P, F) of length 1, float32.
+      columns: features (F, P) of the labelled prompts, each prompt's of length 1, float32.
       labels: (P, M) float32, rows sum to 1.
       weights: (P,) float32, above 0.
     """
@@ -54,29 +59,27 @@ class Knn:
     kind: ClassVar[str] = "knn"
     learns: ClassVar[str] = "labels"
     chosen: KnnSettings
-    rows: np.ndarray
+    columns: np.ndarray
     labels: np.ndarray
     weights: np.ndarray
 
     def scores(self, inputs: Inputs) -> np.ndarray:
         """Probabilities (B, M) float64; a prompt like no other gets all prompts' mean label."""
-        return self.votes(_unit(np.asarray(inputs)))
-
-    def votes(self, rows: np.ndarray, leave_out: bool = False) -> np.ndarray:
-        """`scores` of features of length 1; `leave_out` gives the same prompts no vote."""
-        number = self.chosen.neighbours[0]
-        prior = np.average(self.labels, axis=0, weights=self.weights).astype(np.float64)
-        found = []
+        rows = _unit(np.asarray(inputs))
+        found = [np.zeros((0, self.labels.shape[1]))]
         for start in range(0, len(rows), _BLOCK):
-            similarity = product(rows[start : start + _BLOCK], self.rows.T)  # (block, P)
-            if leave_out:
-                similarity[similarity > _SAME] = 0
-            nearest = np.argpartition(-similarity, number - 1, axis=1)[:, :number]
-            near = np.maximum(np.take_along_axis(similarity, nearest, axis=1), 0).astype(np.float64)
-            votes = near * self.weights[nearest]
-            total = np.einsum("bk,bkm->bm", votes, self.labels[nearest]) + _PRIOR * prior
-            found.append(total / (votes.sum(axis=1, keepdims=True) + _PRIOR))
-        return np.concatenate(found) if found else np.zeros((0, self.labels.shape[1]))
+            similarity = product(rows[start : start + _BLOCK], self.columns)
+            found.append(self.vote(similarity, self.chosen.neighbours[0]))
+        return np.concatenate(found)
+
+    def vote(self, similarity: np.ndarray, number: int) -> np.ndarray:
+        """What the `number` most similar prompts say, from similarities (B, P): float64 (B, M)."""
+        prior = np.average(self.labels, axis=0, weights=self.weights).astype(np.float64)
+        nearest = np.argpartition(-similarity, number - 1, axis=1)[:, :number]
+        near = np.maximum(np.take_along_axis(similarity, nearest, axis=1), 0).astype(np.float64)
+        votes = near * self.weights[nearest]
+        total = np.einsum("bk,bkm->bm", votes, self.labels[nearest]) + _PRIOR * prior
+        return np.asarray(total / (votes.sum(axis=1, keepdims=True) + _PRIOR))
 
     def settings(self) -> KnnSettings:
         """With the number of neighbours that was chosen."""
@@ -84,15 +87,15 @@ class Knn:
 
     def write(self, folder: Path) -> None:
         """Writes the labelled prompts' features, without the zeros where most are zeros."""
-        tensors = {"labels": self.labels, "weights": self.weights} | _packed(self.rows)
-        write_part(folder, {"settings": plain(self.chosen), "width": self.rows.shape[1]}, tensors)
+        tensors = {"labels": self.labels, "weights": self.weights} | _packed(self.columns)
+        write_part(folder, {"settings": plain(self.chosen), "prompts": len(self.labels)}, tensors)
 
 
 def read_knn(folder: Path) -> Knn:
     """What `Knn.write` has written."""
     record, tensors = read_part(folder)
-    rows = _unpacked(tensors, record["width"])
-    return Knn(KnnSettings(tuple(record["settings"]["neighbours"])), rows, tensors["labels"], tensors["weights"])
+    columns = _unpacked(tensors, record["prompts"])
+    return Knn(KnnSettings(tuple(record["settings"]["neighbours"])), columns, tensors["labels"], tensors["weights"])
 
 
 def _unit(rows: np.ndarray) -> np.ndarray:
@@ -102,16 +105,17 @@ def _unit(rows: np.ndarray) -> np.ndarray:
     return rows / np.where(lengths > 0, lengths, 1)
 
 
-def _packed(rows: np.ndarray) -> dict[str, np.ndarray]:
-    places = np.flatnonzero(rows)
-    if 3 * len(places) > rows.size:  # a number that is not zero costs its place too
-        return {"rows": rows}
-    return {"places": places.astype(np.int64), "values": rows.ravel()[places], "count": np.array([len(rows)])}
+def _packed(columns: np.ndarray) -> dict[str, np.ndarray]:
+    places = np.flatnonzero(columns)
+    if 3 * len(places) > columns.size:  # a number that is not zero costs its place too
+        return {"columns": columns}
+    width = np.array([len(columns)])
+    return {"places": places.astype(np.int64), "values": columns.ravel()[places], "width": width}
 
 
-def _unpacked(tensors: dict[str, np.ndarray], width: int) -> np.ndarray:
-    if "rows" in tensors:
-        return tensors["rows"]
-    rows = np.zeros(int(tensors["count"][0]) * width, dtype=np.float32)
-    rows[tensors["places"]] = tensors["values"]
-    return rows.reshape(-1, width)
+def _unpacked(tensors: dict[str, np.ndarray], prompts: int) -> np.ndarray:
+    if "columns" in tensors:
+        return tensors["columns"]
+    columns = np.zeros(int(tensors["width"][0]) * prompts, dtype=np.float32)
+    columns[tensors["places"]] = tensors["values"]
+    return columns.reshape(-1, prompts)

@@ -7,6 +7,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
+from swarm.engines.threads import Threads
 from swarm.errors import UserError
 from swarm.routers.base import Inputs, product, softmax
 from swarm.routers.parts import plain, read_part, write_part
@@ -57,7 +58,7 @@ class MlpSettings:
         layers = [_drawn(rows.shape[1], self.width, draws), _drawn(self.width, labels.shape[1], draws)]
         parameters = [tensor.requires_grad_() for layer in layers for tensor in layer]
         optimizer = torch.optim.AdamW(parameters, lr=self.learning_rate, weight_decay=self.weight_decay)
-        with torch.enable_grad():
+        with torch.enable_grad(), Threads(torch.nn.ParameterList(parameters)).of_a_pass():
             for _ in range(self.epochs):
                 for batch in torch.randperm(len(rows), generator=draws).split(self.batch_size):
                     kept = torch.rand(batch.shape[0], rows.shape[1], generator=draws) >= self.dropout

@@ -99,7 +99,7 @@ def _loaded(settings: SentenceSettings) -> tuple[Any, str]:
         folder = _folder(settings)
         model = SentenceTransformer(str(folder), trust_remote_code=False, model_kwargs={"use_safetensors": True})
     digest = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != ".md"):
+    for path in sorted({path for pattern in _WANTED for path in folder.rglob(pattern)}):
         digest.update(f"{path.relative_to(folder).as_posix()} {content_digest(path)}\n".encode())
     return model.eval(), digest.hexdigest()
 

@@ -102,7 +102,7 @@ def test_sparse_features_are_packed_and_come_back(tmp_path):
     knn = KnnSettings((3,)).fit(rows, np.eye(2)[np.arange(50) % 2], np.ones(50), np.random.default_rng(0))
     knn.write(tmp_path / "part")
     assert (tmp_path / "part" / "part.safetensors").stat().st_size < rows.nbytes / 10
-    assert (read_classifier("knn", tmp_path / "part").rows == knn.rows).all()
+    assert (read_classifier("knn", tmp_path / "part").columns == knn.columns).all()
 
 
 def test_logistic_regression_of_two_members_is_the_closed_form_of_one_odds():

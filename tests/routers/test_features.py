@@ -5,6 +5,7 @@ import logging
 import numpy as np
 import pytest
 import torch
+from families import ONE_BY_ONE, SIDE_BY_SIDE, model_of
 from routed_prompts import NAMES, routed_prompts
 from sklearn.feature_extraction.text import TfidfVectorizer
 from tiny import make_base
@@ -15,7 +16,7 @@ from swarm.routers.artefact import load_router, save_router
 from swarm.routers.base import LanguageModel
 from swarm.routers.features import feature_settings, read_features
 from swarm.routers.fit import RouterSettings, fit_router
-from swarm.routers.hidden import HiddenSettings, mean_states
+from swarm.routers.hidden import HiddenSettings, pooled_states
 from swarm.routers.knn import KnnSettings
 from swarm.routers.standard import standard_of
 from swarm.routers.tfidf import TfidfSettings
@@ -60,20 +61,40 @@ def test_tfidf_refitted_does_not_know_what_was_left_out():
 
 
 def test_states_are_means_over_a_prompts_own_tokens(reader):
-    values = mean_states(HiddenSettings(batch_tokens=40), reader, PROMPTS).values
+    values = pooled_states(HiddenSettings(batch_tokens=40), reader, PROMPTS).values
     assert values.dtype == np.float32
     for prompt, row in zip(PROMPTS, values, strict=True):
         ids = torch.tensor([reader.tokenizer(prompt)["input_ids"]])
         with torch.inference_mode():
             states = reader.model(ids, output_hidden_states=True).hidden_states[-1]
         assert row == pytest.approx(states[0].mean(dim=0).numpy(), abs=2e-5)
-        assert row == pytest.approx(mean_states(HiddenSettings(), reader, [prompt]).values[0], abs=2e-5)
+        assert row == pytest.approx(pooled_states(HiddenSettings(), reader, [prompt]).values[0], abs=2e-5)
+
+
+def test_the_last_tokens_state_alone_or_beside_the_mean(reader):
+    mean, last, both = (
+        pooled_states(HiddenSettings(pooling=pooling), reader, PROMPTS).values for pooling in ("mean", "last", "both")
+    )
+    assert (both == np.concatenate([mean, last], axis=1)).all()
+    one_token = PROMPTS.index("yes")
+    assert (mean[one_token] == last[one_token]).all() and (mean[0] != last[0]).any()
+
+
+@pytest.mark.parametrize("family", [*SIDE_BY_SIDE, *ONE_BY_ONE])
+def test_a_row_is_as_alone_in_every_family(reader, family):
+    other = LanguageModel(model_of(family), reader.tokenizer, "digest")
+    values = pooled_states(HiddenSettings(), other, PROMPTS).values
+    for prompt, row in zip(PROMPTS, values, strict=True):
+        ids = torch.tensor([reader.tokenizer(prompt)["input_ids"]])
+        with torch.inference_mode():
+            states = other.model(ids, output_hidden_states=True).hidden_states[-1]
+        assert row == pytest.approx(states[0].mean(dim=0).numpy(), abs=1e-4)
 
 
 def test_a_model_in_training_is_read_without_dropout_and_left_as_it_was(reader):
-    before = mean_states(HiddenSettings(), reader, PROMPTS).values
+    before = pooled_states(HiddenSettings(), reader, PROMPTS).values
     reader.model.train()
-    assert (mean_states(HiddenSettings(), reader, PROMPTS).values == before).all()
+    assert (pooled_states(HiddenSettings(), reader, PROMPTS).values == before).all()
     assert reader.model.training
     reader.model.eval()
 
@@ -81,11 +102,11 @@ def test_a_model_in_training_is_read_without_dropout_and_left_as_it_was(reader):
 def test_what_is_beyond_the_window_is_cut_at_the_start_counted_and_told(reader, caplog):
     long = " ".join(["red"] * 600) + " what is two"
     with caplog.at_level(logging.WARNING, logger="swarm"):
-        cut = mean_states(HiddenSettings(window=3), reader, [long, "yes", "one two three blue"])
+        cut = pooled_states(HiddenSettings(window=3), reader, [long, "yes", "one two three blue"])
     assert cut.cut == 2 and "2 of 3 prompts are longer than the 3 tokens" in caplog.text
-    ends = mean_states(HiddenSettings(), reader, ["what is two", "yes", "two three blue"])
+    ends = pooled_states(HiddenSettings(), reader, ["what is two", "yes", "two three blue"])
     assert cut.values == pytest.approx(ends.values, abs=2e-5) and ends.cut == 0
-    assert mean_states(HiddenSettings(), reader, [long]).cut == 1, "the model's own window"
+    assert pooled_states(HiddenSettings(), reader, [long]).cut == 1, "the model's own window"
 
 
 def test_a_router_on_hidden_states_knows_its_model(reader, tmp_path):
@@ -107,7 +128,7 @@ def test_a_router_on_hidden_states_knows_its_model(reader, tmp_path):
 
 def test_a_prompt_without_a_token_is_refused(reader):
     with pytest.raises(UserError, match="empty for the tokenizer of the base model"):
-        mean_states(HiddenSettings(), reader, ["yes", " "])
+        pooled_states(HiddenSettings(), reader, ["yes", " "])
 
 
 def test_standardised_features_leave_out_what_never_changes():
@@ -124,6 +145,7 @@ def test_standardised_features_leave_out_what_never_changes():
         ("bow", {}, "features is 'bow', wanted one of tfidf, hidden, sentence"),
         ("tfidf", {"longest": 0}, "1 <= shortest <= longest"),
         ("tfidf", {"analyzer": "lines"}, "wanted word or char_wb"),
+        ("hidden", {"pooling": "max"}, "wanted one of mean, last, both"),
         ("hidden", {"window": 0}, "wanted each at least 1"),
     ],
 )
