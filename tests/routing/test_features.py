@@ -61,14 +61,14 @@ def test_tfidf_refitted_does_not_know_what_was_left_out():
 
 
 def test_states_are_means_over_a_prompts_own_tokens(reader):
-    values = pooled_states(HiddenSettings(batch_tokens=40), reader, PROMPTS).values
+    values = pooled_states(HiddenSettings(batch_tokens=40, pooling="mean"), reader, PROMPTS).values
     assert values.dtype == np.float32
     for prompt, row in zip(PROMPTS, values, strict=True):
         ids = torch.tensor([reader.tokenizer(prompt)["input_ids"]])
         with torch.inference_mode():
             states = reader.model(ids, output_hidden_states=True).hidden_states[-1]
         assert row == pytest.approx(states[0].mean(dim=0).numpy(), abs=2e-5)
-        assert row == pytest.approx(pooled_states(HiddenSettings(), reader, [prompt]).values[0], abs=2e-5)
+        assert row == pytest.approx(pooled_states(HiddenSettings(pooling="mean"), reader, [prompt]).values[0], abs=2e-5)
 
 
 def test_the_last_tokens_state_alone_or_beside_the_mean(reader):
@@ -83,7 +83,7 @@ def test_the_last_tokens_state_alone_or_beside_the_mean(reader):
 @pytest.mark.parametrize("family", [*SIDE_BY_SIDE, *ONE_BY_ONE])
 def test_a_row_is_as_alone_in_every_family(reader, family):
     other = LanguageModel(model_of(family), reader.tokenizer, "digest")
-    values = pooled_states(HiddenSettings(), other, PROMPTS).values
+    values = pooled_states(HiddenSettings(pooling="mean"), other, PROMPTS).values
     for prompt, row in zip(PROMPTS, values, strict=True):
         ids = torch.tensor([reader.tokenizer(prompt)["input_ids"]])
         with torch.inference_mode():
