@@ -1,6 +1,7 @@
 """Prompts become the same numbers alone, in a batch, and after a round trip over the disk."""
 
 import logging
+import sys
 
 import numpy as np
 import pytest
@@ -18,6 +19,8 @@ from swarm.routing.features import feature_settings, read_features
 from swarm.routing.fit import RouterSettings, fit_router
 from swarm.routing.hidden import HiddenSettings, pooled_states
 from swarm.routing.knn import KnnSettings
+from swarm.routing.logistic import LogisticSettings
+from swarm.routing.sentence import SentenceSettings
 from swarm.routing.standard import standard_of
 from swarm.routing.tfidf import TfidfSettings
 
@@ -152,3 +155,18 @@ def test_standardised_features_leave_out_what_never_changes():
 def test_refused(kind, options, words):
     with pytest.raises(UserError, match=words):
         feature_settings(kind, options)
+
+
+@pytest.mark.parametrize(
+    "module, plan, extra",
+    [
+        ("sklearn.feature_extraction.text", RouterSettings(), "routing"),
+        ("sklearn.linear_model", RouterSettings(classifier=LogisticSettings((1.0,))), "routing"),
+        ("sentence_transformers", RouterSettings(features=SentenceSettings()), "embeddings"),
+    ],
+)
+def test_a_missing_library_is_named_with_its_extra(module, plan, extra, monkeypatch):
+    monkeypatch.setitem(sys.modules, module, None)
+    prompts, scores, _ = routed_prompts(30)
+    with pytest.raises(UserError, match=rf'not installed: pip install -e "\.\[{extra}\]"'):
+        fit_router(prompts, scores, NAMES, plan, np.random.default_rng(0))
