@@ -36,7 +36,7 @@ class HiddenSettings:
     kind: ClassVar[str] = "hidden"
     window: int | None = None
     batch_tokens: int = 8192
-    pooling: str = "mean"
+    pooling: str = "both"
 
     def __post_init__(self) -> None:
         if self.pooling not in POOLINGS:

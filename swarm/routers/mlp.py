@@ -34,7 +34,7 @@ class MlpSettings:
     batch_size: int = 64
     learning_rate: float = 3e-3
     weight_decay: float = 0.01
-    dropout: float = 0.1
+    dropout: float = 0.5
 
     def __post_init__(self) -> None:
         if min(self.width, self.epochs, self.batch_size) < 1 or not 0 <= self.dropout < 1:

@@ -1,6 +1,7 @@
 """Prompts become the same numbers alone, in a batch, and after a round trip over the disk."""
 
 import logging
+import sys
 
 import numpy as np
 import pytest
@@ -18,6 +19,8 @@ from swarm.routers.features import feature_settings, read_features
 from swarm.routers.fit import RouterSettings, fit_router
 from swarm.routers.hidden import HiddenSettings, pooled_states
 from swarm.routers.knn import KnnSettings
+from swarm.routers.logistic import LogisticSettings
+from swarm.routers.sentence import SentenceSettings
 from swarm.routers.standard import standard_of
 from swarm.routers.tfidf import TfidfSettings
 
@@ -61,14 +64,14 @@ def test_tfidf_refitted_does_not_know_what_was_left_out():
 
 
 def test_states_are_means_over_a_prompts_own_tokens(reader):
-    values = pooled_states(HiddenSettings(batch_tokens=40), reader, PROMPTS).values
+    values = pooled_states(HiddenSettings(batch_tokens=40, pooling="mean"), reader, PROMPTS).values
     assert values.dtype == np.float32
     for prompt, row in zip(PROMPTS, values, strict=True):
         ids = torch.tensor([reader.tokenizer(prompt)["input_ids"]])
         with torch.inference_mode():
             states = reader.model(ids, output_hidden_states=True).hidden_states[-1]
         assert row == pytest.approx(states[0].mean(dim=0).numpy(), abs=2e-5)
-        assert row == pytest.approx(pooled_states(HiddenSettings(), reader, [prompt]).values[0], abs=2e-5)
+        assert row == pytest.approx(pooled_states(HiddenSettings(pooling="mean"), reader, [prompt]).values[0], abs=2e-5)
 
 
 def test_the_last_tokens_state_alone_or_beside_the_mean(reader):
@@ -83,7 +86,7 @@ def test_the_last_tokens_state_alone_or_beside_the_mean(reader):
 @pytest.mark.parametrize("family", [*SIDE_BY_SIDE, *ONE_BY_ONE])
 def test_a_row_is_as_alone_in_every_family(reader, family):
     other = LanguageModel(model_of(family), reader.tokenizer, "digest")
-    values = pooled_states(HiddenSettings(), other, PROMPTS).values
+    values = pooled_states(HiddenSettings(pooling="mean"), other, PROMPTS).values
     for prompt, row in zip(PROMPTS, values, strict=True):
         ids = torch.tensor([reader.tokenizer(prompt)["input_ids"]])
         with torch.inference_mode():
@@ -152,3 +155,18 @@ def test_standardised_features_leave_out_what_never_changes():
 def test_refused(kind, options, words):
     with pytest.raises(UserError, match=words):
         feature_settings(kind, options)
+
+
+@pytest.mark.parametrize(
+    "module, plan, extra",
+    [
+        ("sklearn.feature_extraction.text", RouterSettings(), "routing"),
+        ("sklearn.linear_model", RouterSettings(classifier=LogisticSettings((1.0,))), "routing"),
+        ("sentence_transformers", RouterSettings(features=SentenceSettings()), "embeddings"),
+    ],
+)
+def test_a_missing_library_is_named_with_its_extra(module, plan, extra, monkeypatch):
+    monkeypatch.setitem(sys.modules, module, None)
+    prompts, scores, _ = routed_prompts(30)
+    with pytest.raises(UserError, match=rf'not installed: pip install -e "\.\[{extra}\]"'):
+        fit_router(prompts, scores, NAMES, plan, np.random.default_rng(0))
