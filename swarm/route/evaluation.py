@@ -85,7 +85,7 @@ def judged(router: Router, matrix: ScoreMatrix, best: int) -> tuple[list[Line], 
     chosen = np.array([choice.member for choice in choices])
     scores = matrix.scores
     ways = Ways(scores, matrix.names, best, router.costs, 0)
-    oracle = ways.line("perfect choice", scores.argmax(axis=1))
+    oracle = ways.line("perfect choice", scores.argmax(axis=1), len(matrix.names))
     lines = [ways.line("router", chosen), *ways.singles(), ways.random(), oracle]
     right = (at(scores, chosen) == scores.max(axis=1)).astype(np.float64)
     confidence = np.array([choice.confidence for choice in choices])

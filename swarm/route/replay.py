@@ -80,7 +80,7 @@ def program(options: argparse.Namespace) -> int:
 
 
 def check_apart(learn: MixInstruct, test: MixInstruct) -> None:
-    """Raises UserError unless both have the same models and no prompt is in both."""
+    """Raises UserError unless both have the same models; says so where a prompt is in both."""
     if learn.names != test.names:
         raise UserError(
             f"{test.where} has the models {', '.join(test.names)}, {learn.where} {', '.join(learn.names)}; wanted the "
@@ -124,16 +124,17 @@ def judged(
     chance = {name: float(np.mean([one[name] for one in alone])) for name in alone[0]}
     oracle = scores.argmax(axis=1)
     lines = [ways.line("router", chosen, more=more(chosen)), *ways.singles(alone), ways.random(chance)]
-    lines.append(ways.line(f"perfect choice by {held.metric}", oracle, more=more(oracle)))
+    everybody = len(held.names)  # whose answers a perfect choice has to see
+    lines.append(ways.line(f"perfect choice by {held.metric}", oracle, everybody, more(oracle)))
     for metric in test.metrics:
         if metric != held.metric:
             other = np.nan_to_num(test.stored(metric).scores[whole], nan=-np.inf).argmax(axis=1)
-            lines.append(ways.line(f"perfect choice by {metric}", other, more=more(other)))
+            lines.append(ways.line(f"perfect choice by {metric}", other, everybody, more(other)))
     return lines, _figures(router, choices, chosen, scores, seed)
 
 
 def _figures(router: Router, choices: Any, chosen: np.ndarray, scores: np.ndarray, seed: int) -> dict[str, Any]:
-    """Selection accuracy, calibration, and the quality that thresholds on confidence and costs trade."""
+    """Selection accuracy, calibration, and where costs are known the members' own trade of quality for cost."""
     right = (scores[np.arange(len(scores)), chosen] == scores.max(axis=1)).astype(np.float64)
     confidence = np.array([choice.confidence for choice in choices])
     rng = np.random.default_rng(seed)
@@ -143,13 +144,9 @@ def _figures(router: Router, choices: Any, chosen: np.ndarray, scores: np.ndarra
         "fell_back": float(np.mean([choice.fell_back for choice in choices])),
     }
     if len(router.costs) and len(set(router.costs)) > 1:
-        figures["aiq"] = _aiq(router, scores)
+        # what a router must beat at any cost (RouterBench, arXiv 2403.12031)
+        figures["aiq_of_members_alone"] = aiq(np.asarray(router.costs, dtype=np.float64), scores.mean(axis=0))
     return figures
-
-
-def _aiq(router: Router, scores: np.ndarray) -> float:
-    """AIQ of the members alone: what a router's knob on cost must beat (RouterBench, arXiv 2403.12031)."""
-    return aiq(np.asarray(router.costs, dtype=np.float64), scores.mean(axis=0))
 
 
 def _show(result: dict[str, Any], lines: list[Line], size: int) -> None:
