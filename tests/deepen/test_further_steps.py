@@ -71,7 +71,7 @@ def test_a_sweep_of_two_by_two_goes_on(tmp_path, models, capsys):
     assert deepen("sweep", "--config", conf, "-lr", "0.5", "-len", "1", "5", "--model_counts", "1", "2", *words) == 0
     rows = [json.loads(line) for line in table.read_text().splitlines()]
     assert [(row["models"], row["updates"]) for row in rows] == [(1, 1), (1, 5), (2, 1), (2, 5)]
-    assert all(row["tokens"] == 16 and row["seconds_per_token"] > 0 and row["questions"] == 2 for row in rows)
+    assert all(0 < row["tokens"] <= 16 and row["seconds_per_token"] > 0 and row["questions"] == 2 for row in rows)
     assert [row["fused"] > 8 for row in rows] == [False, False, True, True]
     table.write_text("".join(json.dumps(row) + "\n" for row in rows[:3]))
     capsys.readouterr()

@@ -53,9 +53,14 @@ def sentence_piece_bpe(lines=LINES, size=500, newline_piece=False):
         [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
     )
     special = [*SPECIAL, *(f"<0x{byte:02X}>" for byte in range(256))]
-    letters = {letter for line in lines for letter in line if letter.isascii() and letter != "\n"}
+    letters = {letter for line in lines for letter in line if letter.isascii() and letter not in " \n"}
+    # letters that are equally rare would be chosen anew by every process if only their number were given
     trainer = trainers.BpeTrainer(
-        vocab_size=size, special_tokens=special, show_progress=False, limit_alphabet=len(letters) + 1
+        vocab_size=size,
+        special_tokens=special,
+        show_progress=False,
+        initial_alphabet=["▁", *sorted(letters)],
+        limit_alphabet=len(letters) + 1,
     )
     tokenizer.train_from_iterator([line.replace("\n", " ") for line in lines], trainer)
     # the trainer knows no ordinary pieces but letters: the byte pieces are made ordinary afterwards
