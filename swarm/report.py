@@ -5,6 +5,7 @@ from typing import Any
 
 import networkx as nx
 
+from swarm.errors import UserError
 from swarm.maths.interval import Estimate
 from swarm.nodes.base import label
 from swarm.search.config import SearchConfig
@@ -151,3 +152,22 @@ def pyplot() -> Any:
     from matplotlib import pyplot
 
     return pyplot
+
+
+def needed_pyplot() -> Any:
+    """`pyplot` for who has asked for a picture. Raises UserError where matplotlib is not installed."""
+    try:
+        return pyplot()
+    except ImportError as error:
+        raise UserError("a picture needs matplotlib, which is not installed: pip install matplotlib") from error
+
+
+def save_picture(figure: Any, path: Path, dots: int) -> None:
+    """Writes a figure, cut to what is drawn, and closes it. Raises UserError where it cannot be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=dots, bbox_inches="tight")
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be written ({error}); name another file, such as picture.png") from error
+    finally:
+        pyplot().close(figure)

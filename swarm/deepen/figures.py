@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from swarm.errors import UserError
-from swarm.report import pyplot
+from swarm.report import needed_pyplot, pyplot, save_picture
 
 MOST_LINES = 8  # beyond which a legend is longer than its picture
 
@@ -77,10 +76,7 @@ def draw_tokens(plane: np.ndarray, models: Sequence[str], tokens: Sequence[str],
 
     Raises UserError where matplotlib is not there, or the picture cannot be written.
     """
-    try:
-        plt = pyplot()
-    except ImportError as error:
-        raise UserError("a picture needs matplotlib, which is not installed: pip install matplotlib") from error
+    plt = needed_pyplot()
     figure, axes = plt.subplots(figsize=(7, 6))
     marks, colours = "osD^vP*X<>", plt.get_cmap("tab20")
     for index, model in enumerate(models):
@@ -99,13 +95,7 @@ def draw_tokens(plane: np.ndarray, models: Sequence[str], tokens: Sequence[str],
         )
     axes.legend()
     axes.set_title("relative representations: first two principal components")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=130, bbox_inches="tight")
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be written ({error}); name another file, such as picture.png") from error
-    finally:
-        plt.close(figure)
+    save_picture(figure, path, dots=130)
 
 
 def _said(axis: str) -> str:

@@ -6,15 +6,12 @@ import logging
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from swarm.errors import UserError
 from swarm.front_doors import DONE
-from swarm.maths.routing import at, bootstrap_mean, calibration_error
 from swarm.ranking.scores import ScoreMatrix, load_scores
 from swarm.route.fitting import CLASSIFIER, SCORES
 from swarm.route.members import Asked, add_task_options, asked_by, config_of, read_chosen, scored, task_of
-from swarm.route.table import Line, Ways, draw, record, table
+from swarm.route.table import Line, Ways, choosing, chosen_by, draw, record, table
 from swarm.routers.artefact import load_router, read_facts
 from swarm.routers.engine import language_model_of
 from swarm.routers.fit import best_single
@@ -82,15 +79,8 @@ def loaded(folder: Path, asked: Asked, any_weights: bool = False) -> Router:
 def judged(router: Router, matrix: ScoreMatrix, best: int) -> tuple[list[Line], dict[str, Any]]:
     """The lines of the router and of what it is compared with, and how well it chooses."""
     choices = router.choose(matrix.prompts)
-    chosen = np.array([choice.member for choice in choices])
     scores = matrix.scores
     ways = Ways(scores, matrix.names, best, router.costs, 0)
     oracle = ways.line("perfect choice", scores.argmax(axis=1), len(matrix.names))
-    lines = [ways.line("router", chosen), *ways.singles(), ways.random(), oracle]
-    right = (at(scores, chosen) == scores.max(axis=1)).astype(np.float64)
-    confidence = np.array([choice.confidence for choice in choices])
-    return lines, {
-        "accuracy": vars(bootstrap_mean(right, np.random.default_rng(0))),
-        "calibration_error": calibration_error(confidence, right),
-        "fell_back": float(np.mean([choice.fell_back for choice in choices])),
-    }
+    lines = [ways.line("router", chosen_by(choices)), *ways.singles(), ways.random(), oracle]
+    return lines, choosing(choices, scores, 0)

@@ -10,7 +10,6 @@ import numpy as np
 
 from swarm.errors import UserError
 from swarm.front_doors import DONE
-from swarm.maths.routing import bootstrap, calibration_error
 from swarm.maths.routing_curves import aiq
 from swarm.ranking.audit import audit_text, label_audit
 from swarm.ranking.gpt_rank import compared, gpt_columns
@@ -18,7 +17,7 @@ from swarm.ranking.metrics import METRICS, get_metric
 from swarm.ranking.mixinstruct import MixInstruct, read_mix_instruct
 from swarm.ranking.scores import ScoreMatrix
 from swarm.route.options import add_router_options, router_settings
-from swarm.route.table import Line, Ways, draw, record, table
+from swarm.route.table import Line, Ways, choosing, chosen_by, draw, record, table
 from swarm.routers.artefact import save_router
 from swarm.routers.fit import best_single, fit_router, less_cost
 from swarm.routers.labels import filled
@@ -111,7 +110,7 @@ def judged(
     comparisons = test.comparisons()[whole]
     ways = Ways(scores, held.names, best, router.costs, seed)
     choices = router.choose(prompts)
-    chosen = np.array([choice.member for choice in choices])
+    chosen = chosen_by(choices)
 
     def more(picked: np.ndarray) -> dict[str, float]:
         if not compared(comparisons).any():
@@ -130,23 +129,11 @@ def judged(
         if metric != held.metric:
             other = np.nan_to_num(test.stored(metric).scores[whole], nan=-np.inf).argmax(axis=1)
             lines.append(ways.line(f"perfect choice by {metric}", other, everybody, more(other)))
-    return lines, _figures(router, choices, chosen, scores, seed)
-
-
-def _figures(router: Router, choices: Any, chosen: np.ndarray, scores: np.ndarray, seed: int) -> dict[str, Any]:
-    """Selection accuracy, calibration, and where costs are known the members' own trade of quality for cost."""
-    right = (scores[np.arange(len(scores)), chosen] == scores.max(axis=1)).astype(np.float64)
-    confidence = np.array([choice.confidence for choice in choices])
-    rng = np.random.default_rng(seed)
-    figures: dict[str, Any] = {
-        "accuracy": vars(bootstrap(lambda rows: float(right[rows].mean()), len(right), rng)),
-        "calibration_error": calibration_error(confidence, right),
-        "fell_back": float(np.mean([choice.fell_back for choice in choices])),
-    }
+    figures = choosing(choices, scores, seed)
     if len(router.costs) and len(set(router.costs)) > 1:
         # what a router must beat at any cost (RouterBench, arXiv 2403.12031)
         figures["aiq_of_members_alone"] = aiq(np.asarray(router.costs, dtype=np.float64), scores.mean(axis=0))
-    return figures
+    return lines, figures
 
 
 def _show(result: dict[str, Any], lines: list[Line], size: int) -> None:

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from swarm.maths.interval import Estimate
-from swarm.maths.routing import at, bootstrap_mean
+from swarm.maths.routing import at, bootstrap_mean, calibration_error
+from swarm.report import needed_pyplot, save_picture
+from swarm.routers.router import Choice
 
 
 @dataclass(frozen=True)
@@ -102,14 +104,27 @@ def record(lines: Sequence[Line]) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
+def choosing(choices: Sequence[Choice], scores: np.ndarray, seed: int) -> dict[str, Any]:
+    """How well a router has chosen under scores (P, M): share of best members, calibration, how often it fell back."""
+    right = (at(scores, chosen_by(choices)) == scores.max(axis=1)).astype(np.float64)
+    return {
+        "accuracy": vars(bootstrap_mean(right, np.random.default_rng(seed))),
+        "calibration_error": calibration_error(np.array([choice.confidence for choice in choices]), right),
+        "fell_back": float(np.mean([choice.fell_back for choice in choices])),
+    }
+
+
+def chosen_by(choices: Sequence[Choice]) -> np.ndarray:
+    """The members (P,) of choices."""
+    return np.array([choice.member for choice in choices])
+
+
 def draw(lines: Sequence[Line], path: Path, quality: str) -> None:
-    """Quality against cost (or members asked) as a picture. Raises ImportError without matplotlib."""
-    import matplotlib
+    """Quality against cost (or members asked) as a picture.
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(7, 4.5))
+    Raises UserError where matplotlib is not there, or the picture cannot be written.
+    """
+    figure, axes = needed_pyplot().subplots(figsize=(7, 4.5))
     for line in lines:
         x = line.asked if line.cost is None else line.cost
         below, above = line.quality.mean - line.quality.low, line.quality.high - line.quality.mean
@@ -117,9 +132,7 @@ def draw(lines: Sequence[Line], path: Path, quality: str) -> None:
         axes.annotate(line.who, (x, line.quality.mean), xytext=(6, 3), textcoords="offset points", fontsize=8)
     axes.set_xlabel("members asked" if lines[0].cost is None else "cost of a prompt")
     axes.set_ylabel(f"quality ({quality}, mean with 95 % interval)")
-    figure.tight_layout()
-    figure.savefig(path, dpi=150)
-    pyplot.close(figure)
+    save_picture(figure, path, dots=150)
 
 
 def _shown(estimate: Estimate) -> str:

@@ -1,5 +1,6 @@
 """What every kind of features and every classifier can do, and how prompts are checked."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,6 +153,11 @@ def folds_of(keys: Sequence[str], count: int, generator: np.random.Generator) ->
     places = {key: place for place, key in enumerate(dict.fromkeys(keys))}
     drawn = generator.permutation(len(places)) % count
     return np.array([drawn[places[key]] for key in keys], dtype=np.int64)
+
+
+def folds_of_rows(rows: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:
+    """`folds_of` for features (P, F): rows with the same bits share a fold."""
+    return folds_of([hashlib.blake2b(row.tobytes(), digest_size=16).hexdigest() for row in rows], count, generator)
 
 
 def cross_entropy(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> float:

@@ -1,6 +1,5 @@
 """Multinomial logistic regression on features, with soft labels; with kNN the default."""
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -8,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from swarm.errors import UserError
-from swarm.routers.base import Inputs, cross_entropy, folds_of, product, softmax
+from swarm.routers.base import Inputs, cross_entropy, folds_of_rows, product, softmax
 from swarm.routers.parts import plain, read_part, write_part
 
 _FOLDS = 3
@@ -39,8 +38,7 @@ class LogisticSettings:
         rows, labels, weights = np.asarray(inputs)[counts], targets[counts], weights[counts]
         strengths = sorted(set(self.strengths))
         if len(strengths) > 1 and len(rows) >= _FOLDS:
-            keys = [hashlib.blake2b(row.tobytes(), digest_size=16).hexdigest() for row in rows]
-            folds = folds_of(keys, _FOLDS, generator)
+            folds = folds_of_rows(rows, _FOLDS, generator)
             losses = [_held_out_loss(rows, labels, weights, folds, strength) for strength in strengths]
             strengths = [strengths[int(np.argmin(losses))]]
         return _fitted(rows, labels, weights, strengths[0])

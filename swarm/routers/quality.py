@@ -4,7 +4,6 @@ Where wins are narrow, expected scores say more than who won (Hybrid LLM, arXiv 
 after fitting.
 """
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -12,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 
 from swarm.errors import UserError
-from swarm.routers.base import Inputs, folds_of, product
+from swarm.routers.base import Inputs, folds_of_rows, product
 from swarm.routers.parts import plain, read_part, write_part
 
 _FOLDS = 3
@@ -42,8 +41,7 @@ class QualitySettings:
         rows, scores, weights = np.asarray(inputs)[counts].astype(np.float64), targets[counts], weights[counts]
         penalties = sorted(set(self.penalties))
         if len(penalties) > 1 and len(rows) >= _FOLDS:
-            keys = [hashlib.blake2b(row.tobytes(), digest_size=16).hexdigest() for row in rows]
-            losses = _held_out_losses(rows, scores, weights, folds_of(keys, _FOLDS, generator), penalties)
+            losses = _held_out_losses(rows, scores, weights, folds_of_rows(rows, _FOLDS, generator), penalties)
             penalties = [penalties[int(np.argmin(losses))]]
         coefficients, intercepts = _fitted(rows, scores, weights, penalties)[0]
         return Quality(QualitySettings((penalties[0],)), coefficients, intercepts)
