@@ -16,7 +16,7 @@ import torch
 from swarm.engines.base import Completion, Engine, Finished, GenerationParams, Member, Request
 from swarm.engines.completion_cache import CompletionCache
 from swarm.engines.disk_cache import DiskCache
-from swarm.engines.metered import Budget, MeteredEngine
+from swarm.engines.metered import Budget, Metered
 from swarm.evals.base import Dataset, Eval, Example, Judgement, Judging
 from swarm.evals.exact_match import ExactMatch
 from swarm.nodes.members import Members
@@ -88,7 +88,7 @@ class Requests:
         folder = tempfile.mkdtemp()
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         disk = DiskCache(Path(folder) / "answers.sqlite", SearchConfig.cache_size * 1_000_000)
-        self.meter = MeteredEngine(engine)
+        self.meter = Metered(engine)
         self.scheduler = Scheduler(self.meter, CompletionCache(engine.facts(), disk))
 
     def next_step(self) -> None:

@@ -20,7 +20,7 @@ import numpy as np
 
 from swarm.engine import quieten_libraries
 from swarm.engines.in_process import InProcessEngine
-from swarm.engines.metered import Budget, MeteredEngine
+from swarm.engines.metered import Budget, Metered
 from swarm.evals.base import Dataset, Example
 from swarm.evals.exact_match import ExactMatch
 from swarm.evals.graph_tasks import make_dataset
@@ -76,13 +76,13 @@ class World:
         self.engine = InProcessEngine(self.pool)
         self.test = examples("test", make_dataset("small", 1, test_size, TEST_SEED))
 
-    def problem(self, seed: int, dev_size: int, **settings: object) -> tuple[Problem, MeteredEngine]:
+    def problem(self, seed: int, dev_size: int, **settings: object) -> tuple[Problem, Metered]:
         """A search on this seed's dev questions."""
         record = make_dataset("small", dev_size, 1, 10_000 + seed)
         data = Dataset("graph_tasks_small", examples("dev", record), self.test, generation=record["generation"])
         config = make_config({"eval_type": "exact_match", "dataset": "x", "seed": seed} | SETTINGS | settings)
         evaluation = ExactMatch()
-        meter = MeteredEngine(self.engine)
+        meter = Metered(self.engine)
         fitness = Fitness(Scheduler(meter), evaluation, data, evaluation.params(data), "strict")
         return Problem(config, Members(self.pool), fitness), meter
 

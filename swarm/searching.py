@@ -10,7 +10,7 @@ import swarm
 from swarm import front_doors
 from swarm.engine import make_engine
 from swarm.engines.base import Engine
-from swarm.engines.metered import MeteredEngine
+from swarm.engines.metered import Metered
 from swarm.errors import UserError
 from swarm.nodes.base import Composite
 from swarm.nodes.members import Members, generations_of, read_composites, read_members
@@ -175,7 +175,7 @@ def _calibrate(task: Task, pool: Pool, engine: Engine) -> None:
     queries = next(task.evaluation.judge(task.dataset, task.dataset.dev[:64]))
     pair = [single(expert) for expert in pool.experts()[:2]]
     answer_all(engine, [(pair[1], queries[:4])], task.params)
-    meter = MeteredEngine(engine)
+    meter = Metered(engine)
     answer_all(meter, [(system, queries) for system in pair], task.params)
     speed = meter.usage.tokens / meter.usage.seconds
     cost.remember_speed(_engine_name(task.config), speed)

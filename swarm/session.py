@@ -14,7 +14,7 @@ from swarm import front_doors
 from swarm.checkpoint import BackgroundWriter
 from swarm.engine import make_cache
 from swarm.engines.base import Engine
-from swarm.engines.metered import Budget, MeteredEngine
+from swarm.engines.metered import Budget, Metered
 from swarm.errors import BudgetReached, UserError
 from swarm.files import write_json
 from swarm.nodes.base import used_members
@@ -45,7 +45,7 @@ class Session(Watcher):
         config = task.config
         self._run, self._config, self._state = run, config, state
         self._engine = engine
-        self._meter = MeteredEngine(engine, state.usage)
+        self._meter = Metered(engine, state.usage)
         cache = make_cache(engine, config)
         self._scheduler = Scheduler(self._meter, cache, lambda: self._progress.answered())
         fitness = Fitness(self._scheduler, task.evaluation, task.dataset, task.params, config.scorer)

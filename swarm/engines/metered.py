@@ -1,10 +1,11 @@
-"""What an engine has been made to do, and a stop when the user's budget is used up."""
+"""What engines have been made to do, and a stop when the user's budget is used up."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from swarm.engines.base import Completion, Engine, Finished, Member, Request
+from swarm.engines.crew import Crew, Seat, crew_of
 from swarm.errors import BudgetReached
 
 
@@ -44,8 +45,8 @@ class Budget:
         return None
 
 
-class MeteredEngine:
-    """Counts what the inner engine generates, and stops at the budget.
+class Metered(Crew):
+    """Counts what the inner crew generates, and stops at the budget.
 
     Attributes:
       usage: work so far, that of earlier sittings of a resumed run included.
@@ -54,14 +55,16 @@ class MeteredEngine:
 
     def __init__(
         self,
-        inner: Engine,
+        inner: Engine | Crew,
         usage: Usage = Usage(),
         budget: Budget | None = None,
     ):
-        self.inner = inner
+        self.inner = crew_of(inner)
+        self.workers = self.inner.workers
         self.budget = budget
         self._usage = usage
         self._since = time.monotonic()
+        self._left = 0  # requests that are handed in and not answered
 
     @property
     def usage(self) -> Usage:
@@ -71,30 +74,44 @@ class MeteredEngine:
         return Usage(done.generations, done.prompt_tokens, done.new_tokens, seconds)
 
     def facts(self) -> dict[str, str]:
-        """The inner engine's."""
+        """The inner crew's."""
         return self.inner.facts()
 
     def expect(self, members: Sequence[Member]) -> None:
-        """Tells the inner engine."""
+        """Tells the inner crew."""
         self.inner.expect(members)
 
-    def generate(self, requests: Sequence[Request]) -> Iterator[Finished]:
-        """The inner engine's answers; raises BudgetReached after a batch if a limit is used up with requests left."""
-        left = len(requests)
-        if left:
+    def free(self) -> list[Seat]:
+        """The inner crew's."""
+        return self.inner.free()
+
+    def submit(self, worker: int, requests: Sequence[Request]) -> int:
+        """Hands the batch on. Raises BudgetReached if a limit is used up."""
+        if requests:
             self._stop_at_budget()
-        for finished in self.inner.generate(requests):
-            done = self._usage
-            self._usage = Usage(
-                done.generations + sum(_generated(completion) for _, completion in finished),
-                done.prompt_tokens + sum(completion.prompt_tokens for _, completion in finished),
-                done.new_tokens + sum(completion.new_tokens for _, completion in finished),
-                done.seconds,
-            )
-            left -= len(finished)
-            yield finished
-            if left:
-                self._stop_at_budget()
+        self._left += len(requests)
+        return self.inner.submit(worker, requests)
+
+    def wait(self) -> list[tuple[int, Finished]]:
+        """The inner crew's answers. Raises BudgetReached if a limit is used up and requests are left."""
+        if self._left:
+            self._stop_at_budget()
+        told = self.inner.wait()
+        completions = [completion for _, finished in told for _, completion in finished]
+        done = self._usage
+        self._usage = Usage(
+            done.generations + sum(map(_generated, completions)),
+            done.prompt_tokens + sum(completion.prompt_tokens for completion in completions),
+            done.new_tokens + sum(completion.new_tokens for completion in completions),
+            done.seconds,
+        )
+        self._left -= len(completions)
+        return told
+
+    def abandon(self) -> None:
+        """Has the inner crew forget what it was asked."""
+        self._left = 0
+        self.inner.abandon()
 
     def _stop_at_budget(self) -> None:
         reason = self.budget.reached_by(self.usage) if self.budget else None

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from swarm.engines.metered import Budget, MeteredEngine
+from swarm.engines.metered import Budget, Metered
 from swarm.errors import BudgetReached
 from swarm.search.state import SearchState
 from swarm.search.steps import STEPS, Problem
@@ -18,7 +18,7 @@ class Watcher:
         """A step has led to this state."""
 
 
-def search(problem: Problem, state: SearchState, meter: MeteredEngine, watcher: Watcher, budget: Budget) -> SearchState:
+def search(problem: Problem, state: SearchState, meter: Metered, watcher: Watcher, budget: Budget) -> SearchState:
     """Runs steps from `state` to the end of the search, where the next step is "final".
 
     A budget that is used up in mid-step gives back the state before that step, with the reason; it can go on from

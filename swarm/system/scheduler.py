@@ -6,8 +6,10 @@ from typing import Protocol
 
 from swarm.engines.base import Completion, Engine, GenerationParams, Request
 from swarm.engines.completion_cache import CompletionCache
+from swarm.engines.crew import Crew, crew_of
 from swarm.nodes.base import Relay, used_members
 from swarm.system.messages import Query, node_prompt, tidy_answer
+from swarm.system.queue import Queue
 from swarm.system.system import System
 
 Task = tuple[System, Sequence[Query]]
@@ -17,16 +19,19 @@ class Scheduler:
     """Answers many tasks side by side, asking every distinct request once.
 
     Attributes:
-      engine: what answers requests.
+      crew: what answers requests.
       cache: what was answered before; one of its own, in memory, if none is handed in.
       asked, shared: requests of all graphs so far, and how many of them needed no generation.
       on_answer: is called for every request that is answered, remembered ones included.
     """
 
     def __init__(
-        self, engine: Engine, cache: CompletionCache | None = None, on_answer: Callable[[], None] | None = None
+        self,
+        engine: Engine | Crew,
+        cache: CompletionCache | None = None,
+        on_answer: Callable[[], None] | None = None,
     ):
-        self.engine = engine
+        self.crew = crew_of(engine)
         self.cache = cache or CompletionCache(engine.facts())
         self.asked = 0
         self.shared = 0
@@ -35,21 +40,31 @@ class Scheduler:
     def answer_all(self, tasks: Sequence[Task], params: GenerationParams) -> list[list[str]]:
         """Every task's answers, in the order of its queries.
 
-        The member with the most ready requests goes first, so that batches are large and experts seldom exchanged; its
-        answers make further requests ready, of whatever graph, without any level waiting for another.
+        Whoever is free takes requests of the member with most of them, so that batches are large and experts seldom
+        exchanged; the answers make further requests ready, of whatever graph, without any level waiting for another.
         """
         walks = [_Walk(system, queries, params, self.on_answer) for system, queries in tasks]
         placed = {member.digest: member for system, _ in tasks for member in map(system.member_at, system.graph)}
-        self.engine.expect([part for member in placed.values() for part in used_members(member)])
-        groups: Groups = {}
-        self._line_up([node for walk in walks for node in walk.start()], groups)
-        while groups:
-            largest = max(groups, key=lambda group: len(groups[group]))  # the oldest of equals
-            ready = self._ask(list(groups.pop(largest).items()))
-            self._line_up(ready, groups)
+        self.crew.expect([part for member in placed.values() for part in used_members(member)])
+        queue: Queue[_Waiting] = Queue(self.crew.workers)
+        ready: list[_Listener] = [node for walk in walks for node in walk.start()]
+        try:
+            while ready or queue:
+                seats = self.crew.free()
+                if ready and (seats or not queue.flying):
+                    self._line_up(ready, queue)
+                    ready = []
+                for seat in seats:
+                    if batch := queue.take(seat):
+                        queue.sent(self.crew.submit(seat.worker, [waiting.request for _, waiting in batch]), batch)
+                if queue.flying or (queue and not seats):
+                    ready += self._hear(queue)
+        except BaseException:
+            self.crew.abandon()
+            raise
         return [walk.answers() for walk in walks]
 
-    def _line_up(self, ready: list["_Listener"], groups: "Groups") -> None:
+    def _line_up(self, ready: list["_Listener"], queue: "Queue[_Waiting]") -> None:
         """Puts requests into the queue, equal ones once; what is known is answered here, and what that makes ready."""
         while ready:
             asked = [(listener, listener.request()) for listener in ready]
@@ -63,7 +78,7 @@ class Scheduler:
                     self.shared += 1
                     woken += listener.hear(known[key])
                     continue
-                waiting = groups.setdefault(request.group, {}).setdefault(key, _Waiting(request))
+                waiting = queue.add(request.group, key, _Waiting(request))
                 self.shared += bool(waiting.listeners)
                 waiting.listeners.append(listener)
             ready = woken
@@ -82,13 +97,15 @@ class Scheduler:
                 parts += _Whole(relay, request, listener).ask(further)
         return parts
 
-    def _ask(self, group: list[tuple[bytes, "_Waiting"]]) -> list["_Listener"]:
-        """Has the engine answer one member's requests; gives what became ready by that."""
+    def _hear(self, queue: "Queue[_Waiting]") -> list["_Listener"]:
+        """Waits for answers; gives what became ready by them."""
         ready: list[_Listener] = []
-        for finished in self.engine.generate([waiting.request for _, waiting in group]):
-            kept = self.cache.put_many({group[index][0]: completion for index, completion in finished})
-            for index, _ in finished:
-                key, waiting = group[index]
+        for number, finished in self.crew.wait():
+            answered = queue.answered(number, [index for index, _ in finished])
+            kept = self.cache.put_many(
+                {key: completion for (key, _), (_, completion) in zip(answered, finished, strict=True)}
+            )
+            for key, waiting in answered:
                 for listener in waiting.listeners:
                     ready += listener.hear(kept[key])
         return ready
@@ -166,9 +183,6 @@ class _Waiting:
 
     request: Request
     listeners: list[_Listener] = field(default_factory=list)
-
-
-Groups = dict[tuple[str, GenerationParams], dict[bytes, _Waiting]]
 
 
 class _Walk:

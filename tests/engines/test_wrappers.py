@@ -5,7 +5,7 @@ from worlds import PARAMS, chaotic, paper_pool
 
 from swarm.engines.base import Completion, GenerationParams, Request
 from swarm.engines.completion_cache import CompletionCache
-from swarm.engines.metered import Budget, MeteredEngine, Usage
+from swarm.engines.metered import Budget, Metered, Usage
 from swarm.engines.scripted import ScriptedEngine
 from swarm.errors import BudgetReached
 
@@ -72,9 +72,17 @@ def test_the_disk_is_asked_once_for_many_and_only_for_what_memory_does_not_hold(
     assert (cache.from_disk, later.from_disk) == (0, 2)
 
 
+def handed_in(crew, requests):
+    """Batches of answers, as a crew of one gives them."""
+    crew.submit(0, requests)
+    while not crew.free():
+        for _, finished in crew.wait():
+            yield finished
+
+
 def test_work_is_counted_from_where_an_earlier_sitting_stopped():
-    meter = MeteredEngine(ScriptedEngine(chaotic), Usage(10, 100, 20, 5.0))
-    list(meter.generate([request(0, 0), request(0, 1)]))
+    meter = Metered(ScriptedEngine(chaotic), Usage(10, 100, 20, 5.0))
+    list(handed_in(meter, [request(0, 0), request(0, 1)]))
     usage = meter.usage
     assert (usage.generations, usage.prompt_tokens, usage.new_tokens) == (12, 104, 22)
     assert usage.tokens == 126
@@ -92,16 +100,16 @@ def test_work_is_counted_from_where_an_earlier_sitting_stopped():
     ],
 )
 def test_a_budget_stops_between_batches(budget, message, answered, rows):
-    meter, got = MeteredEngine(ScriptedEngine(chaotic, rows=rows), budget=budget), []
+    meter, got = Metered(ScriptedEngine(chaotic, rows=rows), budget=budget), []
     with pytest.raises(BudgetReached, match=message):
-        for finished in meter.generate([request(0, i) for i in range(5)]):
+        for finished in handed_in(meter, [request(0, i) for i in range(5)]):
             got += finished
     assert meter.usage.generations == len(got) == answered, "what was done is handed out before the stop"
 
 
 def test_a_budget_that_is_just_enough_stops_nothing():
-    meter = MeteredEngine(ScriptedEngine(chaotic, rows=2), budget=Budget(generations=3))
-    assert sum(map(len, meter.generate([request(0, i) for i in range(3)]))) == 3
-    assert list(meter.generate([])) == []
+    meter = Metered(ScriptedEngine(chaotic, rows=2), budget=Budget(generations=3))
+    assert sum(map(len, handed_in(meter, [request(0, i) for i in range(3)]))) == 3
+    assert list(handed_in(meter, [])) == []
     with pytest.raises(BudgetReached):
-        list(meter.generate([request(0, 9)]))
+        list(handed_in(meter, [request(0, 9)]))

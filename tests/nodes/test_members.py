@@ -7,7 +7,7 @@ import pytest
 from tiny import make_pool
 from worlds import PARAMS, chaotic, paper_pool, problem
 
-from swarm.engines.metered import Budget, MeteredEngine
+from swarm.engines.metered import Budget, Metered
 from swarm.engines.scripted import ScriptedEngine
 from swarm.errors import UserError
 from swarm.nodes.base import used_members
@@ -72,7 +72,7 @@ def test_what_composites_ask_is_asked_once(voting):
 
 def test_a_search_places_composites_and_moves_experts_only(voting):
     def found():
-        engine = MeteredEngine(ScriptedEngine(chaotic))
+        engine = Metered(ScriptedEngine(chaotic))
         given = problem(Scheduler(engine), n=4)
         return Problem(given.config, voting, given.fitness), engine
 

@@ -10,7 +10,7 @@ from tiny import make_pool
 from swarm.engine import make_engine
 from swarm.engines.base import GenerationParams, Request
 from swarm.engines.completion_cache import CompletionCache
-from swarm.engines.metered import MeteredEngine
+from swarm.engines.metered import Metered
 from swarm.errors import UserError
 from swarm.nodes.members import read_members
 from swarm.routers.artefact import save_router
@@ -79,7 +79,7 @@ def test_only_the_chosen_expert_is_asked(directory, tmp_path):
     members = read_members(directory)
     engine = make_engine(members, SearchConfig())
     host = asked(engine.inner)
-    meter = MeteredEngine(engine)
+    meter = Metered(engine)
     scheduler = Scheduler(meter, CompletionCache(engine.facts()))
     *experts, routed = members.initial()
     mixed = [COLOURS[0], NUMBERS[0], COLOURS[5], NUMBERS[7]]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from worlds import CountWords, chaotic, problem, questions
 
 from swarm.engines.completion_cache import CompletionCache
-from swarm.engines.metered import Budget, MeteredEngine
+from swarm.engines.metered import Budget, Metered
 from swarm.engines.scripted import ScriptedEngine
 from swarm.errors import BudgetReached, UserError
 from swarm.maths import pso
@@ -368,7 +368,7 @@ def test_a_crash_is_no_score():
 
 
 def test_a_budget_leaves_the_state_before_the_step():
-    meter = MeteredEngine(ScriptedEngine(chaotic))
+    meter = Metered(ScriptedEngine(chaotic))
     world, kept = problem(meter), []
 
     class Keeping(Watcher):

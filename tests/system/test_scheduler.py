@@ -8,7 +8,7 @@ from worlds import PARAMS, chaotic, paper_pool
 
 from swarm.engines.base import Completion, Request
 from swarm.engines.completion_cache import CompletionCache
-from swarm.engines.metered import Budget, MeteredEngine
+from swarm.engines.metered import Budget, Metered
 from swarm.engines.scripted import ScriptedEngine
 from swarm.errors import BudgetReached
 from swarm.maths.decode import DecodeRule, decode
@@ -132,7 +132,7 @@ class Kept:
 
 def test_every_finished_batch_is_kept_whole_also_before_a_stop():
     disk, experts = Kept(), tuple(paper_pool(1).experts())
-    meter = MeteredEngine(ScriptedEngine(chaotic, rows=3), budget=Budget(generations=5))
+    meter = Metered(ScriptedEngine(chaotic, rows=3), budget=Budget(generations=5))
     scheduler = Scheduler(meter, CompletionCache(meter.facts(), disk))
     with pytest.raises(BudgetReached):
         scheduler.answer_all([(single(experts[0]), [Query(f"q{i}") for i in range(10)])], PARAMS)

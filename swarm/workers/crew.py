@@ -1,0 +1,259 @@
+"""Engines in workers that may be lost: a batch that a worker leaves behind is asked again elsewhere."""
+
+import logging
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from swarm.engines.base import Finished, Member, Request
+from swarm.engines.crew import Crew, Seat
+from swarm.errors import UserError
+from swarm.workers.health import Health, slow_workers
+from swarm.workers.transport import Answered, Event, Failed, Lost, Ready, Transport
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long is waited, in seconds, and how often something is tried.
+
+    Attributes:
+      answer: between one answer of a worker and the next, before it is taken to hang.
+      start: until a worker has loaded its models.
+      tries: of a batch, each with the loss of a worker.
+      starts: of a worker in a row without an answer.
+    """
+
+    answer: float = 600.0
+    start: float = 1800.0
+    tries: int = 3
+    starts: int = 3
+
+
+@dataclass
+class _Batch:
+    requests: Sequence[Request]
+    left: list[int]  # places in the batch that are not answered
+    losses: list[str] = field(default_factory=list)  # why workers were lost at it
+    not_by: int | None = None  # the worker that was lost last
+
+    @property
+    def title(self) -> str:
+        return f"{len(self.left)} prompts for {self.requests[0].member.name}"
+
+
+@dataclass
+class _Worker:
+    place: str = ""
+    state: str = "starting"  # starting, idle, busy or gone
+    since: float = 0.0  # when it was started, got its batch or answered last
+    batch: int = 0  # that it is at, while it is busy
+    sent: list[int] = field(default_factory=list)  # of that batch, the places that it was sent
+    in_place: str = ""
+    starts: int = 0  # without an answer
+    health: Health = field(default_factory=Health)
+
+
+class WorkerCrew(Crew):
+    """Workers under one roof.
+
+    A lost worker is started again and its batch asked again, elsewhere if there is another one, a bounded number of
+    times; so is one that does not answer in time. What an engine raises by itself reaches the caller: it would raise
+    it again.
+
+    Attributes:
+      health: what each worker has done, by number.
+    """
+
+    def __init__(self, transport: Transport, limits: Limits = Limits()):
+        """Starts all workers and waits until they are ready.
+
+        Raises UserError if one cannot be started, or if they would give different answers.
+        """
+        self.workers = transport.workers
+        self._transport, self._limits = transport, limits
+        self._facts: dict[str, str] = {}
+        self._crew = [_Worker() for _ in range(self.workers)]
+        self._batches: dict[int, _Batch] = {}
+        self._again: deque[int] = deque()  # batches without a worker
+        self._numbers = 0
+        self._warned: set[int] = set()
+        for number in range(self.workers):
+            self._start(number)
+        try:
+            while any(worker.state == "starting" for worker in self._crew):
+                self._listen()
+        except BaseException:
+            transport.close()
+            raise
+
+    @property
+    def health(self) -> list[Health]:
+        """What each worker has done."""
+        return [worker.health for worker in self._crew]
+
+    def facts(self) -> dict[str, str]:
+        """The engines'."""
+        return dict(self._facts)
+
+    def expect(self, members: Sequence[Member]) -> None:
+        """Nothing: no worker knows which of them it will be asked for."""
+
+    def free(self) -> list[Seat]:
+        """The workers without a batch, after those that were left behind."""
+        self._ask_again()
+        return [Seat(number, worker.in_place) for number, worker in enumerate(self._crew) if worker.state == "idle"]
+
+    def submit(self, worker: int, requests: Sequence[Request]) -> int:
+        """Sends a batch to a worker that is free."""
+        self._numbers += 1
+        self._batches[self._numbers] = _Batch(requests, list(range(len(requests))))
+        self._send(worker, self._numbers)
+        return self._numbers
+
+    def wait(self) -> list[tuple[int, Finished]]:
+        """Answers, or none if a worker has become free.
+
+        Raises UserError for a batch that has ended too many workers, and when no worker is left; RuntimeError for what
+        an engine raised.
+        """
+        while True:
+            self._ask_again()
+            idle = sum(worker.state == "idle" for worker in self._crew)
+            told = self._listen()
+            if told or sum(worker.state == "idle" for worker in self._crew) > idle:
+                return told
+
+    def abandon(self) -> None:
+        """Forgets all batches; workers that are at one are free when they are through with it."""
+        self._batches.clear()
+        self._again.clear()
+
+    def close(self) -> None:
+        """Ends all workers."""
+        self._transport.close()
+
+    def _start(self, number: int) -> None:
+        worker = self._crew[number]
+        worker.state, worker.in_place, worker.since = "starting", "", self._transport.now()
+        worker.starts += 1
+        self._transport.start(number)
+
+    def _send(self, number: int, batch: int) -> None:
+        worker, asked = self._crew[number], self._batches[batch]
+        worker.state, worker.batch, worker.since = "busy", batch, self._transport.now()
+        worker.sent, worker.in_place = list(asked.left), asked.requests[0].member.digest
+        self._transport.send(number, batch, [asked.requests[place] for place in worker.sent])
+
+    def _ask_again(self) -> None:
+        """Gives batches that were left behind to free workers, rather to others than those that were lost at them."""
+        for batch in list(self._again):
+            idle = [number for number, worker in enumerate(self._crew) if worker.state == "idle"]
+            others = [number for number in idle if number != self._batches[batch].not_by]
+            alone = not any(
+                worker.state in ("busy", "starting") or (worker.state == "idle" and number in others)
+                for number, worker in enumerate(self._crew)
+            )
+            if others or (idle and alone):
+                self._again.remove(batch)
+                self._send((others or idle)[0], batch)
+
+    def _listen(self) -> list[tuple[int, Finished]]:
+        """What comes next, or what has not come in time."""
+        now = self._transport.now()
+        ends = [self._end_of(worker) for worker in self._crew if worker.state in ("starting", "busy")]
+        told = []
+        for event in self._transport.events(max(min(ends) - now, 0) if ends else 0):
+            told += self._heard(event)
+        now = self._transport.now()
+        for number, worker in enumerate(self._crew):
+            if worker.state in ("starting", "busy") and now >= self._end_of(worker):
+                self._transport.stop(number)
+                self._lose(number, f"gave no sign for {now - worker.since:.0f} s")
+        return told
+
+    def _end_of(self, worker: _Worker) -> float:
+        return worker.since + (self._limits.start if worker.state == "starting" else self._limits.answer)
+
+    def _heard(self, event: Event) -> list[tuple[int, Finished]]:
+        worker = self._crew[event.worker]
+        if isinstance(event, Ready):
+            self._check_facts(event)
+            worker.state, worker.place, worker.since = "idle", event.place, self._transport.now()
+            worker.health.started(event.place, worker.since)
+        elif isinstance(event, Answered):
+            return self._answered(worker, event)
+        elif isinstance(event, Lost):
+            self._lose(event.worker, event.reason)
+        elif isinstance(event, Failed):
+            self._failed(event)
+        return []
+
+    def _answered(self, worker: _Worker, event: Answered) -> list[tuple[int, Finished]]:
+        now = self._transport.now()
+        worker.health.answered(event)
+        worker.since, worker.starts = now, 0
+        batch = self._batches.get(event.batch)  # none if it was abandoned
+        finished = [(worker.sent[place], completion) for place, completion in event.finished]
+        if event.done:
+            worker.state = "idle"
+            self._warn_of_slow_ones()
+        if batch is None:
+            return []
+        answered = {place for place, _ in finished}
+        batch.left = [place for place in batch.left if place not in answered]
+        if not batch.left:
+            del self._batches[event.batch]
+        elif event.done:
+            raise RuntimeError(f"worker {event.worker} did not answer {batch.title}")
+        return [(event.batch, finished)] if finished else []
+
+    def _failed(self, event: Failed) -> None:
+        worker = self._crew[event.worker]
+        if event.cure:
+            raise UserError(event.message)
+        if event.memory:
+            self._transport.stop(event.worker)
+            self._lose(event.worker, "ran out of memory")
+            return
+        raise RuntimeError(f"worker {event.worker} ({worker.place or 'starting'}) failed: {event.message}")
+
+    def _lose(self, number: int, reason: str) -> None:
+        worker = self._crew[number]
+        worker.health.lost(reason)
+        batch = self._batches.get(worker.batch) if worker.state == "busy" else None
+        log.warning("worker %d (%s) was lost: it %s%s", number, worker.place or "starting", reason,
+                    f"; {batch.title} are asked again" if batch else "")  # fmt: skip
+        if batch:
+            batch.losses.append(f"worker {number} {reason}")
+            batch.not_by = number
+            if len(batch.losses) >= self._limits.tries:
+                raise UserError(
+                    f"{batch.title} have ended {len(batch.losses)} workers ({'; '.join(batch.losses)}): see the log, "
+                    "give fewer prompts at a time (--token_budget) or more memory, then --resume"
+                )
+            self._again.append(worker.batch)
+        if worker.starts >= self._limits.starts:
+            worker.state = "gone"
+            log.warning("worker %d is given up: it was lost %d times without an answer", number, worker.starts)
+            if all(other.state == "gone" for other in self._crew):
+                raise UserError(f"no worker is left (the last one {reason}): see the log, mend it, then --resume")
+            return
+        self._start(number)
+
+    def _check_facts(self, event: Ready) -> None:
+        """Raises UserError if a worker's answers could differ from the others'."""
+        self._facts = self._facts or event.facts
+        for fact, value in self._facts.items():
+            if event.facts.get(fact) != value:
+                raise UserError(
+                    f"worker {event.worker} ({event.place}) has {fact} {event.facts.get(fact)!r}, another one "
+                    f"{value!r}: the same is wanted everywhere, or texts would depend on who writes them"
+                )
+
+    def _warn_of_slow_ones(self) -> None:
+        for number, text in slow_workers(self.health):
+            if number not in self._warned:
+                self._warned.add(number)
+                log.warning("worker %d (%s) is slow: %s", number, self._crew[number].place, text)

@@ -1,0 +1,77 @@
+"""What each worker has done, and which of them lag behind."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from statistics import median
+
+from swarm.workers.transport import Answered, Report
+
+SLOW = 0.5  # of the others' median speed, below which a worker is named
+ENOUGH = 20.0  # seconds of work before a speed is trusted
+
+
+@dataclass
+class Health:
+    """A worker's work over all its starts; times are in seconds.
+
+    Attributes:
+      place: where it is.
+      requests, tokens: that it answered; tokens read and written.
+      losses: why it was lost.
+      reports: its last report, one for each start.
+    """
+
+    place: str = ""
+    requests: int = 0
+    tokens: int = 0
+    losses: list[str] = field(default_factory=list)
+    reports: list[Report] = field(default_factory=list)
+    _began: list[float] = field(default_factory=list)
+
+    def started(self, place: str, now: float) -> None:
+        """It is ready."""
+        self.place = place
+        self._began.append(now)
+        self.reports.append(Report())
+
+    def answered(self, event: Answered) -> None:
+        """It has given completions."""
+        self.requests += len(event.finished)
+        self.tokens += sum(completion.prompt_tokens + completion.new_tokens for _, completion in event.finished)
+        if event.done:
+            self.reports[-1] = event.report
+
+    def lost(self, reason: str) -> None:
+        """It is not there any more."""
+        self.losses.append(reason)
+
+    @property
+    def seconds(self) -> float:
+        """That its engine was at work."""
+        return sum(report.seconds for report in self.reports)
+
+    @property
+    def memory(self) -> int:
+        """Bytes that it held at most."""
+        return max((report.memory for report in self.reports), default=0)
+
+    def idle_share(self, now: float) -> float:
+        """Of the time since it was first ready."""
+        there = now - self._began[0] if self._began else 0.0
+        return max(1 - self.seconds / there, 0.0) if there > 0 else 0.0
+
+    @property
+    def speed(self) -> float:
+        """Tokens per second of work; 0 before the first."""
+        return self.tokens / self.seconds if self.seconds > 0 else 0.0
+
+
+def slow_workers(health: Sequence[Health]) -> list[tuple[int, str]]:
+    """Numbers of the workers that write less than half of what the others' median does, and by how much."""
+    known = [(number, each.speed) for number, each in enumerate(health) if each.seconds >= ENOUGH]
+    found = []
+    for number, speed in known:
+        others = [other for place, other in known if place != number]
+        if others and speed < SLOW * median(others):
+            found.append((number, f"{speed:,.0f} tokens a second of work, the others {median(others):,.0f}"))
+    return found

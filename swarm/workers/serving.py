@@ -1,0 +1,74 @@
+"""What a worker does, wherever it is: makes its engine, answers batches, says how it is."""
+
+import os
+import platform
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+
+import psutil
+import torch
+
+from swarm.engines.base import Engine, Finished, Request
+from swarm.engines.memory import is_out_of_memory
+from swarm.errors import UserError
+from swarm.workers.transport import Answered, Failed, Ready, Report
+
+
+class Server:
+    """An engine, and how it is spoken to from afar."""
+
+    def __init__(self, worker: int, make: Callable[[], Engine]):
+        """Makes the engine. Raises whatever that raises; `failure` puts it into words."""
+        self.worker = worker
+        self._engine = make()
+        self._seconds = 0.0
+
+    def ready(self) -> Ready:
+        """The engine's facts, and where it is."""
+        device = getattr(self._engine, "device", None) or self._engine.facts().get("device", "cpu")
+        return Ready(self.worker, self._engine.facts(), f"{platform.node()}, {device}, process {os.getpid()}")
+
+    def answers(self, batch: int, requests: Sequence[Request]) -> Iterator[Answered | Failed]:
+        """Completions as they are finished, the last ones with a report; or what went wrong."""
+        waiting: Finished | None = None
+        began = time.monotonic()
+        try:
+            self._engine.expect([requests[0].member])
+            for finished in self._engine.generate(requests):
+                if waiting is not None:
+                    yield Answered(self.worker, batch, waiting, False)
+                waiting = finished
+        except Exception as error:
+            yield failure(self.worker, error)
+            return
+        finally:
+            self._seconds += time.monotonic() - began
+        yield Answered(self.worker, batch, waiting or [], True, self.report())
+
+    def report(self) -> Report:
+        """What it has done since it was started."""
+        engine = self._engine
+        return Report(
+            self._seconds,
+            _memory(),
+            getattr(engine, "halvings", 0),
+            {name: asdict(count) for name, count in getattr(engine, "counts", {}).items()},
+            {name: asdict(count) for name, count in getattr(engine, "routed", {}).items()},
+        )
+
+
+def failure(worker: int, error: Exception) -> Failed:
+    """An error in words: one line for what a person can cure, else with its traceback."""
+    memory = isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and is_out_of_memory(error))
+    if isinstance(error, UserError):
+        return Failed(worker, str(error), cure=True)
+    return Failed(worker, "".join(traceback.format_exception(error)).rstrip(), memory=memory)
+
+
+def _memory() -> int:
+    """Bytes held at most: of the device, or of this process."""
+    if torch.cuda.is_available():
+        return int(torch.cuda.max_memory_allocated())
+    return int(psutil.Process().memory_info().rss)

@@ -1,0 +1,105 @@
+"""What carries batches to workers and answers back: processes of this machine, or actors of a cluster."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from swarm.engines.base import Finished, Request
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a worker says of itself, since it was started.
+
+    Attributes:
+      seconds: that its engine was at work.
+      memory: bytes that it holds at most, on its device if it has one.
+      halvings: how often a batch did not fit into memory.
+      counts, routed: what its fusions and routers have done, by name, as JSON-able records.
+    """
+
+    seconds: float = 0.0
+    memory: int = 0
+    halvings: int = 0
+    counts: dict[str, dict[str, float]] = field(default_factory=dict)
+    routed: dict[str, dict[str, object]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A worker has its engine; `facts` are the engine's, `place` says where it is."""
+
+    worker: int
+    facts: dict[str, str]
+    place: str
+
+
+@dataclass(frozen=True)
+class Answered:
+    """Completions of a batch by their place in it; `done` says that the batch is over."""
+
+    worker: int
+    batch: int
+    finished: Finished
+    done: bool
+    report: Report = Report()
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A worker's engine raised an error. It is the caller's if `cure` is set: then `message` is one line for a person.
+
+    Attributes:
+      message: of the error; with the worker's traceback unless `cure`.
+      memory: there was not enough of it.
+    """
+
+    worker: int
+    message: str
+    cure: bool = False
+    memory: bool = False
+
+
+@dataclass(frozen=True)
+class Lost:
+    """A worker is not there any more: it was killed, crashed, or its machine has left."""
+
+    worker: int
+    reason: str
+
+
+Event = Ready | Answered | Failed | Lost
+
+
+class Transport(Protocol):
+    """Starts workers and talks to them; it has no opinion about faults.
+
+    Attributes:
+      workers: how many there can be.
+    """
+
+    workers: int
+
+    def start(self, worker: int) -> None:
+        """Begins to start a worker, in the place of an earlier one of this number if there was one."""
+        ...
+
+    def send(self, worker: int, batch: int, requests: Sequence[Request]) -> None:
+        """Hands a batch to a worker that is ready and has none."""
+        ...
+
+    def events(self, seconds: float) -> list[Event]:
+        """What has happened; waits at most so long for the first event, and gives none if nothing happens."""
+        ...
+
+    def stop(self, worker: int) -> None:
+        """Ends a worker at once, whatever it does; there are no events of it afterwards."""
+        ...
+
+    def now(self) -> float:
+        """Seconds on a clock that never goes back."""
+        ...
+
+    def close(self) -> None:
+        """Ends all workers."""
+        ...
