@@ -14,19 +14,18 @@ from swarm.nodes.members import Members
 RANKED, FUSED = "best-ranked answer", "best answers fused"
 
 
-def add_ranker_options(parser: argparse.ArgumentParser) -> None:
+def add_ranker_options(parser: argparse.ArgumentParser, about: str) -> None:
     """Which model compares answers, and how."""
-    parser.add_argument("--ranker", metavar="MODEL", help="folder or hub id of a model that compares two answers, such "
-                        f"as {PAIRRM}: also score the answer that it finds best")  # fmt: skip
+    parser.add_argument("--ranker", metavar="MODEL", help=about)
     parser.add_argument("--ranking", choices=MODES, default=MODES[0], help="compare all pairs of answers, or only as "
                         "many as the first places take (default: all)")  # fmt: skip
 
 
 def add_blend_options(parser: argparse.ArgumentParser) -> None:
     """The same, and which model fuses the best answers."""
-    add_ranker_options(parser)
-    parser.add_argument("--fuser", metavar="MODEL", help="folder or hub id of an encoder-decoder, such as "
-                        f"{GEN_FUSER}: also score what it makes of the best answers")  # fmt: skip
+    add_ranker_options(parser, f"model that compares two answers, such as {PAIRRM}: also score what it finds best")
+    parser.add_argument("--fuser", metavar="MODEL", help=f"encoder-decoder, such as {GEN_FUSER}: also score what it "
+                        "makes of the best answers")  # fmt: skip
     parser.add_argument("--top_k", type=int, help=f"how many answers it reads (default: {TOP}, or all if fewer)")
 
 

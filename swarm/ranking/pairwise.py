@@ -8,6 +8,8 @@ from swarm.blending.pair_models import PairModel
 from swarm.blending.pairwise import Texts, pairwise_scores
 from swarm.ranking.scores import ScoreMatrix
 
+PAIRWISE = "pairwise"  # the name of its scores
+
 
 def rank_answers(
     model: PairModel,
@@ -23,7 +25,7 @@ def rank_answers(
     Raises UserError for a mode that is not there, or as ScoreMatrix does, before anything is compared.
     """
     kept = tuple(tuple(row) for row in texts)
-    matrix = ScoreMatrix(tuple(prompts), tuple(names), kept, "pairwise", np.full((len(prompts), len(names)), np.nan))
+    matrix = ScoreMatrix(tuple(prompts), tuple(names), kept, PAIRWISE, np.full((len(prompts), len(names)), np.nan))
     scores = pairwise_scores(model, prompts, kept, mode, top)
     settings = model.settings() | {"mode": mode, "orders": "both"} | ({"top": top} if mode == "bubble" else {})
-    return ScoreMatrix(matrix.prompts, matrix.names, kept, "pairwise", scores, settings, split=split)
+    return ScoreMatrix(matrix.prompts, matrix.names, kept, PAIRWISE, scores, settings, split=split)
