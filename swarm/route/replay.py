@@ -70,19 +70,22 @@ def program(options: argparse.Namespace) -> int:
     seen, held = (matrix_of(rows, metric, comparer, config) for rows in (learn, test))
     rng = np.random.default_rng(options.seed)
     views = {name: learn.stored(name) for name in learn.metrics} | {metric: seen}
-    audit = label_audit(list(views.values()), learn.comparisons() if compared(learn.comparisons()).any() else None)
-    router = fit_router(seen.prompts, seen.scores, seen.names, settings, rng)
+    # labels by GPT-Rank stand in the audit themselves
+    compared_too = metric != GPT_RANK and compared(learn.comparisons()).any()
+    audit = label_audit(list(views.values()), learn.comparisons() if compared_too else None)
+    prompts, scores = labelled(seen, learn.where)
+    router = fit_router(prompts, scores, seen.names, settings, rng)
     if options.out:
         router = save_router(options.out, router)
-    best = best_single(filled(less_cost(seen.scores, settings)))
+    best = best_single(filled(less_cost(scores, settings)))
     result: dict[str, Any] = {"metric": metric, "audit": audit, "router": dict(router.facts)}
     ranked = ranked_first(test, held, comparer, config)
     lines, figures = judged(router, test, held, best, options.seed, ranked)
     result |= {"lines": record(lines), "figures": figures, "best_single": seen.names[best]}
     if options.curve:
-        most = len(seen) - -(-len(seen) // 4)
+        most = len(prompts) - -(-len(prompts) // 4)
         sizes = [size for size in CURVE if size <= most] or [most]
-        points = learning_curve(seen.prompts, seen.scores, seen.names, settings, rng, sizes)
+        points = learning_curve(prompts, scores, seen.names, settings, rng, sizes)
         result["curve"] = [{"size": p.size} | {n: vars(getattr(p, n)) for n in ("quality", "gain", "regret")}
                            for p in points]  # fmt: skip
     if options.plot:
@@ -115,6 +118,15 @@ def matrix_of(rows: MixInstruct, metric: str, comparer: Comparer, config: Search
     if metric in rows.metrics or metric not in LABELS:
         return rows.stored(metric)
     return scoring_by(metric, comparer, config)(rows.prompts, rows.names, rows.texts, rows.references, rows.split)
+
+
+def labelled(matrix: ScoreMatrix, where: str) -> tuple[list[str], np.ndarray]:
+    """The prompts that have any score, and the scores (P, M); it is said how many have none, and so teach nothing."""
+    known = ~np.isnan(matrix.scores).all(axis=1)
+    if not known.all():
+        log.warning("%d of %d prompts of %s have no %s score and are left out", (~known).sum(), len(known), where,
+                    matrix.metric)  # fmt: skip
+    return [matrix.prompts[index] for index in np.flatnonzero(known)], matrix.scores[known]
 
 
 def ranked_first(rows: MixInstruct, held: ScoreMatrix, comparer: Comparer, config: SearchConfig) -> np.ndarray | None:

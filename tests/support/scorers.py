@@ -134,10 +134,10 @@ def make_pairrm(folder, seed=0):
     return folder
 
 
-def make_classifier(folder, labels=1, seed=0, window=24):
-    """A random BERT with a head that classifies."""
+def make_classifier(folder, labels=1, seed=0, window=24, extra=()):
+    """A random BERT with a head that classifies; `extra` are further words that it knows."""
     torch.manual_seed(seed)
-    tokenizer = bert_tokenizer()
+    tokenizer = bert_tokenizer(extra)
     config = BertConfig(vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=2, num_attention_heads=2,
                         intermediate_size=32, max_position_embeddings=window, initializer_range=0.5,
                         num_labels=labels)  # fmt: skip
