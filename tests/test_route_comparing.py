@@ -136,7 +136,7 @@ def test_replays_with_gpt_rank_as_stored_or_by_a_judge(here, capsys, tmp_path, m
     assert route_program(["replay", STORED[1], STORED[1], "--metric", "gpt_rank", "--json"]) == 0
     said = capsys.readouterr()
     stored = json.loads(said.out.splitlines()[-1])
-    assert "5 of 100 prompts of data/routing/test.jsonl have no gpt_rank score and are left out" in said.err
+    assert "7 of 100 prompts of data/routing/test.jsonl have no gpt_rank score and are left out" in said.err
     assert of(stored, "perfect choice by gpt_rank")["GPT-Rank"] == 1.0
     with judging(JudgeServer(longer)) as server:
         judge = ("--judge_url", f"{server.url}/v1", "--judge_model", "judge-model")
@@ -153,6 +153,10 @@ def test_replays_with_gpt_rank_as_stored_or_by_a_judge(here, capsys, tmp_path, m
         (("replay", *STORED, "--ranker", "./nowhere"), r"pairwise ranking: base model '\./nowhere' is neither"),
         (("replay", *STORED, "--ranker", "bert"), r"pairwise ranking: bert lacks the weights classifier"),
         (("fit", *TASK, "--out", "new", "--metric", "pairwise"), r"name one with --ranker, such as llm-blender/PairRM"),
+        (
+            ("fit", *TASK, "--out", "new", "--ranker", "ranker"),
+            r"--ranker makes no labels by itself; add --metric pair",
+        ),
         (("fit", *TASK, "--out", "new", "--metric", "gpt_rank"), r"asks a judge .*name one with --judge_model"),
         (
             ("fit", *TASK, "--out", "new", "--metric", "gpt_rank", "--judge_model", "nobody/nothing"),

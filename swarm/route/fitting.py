@@ -50,6 +50,8 @@ def program(options: argparse.Namespace) -> int:
     config = config_of(options)
     task = task_of(config)
     comparer = Comparer(options.ranker, options.ranking)
+    if options.ranker is not None and options.metric != PAIRWISE:
+        raise UserError(f"--ranker makes no labels by itself; add --metric {PAIRWISE}, or leave it to eval")
     scoring = None if options.metric is None else scoring_by(options.metric, comparer, config)
     check_references(options.metric, task)
     members, chosen = read_chosen(config, options.members)

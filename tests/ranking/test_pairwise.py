@@ -16,7 +16,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTok
 
 from swarm.blending import pair_models
 from swarm.blending.pair_models import load_pair_model
-from swarm.blending.pairwise import pairwise_scores
+from swarm.blending.pairwise import best_first, pairwise_scores
 from swarm.errors import UserError
 from swarm.ranking.pairwise import rank_answers
 
@@ -154,6 +154,17 @@ def test_all_pairs_by_hand():
     # the liking for the first place cancels, as both orders are seen
     np.testing.assert_allclose(scores, [[-2, 2.5, -0.5], [np.nan, 2, -2], [0, np.nan, np.nan]])
     assert model.asked == 6 + 2 and model.batches == [8]
+
+
+def test_the_best_come_first():
+    rows = [("1", "4", "2"), (None, "4", "9"), ("3", "3", None), (None, None, None)]
+    prompts = ["p"] * len(rows)
+    assert best_first(Table(5.0), prompts, rows) == [[1, 2, 0], [2, 1], [0, 1], []]
+    for mode in ("all", "bubble"):
+        assert best_first(Table(), prompts, rows, mode, 1) == [[1], [2], [0], []]
+    with pytest.raises(UserError, match="no mode 'knockout'"):
+        best_first(Table(), prompts, rows, "knockout")
+    assert best_first(Table(), [], []) == []
 
 
 VALUES = st.lists(st.integers(0, 6), min_size=1, max_size=6)
