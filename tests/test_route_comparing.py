@@ -76,6 +76,20 @@ def test_labels_by_a_ranker(here, tmp_path, capsys):
     assert text["member"] in kept.names
 
 
+def test_several_metrics_beside_each_other(here, tmp_path, capsys):
+    words = ("rank", *TASK, "--members", *members(), "--dev_limit", 24, "--ranker", "ranker")
+    audit = record(capsys, *words, "--metrics", "pairwise", "exact", "--out", tmp_path / "scores")
+    assert list(audit["metrics"]) == ["exact_match (strict)", "pairwise", "exact"] and audit["complete"] == 24
+    kept = {name: load_scores(tmp_path / "scores" / name) for name in ("eval", "pairwise", "exact")}
+    assert {matrix.texts for matrix in kept.values()} == {kept["eval"].texts} and kept["eval"].split == "dev"
+    assert audit["settings"]["pairwise"] == kept["pairwise"].settings
+    capsys.readouterr()
+    assert route_program([str(word) for word in (*words[:-2], "--metrics", "rougeL")]) == 0
+    assert "oracle rougeL" in capsys.readouterr().out
+    with pytest.raises(UserError, match="is there; name a folder that is new"):
+        route_program([*map(str, words), "--out", str(tmp_path)])
+
+
 def test_blends_beside_a_router_of_the_eval_s_labels(here, tmp_path, capsys):
     assert fit(tmp_path / "mine", "--costs", ",".join(f"{name}={i + 1}" for i, name in enumerate(members()))) == 0
     words = ("eval", tmp_path / "mine", *TASK, "--test_limit", 30, "--ranker", "ranker", "--fuser", "fuser")
