@@ -3,19 +3,26 @@
 import argparse
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from swarm.blending.pair_models import PAIRRM, WHAT, load_pair_model
+from swarm.blending.pairwise import best_first
+from swarm.blends import RANKED, add_ranker_options
+from swarm.engines.side_models import read_config
 from swarm.errors import UserError
 from swarm.front_doors import DONE
 from swarm.maths.routing_curves import aiq
 from swarm.ranking.audit import audit_text, label_audit
-from swarm.ranking.gpt_rank import compared, gpt_columns
-from swarm.ranking.metrics import METRICS, get_metric
+from swarm.ranking.gpt_rank import GPT_RANK, compared, gpt_columns
 from swarm.ranking.mixinstruct import MixInstruct, read_mix_instruct
+from swarm.ranking.pairwise import PAIRWISE
 from swarm.ranking.scores import ScoreMatrix
+from swarm.route.labels import JUDGE_SETTINGS, LABELS, Comparer, Scoring, add_settings, device_name, scoring_by
+from swarm.route.members import config_of
 from swarm.route.options import add_router_options, router_settings
 from swarm.route.table import Line, Ways, choosing, chosen_by, draw, record, table
 from swarm.routers.artefact import save_router
@@ -23,6 +30,7 @@ from swarm.routers.fit import best_single, fit_router, less_cost
 from swarm.routers.labels import filled
 from swarm.routers.learning import learning_curve
 from swarm.routers.router import Router
+from swarm.search.config import SearchConfig
 
 log = logging.getLogger(__name__)
 
@@ -34,13 +42,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("learn", type=Path, metavar="VAL", help="JSON Lines to learn from, in MixInstruct's format")
     parser.add_argument("test", type=Path, metavar="TEST", help="JSON Lines to try the router on")
     parser.add_argument("--metric", help="stored score that makes the labels, or one that is computed: "
-                        f"{', '.join(METRICS)} (default: the first that is stored)")  # fmt: skip
+                        f"{', '.join(LABELS)} (default: the first that is stored)")  # fmt: skip
     parser.add_argument("--limit", type=int, help="rows of each file that are read (default: all)")
     parser.add_argument("--curve", action="store_true", help="what more labelled prompts would bring, too")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="keep the router there")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="picture of quality against cost (.png, .pdf, .svg)")
     parser.add_argument("--json", action="store_true", help="print one JSON object only")
+    about = f"model that compares two answers, such as {PAIRRM}: also try what it finds best; labels by {PAIRWISE}"
+    add_ranker_options(parser, about)
     add_router_options(parser)
+    add_settings(parser.add_argument_group(f"labels by {GPT_RANK} (docs/judges.md)"), JUDGE_SETTINGS)
+    add_settings(parser.add_argument_group("engine"), ("gpus",))
 
 
 def program(options: argparse.Namespace) -> int:
@@ -52,21 +64,30 @@ def program(options: argparse.Namespace) -> int:
     if not metric:
         raise UserError(f"{learn.where}: no score is stored for every answer; name one to compute with --metric")
     settings = router_settings(options, learn.names)
-    seen, held = matrix_of(learn, metric), matrix_of(test, metric)
+    config = config_of(options, {"eval_type": "replay", "dataset": str(options.learn)})
+    comparer = Comparer(options.ranker, options.ranking)
+    if options.ranker is not None:
+        read_config(WHAT, options.ranker)
+    scoring = computed(metric, (learn, test), comparer, config)
+    seen, held = (matrix_of(rows, metric, scoring) for rows in (learn, test))
+    ranked = ranked_first(test, held, comparer, config)
     rng = np.random.default_rng(options.seed)
     views = {name: learn.stored(name) for name in learn.metrics} | {metric: seen}
-    audit = label_audit(list(views.values()), learn.comparisons() if compared(learn.comparisons()).any() else None)
-    router = fit_router(seen.prompts, seen.scores, seen.names, settings, rng)
+    # labels by GPT-Rank stand in the audit themselves
+    compared_too = metric != GPT_RANK and compared(learn.comparisons()).any()
+    audit = label_audit(list(views.values()), learn.comparisons() if compared_too else None)
+    prompts, scores = labelled(seen, learn.where)
+    router = fit_router(prompts, scores, seen.names, settings, rng)
     if options.out:
         router = save_router(options.out, router)
-    best = best_single(filled(less_cost(seen.scores, settings)))
+    best = best_single(filled(less_cost(scores, settings)))
     result: dict[str, Any] = {"metric": metric, "audit": audit, "router": dict(router.facts)}
-    lines, figures = judged(router, test, held, best, options.seed)
+    lines, figures = judged(router, test, held, best, options.seed, ranked)
     result |= {"lines": record(lines), "figures": figures, "best_single": seen.names[best]}
     if options.curve:
-        most = len(seen) - -(-len(seen) // 4)
+        most = len(prompts) - -(-len(prompts) // 4)
         sizes = [size for size in CURVE if size <= most] or [most]
-        points = learning_curve(seen.prompts, seen.scores, seen.names, settings, rng, sizes)
+        points = learning_curve(prompts, scores, seen.names, settings, rng, sizes)
         result["curve"] = [{"size": p.size} | {n: vars(getattr(p, n)) for n in ("quality", "gain", "regret")}
                            for p in points]  # fmt: skip
     if options.plot:
@@ -92,15 +113,45 @@ def check_apart(learn: MixInstruct, test: MixInstruct) -> None:
         )  # fmt: skip
 
 
-def matrix_of(rows: MixInstruct, metric: str) -> ScoreMatrix:
-    """The stored scores of a metric, else computed ones."""
-    if metric in rows.metrics or metric not in METRICS:
+def computed(metric: str, files: Sequence[MixInstruct], comparer: Comparer, config: SearchConfig) -> Scoring | None:
+    """What scores the answers where not all files have that score stored; None where nothing can or need be computed.
+
+    GPT-Rank is by the judge that is named, else by the comparisons that the files have.
+    """
+    stored = all(metric in rows.metrics for rows in files) or (metric == GPT_RANK and config.judge_model is None)
+    return scoring_by(metric, comparer, config) if metric in LABELS and not stored else None
+
+
+def matrix_of(rows: MixInstruct, metric: str, scoring: Scoring | None) -> ScoreMatrix:
+    """The stored scores of a metric, else those that `scoring` computes."""
+    if metric in rows.metrics:
         return rows.stored(metric)
-    return rows.rescored(get_metric(metric))
+    if scoring is not None:
+        return scoring(rows.prompts, rows.names, rows.texts, rows.references, rows.split)
+    return rows.judged() if metric == GPT_RANK else rows.stored(metric)
+
+
+def labelled(matrix: ScoreMatrix, where: str) -> tuple[list[str], np.ndarray]:
+    """The prompts that have any score, and the scores (P, M); it is said how many have none, and so teach nothing."""
+    known = ~np.isnan(matrix.scores).all(axis=1)
+    if not known.all():
+        log.warning("%d of %d prompts of %s have no %s score and are left out", (~known).sum(), len(known), where,
+                    matrix.metric)  # fmt: skip
+    return [matrix.prompts[index] for index in np.flatnonzero(known)], matrix.scores[known]
+
+
+def ranked_first(rows: MixInstruct, held: ScoreMatrix, comparer: Comparer, config: SearchConfig) -> np.ndarray | None:
+    """(P,) whose answer the ranker finds best, all answers seen; None without a ranker."""
+    if comparer.ranker is None:
+        return None
+    if held.metric == PAIRWISE and "mode" in held.settings:  # the labels are its scores: all are there already
+        return held.scores.argmax(axis=1)
+    model = load_pair_model(comparer.ranker, device=device_name(config.gpus))
+    return np.array(best_first(model, rows.prompts, rows.texts, comparer.mode, 1))[:, 0]
 
 
 def judged(
-    router: Router, test: MixInstruct, held: ScoreMatrix, best: int, seed: int
+    router: Router, test: MixInstruct, held: ScoreMatrix, best: int, seed: int, ranked: np.ndarray | None = None
 ) -> tuple[list[Line], dict[str, Any]]:
     """The lines of the router and of what it is compared with, and its further figures."""
     whole = ~np.isnan(held.scores).any(axis=1)
@@ -124,6 +175,8 @@ def judged(
     oracle = scores.argmax(axis=1)
     lines = [ways.line("router", chosen, more=more(chosen)), *ways.singles(alone), ways.random(chance)]
     everybody = len(held.names)  # whose answers a perfect choice has to see
+    if ranked is not None:
+        lines.append(ways.line(RANKED, ranked[whole], everybody, more(ranked[whole])))
     lines.append(ways.line(f"perfect choice by {held.metric}", oracle, everybody, more(oracle)))
     for metric in test.metrics:
         if metric != held.metric:
