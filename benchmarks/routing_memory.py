@@ -1,4 +1,7 @@
-"""Memory of one way to answer at its peak, in a process of its own: python -m benchmarks.routing_memory WAY FOLDER 60"""
+"""Memory of one way to answer at its peak, in a process of its own.
+
+python -m benchmarks.routing_memory WAY FOLDER 60
+"""
 
 import subprocess
 import sys
