@@ -19,7 +19,7 @@ BENCHMARKS = {
     "memory": "resident memory of a search: its peak and its growth",
     "judges": "questions to a judge eight at a time, against one at a time",
     "full_models": "whole models read, placed and mixed, against from_pretrained and sums in Python",
-    "routing": "a prompt to one expert, against all of them, a ranker and a fuser: quality, operations, latency, memory",
+    "routing": "a prompt to one expert, against all, a ranker and a fuser: quality, operations, latency, memory",
     "fusion": "models with different vocabularies: the fused step, a whole decoding, memory, against dense rows",
 }
 

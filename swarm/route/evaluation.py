@@ -4,17 +4,16 @@ import argparse
 import json
 import logging
 from pathlib import Path
-from typing import Any
 
 from swarm.errors import UserError
 from swarm.front_doors import DONE
-from swarm.ranking.scores import ScoreMatrix, load_scores
+from swarm.ranking.scores import load_scores
+from swarm.route.figures import Tried, figures_of, figures_text, tried
 from swarm.route.fitting import CLASSIFIER, SCORES
 from swarm.route.members import Asked, add_task_options, asked_by, config_of, read_chosen, scored, task_of
-from swarm.route.table import Line, Ways, choosing, chosen_by, draw, record, table
+from swarm.route.table import Line, Ways, draw, record, table
 from swarm.routers.artefact import load_router, read_facts
 from swarm.routers.engine import language_model_of
-from swarm.routers.fit import best_single
 from swarm.routers.labels import filled
 from swarm.routers.router import Router
 
@@ -43,21 +42,18 @@ def program(options: argparse.Namespace) -> int:
     learnt = load_scores(options.router / SCORES)
     metric = None if "eval" in learnt.settings else learnt.metric
     matrix = scored(asked, task, options.split, metric)
-    lines, figures = judged(router, matrix, best_single(filled(learnt.scores)))
+    result = tried(router, matrix.prompts, matrix.scores, filled(learnt.scores), 0)
+    lines, figures = lines_of(result), figures_of(result)
     if options.split == "dev" or set(matrix.prompts) & set(learnt.prompts):
         log.warning("the router was fitted on some of these prompts: its scores say nothing about new ones")
     if options.plot:
-        draw(lines, options.plot, matrix.metric)
+        draw(lines, options.plot, matrix.metric, result.knob_points())
     if options.json:
         log.info("%s", json.dumps({"metric": matrix.metric, "lines": record(lines), "figures": figures}))
         return DONE
     log.info("%s, %d prompts, quality is %s:", options.split, len(matrix), matrix.metric)
-    for line in table(lines, matrix.names[best_single(filled(learnt.scores))]):
+    for line in [*table(lines, matrix.names[result.best]), *figures_text(figures)]:
         log.info("%s", line)
-    log.info(
-        "it picks one of the best members for %.1f %% of the prompts, falls back for %.1f %%; calibration error %.3f",
-        100 * figures["accuracy"]["mean"], 100 * figures["fell_back"], figures["calibration_error"],
-    )  # fmt: skip
     return DONE
 
 
@@ -76,11 +72,9 @@ def loaded(folder: Path, asked: Asked, any_weights: bool = False) -> Router:
     return load_router(folder, None if any_weights else digests, reader)
 
 
-def judged(router: Router, matrix: ScoreMatrix, best: int) -> tuple[list[Line], dict[str, Any]]:
-    """The lines of the router and of what it is compared with, and how well it chooses."""
-    choices = router.choose(matrix.prompts)
-    scores = matrix.scores
-    ways = Ways(scores, matrix.names, best, router.costs, 0)
-    oracle = ways.line("perfect choice", scores.argmax(axis=1), len(matrix.names))
-    lines = [ways.line("router", chosen_by(choices)), *ways.singles(), ways.random(), oracle]
-    return lines, choosing(choices, scores, 0)
+def lines_of(result: Tried) -> list[Line]:
+    """The lines of the router and of what it is compared with."""
+    router, scores = result.router, result.scores
+    ways = Ways(scores, router.names, result.best, router.costs, result.seed)
+    oracle = ways.line("perfect choice", scores.argmax(axis=1), len(router.names))
+    return [ways.line("router", result.picked), *ways.singles(), ways.random(), oracle]

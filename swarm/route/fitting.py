@@ -16,6 +16,7 @@ from swarm.nodes.base import NODE_FILE
 from swarm.ranking.audit import audit_text, label_audit
 from swarm.ranking.metrics import METRICS
 from swarm.ranking.scores import save_scores
+from swarm.route.curve import add_curve_options, curve_of, curve_record, curve_text
 from swarm.route.members import add_task_options, asked_by, check_metric, config_of, read_chosen, scored, task_of
 from swarm.route.options import add_router_options, router_settings
 from swarm.routers.artefact import save_router
@@ -34,6 +35,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--members", nargs="+", metavar="NAME", help="whom it chooses among (default: all experts)")
     parser.add_argument("--metric", help=f"what makes the labels: {', '.join(METRICS)} (default: the eval's score)")
     parser.add_argument("--json", action="store_true", help="print one JSON object only")
+    add_curve_options(parser)
     add_router_options(parser)
     add_task_options(parser)
 
@@ -57,6 +59,7 @@ def program(options: argparse.Namespace) -> int:
     reader = language_model_of(asked.engine) if settings.features.kind == "hidden" else None
     generator = np.random.default_rng(options.seed)
     router = fit_router(matrix.prompts, matrix.scores, asked.names, settings, generator, asked.digests, reader)
+    points = curve_of(options, matrix, settings, generator, reader)
     record: dict[str, Any] = {
         "metric": matrix.metric,
         "settings": dict(matrix.settings),
@@ -67,19 +70,24 @@ def program(options: argparse.Namespace) -> int:
         "seed": options.seed,
         "router": dict(router.facts),
     }
+    if points:
+        record["curve"] = curve_record(points)
     with whole_folder(out) as new:
         save_scores(new / SCORES, matrix)
         saved = save_router(new / CLASSIFIER, router)
         node = {"type": "router", "members": list(asked.names), "classifier": CLASSIFIER}
         write_json(new / NODE_FILE, node)
         write_json(new / FITTED, record | {"digest": saved.digest})
-    log.info("%s", json.dumps(record | {"audit": audit}) if options.json else _summary(router.facts, out))
+    if options.json:
+        log.info("%s", json.dumps(record | {"audit": audit}))
+        return DONE
+    for line in [*_summary(router.facts), *curve_text(points), f"router: {out}"]:
+        log.info("%s", line)
     return DONE
 
 
-def _summary(facts: Any, out: Path) -> str:
-    return (
+def _summary(facts: Any) -> list[str]:
+    return [
         f"on dev prompts that it had not seen: {facts['value']:.3f}, best single {facts['value_of_best_single']:.3f}; "
-        f"falls back for {100 * facts['fell_back']:.0f} %; calibration error {facts['calibration_error']:.3f}\n"
-        f"router: {out}"
-    )
+        f"falls back for {100 * facts['fell_back']:.0f} %; calibration error {facts['calibration_error']:.3f}"
+    ]

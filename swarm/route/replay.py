@@ -10,23 +10,20 @@ import numpy as np
 
 from swarm.errors import UserError
 from swarm.front_doors import DONE
-from swarm.maths.routing_curves import aiq
 from swarm.ranking.audit import audit_text, label_audit
 from swarm.ranking.gpt_rank import compared, gpt_columns
 from swarm.ranking.metrics import METRICS, get_metric
 from swarm.ranking.mixinstruct import MixInstruct, read_mix_instruct
 from swarm.ranking.scores import ScoreMatrix
+from swarm.route.curve import add_curve_options, curve_of, curve_record, curve_text
+from swarm.route.figures import Tried, figures_of, figures_text, tried
 from swarm.route.options import add_router_options, router_settings
-from swarm.route.table import Line, Ways, choosing, chosen_by, draw, record, table
+from swarm.route.table import Line, Ways, draw, record, table
 from swarm.routers.artefact import save_router
-from swarm.routers.fit import best_single, fit_router, less_cost
+from swarm.routers.fit import fit_router
 from swarm.routers.labels import filled
-from swarm.routers.learning import learning_curve
-from swarm.routers.router import Router
 
 log = logging.getLogger(__name__)
-
-CURVE = (25, 50, 100, 200, 400, 800, 1600, 3200)  # labelled prompts, as many as there are
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +33,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--metric", help="stored score that makes the labels, or one that is computed: "
                         f"{', '.join(METRICS)} (default: the first that is stored)")  # fmt: skip
     parser.add_argument("--limit", type=int, help="rows of each file that are read (default: all)")
-    parser.add_argument("--curve", action="store_true", help="what more labelled prompts would bring, too")
+    add_curve_options(parser)
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="keep the router there")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="picture of quality against cost (.png, .pdf, .svg)")
     parser.add_argument("--json", action="store_true", help="print one JSON object only")
@@ -59,22 +56,23 @@ def program(options: argparse.Namespace) -> int:
     router = fit_router(seen.prompts, seen.scores, seen.names, settings, rng)
     if options.out:
         router = save_router(options.out, router)
-    best = best_single(filled(less_cost(seen.scores, settings)))
-    result: dict[str, Any] = {"metric": metric, "audit": audit, "router": dict(router.facts)}
-    lines, figures = judged(router, test, held, best, options.seed)
-    result |= {"lines": record(lines), "figures": figures, "best_single": seen.names[best]}
-    if options.curve:
-        most = len(seen) - -(-len(seen) // 4)
-        sizes = [size for size in CURVE if size <= most] or [most]
-        points = learning_curve(seen.prompts, seen.scores, seen.names, settings, rng, sizes)
-        result["curve"] = [{"size": p.size} | {n: vars(getattr(p, n)) for n in ("quality", "gain", "regret")}
-                           for p in points]  # fmt: skip
+    prompts, scores, comparisons = scored_for_all(test, held)
+    result = tried(router, prompts, scores, filled(seen.scores), options.seed)
+    lines, figures = lines_of(result, test, held, comparisons), figures_of(result)
+    points = curve_of(options, seen, settings, rng)
     if options.plot:
-        draw(lines, options.plot, metric)
+        draw(lines, options.plot, metric, result.knob_points())
     if options.json:
-        log.info("%s", json.dumps(result))
+        found: dict[str, Any] = {"metric": metric, "audit": audit, "router": dict(router.facts)}
+        found |= {"lines": record(lines), "figures": figures, "best_single": seen.names[result.best]}
+        log.info("%s", json.dumps(found | ({"curve": curve_record(points)} if points else {})))
         return DONE
-    _show(result, lines, len(held))
+    for line in audit_text(audit).splitlines():
+        log.info("%s", line)
+    log.info("")
+    log.info("on test, %d prompts, quality is %s:", len(prompts), metric)
+    for line in [*table(lines, seen.names[result.best]), *figures_text(figures), *curve_text(points)]:
+        log.info("%s", line)
     return DONE
 
 
@@ -99,61 +97,36 @@ def matrix_of(rows: MixInstruct, metric: str) -> ScoreMatrix:
     return rows.rescored(get_metric(metric))
 
 
-def judged(
-    router: Router, test: MixInstruct, held: ScoreMatrix, best: int, seed: int
-) -> tuple[list[Line], dict[str, Any]]:
-    """The lines of the router and of what it is compared with, and its further figures."""
+def scored_for_all(test: MixInstruct, held: ScoreMatrix) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """The prompts with a score for every model, these scores (P, M), and their comparisons (P, M, M).
+
+    Raises UserError if there is no such prompt.
+    """
     whole = ~np.isnan(held.scores).any(axis=1)
     if not whole.any():
         raise UserError(f"{test.where}: no prompt has a {held.metric} score for every model; complete the scores")
-    scores, prompts = held.scores[whole], [held.prompts[index] for index in np.flatnonzero(whole)]
-    comparisons = test.comparisons()[whole]
-    ways = Ways(scores, held.names, best, router.costs, seed)
-    choices = router.choose(prompts)
-    chosen = chosen_by(choices)
+    return [held.prompts[index] for index in np.flatnonzero(whole)], held.scores[whole], test.comparisons()[whole]
+
+
+def lines_of(result: Tried, test: MixInstruct, held: ScoreMatrix, comparisons: np.ndarray) -> list[Line]:
+    """The lines of the router and of what it is compared with."""
+    scores, names = result.scores, held.names
+    ways = Ways(scores, names, result.best, result.router.costs, result.seed)
+    chosen = result.picked
 
     def more(picked: np.ndarray) -> dict[str, float]:
         if not compared(comparisons).any():
             return {}
-        columns = gpt_columns(comparisons, picked, held.names)
+        columns = gpt_columns(comparisons, picked, names)
         return {"GPT-Rank": columns.gpt_rank, "top 3": columns.top3}
 
-    size = len(scores)
-    alone = [more(np.full(size, index)) for index in range(len(held.names))]
+    alone = [more(np.full(len(scores), index)) for index in range(len(names))]
     chance = {name: float(np.mean([one[name] for one in alone])) for name in alone[0]}
-    oracle = scores.argmax(axis=1)
     lines = [ways.line("router", chosen, more=more(chosen)), *ways.singles(alone), ways.random(chance)]
-    everybody = len(held.names)  # whose answers a perfect choice has to see
-    lines.append(ways.line(f"perfect choice by {held.metric}", oracle, everybody, more(oracle)))
-    for metric in test.metrics:
-        if metric != held.metric:
-            other = np.nan_to_num(test.stored(metric).scores[whole], nan=-np.inf).argmax(axis=1)
-            lines.append(ways.line(f"perfect choice by {metric}", other, everybody, more(other)))
-    figures = choosing(choices, scores, seed)
-    if len(router.costs) and len(set(router.costs)) > 1:
-        # what a router must beat at any cost (RouterBench, arXiv 2403.12031)
-        figures["aiq_of_members_alone"] = aiq(np.asarray(router.costs, dtype=np.float64), scores.mean(axis=0))
-    return lines, figures
-
-
-def _show(result: dict[str, Any], lines: list[Line], size: int) -> None:
-    for line in audit_text(result["audit"]).splitlines():
-        log.info("%s", line)
-    log.info("")
-    log.info("on test, %d prompts, quality is %s:", size, result["metric"])
-    for line in table(lines, result["best_single"]):
-        log.info("%s", line)
-    figures = result["figures"]
-    accuracy = figures["accuracy"]
-    log.info(
-        "the router picks one of the best members for %.1f %% [%.1f, %.1f] of the prompts and falls back for %.1f %%; "
-        "calibration error %.3f",
-        100 * accuracy["mean"], 100 * accuracy["low"], 100 * accuracy["high"], 100 * figures["fell_back"],
-        figures["calibration_error"],
-    )  # fmt: skip
-    for point in result.get("curve", []):
-        gain = point["gain"]
-        log.info(
-            "%6d labelled prompts: gain over best single %.3f [%.3f, %.3f]",
-            point["size"], gain["mean"], gain["low"], gain["high"],
-        )  # fmt: skip
+    whole = ~np.isnan(held.scores).any(axis=1)
+    for metric in [held.metric, *(name for name in test.metrics if name != held.metric)]:
+        judged_by = scores if metric == held.metric else test.stored(metric).scores[whole]
+        picked = np.nan_to_num(judged_by, nan=-np.inf).argmax(axis=1)
+        # a perfect choice has to see everybody's answer
+        lines.append(ways.line(f"perfect choice by {metric}", picked, len(names), more(picked)))
+    return lines
