@@ -167,7 +167,7 @@ class Routed:
         assert self.router.features is not None
         classifier: Any = self.router.classifier
         matrix = classifier.columns if classifier.kind == "knn" else classifier.coefficients
-        return 2.0 * np.count_nonzero(self.router.features.encode(prompts).values) * matrix.shape[1]
+        return 2.0 * int(np.count_nonzero(self.router.features.encode(prompts).values)) * matrix.shape[1]
 
 
 class Blended:

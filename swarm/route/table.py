@@ -1,5 +1,6 @@
 """What choices are worth beside each other: a table, a record, a picture of quality against cost."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,15 +120,15 @@ def draw(lines: Sequence[Line], path: Path, quality: str, knob: Sequence[tuple[f
     Raises UserError where matplotlib is not there, or the picture cannot be written.
     """
     figure, axes = needed_pyplot().subplots(figsize=(7, 4.5))
-    for line in lines:
+    for line, marker in zip(lines, itertools.cycle("os^vDPX")):
         x = line.asked if line.cost is None else line.cost
         below, above = line.quality.mean - line.quality.low, line.quality.high - line.quality.mean
-        axes.errorbar(x, line.quality.mean, yerr=[[below], [above]], fmt="o", capsize=3)
-        axes.annotate(line.who, (x, line.quality.mean), xytext=(6, 3), textcoords="offset points", fontsize=8)
+        axes.errorbar(x, line.quality.mean, yerr=[[below], [above]], fmt=marker, capsize=3, label=line.who)
     if knob:
-        axes.plot(*zip(*knob, strict=True), ".-", color="grey", zorder=0)
+        axes.plot(*zip(*knob, strict=True), ".-", color="grey", zorder=0, label="router, other --cost_weight")
     axes.set_xlabel("members asked" if lines[0].cost is None else "cost of a prompt")
     axes.set_ylabel(f"quality ({quality}, mean with 95 % interval)")
+    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=8)  # many may be at one place
     save_picture(figure, path, dots=150)
 
 
