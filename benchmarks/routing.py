@@ -68,7 +68,8 @@ def rows(size: Size, repeats: int) -> list[Row]:
         for name in ways:
             flops = exactly(found[name].flops / len(prompts) / MILLION, "MFLOP")
             goals = (ratio_at_least(4),) if isinstance(ways[name], Routed) else ()
-            note = note_of(found[name], world.right(found[name].answered.texts), seconds[name], peaks.get(name))
+            right = world.right(found[name].answered.texts)
+            note = note_of(found[name], found[RANKED], right, seconds[name], peaks.get(name))
             table.append(Row(f"routing: {name}", flops, None if name == RANKED else everybody, None, goals, note))
         return table + decisions({kind: ways[ROUTED.format(kind)] for kind in READERS}, prompts, repeats)
 
@@ -93,9 +94,9 @@ def latencies(ways: Mapping[str, Way], prompts: Sequence[str], repeats: int, tur
     for repeat in range(repeats):
         for start in range(0, len(prompts), turn):
             first = (repeat + start // turn) % len(names)
+            gc.collect()
             for name in names[first:] + names[:first]:
                 ways[name].answer([prompts[start - 1]])
-                gc.collect()
                 for place in range(start, min(start + turn, len(prompts))):
                     begun = time.perf_counter()
                     ways[name].answer([prompts[place]])
@@ -103,13 +104,13 @@ def latencies(ways: Mapping[str, Way], prompts: Sequence[str], repeats: int, tur
     return {name: np.median(each, axis=0) for name, each in seconds.items()}
 
 
-def note_of(found: Counted, right: np.ndarray, seconds: np.ndarray, peak: float | None) -> str:
-    """What is known of a way beside the operations."""
+def note_of(found: Counted, everybody: Counted, right: np.ndarray, seconds: np.ndarray, peak: float | None) -> str:
+    """What is known of a way beside the operations that were counted."""
     quality, size = estimate(right), len(right)
     middle, late = 1000 * np.percentile(seconds, (50, 95))
     parts = [
         f"quality {quality.mean:.3f} [{quality.low:.3f}, {quality.high:.3f}]",
-        f"2·N·T {found.estimate / size / MILLION:.2f} MFLOP",
+        f"2·N·T {found.estimate / size / MILLION:.2f} MFLOP ({short(everybody.estimate / found.estimate)} ×)",
         f"{found.answered.read / size:.1f} tokens read, {found.answered.written / size:.1f} written",
         f"p50 {short(middle)} ms, p95 {short(late)} ms",
     ]
