@@ -149,6 +149,8 @@ def test_a_replay_generates_nothing(here, capsys, tmp_path):
         ),
         (("fit", *TASK, "--out", "new", "--members", "expert_0_edges"), r"wanted two or more"),
         (("fit", *TASK, "--out", "new", "--metric", "taste"), r"--metric is 'taste'; wanted one of bleu"),
+        (("fit", *TASK, "--out", "new", "--curve_plot", "curve.txt"), r"cannot be written to curve\.txt; .*\.png"),
+        (("replay", *STORED, "--plot", "cost"), r"cannot be written to cost; wanted a name that ends in \.png"),
         (("eval", "data", *TASK), r"data holds no router; wanted a folder that"),
         (("ask", "data", "what"), r"data holds no router"),
     ],

@@ -34,12 +34,10 @@ def curve_of(
 ) -> list[CurvePoint]:
     """The curve on these prompts, drawn where a picture is wanted; no points where nobody has asked for it.
 
-    Raises UserError as `learning_curve`, or where the picture cannot be made.
+    Raises UserError as `learning_curve`, or where the picture cannot be written; see `check_pictures`.
     """
     if not options.curve and not options.curve_plot:
         return []
-    if options.curve_plot:
-        needed_pyplot()
     most = len(matrix) - -(-len(matrix) // _FOLDS)  # what the largest fold leaves
     sizes = [*(size for size in SIZES if size < most), most]
     points = learning_curve(

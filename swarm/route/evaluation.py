@@ -11,7 +11,7 @@ from swarm.ranking.scores import load_scores
 from swarm.route.figures import Tried, figures_of, figures_text, tried
 from swarm.route.fitting import CLASSIFIER, SCORES
 from swarm.route.members import Asked, add_task_options, asked_by, config_of, read_chosen, scored, task_of
-from swarm.route.table import Line, Ways, draw, record, table
+from swarm.route.table import Line, Ways, check_pictures, draw, record, table
 from swarm.routers.artefact import load_router, read_facts
 from swarm.routers.engine import language_model_of
 from swarm.routers.labels import filled
@@ -32,6 +32,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def program(options: argparse.Namespace) -> int:
     """Asks all members of the router, so that its choices can be judged; prints what they are worth."""
+    check_pictures(options.plot)
     folder = router_folder(options.router)
     facts = read_facts(folder)
     config = config_of(options)

@@ -64,7 +64,8 @@ class Tried:
 def tried(router: Router, prompts: Sequence[str], scores: np.ndarray, learnt: np.ndarray, seed: int) -> Tried:
     """The router on prompts with scores (P, M); `learnt` (P', M), without gaps, are those that it was fitted on."""
     means = learnt.mean(axis=0)
-    weak = int(np.lexsort((means, router.costs or np.zeros(len(means))))[0])
+    costs = np.asarray(router.costs, dtype=np.float64) if router.costs else np.zeros(len(means))
+    weak = int(np.lexsort((means, costs))[0])  # the last key decides first
     probabilities = router.probabilities(prompts)
     choices = router.choices(probabilities)
     return Tried(router, probabilities, choices, scores, _turned(router, prompts), weak, seed)

@@ -19,6 +19,7 @@ from swarm.ranking.scores import save_scores
 from swarm.route.curve import add_curve_options, curve_of, curve_record, curve_text
 from swarm.route.members import add_task_options, asked_by, check_metric, config_of, read_chosen, scored, task_of
 from swarm.route.options import add_router_options, router_settings
+from swarm.route.table import check_pictures
 from swarm.routers.artefact import save_router
 from swarm.routers.engine import language_model_of
 from swarm.routers.fit import fit_router
@@ -45,6 +46,7 @@ def program(options: argparse.Namespace) -> int:
     out: Path = options.out
     if out.exists() and not (out / FITTED).is_file():
         raise UserError(f"--out {out} is there and was not written by this program; name a folder that is new")
+    check_pictures(options.curve_plot)
     config = config_of(options)
     task = task_of(config)
     check_metric(options.metric, task)

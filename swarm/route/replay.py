@@ -18,7 +18,7 @@ from swarm.ranking.scores import ScoreMatrix
 from swarm.route.curve import add_curve_options, curve_of, curve_record, curve_text
 from swarm.route.figures import Tried, figures_of, figures_text, tried
 from swarm.route.options import add_router_options, router_settings
-from swarm.route.table import Line, Ways, draw, record, table
+from swarm.route.table import Line, Ways, check_pictures, draw, record, table
 from swarm.routers.artefact import save_router
 from swarm.routers.fit import fit_router
 from swarm.routers.labels import filled
@@ -42,6 +42,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def program(options: argparse.Namespace) -> int:
     """Fits on VAL, prints the label audit, and what the router is worth on TEST."""
+    check_pictures(options.plot, options.curve_plot)
     learn = read_mix_instruct(options.learn, "val", options.limit)
     test = read_mix_instruct(options.test, "test", options.limit)
     check_apart(learn, test)

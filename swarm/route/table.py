@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from swarm.errors import UserError
 from swarm.maths.interval import Estimate
 from swarm.maths.routing import at, bootstrap_mean
 from swarm.report import needed_pyplot, save_picture
@@ -69,8 +70,10 @@ class Ways:
         rng = np.random.default_rng(self.seed)  # the same resamples for all, so that lines can be compared
         single, best = self.scores[:, self.best], self.scores.max(axis=1)
         right = values >= best if right is None else right
-        kinds = (values, values - single, best - values, right)
-        return Line(who, *(bootstrap_mean(each, rng) for each in kinds), asked, cost, more or {})
+        quality, gain, regret, accuracy = (
+            bootstrap_mean(each, rng) for each in (values, values - single, best - values, right)
+        )
+        return Line(who, quality, gain, regret, accuracy, asked, cost, more or {})
 
     def singles(self, more: Sequence[Mapping[str, float]] = ()) -> list[Line]:
         """Every member alone."""
@@ -114,10 +117,24 @@ def record(lines: Sequence[Line]) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
+def check_pictures(*paths: Path | None) -> None:
+    """Raises UserError, before anything expensive is done, for a picture that cannot be drawn in its format."""
+    wanted = [path for path in paths if path is not None]
+    if not wanted:
+        return
+    needed_pyplot()
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    known = FigureCanvasBase.get_supported_filetypes()
+    for path in wanted:
+        if path.suffix.removeprefix(".") not in known:
+            raise UserError(f"a picture cannot be written to {path}; wanted a name that ends in .png, .pdf or .svg")
+
+
 def draw(lines: Sequence[Line], path: Path, quality: str, knob: Sequence[tuple[float, float]] = ()) -> None:
     """Quality against cost (or members asked) as a picture; `knob` are further points of the router, dearest first.
 
-    Raises UserError where matplotlib is not there, or the picture cannot be written.
+    Raises UserError where matplotlib is not there, or the picture cannot be written; see `check_pictures`.
     """
     figure, axes = needed_pyplot().subplots(figsize=(7, 4.5))
     for line, marker in zip(lines, itertools.cycle("os^vDPX")):
