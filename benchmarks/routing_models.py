@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 from transformers import (
-    AutoModelForSeq2SeqLM,
     AutoTokenizer,
     BertConfig,
     BertForSequenceClassification,
@@ -20,11 +19,14 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
-from swarm.ranking.pair_models import load_pair_model
-from swarm.ranking.pairwise import pairwise_scores
+from swarm.blending.fuser import load_fuser
+from swarm.blending.pair_models import load_pair_model
+from swarm.blending.pairwise import pairwise_scores
+from swarm.blending.settings import PUBLISHED
 
 RANKER, FUSER = "ranker", "fuser"
 TOP = 3  # answers that are fused
+_PARTS = ("encoder.", "decoder.", "shared.")  # of a T5
 
 
 def make_models(folder: Path, base: Path) -> None:
@@ -79,33 +81,29 @@ class Ranker:
 
 
 class Fuser:
-    """One answer written from a prompt and the best answers to it.
+    """One answer written from a prompt and the best answers to it, by a beam search as published.
 
     Attributes:
-      read, written: tokens so far.
       parameters: of encoder and decoder; the embeddings, which they share, count in each.
     """
 
     def __init__(self, folder: Path, new_tokens: int):
-        self._tokenizer: Any = AutoTokenizer.from_pretrained(folder / FUSER, padding_side="right")
-        self._model: Any = AutoModelForSeq2SeqLM.from_pretrained(folder / FUSER).eval()
+        self._fuser = load_fuser(str(folder / FUSER), batch=32)
         self._new_tokens = new_tokens
-        self.read = self.written = 0
-        self.parameters = (
-            sum(each.numel() for each in self._model.get_encoder().parameters()),
-            sum(each.numel() for each in self._model.get_decoder().parameters()),
-        )
+        kept = load_file(folder / FUSER / "model.safetensors")
+        sizes = {part: sum(t.numel() for name, t in kept.items() if name.startswith(part)) for part in _PARTS}
+        self.parameters = sizes["encoder."] + sizes["shared."], sizes["decoder."] + sizes["shared."]
+
+    @property
+    def read(self) -> int:
+        """Tokens so far."""
+        return self._fuser.prompt_tokens
+
+    @property
+    def written(self) -> int:
+        """Tokens so far, of all beams."""
+        return self._fuser.new_tokens * PUBLISHED.beams
 
     def fuse(self, prompts: Sequence[str], best: Sequence[Sequence[str]]) -> list[str]:
-        """A text per prompt, in one batch."""
-        end = self._tokenizer.eos_token
-        rows = self._tokenizer([f" {end} ".join([p, *b]) for p, b in zip(prompts, best, strict=True)],
-                               padding=True, return_tensors="pt")  # fmt: skip
-        with torch.inference_mode():
-            found = self._model.generate(
-                input_ids=rows["input_ids"], attention_mask=rows["attention_mask"], max_new_tokens=self._new_tokens,
-                do_sample=False,
-            )  # fmt: skip
-        self.read += int(rows["attention_mask"].sum())
-        self.written += int((found[:, 1:] != self._tokenizer.pad_token_id).sum())
-        return list(self._tokenizer.batch_decode(found, skip_special_tokens=True))
+        """A text per prompt."""
+        return self._fuser.fuse(prompts, best, self._new_tokens)

@@ -1,5 +1,6 @@
-"""scripts/baselines.py: a constant answer, every expert alone, their average and their vote: what to beat."""
+"""scripts/baselines.py: a constant answer, every expert alone, their average, vote and blends: what to beat."""
 
+import argparse
 import json
 import logging
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 from tqdm import tqdm
 
 from swarm import front_doors
+from swarm.blends import FUSED, RANKED, add_blend_options, blends_of, with_blends
 from swarm.engine import make_cache, make_engine
 from swarm.errors import UserError
 from swarm.evals.base import Example, Judgement
@@ -45,7 +47,7 @@ def baselines_parser() -> Parser:
     """The parser of scripts/baselines.py: settings that mean the same for a search."""
     parser = Parser(
         prog="baselines.py",
-        description="Scores a constant answer, every member alone, the experts' uniform average and vote.",
+        description="Scores a constant answer, every member alone, the experts' uniform average, vote and blends.",
         allow_abbrev=False,
     )
     for setting in fields(SearchConfig):
@@ -55,6 +57,7 @@ def baselines_parser() -> Parser:
     parser.add_argument(
         "--without-experts", action="store_true", help="score only the most frequent answer of dev; nothing is loaded"
     )
+    add_blend_options(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object only")
     return parser
 
@@ -71,7 +74,7 @@ def baselines_program(arguments: list[str] | None = None) -> int:
     splits = ("dev", "test") if options.split == "both" else (options.split,)
     table = constant_scores(task, splits)
     if not options.without_experts:
-        table |= _expert_scores(task, splits, quiet=options.json)
+        table |= _expert_scores(task, splits, options)
     elif not table:
         name = task.evaluation.name
         raise UserError(
@@ -82,16 +85,21 @@ def baselines_program(arguments: list[str] | None = None) -> int:
     return front_doors.DONE
 
 
-def _expert_scores(task: Task, splits: Sequence[str], quiet: bool) -> dict[str, Any]:
+def _expert_scores(task: Task, splits: Sequence[str], options: argparse.Namespace) -> dict[str, Any]:
     """What needs the experts: they are read and the base is loaded."""
     config = task.config
     task.evaluation.prepare()
     directory, where = front_doors.expert_directory(config.initial_expert_directory)
-    if not quiet:
+    if not options.json:
         log.info("%s", where)
     beside = Path(config.composites) if config.composites else None
     members = read_members(directory, config.base_model, config.combine, config.combine_rank, beside)
     task = task.for_places(len(members.names))
+    blends = blends_of(options, members.pool.names)
+    if blends and not options.json:
+        names = ", ".join(blend.name for blend in blends)
+        log.info("%s: each of their answers asks all %d experts", names, len(members.pool.names))
+    members = with_blends(members, blends)
     engine = make_engine(members, config)
     return score_baselines(task, members, Scheduler(engine, make_cache(engine, config)), splits)
 
@@ -121,7 +129,8 @@ def constant_scores(task: Task, splits: Sequence[str]) -> dict[str, Any]:
 def score_baselines(task: Task, members: Members, scheduler: Scheduler, splits: Sequence[str]) -> dict[str, Any]:
     """{who: {split: {scorer: estimate}}} for each member, the average of the experts' weights and the experts' vote.
 
-    The vote is missing where the answers of this eval are free text, on which nobody can agree.
+    The vote is missing where the answers of this eval are free text, on which nobody can agree. Composites among the
+    members, and blends, are scored as they are; the vote and a blend ask every expert.
     """
     experts = members.pool.experts()
     average = members.pool.expert(AVERAGE, [1 / len(experts)] * len(experts))
@@ -172,7 +181,7 @@ def majority_vote(fitness: Fitness, systems: Sequence[System], examples: Sequenc
 def baseline_table(table: dict[str, Any], splits: Sequence[str], scorer: str) -> list[str]:
     """The scores as lines, best expert on the first split marked; the scorer to maximise first."""
     width = max(map(len, table)) + 2
-    experts = [who for who in table if who not in (AVERAGE, VOTE, CONSTANT)]
+    experts = [who for who in table if who not in (AVERAGE, VOTE, CONSTANT, RANKED, FUSED)]
     lines = []
     for which in sorted(next(iter(table.values()))[splits[0]], key=lambda name: name != scorer):
         lines.append(f"{which + ' score':<{width}}" + "".join(f"{split:<30}" for split in splits).rstrip())

@@ -12,6 +12,7 @@ from swarm.engines.completion_cache import CompletionCache
 from swarm.engines.disk_cache import DiskCache, answers_path
 from swarm.errors import UserError
 from swarm.fusion.member import FusionMember
+from swarm.nodes.blend import Blended
 from swarm.nodes.members import Members
 from swarm.nodes.router import Routed
 from swarm.search.config import SearchConfig
@@ -62,7 +63,7 @@ def make_cache(engine: Engine, config: SearchConfig) -> CompletionCache:
 def make_engine(members: Any, config: SearchConfig) -> Any:
     """The engine that the settings ask for; `members` is what it is to answer for, or a pool of experts alone.
 
-    Raises UserError if a fusion's models cannot be had or cannot work together.
+    Raises UserError if a composite's models cannot be had or cannot work together.
     """
     quieten_libraries()
     from swarm.engines.in_process import InProcessEngine
@@ -79,5 +80,9 @@ def make_engine(members: Any, config: SearchConfig) -> Any:
         from swarm.routers.engine import RoutingEngine
 
         engine = RoutingEngine(engine, host, choosers)
+    if models := [model for member in everybody if isinstance(member, Blended) for model in member.models]:
+        from swarm.blending.engine import BlendingEngine
+
+        engine = BlendingEngine(engine, host, models)
     gc.freeze()  # libraries and model stay, so no collection of garbage need look at their objects again
     return engine

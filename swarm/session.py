@@ -223,6 +223,7 @@ class Session(Watcher):
             "engine": self._engine.facts() | {"batches_halved_for_memory": getattr(self._engine, "halvings", 0)},
             "fusions": {name: asdict(count) for name, count in getattr(self._engine, "counts", {}).items()},
             "routers": {name: asdict(count) for name, count in getattr(self._engine, "routed", {}).items()},
+            "blends": {name: asdict(count) for name, count in getattr(self._engine, "blended", {}).items()},
         }
 
     def _write_end(self, state: SearchState, result: dict[str, Any]) -> None:

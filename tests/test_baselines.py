@@ -1,6 +1,7 @@
 """What a search has to beat, before it is paid for."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -8,11 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scorers import make_classifier, make_fuser
 from worlds import PARAMS, chaotic, paper_pool
 
 from swarm import front_doors
 from swarm.baselines import CONSTANT, VOTE, baseline_table, baselines_program, majority_vote
+from swarm.blends import FUSED, RANKED
 from swarm.engines.scripted import ScriptedEngine
+from swarm.errors import UserError
 from swarm.evals import get_eval
 from swarm.evals.base import Dataset, Eval, Example
 from swarm.search.fitness import Fitness
@@ -135,3 +139,40 @@ def test_a_split_without_any_vote_is_shown_so():
     table = {"expert_0": {"dev": one, "test": one}, VOTE: {"dev": one}}
     lines = baseline_table(table, ("dev", "test"), "strict")
     assert lines[2].split()[-2:] == ["no", "votes"]
+
+
+def test_blends_are_scored_beside_the_experts(tmp_path, monkeypatch, capsys):
+    shutil.copytree(ROOT / "data", tmp_path / "data")
+    monkeypatch.chdir(tmp_path)
+    make_classifier(tmp_path / "ranker", window=64)
+    make_fuser(tmp_path / "fuser")
+    task = ["-e", "exact_match", "-d", "graph_tasks_small", "--dev_limit", "12", "--split", "dev"]
+    words = [*task, "--ranker", "ranker", "--ranking", "bubble", "--fuser", "fuser", "--top_k", "2"]
+    assert baselines_program(words) == 0
+    said = capsys.readouterr().out
+    assert f"{RANKED}, {FUSED}: each of their answers asks all 6 experts" in said
+    assert baselines_program([*words, "--json"]) == 0
+    table = json.loads(capsys.readouterr().out)
+    experts = [table[who]["dev"]["strict"]["mean"] for who in table if who.startswith("expert_")]
+    assert (
+        0 <= table[RANKED]["dev"]["strict"]["mean"] <= min(1, sum(experts)) and table[RANKED]["dev"]["strict"]["size"]
+    )
+    assert table[FUSED]["dev"]["strict"]["mean"] == 0, "a random fuser knows nothing"
+    assert len([line for line in said.splitlines() if "<- best expert" in line and RANKED in line]) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--fuser", "fuser"], "--fuser is given without --ranker; name the model that finds the best answers"),
+        (["--ranker", "./nowhere"], "the command line: model ./nowhere is not there; wanted a model's folder"),
+        (["--ranker", "ranker", "--top_k", "2"], "--top_k says how many answers a fuser reads; add --fuser"),
+    ],
+)
+def test_blends_that_cannot_be(tmp_path, monkeypatch, words, message):
+    shutil.copytree(ROOT / "data", tmp_path / "data")
+    make_classifier(tmp_path / "ranker")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=re.escape(message)) as caught:
+        baselines_program(["-e", "exact_match", "-d", "graph_tasks_small", *words])
+    assert "\n" not in str(caught.value)

@@ -47,7 +47,7 @@ def test_a_router_answers_as_the_expert_that_it_picks(world, prompts):
 
 def test_all_members_and_a_ranker_cost_what_they_read(world, prompts, monkeypatch):
     from benchmarks.forwards import all_flops
-    from swarm.ranking.pair_models import CrossEncoder
+    from swarm.blending.pair_models import CrossEncoder
 
     seen, right = [], CrossEncoder._logits
     monkeypatch.setattr(CrossEncoder, "_logits", lambda self, *given: seen.append(given[1]) or right(self, *given))
@@ -58,7 +58,7 @@ def test_all_members_and_a_ranker_cost_what_they_read(world, prompts, monkeypatc
     assert sum(map(len, seen)) == len(prompts) * 6 * 5, "every pair in both orders"
     assert all(text in {each.texts[place] for each in alone} for place, text in enumerate(ranked.texts))
     fused = world.way("ranker + fuser").answer(prompts)
-    assert fused.read > ranked.read and ranked.written < fused.written <= ranked.written + 4 * len(prompts)
+    assert fused.read > ranked.read and ranked.written < fused.written <= ranked.written + 4 * 4 * len(prompts)
     assert fused.estimate > ranked.estimate > sum(each.estimate for each in alone)
     way = world.way("all members + ranker")
     assert all_flops(lambda: way.answer(prompts)) > 4 * all_flops(

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -131,3 +132,22 @@ def choice_of(path: Path, record: Mapping[str, Any], field: str, choices: Sequen
     if value not in choices:
         raise UserError(f"{path}: {field} is {value!r}; wanted one of: {', '.join(choices)}")
     return str(value)
+
+
+def located_model(path: Path, model: str) -> str:
+    """A model that a node.json names: a folder, seen from the composite's own first, or a hub id as it stands.
+
+    Raises UserError for a folder that is not there; whether the hub has an id is not asked.
+    """
+    folder = path.parent
+    if (folder / model).is_dir():
+        return str((folder / model).resolve())
+    hub_id = model.partition("@")[0]
+    if not Path(model).is_dir() and (model.startswith((".", "~", "/")) or hub_id.count("/") > 1):
+        raise UserError(f"{path}: model {model} is not there; wanted a model's folder, from {folder} on, or a hub id")
+    return model
+
+
+def model_from(model: str, final: Path) -> str:
+    """How a node.json in the folder `final` names a model that `located_model` has given."""
+    return os.path.relpath(model, final) if Path(model).is_dir() else model

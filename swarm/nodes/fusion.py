@@ -14,7 +14,7 @@ from swarm.errors import UserError
 from swarm.fusion.artefact import saved_digest, saved_rule
 from swarm.fusion.member import FusionMember, OtherModel
 from swarm.fusion.settings import FIELDS, FusionSettings, read_settings, switched_off
-from swarm.nodes.base import NODE_FILE, Composite, digest_of
+from swarm.nodes.base import NODE_FILE, Composite, digest_of, located_model, model_from
 from swarm.weights.base_model import base_model_digest, model_folder
 
 log = logging.getLogger(__name__)
@@ -111,7 +111,7 @@ def read_fusion(folder: Path, record: Mapping[str, Any], path: Path) -> Fusion:
             f'{path}: members is {entries!r}; wanted a list of at least 2: names of experts, or {{"model": "folder or '
             'hub id"}'
         )
-    others = tuple(_named(path, entry, folder) for entry in entries if not isinstance(entry, str))
+    others = tuple(_named(path, entry) for entry in entries if not isinstance(entry, str))
     names = [entry if isinstance(entry, str) else _name(entry) for entry in entries]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise UserError(f"{path} names member {twice[0]!r} twice; wanted every member once (give models a name)")
@@ -157,7 +157,7 @@ def _with_artefact(path: Path, settings: FusionSettings, given: Mapping[str, Any
     return replace(settings, artefact=str(artefact))
 
 
-def _named(path: Path, entry: Any, folder: Path) -> Named:
+def _named(path: Path, entry: Any) -> Named:
     fields = entry if isinstance(entry, dict) else {}
     texts = [value for key, value in fields.items() if (key, value) != ("revision", None)]
     if not {"model"} <= set(fields) <= {"model", "name", "revision"} or not all(
@@ -167,12 +167,7 @@ def _named(path: Path, entry: Any, folder: Path) -> Named:
             f'{path}: a member is {entry!r}; wanted a name of the pool, or {{"model": "folder or hub id", "name": ..., '
             '"revision": ...}'
         )
-    model: str = entry["model"]
-    if (folder / model).is_dir():
-        model = str((folder / model).resolve())
-    elif not Path(model).is_dir() and (model.startswith((".", "~", "/")) or model.count("/") > 1):
-        raise UserError(f"{path}: model {model} is not there; wanted a model's folder, from {folder} on, or a hub id")
-    return Named(_name(entry), model, entry.get("revision"))
+    return Named(_name(entry), located_model(path, entry["model"]), entry.get("revision"))
 
 
 def _name(entry: Mapping[str, Any]) -> str:
@@ -180,6 +175,5 @@ def _name(entry: Mapping[str, Any]) -> str:
 
 
 def _entry(model: Named, final: Path) -> dict[str, Any]:
-    where = os.path.relpath(model.model, final) if Path(model.model).is_dir() else model.model
     revision = {} if model.revision is None else {"revision": model.revision}
-    return {"name": model.name, "model": where} | revision
+    return {"name": model.name, "model": model_from(model.model, final)} | revision

@@ -12,6 +12,7 @@ from swarm.engines.base import Member
 from swarm.errors import UserError
 from swarm.nodes.ballot import read_ballot
 from swarm.nodes.base import NODE_FILE, Composite, digest_of
+from swarm.nodes.blend import read_blend
 from swarm.nodes.fusion import read_fusion
 from swarm.nodes.router import RouterNode, read_router
 from swarm.weights.pool import Expert, Pool, composite_folders, read_pool
@@ -22,6 +23,7 @@ NODE_TYPES: dict[str, Callable[[Path, Mapping[str, Any], Path], Composite]] = {
     "mbr": read_ballot,
     "fusion": read_fusion,
     "router": read_router,
+    "blend": read_blend,
 }
 
 

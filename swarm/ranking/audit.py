@@ -15,10 +15,9 @@ import numpy as np
 
 from swarm.errors import UserError
 from swarm.maths.interval import Z95
-from swarm.ranking.gpt_rank import gpt_scores, ranks
+from swarm.ranking.gpt_rank import GPT_RANK, gpt_scores, ranks
 from swarm.ranking.scores import ScoreMatrix, check_same_answers
 
-GPT_RANK = "gpt_rank"
 NEAR = 0.1
 
 
@@ -98,8 +97,8 @@ def _views(matrices: Sequence[ScoreMatrix], comparisons: np.ndarray | None) -> t
     if not matrices:
         raise UserError("an audit needs the scores of at least one metric; give some")
     first = matrices[0]
-    labels = [matrix.metric for matrix in matrices]
-    twice = next((label for label in labels if labels.count(label) > 1 or label == GPT_RANK), None)
+    labels = [*(matrix.metric for matrix in matrices), *([] if comparisons is None else [GPT_RANK])]
+    twice = next((label for label in labels if labels.count(label) > 1), None)
     if twice is not None:
         raise UserError(f"two metrics of an audit are called {twice}; give each its own name")
     for matrix in matrices[1:]:

@@ -9,6 +9,9 @@ import numpy as np
 
 from swarm.errors import UserError
 from swarm.evals.judges.asking import Judge
+from swarm.ranking.scores import ScoreMatrix
+
+GPT_RANK = "gpt_rank"  # the name of its scores
 
 # (what the first member gets against the second, what the second gets against the first)
 VERDICTS = {
@@ -208,3 +211,18 @@ def judged_comparisons(judge: Judge, prompts: Sequence[str], texts: Sequence[Seq
         matrix[row, a, b] = (straight[0] + turned[1]) / 2
         matrix[row, b, a] = (straight[1] + turned[0]) / 2
     return matrix
+
+
+def judge_answers(
+    judge: Judge, prompts: Sequence[str], names: Sequence[str], texts: Sequence[Sequence[str | None]], split: str = ""
+) -> ScoreMatrix:
+    """The matrix of `gpt_scores` by a judge's comparisons, see `judged_comparisons`; it needs no reference.
+
+    Raises UserError as ScoreMatrix does, before anything is asked, or as the judge does; or BudgetReached.
+    """
+    kept = tuple(tuple(row) for row in texts)
+    empty = ScoreMatrix(tuple(prompts), tuple(names), kept, GPT_RANK, np.full((len(prompts), len(names)), np.nan))
+    scores = gpt_scores(judged_comparisons(judge, prompts, kept))
+    question = pairwise_prompt("{prompt}", "{first}", "{second}")
+    settings = {"judge": dict(judge.client.facts()), "orders": "both", "question": question, "stricter": _STRICTER}
+    return ScoreMatrix(empty.prompts, empty.names, kept, GPT_RANK, scores, settings, split=split)

@@ -17,7 +17,7 @@ import numpy as np
 
 from swarm.errors import UserError
 from swarm.evals.tables import parse_json, show
-from swarm.ranking.gpt_rank import VERDICTS, comparison_matrix
+from swarm.ranking.gpt_rank import GPT_RANK, VERDICTS, comparison_matrix, gpt_scores
 from swarm.ranking.metrics.base import Metric
 from swarm.ranking.scores import ScoreMatrix, score_answers
 
@@ -123,6 +123,20 @@ class MixInstruct:
             if row.comparisons is not None:
                 matrix[index] = comparison_matrix(self.names, row.comparisons)
         return matrix
+
+    def judged(self) -> ScoreMatrix:
+        """The scores of the stored comparisons, see `gpt_rank.gpt_scores`; NaN over a row without.
+
+        Raises UserError if no row has any.
+        """
+        scores = gpt_scores(self.comparisons())
+        if np.isnan(scores).all():
+            raise UserError(f"{self.where}: no row has comparisons (cmp_results); name a judge that makes them with "
+                            "--judge_model, or another metric")  # fmt: skip
+        settings = {"stored": True, "source": "cmp_results"}
+        return ScoreMatrix(
+            self.prompts, self.names, self.texts, GPT_RANK, scores, settings, self.references, self.split
+        )
 
 
 def read_mix_instruct(path: Path, split: str | None = None, limit: int | None = None) -> MixInstruct:

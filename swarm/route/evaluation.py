@@ -3,19 +3,30 @@
 import argparse
 import json
 import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
+from swarm.blending.pairwise import MODES
+from swarm.blends import FUSED, RANKED, add_blend_options, blends_of, with_blends
 from swarm.errors import UserError
 from swarm.front_doors import DONE
-from swarm.ranking.scores import load_scores
+from swarm.maths.routing import at
+from swarm.ranking.pairwise import PAIRWISE
+from swarm.ranking.scores import ScoreMatrix, load_scores
 from swarm.route.figures import Tried, figures_of, figures_text, tried
 from swarm.route.fitting import CLASSIFIER, SCORES
-from swarm.route.members import Asked, add_task_options, asked_by, config_of, read_chosen, scored, task_of
+from swarm.route.labels import COMPARING, Comparer, Scoring, scoring_by
+from swarm.route.members import Asked, add_task_options, answered, asked_by, config_of, read_chosen, scored, task_of
 from swarm.route.table import Line, Ways, check_pictures, draw, record, table
 from swarm.routers.artefact import load_router, read_facts
 from swarm.routers.engine import language_model_of
 from swarm.routers.labels import filled
 from swarm.routers.router import Router
+from swarm.search.config import SearchConfig
+from swarm.task import Task
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +38,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--any_weights", action="store_true", help="though the members are not as they were")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="picture of quality against cost (.png, .pdf, .svg)")
     parser.add_argument("--json", action="store_true", help="print one JSON object only")
+    add_blend_options(parser)
     add_task_options(parser)
 
 
@@ -37,14 +49,19 @@ def program(options: argparse.Namespace) -> int:
     facts = read_facts(folder)
     config = config_of(options)
     task = task_of(config)
-    members, chosen = read_chosen(config, facts["names"])
-    asked = asked_by(config, members, chosen)
-    router = loaded(folder, asked, options.any_weights)
     learnt = load_scores(options.router / SCORES)
-    metric = None if "eval" in learnt.settings else learnt.metric
-    matrix = scored(asked, task, options.split, metric)
+    scoring = scoring_of(learnt, config)
+    members, chosen = read_chosen(config, facts["names"])
+    blends = blends_of(options, facts["names"])
+    asked = asked_by(config, with_blends(members, blends), chosen)
+    router = loaded(folder, asked, options.any_weights)
+    matrix = scored(asked, task, options.split, scoring)
+    blended = blend_scores(asked, task, matrix, [blend.name for blend in blends], scoring)
     result = tried(router, matrix.prompts, matrix.scores, filled(learnt.scores), 0)
-    lines, figures = lines_of(result), figures_of(result)
+    lines, figures = lines_of(result, blended), figures_of(result)
+    if matrix.metric in COMPARING and dict(matrix.settings) != dict(learnt.settings):
+        log.warning("the labels were made by another model or with other settings of %s than these scores",
+                    matrix.metric)  # fmt: skip
     if options.split == "dev" or set(matrix.prompts) & set(learnt.prompts):
         log.warning("the router was fitted on some of these prompts: its scores say nothing about new ones")
     if options.plot:
@@ -73,9 +90,37 @@ def loaded(folder: Path, asked: Asked, any_weights: bool = False) -> Router:
     return load_router(folder, None if any_weights else digests, reader)
 
 
-def lines_of(result: Tried) -> list[Line]:
-    """The lines of the router and of what it is compared with."""
+def scoring_of(learnt: ScoreMatrix, config: SearchConfig) -> Scoring | None:
+    """What made the labels, to score other answers by; None for the eval. Raises UserError if that cannot be had."""
+    if "eval" in learnt.settings:
+        return None
+    ranker = learnt.settings["model"] if learnt.metric == PAIRWISE else None
+    return scoring_by(learnt.metric, Comparer(ranker, learnt.settings.get("mode", MODES[0])), config)
+
+
+def blend_scores(
+    asked: Asked, task: Task, matrix: ScoreMatrix, names: Sequence[str], scoring: Scoring | None
+) -> dict[str, np.ndarray]:
+    """(P,) scores of each of the blends of these names over the members of `matrix`, by name."""
+    there = {member.name: member for member in asked.members.initial()}
+    blends = replace(asked, chosen=tuple(there[name] for name in names))
+    if not names:
+        return {}
+    if matrix.metric not in COMPARING:
+        found = scored(blends, task, matrix.split, scoring).scores
+        return dict(zip(names, found.T, strict=True))
+    if FUSED in names:
+        log.warning("%s: no line, as %s scores only answers of the members", FUSED, matrix.metric)
+    _, texts = answered(blends, task, matrix.split)
+    chosen = [own.index(text) for own, (text, *_) in zip(matrix.texts, texts, strict=True)]
+    return {RANKED: at(matrix.scores, np.array(chosen))}
+
+
+def lines_of(result: Tried, blended: Mapping[str, np.ndarray] = {}) -> list[Line]:
+    """The lines of the router and of what it is compared with; `blended` are scores (P,) of blends of all members."""
     router, scores = result.router, result.scores
-    ways = Ways(scores, router.names, result.best, router.costs, result.seed)
-    oracle = ways.line("perfect choice", scores.argmax(axis=1), len(router.names))
-    return [ways.line("router", result.picked), *ways.singles(), ways.random(), oracle]
+    ways, everybody = Ways(scores, router.names, result.best, router.costs, result.seed), len(router.names)
+    cost = float(np.sum(router.costs)) if len(router.costs) else None
+    lines = [ways.line("router", result.picked), *ways.singles(), ways.random()]
+    lines += [ways.line_of(name, values, everybody, cost) for name, values in blended.items()]
+    return [*lines, ways.line("perfect choice", scores.argmax(axis=1), everybody)]

@@ -9,15 +9,18 @@ from typing import Any
 
 import numpy as np
 
+from swarm.blending.pair_models import PAIRRM
+from swarm.blends import add_ranker_options
 from swarm.errors import UserError
 from swarm.files import whole_folder, write_json
 from swarm.front_doors import DONE
 from swarm.nodes.base import NODE_FILE
 from swarm.ranking.audit import audit_text, label_audit
-from swarm.ranking.metrics import METRICS
+from swarm.ranking.pairwise import PAIRWISE
 from swarm.ranking.scores import save_scores
 from swarm.route.curve import add_curve_options, curve_of, curve_record, curve_text
-from swarm.route.members import add_task_options, asked_by, check_metric, config_of, read_chosen, scored, task_of
+from swarm.route.labels import LABELS, Comparer, scoring_by
+from swarm.route.members import add_task_options, asked_by, check_references, config_of, read_chosen, scored, task_of
 from swarm.route.options import add_router_options, router_settings
 from swarm.route.table import check_pictures
 from swarm.routers.artefact import save_router
@@ -34,7 +37,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where the router is put: a "
                         "composite, which a search can place (--composites: the folder around it)")  # fmt: skip
     parser.add_argument("--members", nargs="+", metavar="NAME", help="whom it chooses among (default: all experts)")
-    parser.add_argument("--metric", help=f"what makes the labels: {', '.join(METRICS)} (default: the eval's score)")
+    parser.add_argument("--metric", help=f"what makes the labels: {', '.join(LABELS)} (default: the eval's score)")
+    add_ranker_options(parser, f"model that compares two answers, for --metric {PAIRWISE}, such as {PAIRRM}")
     parser.add_argument("--json", action="store_true", help="print one JSON object only")
     add_curve_options(parser)
     add_router_options(parser)
@@ -49,11 +53,15 @@ def program(options: argparse.Namespace) -> int:
     check_pictures(options.curve_plot)
     config = config_of(options)
     task = task_of(config)
-    check_metric(options.metric, task)
+    comparer = Comparer(options.ranker, options.ranking)
+    if options.ranker is not None and options.metric != PAIRWISE:
+        raise UserError(f"--ranker makes no labels by itself; add --metric {PAIRWISE}, or leave it to eval")
+    scoring = None if options.metric is None else scoring_by(options.metric, comparer, config)
+    check_references(options.metric, task)
     members, chosen = read_chosen(config, options.members)
     settings = router_settings(options, [member.name for member in chosen])
     asked = asked_by(config, members, chosen)
-    matrix = scored(asked, task, "dev", options.metric)
+    matrix = scored(asked, task, "dev", scoring)
     audit = label_audit([matrix])
     if not options.json:
         for line in audit_text(audit).splitlines():

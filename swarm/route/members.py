@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 
 from swarm import front_doors
+from swarm.blending.pairwise import Texts
 from swarm.engine import make_cache, make_engine
 from swarm.engines.base import Member
 from swarm.errors import UserError
 from swarm.nodes.members import Members, read_members
-from swarm.ranking.metrics import METRICS, get_metric
-from swarm.ranking.scores import ScoreMatrix, score_answers
+from swarm.ranking.scores import ScoreMatrix
+from swarm.route.labels import COMPARING, Scoring, add_settings
 from swarm.scoring import SETTINGS
 from swarm.search.config import SearchConfig, make_config
 from swarm.search.fitness import Fitness
-from swarm.search.options import add_setting
 from swarm.system.messages import node_prompt
 from swarm.system.scheduler import Scheduler
 from swarm.system.system import single
@@ -58,9 +58,7 @@ def add_task_options(parser: argparse.ArgumentParser, task: bool = True) -> None
     """Settings that mean the same for a search: of the members and the engine, and of the task."""
     wanted = {*SETTINGS, *_MORE} if task else {*_POOL, "base_model", "gpus", "dtype", "token_budget", "fold",
                                                "no_cache", "cache_size", "trust_remote_code"}  # fmt: skip
-    for setting in fields(SearchConfig):
-        if setting.name in wanted:
-            add_setting(parser, setting)
+    add_settings(parser, wanted)
 
 
 def config_of(options: argparse.Namespace, known: Mapping[str, Any] = {}) -> SearchConfig:
@@ -100,32 +98,45 @@ def asked_by(config: SearchConfig, members: Members, chosen: tuple[Member, ...])
     return Asked(members, chosen, engine, Scheduler(engine, make_cache(engine, config)))
 
 
-def check_metric(metric: str | None, task: Task) -> None:
-    """Raises UserError for a metric that there is not, or that has no reference to compare with."""
-    if metric is None:
+def check_references(metric: str | None, task: Task) -> None:
+    """Raises UserError for a metric that compares with a text, where an answer of the task is none."""
+    if metric is None or metric in COMPARING:
         return
-    if metric not in METRICS:
-        raise UserError(f"--metric is {metric!r}; wanted one of {', '.join(METRICS)}, or none for the eval's own score")
     if any(not isinstance(example.answer, str) for example in (*task.dataset.dev, *task.dataset.test)):
         raise UserError(f"--metric {metric} compares with a text, but an answer of {task.dataset.name} is none")
 
 
-def scored(asked: Asked, task: Task, split: str, metric: str | None) -> ScoreMatrix:
-    """Every chosen member's answers to a split's questions, scored by the eval, or by a metric against the answers.
+def answered(asked: Asked, task: Task, split: str) -> tuple[list[str], Texts]:
+    """The prompts of a split and every chosen member's answers to them, (P, M).
 
     The prompts are those that the members are asked first, which are also what a router reads.
     """
-    evaluation, examples = task.evaluation, getattr(task.dataset, split)
-    queries = next(evaluation.judge(task.dataset, examples))[: len(examples)]
-    prompts = [node_prompt(query, []) for query in queries]
+    examples = getattr(task.dataset, split)
+    queries = next(task.evaluation.judge(task.dataset, examples))[: len(examples)]
     tasks = [(single(member), queries) for member in asked.chosen]
-    texts = list(zip(*asked.scheduler.answer_all(tasks, task.params), strict=True))
+    texts = tuple(zip(*asked.scheduler.answer_all(tasks, task.params), strict=True))
+    return [node_prompt(query, []) for query in queries], texts
+
+
+def scored(asked: Asked, task: Task, split: str, scoring: Scoring | None) -> ScoreMatrix:
+    """Every chosen member's answers to a split's questions, scored by the eval, or as `scoring` says."""
+    evaluation, examples = task.evaluation, getattr(task.dataset, split)
+    prompts, texts = answered(asked, task, split)
     references = [str(example.answer) for example in examples]
-    if metric is not None:
-        return score_answers(prompts, asked.names, texts, references, get_metric(metric), split)
+    if scoring is not None:
+        return scoring(prompts, asked.names, texts, references, split)
     fitness = Fitness(asked.scheduler, evaluation, task.dataset, task.params, task.config.scorer)
     judgements = fitness.judge([single(member) for member in asked.chosen], examples)
     scores = np.stack([np.asarray(judgement[task.config.scorer], dtype=np.float64) for judgement in judgements], 1)
     settings = {"eval": evaluation.name, "scorer": task.config.scorer}
     name = f"{evaluation.name} ({task.config.scorer})"
-    return ScoreMatrix(tuple(prompts), asked.names, tuple(texts), name, scores, settings, tuple(references), split)
+    return ScoreMatrix(
+        tuple(prompts),
+        asked.names,
+        tuple(tuple(row) for row in texts),
+        name,
+        scores,
+        settings,
+        tuple(references),
+        split,
+    )

@@ -1,8 +1,9 @@
-"""scripts/route.py: one prompt to one expert, on its own: fit, eval, ask, replay."""
+"""scripts/route.py: one prompt to one expert, on its own: rank, fit, eval, ask, replay."""
 
 from swarm.stepwise import Step, Stepwise
 
 STEPS = {
+    "rank": Step("every member's answers scored by several metrics, and how these agree", "swarm.route.ranking"),
     "fit": Step("every member's answers to the dev questions scored, a router fitted on them", "swarm.route.fitting"),
     "eval": Step("a router on the test questions, beside every member and a perfect choice", "swarm.route.evaluation"),
     "ask": Step("a prompt to the one member that the router picks", "swarm.route.asking"),

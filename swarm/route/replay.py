@@ -3,25 +3,33 @@
 import argparse
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from swarm.blending.pair_models import PAIRRM, WHAT, load_pair_model
+from swarm.blending.pairwise import best_first
+from swarm.blends import RANKED, add_ranker_options
+from swarm.engines.side_models import read_config
 from swarm.errors import UserError
 from swarm.front_doors import DONE
 from swarm.ranking.audit import audit_text, label_audit
-from swarm.ranking.gpt_rank import compared, gpt_columns
-from swarm.ranking.metrics import METRICS, get_metric
+from swarm.ranking.gpt_rank import GPT_RANK, compared, gpt_columns
 from swarm.ranking.mixinstruct import MixInstruct, read_mix_instruct
+from swarm.ranking.pairwise import PAIRWISE
 from swarm.ranking.scores import ScoreMatrix
 from swarm.route.curve import add_curve_options, curve_of, curve_record, curve_text
 from swarm.route.figures import Tried, figures_of, figures_text, tried
+from swarm.route.labels import JUDGE_SETTINGS, LABELS, Comparer, add_settings, device_name, scoring_by
+from swarm.route.members import config_of
 from swarm.route.options import add_router_options, router_settings
 from swarm.route.table import Line, Ways, check_pictures, draw, record, table
 from swarm.routers.artefact import save_router
 from swarm.routers.fit import fit_router
 from swarm.routers.labels import filled
+from swarm.search.config import SearchConfig
 
 log = logging.getLogger(__name__)
 
@@ -31,13 +39,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("learn", type=Path, metavar="VAL", help="JSON Lines to learn from, in MixInstruct's format")
     parser.add_argument("test", type=Path, metavar="TEST", help="JSON Lines to try the router on")
     parser.add_argument("--metric", help="stored score that makes the labels, or one that is computed: "
-                        f"{', '.join(METRICS)} (default: the first that is stored)")  # fmt: skip
+                        f"{', '.join(LABELS)} (default: the first that is stored)")  # fmt: skip
     parser.add_argument("--limit", type=int, help="rows of each file that are read (default: all)")
     add_curve_options(parser)
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="keep the router there")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="picture of quality against cost (.png, .pdf, .svg)")
     parser.add_argument("--json", action="store_true", help="print one JSON object only")
+    about = f"model that compares two answers, such as {PAIRRM}: also try what it finds best; labels by {PAIRWISE}"
+    add_ranker_options(parser, about)
     add_router_options(parser)
+    add_settings(parser.add_argument_group(f"labels by {GPT_RANK} (docs/judges.md)"), JUDGE_SETTINGS)
+    add_settings(parser.add_argument_group("engine"), ("gpus",))
 
 
 def program(options: argparse.Namespace) -> int:
@@ -50,17 +62,25 @@ def program(options: argparse.Namespace) -> int:
     if not metric:
         raise UserError(f"{learn.where}: no score is stored for every answer; name one to compute with --metric")
     settings = router_settings(options, learn.names)
-    seen, held = matrix_of(learn, metric), matrix_of(test, metric)
+    config = config_of(options, {"eval_type": "replay", "dataset": str(options.learn)})
+    comparer = Comparer(options.ranker, options.ranking)
+    if options.ranker is not None:
+        read_config(WHAT, options.ranker)
+    seen, held = (matrix_of(rows, metric, comparer, config) for rows in (learn, test))
     rng = np.random.default_rng(options.seed)
     views = {name: learn.stored(name) for name in learn.metrics} | {metric: seen}
-    audit = label_audit(list(views.values()), learn.comparisons() if compared(learn.comparisons()).any() else None)
-    router = fit_router(seen.prompts, seen.scores, seen.names, settings, rng)
+    # labels by GPT-Rank stand in the audit themselves
+    compared_too = metric != GPT_RANK and compared(learn.comparisons()).any()
+    audit = label_audit(list(views.values()), learn.comparisons() if compared_too else None)
+    learnt = labelled(seen, learn.where)
+    router = fit_router(learnt.prompts, learnt.scores, seen.names, settings, rng)
     if options.out:
         router = save_router(options.out, router)
+    ranked = ranked_first(test, held, comparer, config)
     prompts, scores, comparisons = scored_for_all(test, held)
-    result = tried(router, prompts, scores, filled(seen.scores), options.seed)
-    lines, figures = lines_of(result, test, held, comparisons), figures_of(result)
-    points = curve_of(options, seen, settings, rng)
+    result = tried(router, prompts, scores, filled(learnt.scores), options.seed)
+    lines, figures = lines_of(result, test, held, comparisons, ranked), figures_of(result)
+    points = curve_of(options, learnt, settings, rng)
     if options.plot:
         draw(lines, options.plot, metric, result.knob_points())
     if options.json:
@@ -91,11 +111,36 @@ def check_apart(learn: MixInstruct, test: MixInstruct) -> None:
         )  # fmt: skip
 
 
-def matrix_of(rows: MixInstruct, metric: str) -> ScoreMatrix:
-    """The stored scores of a metric, else computed ones."""
-    if metric in rows.metrics or metric not in METRICS:
+def matrix_of(rows: MixInstruct, metric: str, comparer: Comparer, config: SearchConfig) -> ScoreMatrix:
+    """The stored scores of a metric, else computed ones; GPT-Rank's by the judge that is named, else as stored."""
+    if metric == GPT_RANK and config.judge_model is None:
+        return rows.judged()
+    if metric in rows.metrics or metric not in LABELS:
         return rows.stored(metric)
-    return rows.rescored(get_metric(metric))
+    return scoring_by(metric, comparer, config)(rows.prompts, rows.names, rows.texts, rows.references, rows.split)
+
+
+def labelled(matrix: ScoreMatrix, where: str) -> ScoreMatrix:
+    """The rows that have any score; it is said how many have none, and so teach nothing."""
+    known = ~np.isnan(matrix.scores).all(axis=1)
+    if not known.all():
+        log.warning("%d of %d prompts of %s have no %s score and are left out", (~known).sum(), len(known), where,
+                    matrix.metric)  # fmt: skip
+    rows = np.flatnonzero(known)
+    prompts, texts, references = (
+        tuple(each[row] for row in rows if each) for each in (matrix.prompts, matrix.texts, matrix.references)
+    )
+    return replace(matrix, prompts=prompts, texts=texts, references=references, scores=matrix.scores[rows])
+
+
+def ranked_first(rows: MixInstruct, held: ScoreMatrix, comparer: Comparer, config: SearchConfig) -> np.ndarray | None:
+    """(P,) whose answer the ranker finds best, all answers seen; None without a ranker."""
+    if comparer.ranker is None:
+        return None
+    if held.metric == PAIRWISE and "mode" in held.settings:  # the labels are its scores: all are there already
+        return held.scores.argmax(axis=1)
+    model = load_pair_model(comparer.ranker, device=device_name(config.gpus))
+    return np.array(best_first(model, rows.prompts, rows.texts, comparer.mode, 1))[:, 0]
 
 
 def scored_for_all(test: MixInstruct, held: ScoreMatrix) -> tuple[list[str], np.ndarray, np.ndarray]:
@@ -109,8 +154,10 @@ def scored_for_all(test: MixInstruct, held: ScoreMatrix) -> tuple[list[str], np.
     return [held.prompts[index] for index in np.flatnonzero(whole)], held.scores[whole], test.comparisons()[whole]
 
 
-def lines_of(result: Tried, test: MixInstruct, held: ScoreMatrix, comparisons: np.ndarray) -> list[Line]:
-    """The lines of the router and of what it is compared with."""
+def lines_of(
+    result: Tried, test: MixInstruct, held: ScoreMatrix, comparisons: np.ndarray, ranked: np.ndarray | None
+) -> list[Line]:
+    """The lines of the router and of what it is compared with; `ranked` (P,) is whom a ranker finds best."""
     scores, names = result.scores, held.names
     ways = Ways(scores, names, result.best, result.router.costs, result.seed)
     chosen = result.picked
@@ -125,6 +172,8 @@ def lines_of(result: Tried, test: MixInstruct, held: ScoreMatrix, comparisons: n
     chance = {name: float(np.mean([one[name] for one in alone])) for name in alone[0]}
     lines = [ways.line("router", chosen, more=more(chosen)), *ways.singles(alone), ways.random(chance)]
     whole = ~np.isnan(held.scores).any(axis=1)
+    if ranked is not None:
+        lines.append(ways.line(RANKED, ranked[whole], len(names), more(ranked[whole])))
     for metric in [held.metric, *(name for name in test.metrics if name != held.metric)]:
         judged_by = scores if metric == held.metric else test.stored(metric).scores[whole]
         picked = np.nan_to_num(judged_by, nan=-np.inf).argmax(axis=1)

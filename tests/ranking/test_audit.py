@@ -129,7 +129,6 @@ def test_what_does_not_fit_is_refused():
     for given_, said in (
         ([], "at least one metric"),
         ([one, one], "two metrics of an audit are called one"),
-        ([matrix("gpt_rank", FIRST)], "are called gpt_rank"),
         ([one, matrix("two", SECOND, names=("a", "b", "d"))], "one and two are not of the same answers"),
         ([matrix("one", [[np.nan, 1, 2]])], "no prompt has a score for every member"),
     ):
@@ -137,5 +136,8 @@ def test_what_does_not_fit_is_refused():
             label_audit(given_)
     with pytest.raises(UserError, match=r"shape \(4, 3, 3\), wanted \(5, 3, 3\)"):
         label_audit([one], comparisons()[:4])
+    with pytest.raises(UserError, match="two metrics of an audit are called gpt_rank"):
+        label_audit([matrix("gpt_rank", FIRST)], comparisons())
+    assert set(label_audit([matrix("gpt_rank", FIRST)])["metrics"]) == {"gpt_rank"}
     without = label_audit([one], np.full((5, 3, 3), np.nan))
     assert without["compared"] == 0 and "gpt_rank" not in without["metrics"]

@@ -14,10 +14,11 @@ from scorers import make_classifier, make_pairrm
 from tiny import change_json
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, DebertaV2Model
 
+from swarm.blending import pair_models
+from swarm.blending.pair_models import load_pair_model
+from swarm.blending.pairwise import best_first, pairwise_scores
 from swarm.errors import UserError
-from swarm.ranking import pair_models
-from swarm.ranking.pair_models import load_pair_model
-from swarm.ranking.pairwise import pairwise_scores, rank_answers
+from swarm.ranking.pairwise import rank_answers
 
 TRIPLES = [
     ("what is red ?", "the red cat", "a dog ran by the blue door"),
@@ -76,9 +77,12 @@ def test_long_texts_are_cut_and_said(pairrm, caplog):
     assert "2 texts are longer than" in caplog.text and len(caplog.records) == 1
     # a row is 2048 tokens, 1224 of them the prompt's at most: three of a part's tokens are its mark and its ends
     assert logit == pytest.approx(model.compare([("the cat " * 610 + "the", "dog " * 409, "red")])[0], abs=1e-4)
+    with caplog.at_level(logging.WARNING):
+        model.compare([("the cat " * 700, "dog", "red")])
+    assert len(caplog.records) == 1  # said once
     caplog.clear()
     with caplog.at_level(logging.WARNING):
-        model.compare([("one", "dog " * 900, "red")])
+        load_pair_model(str(pairrm)).compare([("one", "dog " * 900, "red")])
     assert not caplog.records  # what a prompt leaves over is its answers'
 
 
@@ -150,6 +154,17 @@ def test_all_pairs_by_hand():
     # the liking for the first place cancels, as both orders are seen
     np.testing.assert_allclose(scores, [[-2, 2.5, -0.5], [np.nan, 2, -2], [0, np.nan, np.nan]])
     assert model.asked == 6 + 2 and model.batches == [8]
+
+
+def test_the_best_come_first():
+    rows = [("1", "4", "2"), (None, "4", "9"), ("3", "3", None), (None, None, None)]
+    prompts = ["p"] * len(rows)
+    assert best_first(Table(5.0), prompts, rows) == [[1, 2, 0], [2, 1], [0, 1], []]
+    for mode in ("all", "bubble"):
+        assert best_first(Table(), prompts, rows, mode, 1) == [[1], [2], [0], []]
+    with pytest.raises(UserError, match="no mode 'knockout'"):
+        best_first(Table(), prompts, rows, "knockout")
+    assert best_first(Table(), [], []) == []
 
 
 VALUES = st.lists(st.integers(0, 6), min_size=1, max_size=6)

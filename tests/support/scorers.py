@@ -45,9 +45,9 @@ def bert_tokenizer(extra=()):
     return word_tokenizer(BERT_SPECIAL, ("[CLS]", "[SEP]"), roles | {"mask_token": "[MASK]"}, extra)
 
 
-def bart_tokenizer():
+def bart_tokenizer(extra=()):
     roles = {"pad_token": "<pad>", "unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"}
-    return word_tokenizer(BART_SPECIAL, ("<s>", "</s>"), roles | {"mask_token": "<mask>"})
+    return word_tokenizer(BART_SPECIAL, ("<s>", "</s>"), roles | {"mask_token": "<mask>"}, extra)
 
 
 def make_bert(folder, seed=0, window=24):
@@ -134,13 +134,27 @@ def make_pairrm(folder, seed=0):
     return folder
 
 
-def make_classifier(folder, labels=1, seed=0, window=24):
-    """A random BERT with a head that classifies."""
+def make_classifier(folder, labels=1, seed=0, window=24, extra=()):
+    """A random BERT with a head that classifies; `extra` are further words that it knows."""
     torch.manual_seed(seed)
-    tokenizer = bert_tokenizer()
+    tokenizer = bert_tokenizer(extra)
     config = BertConfig(vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=2, num_attention_heads=2,
                         intermediate_size=32, max_position_embeddings=window, initializer_range=0.5,
                         num_labels=labels)  # fmt: skip
     BertForSequenceClassification(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def make_fuser(folder, seed=0):
+    """A random T5 whose tokenizer knows GenFuser's marks and the words of its format."""
+    torch.manual_seed(seed)
+    marks = [f"<extra_id_{index}>" for index in range(4)]
+    words = "Instruction Input Candidate Summarize candidates into better for the given instruction : 0 1 2 3".split()
+    tokenizer = bart_tokenizer([word for word in words if word not in WORDS])
+    tokenizer.add_special_tokens({"additional_special_tokens": marks})
+    config = T5Config(vocab_size=len(tokenizer), d_model=16, d_kv=8, d_ff=32, num_layers=2, num_heads=2,
+                      decoder_start_token_id=1, pad_token_id=1, eos_token_id=2, initializer_factor=2.0)  # fmt: skip
+    T5ForConditionalGeneration(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 
 from swarm.engines.pretrained import loading
+from swarm.engines.side_models import Loaded, check_weights, in_batches, load_model
 from swarm.errors import UserError
 from swarm.ranking.metrics.base import check_lengths, version_of
-from swarm.ranking.metrics.models import Loaded, check_weights, in_batches, load_model
 from swarm.weights.tensors import file_digest
 
 MODEL = "facebook/bart-large-cnn"

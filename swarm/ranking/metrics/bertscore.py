@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from swarm.engines.side_models import Loaded, in_batches, load_model
 from swarm.errors import UserError
 from swarm.ranking.metrics.base import check_lengths, version_of
-from swarm.ranking.metrics.models import Loaded, in_batches, load_model
 
 MODEL, LAYER = "bert-base-multilingual-cased", 9
 _BLOCK = 256  # answers whose embeddings are held at a time

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 
 from swarm.engines.pretrained import loading
+from swarm.engines.side_models import Loaded, in_batches, load_model, quieten, speaking_of
 from swarm.ranking.metrics.base import needs, version_of
 from swarm.ranking.metrics.cosine import EmbeddingCosine
-from swarm.ranking.metrics.models import Loaded, in_batches, load_model, quieten, speaking_of
 from swarm.weights.base_model import base_model_digest, model_folder
 
 _WHAT = "metric cosine"

@@ -1,5 +1,9 @@
-"""Models that metrics ask: found in a folder or on the hub, safetensors only, with their window of tokens."""
+"""Models beside the experts, for metrics and rankers: from a folder or the hub, safetensors only, with their window.
 
+A hub id may name a revision: NAME@REVISION.
+"""
+
+import json
 import logging
 import sys
 from collections.abc import Iterator, Sequence
@@ -14,7 +18,7 @@ from torch import nn
 from swarm.engines.positions import LEARNED, learned_positions
 from swarm.engines.pretrained import loading
 from swarm.errors import UserError
-from swarm.weights.base_model import base_model_digest, model_folder, weight_files
+from swarm.weights.base_model import CONFIG, base_folder, base_model_digest, model_folder, weight_files
 
 NO_WINDOW = 1 << 20  # tokenizers without a limit name a number far above this
 
@@ -42,7 +46,12 @@ class Loaded:
 
     def settings(self) -> dict[str, Any]:
         """Which model it is, JSON-able."""
-        return {"model": self.name, "digest": self.digest, "window": self.window, "dtype": "float32"}
+        return {
+            "model": self.name,
+            "digest": self.digest,
+            "window": self.window,
+            "dtype": str(self.model.dtype).removeprefix("torch."),
+        }
 
     def ids(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of texts with the tokenizer's special tokens, cut to the window; how many were cut is logged."""
@@ -80,8 +89,37 @@ class Loaded:
         return 0 if pad is None else int(pad)
 
 
-def load_model(what: str, name: str, loader: str, device: str = "cpu", **options: Any) -> Loaded:
-    """The model that `name` (a folder or hub id) means, in float32.
+def located(name: str) -> tuple[str, str | None]:
+    """The folder or hub id, and the revision that stands behind an @ of the latter."""
+    if Path(name).is_dir():
+        return name, None
+    model, _, revision = name.partition("@")
+    return model, revision or None
+
+
+def fetched(what: str, name: str) -> Path:
+    """The folder of a model with weights and tokenizer; UserError, which begins with `what`, if it cannot be had."""
+    with speaking_of(what):
+        return model_folder(*located(name), named_in=f"for {what}")
+
+
+def read_config(what: str, name: str) -> dict[str, Any]:
+    """What a model's config.json says, its weights not fetched. Raises UserError if it cannot be had or read."""
+    with speaking_of(what):
+        path = base_folder(*located(name), named_in=f"for {what}") / CONFIG
+        try:
+            config = json.loads(path.read_text(encoding="utf-8-sig"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise UserError(f"{path}: not valid JSON ({error}); fetch the model again, or name another") from error
+        if not isinstance(config, dict):
+            raise UserError(f"{path}: not a model's config; fetch the model again, or name another")
+    return config
+
+
+def load_model(
+    what: str, name: str, loader: str, device: str = "cpu", dtype: torch.dtype = torch.float32, **options: Any
+) -> Loaded:
+    """The model that `name` (a folder or hub id) means, by default in float32.
 
     `loader` is transformers' class for it, such as "AutoModel". Pickled weights are not read and no code that comes
     with a model is run.
@@ -91,8 +129,8 @@ def load_model(what: str, name: str, loader: str, device: str = "cpu", **options
     import transformers
 
     quieten()
+    folder = fetched(what, name)
     with speaking_of(what):
-        folder = model_folder(name, named_in=f"for {what}")
         if not weight_files(folder):
             raise UserError(
                 f"{name} has no safetensors weights; save it once with save_pretrained, which writes them, and name "
@@ -101,7 +139,7 @@ def load_model(what: str, name: str, loader: str, device: str = "cpu", **options
         with loading(f"model {name!r}", "model"):
             tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
             model, found = getattr(transformers, loader).from_pretrained(
-                folder, use_safetensors=True, trust_remote_code=False, dtype=torch.float32, output_loading_info=True,
+                folder, use_safetensors=True, trust_remote_code=False, dtype=dtype, output_loading_info=True,
                 **options,
             )  # fmt: skip
         lacking = sorted(key for key in found["missing_keys"] if "pooler" not in key)

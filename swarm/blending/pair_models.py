@@ -15,6 +15,7 @@ speaks for the second.
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,11 +24,9 @@ import torch
 from torch import nn
 
 from swarm.engines.pretrained import loading
+from swarm.engines.side_models import Loaded, fetched, in_batches, load_model, quieten, read_config
 from swarm.errors import UserError
-from swarm.evals.tables import as_text, parse_json, read_bytes
-from swarm.ranking.metrics.base import version_of
-from swarm.ranking.metrics.models import Loaded, in_batches, load_model, quieten, speaking_of
-from swarm.weights.base_model import base_model_digest, model_folder, weight_files
+from swarm.weights.base_model import base_model_digest, weight_files
 
 PAIRRM = "llm-blender/PairRM-hf"
 MARKS = {"source_prefix_id": "<|source|>", "cand1_prefix_id": "<|candidate1|>", "cand2_prefix_id": "<|candidate2|>"}
@@ -63,11 +62,8 @@ def load_pair_model(name: str = PAIRRM, batch: int = 8, device: str = "cpu") -> 
     Raises UserError if it cannot be had, is damaged, or is no model that compares.
     """
     quieten()
-    with speaking_of(WHAT):
-        folder = model_folder(name, named_in=f"for {WHAT}")
-        config = parse_json(folder / "config.json", as_text(folder / "config.json", read_bytes(folder / "config.json")))
-    if isinstance(config, dict) and MARKS.keys() <= config.keys():
-        return PairRM(name, folder, batch, device)
+    if MARKS.keys() <= read_config(WHAT, name).keys():
+        return PairRM(name, fetched(WHAT, name), batch, device)
     return CrossEncoder(name, batch, device)
 
 
@@ -81,12 +77,13 @@ class _Batched(ABC):
         self._loaded = loaded
         self._batch = batch
         self._cut: set[str] = set()
+        self._told = False
         self.asked = 0
 
     def compare(self, triples: Sequence[Triple]) -> np.ndarray:
         """See `PairModel`; a triple's neighbours change its logit by rounding only (float32).
 
-        Texts for which a row has no room are cut, and it is logged how many.
+        Texts for which a row has no room are cut, and it is logged how many, the first time that there are any.
         """
         self.asked += len(triples)
         self._cut.clear()
@@ -101,14 +98,15 @@ class _Batched(ABC):
                 with torch.inference_mode():
                     found = self._logits(ids, mask, places)
                 logits[[start + index for index in indices]] = found.double().cpu().numpy()
-        if self._cut:
+        if self._cut and not self._told:
+            self._told = True
             log.warning("%s: %d texts are longer than %s has room for and are cut", WHAT, len(self._cut),
                         self._loaded.name)  # fmt: skip
         return logits
 
     def settings(self) -> dict[str, Any]:
         """See `PairModel`."""
-        return self._loaded.settings() | {"transformers": version_of("transformers")} | self._kind()
+        return self._loaded.settings() | {"transformers": version("transformers")} | self._kind()
 
     @abstractmethod
     def _kind(self) -> dict[str, Any]:

@@ -1,0 +1,126 @@
+"""An engine that ranks and fuses answers for blends, too."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from swarm.blending.fuser import Fuser, load_fuser
+from swarm.blending.member import Fuses, Ranks, as_completion, read_asked
+from swarm.blending.pair_models import PairModel, load_pair_model
+from swarm.blending.pairwise import best_first
+from swarm.engines.base import Completion, Engine, Finished, GenerationParams, Member, Request
+from swarm.engines.in_process import InProcessEngine
+
+_AT_ONCE = 256  # prompts whose answers are ranked or fused before what was found is kept
+
+
+@dataclass(frozen=True)
+class BlendCount:
+    """What a blend's models have done; what was remembered is not in it.
+
+    Attributes:
+      ranked: prompts whose answers were ranked.
+      comparisons: for that, each order of a pair counting as one.
+      fused: texts made.
+      prompt_tokens, new_tokens: read and written for those.
+    """
+
+    ranked: int = 0
+    comparisons: int = 0
+    fused: int = 0
+    prompt_tokens: int = 0
+    new_tokens: int = 0
+
+    def __add__(self, other: "BlendCount") -> "BlendCount":
+        return BlendCount(*(own + more for own, more in zip(vars(self).values(), vars(other).values(), strict=True)))
+
+
+class BlendingEngine:
+    """Ranks and fuses answers in batches, and leaves all other requests to the inner engine.
+
+    Rankers are float32 whatever the experts are; fusers have the number format of the experts' base.
+
+    Attributes:
+      inner: which answers for all other members.
+      host: the experts' engine, whose device is shared.
+      blended: what was done so far, by composite.
+    """
+
+    def __init__(self, inner: Engine, host: InProcessEngine, wanted: Sequence[Ranks | Fuses]):
+        """Loads the models, each once. Raises UserError for one that cannot be had or is of the wrong kind."""
+        self.inner, self.host = inner, host
+        self.blended: dict[str, BlendCount] = {}
+        self._rankers: dict[str, PairModel] = {}
+        self._fusers: dict[str, Fuser] = {}
+        for one in wanted:
+            if isinstance(one, Ranks):
+                self._ranker(one.model)
+            else:
+                self._fuser(one.model)
+
+    def __getattr__(self, name: str) -> Any:
+        """What the inner engine tells about itself (`halvings`, `counts`, `routed`)."""
+        return getattr(self.inner, name)
+
+    def facts(self) -> dict[str, str]:
+        """The inner engine's; what else changes an order or a text is in the digest of who is asked for it."""
+        return self.inner.facts()
+
+    def expect(self, members: Sequence[Member]) -> None:
+        """Tells the inner engine."""
+        self.inner.expect(members)
+
+    def generate(self, requests: Sequence[Request]) -> Iterator[Finished]:
+        """The inner engine's answers, then orders and fused texts."""
+        own: dict[tuple[str, GenerationParams], list[int]] = {}
+        others = []
+        for index, request in enumerate(requests):
+            if isinstance(request.member, Ranks | Fuses):
+                own.setdefault(request.group, []).append(index)
+            else:
+                others.append(index)
+        if others:
+            for finished in self.inner.generate([requests[index] for index in others]):
+                yield [(others[index], completion) for index, completion in finished]
+        for indices in own.values():
+            for start in range(0, len(indices), _AT_ONCE):
+                part = indices[start : start + _AT_ONCE]
+                yield list(zip(part, self._blend([requests[index] for index in part]), strict=True))
+
+    def _blend(self, requests: Sequence[Request]) -> list[Completion]:
+        """The completions of requests of one group."""
+        member, params = requests[0].member, requests[0].params
+        read = [read_asked(request.prompt) for request in requests]
+        prompts, answers = [prompt for prompt, _ in read], [own for _, own in read]
+        if isinstance(member, Ranks):
+            return self._ranked(member, prompts, answers)
+        assert isinstance(member, Fuses)
+        return self._fused(member, prompts, answers, params.max_new_tokens)
+
+    def _ranked(self, member: Ranks, prompts: list[str], answers: list[list[str]]) -> list[Completion]:
+        model = self._ranker(member.model)
+        before = model.asked
+        orders = best_first(model, prompts, answers, member.mode, member.top)
+        self._count(member.name, BlendCount(ranked=len(prompts), comparisons=model.asked - before))
+        return [as_completion(order) for order in orders]
+
+    def _fused(self, member: Fuses, prompts: list[str], answers: list[list[str]], most: int) -> list[Completion]:
+        fuser = self._fuser(member.model)
+        read, written = fuser.prompt_tokens, fuser.new_tokens
+        texts = fuser.fuse(prompts, answers, most, member.settings)
+        count = BlendCount(0, 0, len(texts), fuser.prompt_tokens - read, fuser.new_tokens - written)
+        self._count(member.name, count)
+        return [Completion(text, 0, 0) for text in texts]  # counted apart: nobody of the pool has written it
+
+    def _count(self, name: str, count: BlendCount) -> None:
+        self.blended[name] = self.blended.get(name, BlendCount()) + count
+
+    def _ranker(self, model: str) -> PairModel:
+        if model not in self._rankers:
+            self._rankers[model] = load_pair_model(model, device=str(self.host.device))
+        return self._rankers[model]
+
+    def _fuser(self, model: str) -> Fuser:
+        if model not in self._fusers:
+            self._fusers[model] = load_fuser(model, device=str(self.host.device), dtype=self.host.dtype)
+        return self._fusers[model]

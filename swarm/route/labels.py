@@ -1,0 +1,96 @@
+"""What a router's labels are made from: a metric against right answers, or answers compared with each other."""
+
+import argparse
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, fields
+from typing import Protocol
+
+from swarm.blending.pair_models import PAIRRM, WHAT, load_pair_model
+from swarm.blending.pairwise import Texts
+from swarm.engine import device_of
+from swarm.engines.side_models import read_config
+from swarm.errors import UserError
+from swarm.judge import judge_maker
+from swarm.ranking.gpt_rank import GPT_RANK, judge_answers
+from swarm.ranking.metrics import METRICS, get_metric
+from swarm.ranking.pairwise import PAIRWISE, rank_answers
+from swarm.ranking.scores import ScoreMatrix, score_answers
+from swarm.scoring import SETTINGS
+from swarm.search.config import SearchConfig
+from swarm.search.options import add_setting
+
+COMPARING = (PAIRWISE, GPT_RANK)  # metrics that need no right answer, and score an answer among others only
+LABELS = (*METRICS, *COMPARING)
+JUDGE_SETTINGS = tuple(name for name in SETTINGS if "judge" in name or name == "max_cost")
+
+
+class Scoring(Protocol):
+    """Makes the matrix of all members' answers (P, M) to P prompts; `references` has a right answer for each."""
+
+    def __call__(
+        self, prompts: Sequence[str], names: Sequence[str], texts: Texts, references: Sequence[str], split: str
+    ) -> ScoreMatrix: ...
+
+
+@dataclass(frozen=True)
+class Comparer:
+    """What compares answers, where a metric does so.
+
+    Attributes:
+      ranker: folder or hub id of a pair model, for pairwise; None where none is named.
+      mode: how many pairs that sees, see `swarm.blending.pairwise`.
+    """
+
+    ranker: str | None
+    mode: str
+
+
+def add_settings(parser: argparse._ActionsContainer, names: Collection[str]) -> None:
+    """Settings that mean the same for a search."""
+    for setting in fields(SearchConfig):
+        if setting.name in names:
+            add_setting(parser, setting)
+
+
+def scoring_by(metric: str, comparer: Comparer, config: SearchConfig) -> Scoring:
+    """The scoring that makes labels of this name; `config` names judge and device.
+
+    What it needs is looked for here, before anything is asked; models are loaded when it is called. Raises UserError
+    for a metric that there is not, or whose model or judge is not named or cannot be had.
+    """
+    if metric == PAIRWISE:
+        return _pairwise(comparer, config)
+    if metric == GPT_RANK:
+        return _judged(config)
+    if metric not in METRICS:
+        raise UserError(f"--metric is {metric!r}; wanted one of {', '.join(LABELS)}, or none for the eval's own score")
+    return lambda prompts, names, texts, references, split: score_answers(
+        prompts, names, texts, references, get_metric(metric), split
+    )
+
+
+def device_name(gpus: str | None) -> str:
+    """The device that -g names, else CUDA where there is any. Raises UserError for one that there is not."""
+    import torch
+
+    return device_of(gpus) or ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _pairwise(comparer: Comparer, config: SearchConfig) -> Scoring:
+    ranker = comparer.ranker
+    if ranker is None:
+        raise UserError(f"--metric {PAIRWISE} compares answers by a model; name one with --ranker, such as {PAIRRM}")
+    read_config(WHAT, ranker)
+    device = device_name(config.gpus)
+    return lambda prompts, names, texts, references, split: rank_answers(
+        load_pair_model(ranker, device=device), prompts, names, texts, comparer.mode, split=split
+    )
+
+
+def _judged(config: SearchConfig) -> Scoring:
+    if config.judge_model is None:
+        raise UserError(f"--metric {GPT_RANK} asks a judge which of two answers is better; name one with --judge_model "
+                        "(docs/judges.md)")  # fmt: skip
+    judge = judge_maker(config)()
+    judge.client.check()
+    return lambda prompts, names, texts, references, split: judge_answers(judge, prompts, names, texts, split)

@@ -1,0 +1,59 @@
+"""`scripts/route.py rank`: all answers scored by several metrics, kept, and the metrics beside each other."""
+
+import argparse
+import json
+import logging
+from pathlib import Path
+
+from swarm.blending.pair_models import PAIRRM
+from swarm.blends import add_ranker_options
+from swarm.errors import UserError
+from swarm.files import whole_folder
+from swarm.front_doors import DONE
+from swarm.ranking.audit import audit_text, label_audit
+from swarm.ranking.pairwise import PAIRWISE
+from swarm.ranking.scores import save_scores
+from swarm.route.labels import LABELS, Comparer, scoring_by
+from swarm.route.members import add_task_options, asked_by, check_references, config_of, read_chosen, scored, task_of
+
+log = logging.getLogger(__name__)
+
+EVAL = "eval"  # what the eval's own scores are called
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of this step."""
+    parser.add_argument("--metrics", nargs="+", default=[], metavar="NAME", help="what scores the answers beside the "
+                        f"eval: {', '.join(LABELS)}")  # fmt: skip
+    parser.add_argument("--split", default="dev", choices=("dev", "test"), help="(default: dev)")
+    parser.add_argument("--members", nargs="+", metavar="NAME", help="whose answers (default: all experts)")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="keep the scores there, a folder for each metric")
+    parser.add_argument("--json", action="store_true", help="print one JSON object only")
+    add_ranker_options(parser, f"model that compares two answers, for {PAIRWISE}, such as {PAIRRM}")
+    add_task_options(parser)
+
+
+def program(options: argparse.Namespace) -> int:
+    """Asks, scores, prints the audit, and writes the scores, all of them or none."""
+    out: Path | None = options.out
+    if out is not None and out.exists():
+        raise UserError(f"--out {out} is there; name a folder that is new")
+    names = list(dict.fromkeys(options.metrics))
+    config = config_of(options)
+    task = task_of(config)
+    comparer = Comparer(options.ranker, options.ranking)
+    scorings = {EVAL: None} | {name: scoring_by(name, comparer, config) for name in names}
+    for name in names:
+        check_references(name, task)
+    members, chosen = read_chosen(config, options.members)
+    asked = asked_by(config, members, chosen)
+    matrices = {name: scored(asked, task, options.split, scoring) for name, scoring in scorings.items()}
+    audit = label_audit(list(matrices.values()))
+    if out is not None:
+        with whole_folder(out) as new:
+            for name, matrix in matrices.items():
+                save_scores(new / name, matrix)
+    log.info("%s", json.dumps(audit) if options.json else audit_text(audit).rstrip())
+    if out is not None and not options.json:
+        log.info("scores: %s", out)
+    return DONE
