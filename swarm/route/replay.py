@@ -127,10 +127,13 @@ def labelled(matrix: ScoreMatrix, where: str) -> ScoreMatrix:
         log.warning("%d of %d prompts of %s have no %s score and are left out", (~known).sum(), len(known), where,
                     matrix.metric)  # fmt: skip
     rows = np.flatnonzero(known)
-    prompts, texts, references = (
-        tuple(each[row] for row in rows if each) for each in (matrix.prompts, matrix.texts, matrix.references)
+    return replace(
+        matrix,
+        prompts=tuple(matrix.prompts[row] for row in rows),
+        texts=tuple(matrix.texts[row] for row in rows),
+        references=tuple(matrix.references[row] for row in rows if matrix.references),
+        scores=matrix.scores[rows],
     )
-    return replace(matrix, prompts=prompts, texts=texts, references=references, scores=matrix.scores[rows])
 
 
 def ranked_first(rows: MixInstruct, held: ScoreMatrix, comparer: Comparer, config: SearchConfig) -> np.ndarray | None:
