@@ -23,7 +23,7 @@ def test_the_table_of_the_embedded_experts(tmp_path):
 
 
 def test_the_table_of_routers(tmp_path):
-    command = [sys.executable, "scripts/routing_table.py", "--seeds", "2", "--dev", "30", "--test", "60"]
+    command = [sys.executable, "scripts/router_oracles.py", "--seeds", "2", "--dev", "30", "--test", "60"]
     command += ["--routers", "tfidf knn", "--out", str(tmp_path / "table.json")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -32,5 +32,5 @@ def test_the_table_of_routers(tmp_path):
     for seed in seeds:
         assert seed["single"] < seed["tfidf knn"] <= seed["perfect"] and seed["skill"] <= seed["perfect"]
     assert seeds[0] != seeds[1], "every seed has its own questions"
-    command = [sys.executable, "scripts/routing_table.py", "--read", str(tmp_path / "table.json")]
+    command = [sys.executable, "scripts/router_oracles.py", "--read", str(tmp_path / "table.json")]
     assert subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout == done.stdout

@@ -1,7 +1,7 @@
 """What a router brings on the embedded experts: against the best single expert, the skill oracle and a perfect choice.
 
-    python scripts/routing_table.py --seeds 5 --out routing.json
-    python scripts/routing_table.py --read routing.json
+    python scripts/router_oracles.py --seeds 5 --out routing.json
+    python scripts/router_oracles.py --read routing.json
 
 Every seed has its own dev questions, on which all is fitted and chosen, its own test questions, which decide nothing,
 and its own folds. The skill oracle is told a question's kind, and asks the expert that was best on that kind's dev
