@@ -13,7 +13,7 @@ from scorers import make_bert, make_classifier, make_fuser
 from swarm.blending.pair_models import load_pair_model
 from swarm.blending.pairwise import best_first, pairwise_scores
 from swarm.blends import FUSED, RANKED
-from swarm.errors import UserError
+from swarm.errors import BudgetReached, UserError
 from swarm.ranking.mixinstruct import read_mix_instruct
 from swarm.ranking.scores import load_scores
 from swarm.route.program import route_program
@@ -154,8 +154,14 @@ def test_replays_with_gpt_rank_as_stored_or_by_a_judge(here, capsys, tmp_path, m
     assert of(stored, "perfect choice by gpt_rank")["GPT-Rank"] == 1.0
     with judging(JudgeServer(longer)) as server:
         judge = ("--judge_url", f"{server.url}/v1", "--judge_model", "judge-model")
-        judged = record(capsys, "replay", *STORED, "--metric", "gpt_rank", "--limit", 20, *judge)
-    assert judged["metric"] == "gpt_rank" and server.prompts
+        words = ("replay", *STORED, "--metric", "gpt_rank", "--limit", 20, *judge)
+        judged = record(capsys, *words)
+        calls = len(server.prompts)
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "empty"))
+        with pytest.raises(BudgetReached, match="--max_judge_calls"):
+            record(capsys, *words, "--max_judge_calls", calls - 1)
+        assert len(server.prompts) == 2 * calls - 1, "one limit for both files"
+    assert judged["metric"] == "gpt_rank"
     assert of(judged, "perfect choice by gpt_rank")["regret"]["mean"] == 0
 
 

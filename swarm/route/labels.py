@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
+from functools import cache
 from typing import Protocol
 
 from swarm.blending.pair_models import PAIRRM, WHAT, load_pair_model
@@ -82,8 +83,9 @@ def _pairwise(comparer: Comparer, config: SearchConfig) -> Scoring:
         raise UserError(f"--metric {PAIRWISE} compares answers by a model; name one with --ranker, such as {PAIRRM}")
     read_config(WHAT, ranker)
     device = device_name(config.gpus)
+    model = cache(lambda: load_pair_model(ranker, device=device))  # once, for all that is scored
     return lambda prompts, names, texts, references, split: rank_answers(
-        load_pair_model(ranker, device=device), prompts, names, texts, comparer.mode, split=split
+        model(), prompts, names, texts, comparer.mode, split=split
     )
 
 

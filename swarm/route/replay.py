@@ -3,6 +3,7 @@
 import argparse
 import json
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from swarm.ranking.pairwise import PAIRWISE
 from swarm.ranking.scores import ScoreMatrix
 from swarm.route.curve import add_curve_options, curve_of, curve_record, curve_text
 from swarm.route.figures import Tried, figures_of, figures_text, tried
-from swarm.route.labels import JUDGE_SETTINGS, LABELS, Comparer, add_settings, device_name, scoring_by
+from swarm.route.labels import JUDGE_SETTINGS, LABELS, Comparer, Scoring, add_settings, device_name, scoring_by
 from swarm.route.members import config_of
 from swarm.route.options import add_router_options, router_settings
 from swarm.route.table import Line, Ways, check_pictures, draw, record, table
@@ -66,7 +67,9 @@ def program(options: argparse.Namespace) -> int:
     comparer = Comparer(options.ranker, options.ranking)
     if options.ranker is not None:
         read_config(WHAT, options.ranker)
-    seen, held = (matrix_of(rows, metric, comparer, config) for rows in (learn, test))
+    scoring = computed(metric, (learn, test), comparer, config)
+    seen, held = (matrix_of(rows, metric, scoring) for rows in (learn, test))
+    ranked = ranked_first(test, held, comparer, config)
     rng = np.random.default_rng(options.seed)
     views = {name: learn.stored(name) for name in learn.metrics} | {metric: seen}
     # labels by GPT-Rank stand in the audit themselves
@@ -76,7 +79,6 @@ def program(options: argparse.Namespace) -> int:
     router = fit_router(learnt.prompts, learnt.scores, seen.names, settings, rng)
     if options.out:
         router = save_router(options.out, router)
-    ranked = ranked_first(test, held, comparer, config)
     prompts, scores, comparisons = scored_for_all(test, held)
     result = tried(router, prompts, scores, filled(learnt.scores), options.seed)
     lines, figures = lines_of(result, test, held, comparisons, ranked), figures_of(result)
@@ -111,13 +113,22 @@ def check_apart(learn: MixInstruct, test: MixInstruct) -> None:
         )  # fmt: skip
 
 
-def matrix_of(rows: MixInstruct, metric: str, comparer: Comparer, config: SearchConfig) -> ScoreMatrix:
-    """The stored scores of a metric, else computed ones; GPT-Rank's by the judge that is named, else as stored."""
-    if metric == GPT_RANK and config.judge_model is None:
-        return rows.judged()
-    if metric in rows.metrics or metric not in LABELS:
+def computed(metric: str, files: Sequence[MixInstruct], comparer: Comparer, config: SearchConfig) -> Scoring | None:
+    """What scores the answers where not all files have that score stored; None where nothing can or need be computed.
+
+    GPT-Rank is by the judge that is named, else by the comparisons that the files have.
+    """
+    stored = all(metric in rows.metrics for rows in files) or (metric == GPT_RANK and config.judge_model is None)
+    return scoring_by(metric, comparer, config) if metric in LABELS and not stored else None
+
+
+def matrix_of(rows: MixInstruct, metric: str, scoring: Scoring | None) -> ScoreMatrix:
+    """The stored scores of a metric, else those that `scoring` computes."""
+    if metric in rows.metrics:
         return rows.stored(metric)
-    return scoring_by(metric, comparer, config)(rows.prompts, rows.names, rows.texts, rows.references, rows.split)
+    if scoring is not None:
+        return scoring(rows.prompts, rows.names, rows.texts, rows.references, rows.split)
+    return rows.judged() if metric == GPT_RANK else rows.stored(metric)
 
 
 def labelled(matrix: ScoreMatrix, where: str) -> ScoreMatrix:
