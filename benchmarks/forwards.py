@@ -43,7 +43,7 @@ def bare_forwards(model: Any, run: Callable[[], object]) -> Bare:
 
 def forward_flops(model: Any, run: Callable[[], object]) -> int:
     """Floating-point operations of all matrix products in the forward calls that `run` makes."""
-    counter = FlopCounterMode(display=False, custom_mapping={ATTENTION_ON_CPU: _attention_flops})
+    counter = _counter()
     total: list[int] = []
 
     def act(forward: Callable[..., Any], named: dict[str, Any]) -> Any:
@@ -55,6 +55,17 @@ def forward_flops(model: Any, run: Callable[[], object]) -> int:
     with _each_forward(model, act):
         run()
     return sum(total)
+
+
+def all_flops(run: Callable[[], object]) -> int:
+    """Floating-point operations of all matrix products that `run` makes in torch, in whichever models."""
+    with _counter() as counter:
+        run()
+    return int(counter.get_total_flops())
+
+
+def _counter() -> FlopCounterMode:
+    return FlopCounterMode(display=False, custom_mapping={ATTENTION_ON_CPU: _attention_flops})
 
 
 def _attention_flops(query: Any, key: Any, value: Any, *_: Any, out_shape: Any = None, **__: Any) -> int:

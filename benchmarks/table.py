@@ -19,11 +19,12 @@ BENCHMARKS = {
     "memory": "resident memory of a search: its peak and its growth",
     "judges": "questions to a judge eight at a time, against one at a time",
     "full_models": "whole models read, placed and mixed, against from_pretrained and sums in Python",
+    "routing": "a prompt to one expert, against all, a ranker and a fuser: quality, operations, latency, memory",
     "fusion": "models with different vocabularies: the fused step, a whole decoding, memory, against dense rows",
 }
 
 # both ways: more threads make models this small slower, and very much slower where the machine is not idle
-ONE_THREAD = ("iteration", "generation", "memory")
+ONE_THREAD = ("iteration", "generation", "memory", "routing")
 CARD = ("swap", "ways", "reference", "iteration", "fusion")
 
 

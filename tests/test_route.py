@@ -53,7 +53,8 @@ def fitted(clone, tmp_path_factory):
     folder = tmp_path_factory.mktemp("routers") / "mine"
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(clone)
-        assert route_program(["fit", *TASK, "--out", str(folder)]) == 0
+        picture = str(folder.parent / "curve.png")
+        assert route_program(["fit", *TASK, "--out", str(folder), "--curve_plot", picture]) == 0
     return folder
 
 
@@ -66,6 +67,25 @@ def test_one_expert_s_price_and_more_than_the_best_one_s_quality(here, fitted, c
     assert result["figures"]["accuracy"]["mean"] > 0.7
     text = said(capsys, "eval", fitted, *TASK, "--test_limit", 120)
     assert "expert_1_degree (best single)" in text and "perfect choice" in text
+
+
+def test_more_labels_help(fitted):
+    curve = json.loads((fitted / "fit.json").read_text())["curve"]
+    assert [point["size"] for point in curve] == [25, 50, 90], "a quarter of 120 is what each router is tried on"
+    assert curve[0]["gain"]["mean"] < curve[-1]["gain"]["mean"]
+    assert curve[-1]["regret"]["mean"] < curve[0]["regret"]["mean"]
+    assert (fitted.parent / "curve.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_figures_come_with_intervals(here, fitted, capsys, tmp_path):
+    result = record(capsys, "eval", fitted, *TASK, "--test_limit", 60, "--plot", tmp_path / "cost.png")
+    assert (tmp_path / "cost.png").read_bytes()[:4] == b"\x89PNG"
+    figures, router = result["figures"], of(result, "router")
+    assert figures["strong"] == "expert_1_degree"
+    for name in ("accuracy", "fell_back", "calibration_error", "apgr", "calls_for_half"):
+        assert figures[name]["low"] <= figures[name]["mean"] <= figures[name]["high"]
+    assert figures["accuracy"]["mean"] == router["accuracy"]["mean"]
+    assert figures["apgr"]["mean"] > 0.5
 
 
 def test_who_is_asked_and_what_is_said(here, fitted, capsys):
@@ -102,7 +122,7 @@ def test_a_replay_generates_nothing(here, capsys, tmp_path):
     assert router["gain"]["low"] > 0 and router["quality"]["mean"] > best["quality"]["mean"]
     assert of(result, "perfect choice by bertscore")["regret"]["mean"] == 0
     assert router["GPT-Rank"] < best["GPT-Rank"]
-    assert [point["size"] for point in result["curve"]] == [25, 50, 100]
+    assert [point["size"] for point in result["curve"]] == [25, 50, 100, 150]
     assert (tmp_path / "cost.png").read_bytes()[:4] == b"\x89PNG" and (tmp_path / "kept" / "router.json").is_file()
     assert record(capsys, *words)["lines"] == result["lines"], "the same seed, the same numbers"
     text = said(capsys, "replay", *STORED, "--metric", "rougeL", "--classifier", "knn:neighbours=[8]",
@@ -129,6 +149,8 @@ def test_a_replay_generates_nothing(here, capsys, tmp_path):
         ),
         (("fit", *TASK, "--out", "new", "--members", "expert_0_edges"), r"wanted two or more"),
         (("fit", *TASK, "--out", "new", "--metric", "taste"), r"--metric is 'taste'; wanted one of bleu"),
+        (("fit", *TASK, "--out", "new", "--curve_plot", "curve.txt"), r"cannot be written to curve\.txt; .*\.png"),
+        (("replay", *STORED, "--plot", "cost"), r"cannot be written to cost; wanted a name that ends in \.png"),
         (("eval", "data", *TASK), r"data holds no router; wanted a folder that"),
         (("ask", "data", "what"), r"data holds no router"),
     ],

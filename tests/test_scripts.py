@@ -20,3 +20,17 @@ def test_the_table_of_the_embedded_experts(tmp_path):
     assert all(0 <= value <= 1 for seed in seeds for name, value in seed.items() if name != "evaluations")
     command = [sys.executable, "scripts/embedded_table.py", "--read", str(tmp_path / "table.json")]
     assert subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout == done.stdout
+
+
+def test_the_table_of_routers(tmp_path):
+    command = [sys.executable, "scripts/router_oracles.py", "--seeds", "2", "--dev", "30", "--test", "60"]
+    command += ["--routers", "tfidf knn", "--out", str(tmp_path / "table.json")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("|\n") == 2 + 4
+    [seeds] = json.loads((tmp_path / "table.json").read_text()).values()
+    for seed in seeds:
+        assert seed["single"] < seed["tfidf knn"] <= seed["perfect"] and seed["skill"] <= seed["perfect"]
+    assert seeds[0] != seeds[1], "every seed has its own questions"
+    command = [sys.executable, "scripts/router_oracles.py", "--read", str(tmp_path / "table.json")]
+    assert subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout == done.stdout

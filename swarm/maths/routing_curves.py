@@ -2,8 +2,6 @@
 
 import numpy as np
 
-from swarm.maths.routing import tie_ends
-
 
 def quality_hull(costs: np.ndarray, quality: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Vertices of the non-decreasing convex hull of (cost, quality), from the cheapest point to the dearest cost.
@@ -60,7 +58,7 @@ def gap_curve(preference: np.ndarray, weak: np.ndarray, strong: np.ndarray) -> t
     gain = strong - weak
     if not gain.sum() > 0:
         raise ValueError(f"the strong member has no lead over the weak one ({gain.mean():g}), so there is no gap")
-    ends, order = tie_ends(preference)
+    ends, order = _tie_ends(preference)
     recovered = np.cumsum(gain[order])[ends - 1] / gain.sum()
     return np.append(0.0, ends / len(order)), np.append(0.0, recovered)
 
@@ -94,3 +92,10 @@ def calls_for_gap(preference: np.ndarray, weak: np.ndarray, strong: np.ndarray, 
 def _turns_right(first: tuple[float, float], middle: tuple[float, float], last: tuple[float, float]) -> bool:
     """Whether the middle point lies strictly above the line from the first to the last."""
     return (middle[0] - first[0]) * (last[1] - first[1]) < (middle[1] - first[1]) * (last[0] - first[0])
+
+
+def _tie_ends(confidence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How many prompts each distinct value keeps, the highest value first, and the prompts in that order."""
+    order = np.argsort(-confidence, kind="stable")
+    falls = np.flatnonzero(np.diff(confidence[order]) != 0)
+    return np.append(falls + 1, len(confidence)), order

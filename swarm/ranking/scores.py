@@ -121,34 +121,6 @@ def score_answers(
     )
 
 
-def mixed_scores(matrices: Sequence[ScoreMatrix], weights: Sequence[float]) -> ScoreMatrix:
-    """The weighted sum of several metrics' scores of the same answers, each less its mean and over its deviation.
-
-    Mean and standard deviation are those of all of a metric's scores, so that a weight means the same for each; a
-    metric that gives all answers the same score adds nothing. NaN where one of the scores is.
-
-    Raises UserError if there is not a weight for each, or the answers are not the same.
-    """
-    if not matrices or len(matrices) != len(weights):
-        raise UserError(
-            f"{len(matrices)} metrics and {len(weights)} weights; wanted at least one metric, and a weight each"
-        )
-    first = matrices[0]
-    total = np.zeros(first.scores.shape)
-    for matrix, weight in zip(matrices, weights, strict=True):
-        check_same_answers(first, matrix)
-        deviation = float(np.nanstd(matrix.scores))
-        centred = matrix.scores - np.nanmean(matrix.scores)
-        total += weight * (centred / deviation if deviation > 0 else centred)
-    parts = [
-        {"metric": matrix.metric, "weight": float(weight), "settings": dict(matrix.settings)}
-        for matrix, weight in zip(matrices, weights, strict=True)
-    ]
-    return ScoreMatrix(
-        first.prompts, first.names, first.texts, "mixed", total, {"parts": parts}, first.references, first.split
-    )
-
-
 def check_same_answers(first: ScoreMatrix, second: ScoreMatrix) -> None:
     """Raises UserError if two matrices are not of the same members' answers to the same prompts."""
     if (first.names, first.prompts, first.texts) != (second.names, second.prompts, second.texts):

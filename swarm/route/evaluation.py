@@ -6,7 +6,6 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -17,13 +16,13 @@ from swarm.front_doors import DONE
 from swarm.maths.routing import at
 from swarm.ranking.pairwise import PAIRWISE
 from swarm.ranking.scores import ScoreMatrix, load_scores
+from swarm.route.figures import Tried, figures_of, figures_text, tried
 from swarm.route.fitting import CLASSIFIER, SCORES
 from swarm.route.labels import COMPARING, Comparer, Scoring, scoring_by
 from swarm.route.members import Asked, add_task_options, answered, asked_by, config_of, read_chosen, scored, task_of
-from swarm.route.table import Line, Ways, choosing, chosen_by, draw, record, table
+from swarm.route.table import Line, Ways, check_pictures, draw, record, table
 from swarm.routers.artefact import load_router, read_facts
 from swarm.routers.engine import language_model_of
-from swarm.routers.fit import best_single
 from swarm.routers.labels import filled
 from swarm.routers.router import Router
 from swarm.search.config import SearchConfig
@@ -45,6 +44,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def program(options: argparse.Namespace) -> int:
     """Asks all members of the router, so that its choices can be judged; prints what they are worth."""
+    check_pictures(options.plot)
     folder = router_folder(options.router)
     facts = read_facts(folder)
     config = config_of(options)
@@ -57,25 +57,21 @@ def program(options: argparse.Namespace) -> int:
     router = loaded(folder, asked, options.any_weights)
     matrix = scored(asked, task, options.split, scoring)
     blended = blend_scores(asked, task, matrix, [blend.name for blend in blends], scoring)
-    best = best_single(filled(learnt.scores))
-    lines, figures = judged(router, matrix, best, blended)
+    result = tried(router, matrix.prompts, matrix.scores, filled(learnt.scores), 0)
+    lines, figures = lines_of(result, blended), figures_of(result)
     if matrix.metric in COMPARING and dict(matrix.settings) != dict(learnt.settings):
         log.warning("the labels were made by another model or with other settings of %s than these scores",
                     matrix.metric)  # fmt: skip
     if options.split == "dev" or set(matrix.prompts) & set(learnt.prompts):
         log.warning("the router was fitted on some of these prompts: its scores say nothing about new ones")
     if options.plot:
-        draw(lines, options.plot, matrix.metric)
+        draw(lines, options.plot, matrix.metric, result.knob_points())
     if options.json:
         log.info("%s", json.dumps({"metric": matrix.metric, "lines": record(lines), "figures": figures}))
         return DONE
     log.info("%s, %d prompts, quality is %s:", options.split, len(matrix), matrix.metric)
-    for line in table(lines, matrix.names[best]):
+    for line in [*table(lines, matrix.names[result.best]), *figures_text(figures)]:
         log.info("%s", line)
-    log.info(
-        "it picks one of the best members for %.1f %% of the prompts, falls back for %.1f %%; calibration error %.3f",
-        100 * figures["accuracy"]["mean"], 100 * figures["fell_back"], figures["calibration_error"],
-    )  # fmt: skip
     return DONE
 
 
@@ -120,15 +116,11 @@ def blend_scores(
     return {RANKED: at(matrix.scores, np.array(chosen))}
 
 
-def judged(
-    router: Router, matrix: ScoreMatrix, best: int, blended: Mapping[str, np.ndarray] = {}
-) -> tuple[list[Line], dict[str, Any]]:
-    """The lines of the router and of what it is compared with, and how well it chooses."""
-    choices = router.choose(matrix.prompts)
-    scores, everybody = matrix.scores, len(matrix.names)
-    ways = Ways(scores, matrix.names, best, router.costs, 0)
+def lines_of(result: Tried, blended: Mapping[str, np.ndarray] = {}) -> list[Line]:
+    """The lines of the router and of what it is compared with; `blended` are scores (P,) of blends of all members."""
+    router, scores = result.router, result.scores
+    ways, everybody = Ways(scores, router.names, result.best, router.costs, result.seed), len(router.names)
     cost = float(np.sum(router.costs)) if len(router.costs) else None
-    lines = [ways.line("router", chosen_by(choices)), *ways.singles(), ways.random()]
+    lines = [ways.line("router", result.picked), *ways.singles(), ways.random()]
     lines += [ways.line_of(name, values, everybody, cost) for name, values in blended.items()]
-    lines.append(ways.line("perfect choice", scores.argmax(axis=1), everybody))
-    return lines, choosing(choices, scores, 0)
+    return [*lines, ways.line("perfect choice", scores.argmax(axis=1), everybody)]

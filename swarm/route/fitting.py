@@ -18,9 +18,11 @@ from swarm.nodes.base import NODE_FILE
 from swarm.ranking.audit import audit_text, label_audit
 from swarm.ranking.pairwise import PAIRWISE
 from swarm.ranking.scores import save_scores
+from swarm.route.curve import add_curve_options, curve_of, curve_record, curve_text
 from swarm.route.labels import LABELS, Comparer, scoring_by
 from swarm.route.members import add_task_options, asked_by, check_references, config_of, read_chosen, scored, task_of
 from swarm.route.options import add_router_options, router_settings
+from swarm.route.table import check_pictures
 from swarm.routers.artefact import save_router
 from swarm.routers.engine import language_model_of
 from swarm.routers.fit import fit_router
@@ -38,6 +40,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--metric", help=f"what makes the labels: {', '.join(LABELS)} (default: the eval's score)")
     add_ranker_options(parser, f"model that compares two answers, for --metric {PAIRWISE}, such as {PAIRRM}")
     parser.add_argument("--json", action="store_true", help="print one JSON object only")
+    add_curve_options(parser)
     add_router_options(parser)
     add_task_options(parser)
 
@@ -47,6 +50,7 @@ def program(options: argparse.Namespace) -> int:
     out: Path = options.out
     if out.exists() and not (out / FITTED).is_file():
         raise UserError(f"--out {out} is there and was not written by this program; name a folder that is new")
+    check_pictures(options.curve_plot)
     config = config_of(options)
     task = task_of(config)
     comparer = Comparer(options.ranker, options.ranking)
@@ -65,6 +69,7 @@ def program(options: argparse.Namespace) -> int:
     reader = language_model_of(asked.engine) if settings.features.kind == "hidden" else None
     generator = np.random.default_rng(options.seed)
     router = fit_router(matrix.prompts, matrix.scores, asked.names, settings, generator, asked.digests, reader)
+    points = curve_of(options, matrix, settings, generator, reader)
     record: dict[str, Any] = {
         "metric": matrix.metric,
         "settings": dict(matrix.settings),
@@ -75,19 +80,24 @@ def program(options: argparse.Namespace) -> int:
         "seed": options.seed,
         "router": dict(router.facts),
     }
+    if points:
+        record["curve"] = curve_record(points)
     with whole_folder(out) as new:
         save_scores(new / SCORES, matrix)
         saved = save_router(new / CLASSIFIER, router)
         node = {"type": "router", "members": list(asked.names), "classifier": CLASSIFIER}
         write_json(new / NODE_FILE, node)
         write_json(new / FITTED, record | {"digest": saved.digest})
-    log.info("%s", json.dumps(record | {"audit": audit}) if options.json else _summary(router.facts, out))
+    if options.json:
+        log.info("%s", json.dumps(record | {"audit": audit}))
+        return DONE
+    for line in [*_summary(router.facts), *curve_text(points), f"router: {out}"]:
+        log.info("%s", line)
     return DONE
 
 
-def _summary(facts: Any, out: Path) -> str:
-    return (
+def _summary(facts: Any) -> list[str]:
+    return [
         f"on dev prompts that it had not seen: {facts['value']:.3f}, best single {facts['value_of_best_single']:.3f}; "
-        f"falls back for {100 * facts['fell_back']:.0f} %; calibration error {facts['calibration_error']:.3f}\n"
-        f"router: {out}"
-    )
+        f"falls back for {100 * facts['fell_back']:.0f} %; calibration error {facts['calibration_error']:.3f}"
+    ]

@@ -13,8 +13,8 @@ from swarm.routers.fit import RouterSettings
 def add_router_options(parser: argparse.ArgumentParser) -> None:
     """The options that decide a router."""
     group = parser.add_argument_group("router")
-    group.add_argument("--classifier", default="logistic", metavar="KIND[:NAME=VALUE,...]",
-                       help=f"{', '.join(CLASSIFIERS)} (default: logistic)")  # fmt: skip
+    group.add_argument("--classifier", default="knn", metavar="KIND[:NAME=VALUE,...]",
+                       help=f"{', '.join(CLASSIFIERS)} (default: knn)")  # fmt: skip
     group.add_argument("--features", default="tfidf", metavar="KIND[:NAME=VALUE,...]",
                        help=f"how prompts become numbers: {', '.join(FEATURES)} (default: tfidf)")  # fmt: skip
     group.add_argument("--label_temperature", type=float, help="of soft labels, in the scores' unit (default: the "

@@ -4,6 +4,7 @@ import argparse
 import json
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,26 +16,23 @@ from swarm.blends import RANKED, add_ranker_options
 from swarm.engines.side_models import read_config
 from swarm.errors import UserError
 from swarm.front_doors import DONE
-from swarm.maths.routing_curves import aiq
 from swarm.ranking.audit import audit_text, label_audit
 from swarm.ranking.gpt_rank import GPT_RANK, compared, gpt_columns
 from swarm.ranking.mixinstruct import MixInstruct, read_mix_instruct
 from swarm.ranking.pairwise import PAIRWISE
 from swarm.ranking.scores import ScoreMatrix
+from swarm.route.curve import add_curve_options, curve_of, curve_record, curve_text
+from swarm.route.figures import Tried, figures_of, figures_text, tried
 from swarm.route.labels import JUDGE_SETTINGS, LABELS, Comparer, Scoring, add_settings, device_name, scoring_by
 from swarm.route.members import config_of
 from swarm.route.options import add_router_options, router_settings
-from swarm.route.table import Line, Ways, choosing, chosen_by, draw, record, table
+from swarm.route.table import Line, Ways, check_pictures, draw, record, table
 from swarm.routers.artefact import save_router
-from swarm.routers.fit import best_single, fit_router, less_cost
+from swarm.routers.fit import fit_router
 from swarm.routers.labels import filled
-from swarm.routers.learning import learning_curve
-from swarm.routers.router import Router
 from swarm.search.config import SearchConfig
 
 log = logging.getLogger(__name__)
-
-CURVE = (25, 50, 100, 200, 400, 800, 1600, 3200)  # labelled prompts, as many as there are
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +42,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--metric", help="stored score that makes the labels, or one that is computed: "
                         f"{', '.join(LABELS)} (default: the first that is stored)")  # fmt: skip
     parser.add_argument("--limit", type=int, help="rows of each file that are read (default: all)")
-    parser.add_argument("--curve", action="store_true", help="what more labelled prompts would bring, too")
+    add_curve_options(parser)
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="keep the router there")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="picture of quality against cost (.png, .pdf, .svg)")
     parser.add_argument("--json", action="store_true", help="print one JSON object only")
@@ -57,6 +55,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def program(options: argparse.Namespace) -> int:
     """Fits on VAL, prints the label audit, and what the router is worth on TEST."""
+    check_pictures(options.plot, options.curve_plot)
     learn = read_mix_instruct(options.learn, "val", options.limit)
     test = read_mix_instruct(options.test, "test", options.limit)
     check_apart(learn, test)
@@ -76,26 +75,27 @@ def program(options: argparse.Namespace) -> int:
     # labels by GPT-Rank stand in the audit themselves
     compared_too = metric != GPT_RANK and compared(learn.comparisons()).any()
     audit = label_audit(list(views.values()), learn.comparisons() if compared_too else None)
-    prompts, scores = labelled(seen, learn.where)
-    router = fit_router(prompts, scores, seen.names, settings, rng)
+    learnt = labelled(seen, learn.where)
+    router = fit_router(learnt.prompts, learnt.scores, seen.names, settings, rng)
     if options.out:
         router = save_router(options.out, router)
-    best = best_single(filled(less_cost(scores, settings)))
-    result: dict[str, Any] = {"metric": metric, "audit": audit, "router": dict(router.facts)}
-    lines, figures = judged(router, test, held, best, options.seed, ranked)
-    result |= {"lines": record(lines), "figures": figures, "best_single": seen.names[best]}
-    if options.curve:
-        most = len(prompts) - -(-len(prompts) // 4)
-        sizes = [size for size in CURVE if size <= most] or [most]
-        points = learning_curve(prompts, scores, seen.names, settings, rng, sizes)
-        result["curve"] = [{"size": p.size} | {n: vars(getattr(p, n)) for n in ("quality", "gain", "regret")}
-                           for p in points]  # fmt: skip
+    prompts, scores, comparisons = scored_for_all(test, held)
+    result = tried(router, prompts, scores, filled(learnt.scores), options.seed)
+    lines, figures = lines_of(result, test, held, comparisons, ranked), figures_of(result)
+    points = curve_of(options, learnt, settings, rng)
     if options.plot:
-        draw(lines, options.plot, metric)
+        draw(lines, options.plot, metric, result.knob_points())
     if options.json:
-        log.info("%s", json.dumps(result))
+        found: dict[str, Any] = {"metric": metric, "audit": audit, "router": dict(router.facts)}
+        found |= {"lines": record(lines), "figures": figures, "best_single": seen.names[result.best]}
+        log.info("%s", json.dumps(found | ({"curve": curve_record(points)} if points else {})))
         return DONE
-    _show(result, lines, len(held))
+    for line in audit_text(audit).splitlines():
+        log.info("%s", line)
+    log.info("")
+    log.info("on test, %d prompts, quality is %s:", len(prompts), metric)
+    for line in [*table(lines, seen.names[result.best]), *figures_text(figures), *curve_text(points)]:
+        log.info("%s", line)
     return DONE
 
 
@@ -131,13 +131,20 @@ def matrix_of(rows: MixInstruct, metric: str, scoring: Scoring | None) -> ScoreM
     return rows.judged() if metric == GPT_RANK else rows.stored(metric)
 
 
-def labelled(matrix: ScoreMatrix, where: str) -> tuple[list[str], np.ndarray]:
-    """The prompts that have any score, and the scores (P, M); it is said how many have none, and so teach nothing."""
+def labelled(matrix: ScoreMatrix, where: str) -> ScoreMatrix:
+    """The rows that have any score; it is said how many have none, and so teach nothing."""
     known = ~np.isnan(matrix.scores).all(axis=1)
     if not known.all():
         log.warning("%d of %d prompts of %s have no %s score and are left out", (~known).sum(), len(known), where,
                     matrix.metric)  # fmt: skip
-    return [matrix.prompts[index] for index in np.flatnonzero(known)], matrix.scores[known]
+    rows = np.flatnonzero(known)
+    return replace(
+        matrix,
+        prompts=tuple(matrix.prompts[row] for row in rows),
+        texts=tuple(matrix.texts[row] for row in rows),
+        references=tuple(matrix.references[row] for row in rows if matrix.references),
+        scores=matrix.scores[rows],
+    )
 
 
 def ranked_first(rows: MixInstruct, held: ScoreMatrix, comparer: Comparer, config: SearchConfig) -> np.ndarray | None:
@@ -150,63 +157,40 @@ def ranked_first(rows: MixInstruct, held: ScoreMatrix, comparer: Comparer, confi
     return np.array(best_first(model, rows.prompts, rows.texts, comparer.mode, 1))[:, 0]
 
 
-def judged(
-    router: Router, test: MixInstruct, held: ScoreMatrix, best: int, seed: int, ranked: np.ndarray | None = None
-) -> tuple[list[Line], dict[str, Any]]:
-    """The lines of the router and of what it is compared with, and its further figures."""
+def scored_for_all(test: MixInstruct, held: ScoreMatrix) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """The prompts with a score for every model, these scores (P, M), and their comparisons (P, M, M).
+
+    Raises UserError if there is no such prompt.
+    """
     whole = ~np.isnan(held.scores).any(axis=1)
     if not whole.any():
         raise UserError(f"{test.where}: no prompt has a {held.metric} score for every model; complete the scores")
-    scores, prompts = held.scores[whole], [held.prompts[index] for index in np.flatnonzero(whole)]
-    comparisons = test.comparisons()[whole]
-    ways = Ways(scores, held.names, best, router.costs, seed)
-    choices = router.choose(prompts)
-    chosen = chosen_by(choices)
+    return [held.prompts[index] for index in np.flatnonzero(whole)], held.scores[whole], test.comparisons()[whole]
+
+
+def lines_of(
+    result: Tried, test: MixInstruct, held: ScoreMatrix, comparisons: np.ndarray, ranked: np.ndarray | None
+) -> list[Line]:
+    """The lines of the router and of what it is compared with; `ranked` (P,) is whom a ranker finds best."""
+    scores, names = result.scores, held.names
+    ways = Ways(scores, names, result.best, result.router.costs, result.seed)
+    chosen = result.picked
 
     def more(picked: np.ndarray) -> dict[str, float]:
         if not compared(comparisons).any():
             return {}
-        columns = gpt_columns(comparisons, picked, held.names)
+        columns = gpt_columns(comparisons, picked, names)
         return {"GPT-Rank": columns.gpt_rank, "top 3": columns.top3}
 
-    size = len(scores)
-    alone = [more(np.full(size, index)) for index in range(len(held.names))]
+    alone = [more(np.full(len(scores), index)) for index in range(len(names))]
     chance = {name: float(np.mean([one[name] for one in alone])) for name in alone[0]}
-    oracle = scores.argmax(axis=1)
     lines = [ways.line("router", chosen, more=more(chosen)), *ways.singles(alone), ways.random(chance)]
-    everybody = len(held.names)  # whose answers a perfect choice has to see
+    whole = ~np.isnan(held.scores).any(axis=1)
     if ranked is not None:
-        lines.append(ways.line(RANKED, ranked[whole], everybody, more(ranked[whole])))
-    lines.append(ways.line(f"perfect choice by {held.metric}", oracle, everybody, more(oracle)))
-    for metric in test.metrics:
-        if metric != held.metric:
-            other = np.nan_to_num(test.stored(metric).scores[whole], nan=-np.inf).argmax(axis=1)
-            lines.append(ways.line(f"perfect choice by {metric}", other, everybody, more(other)))
-    figures = choosing(choices, scores, seed)
-    if len(router.costs) and len(set(router.costs)) > 1:
-        # what a router must beat at any cost (RouterBench, arXiv 2403.12031)
-        figures["aiq_of_members_alone"] = aiq(np.asarray(router.costs, dtype=np.float64), scores.mean(axis=0))
-    return lines, figures
-
-
-def _show(result: dict[str, Any], lines: list[Line], size: int) -> None:
-    for line in audit_text(result["audit"]).splitlines():
-        log.info("%s", line)
-    log.info("")
-    log.info("on test, %d prompts, quality is %s:", size, result["metric"])
-    for line in table(lines, result["best_single"]):
-        log.info("%s", line)
-    figures = result["figures"]
-    accuracy = figures["accuracy"]
-    log.info(
-        "the router picks one of the best members for %.1f %% [%.1f, %.1f] of the prompts and falls back for %.1f %%; "
-        "calibration error %.3f",
-        100 * accuracy["mean"], 100 * accuracy["low"], 100 * accuracy["high"], 100 * figures["fell_back"],
-        figures["calibration_error"],
-    )  # fmt: skip
-    for point in result.get("curve", []):
-        gain = point["gain"]
-        log.info(
-            "%6d labelled prompts: gain over best single %.3f [%.3f, %.3f]",
-            point["size"], gain["mean"], gain["low"], gain["high"],
-        )  # fmt: skip
+        lines.append(ways.line(RANKED, ranked[whole], len(names), more(ranked[whole])))
+    for metric in [held.metric, *(name for name in test.metrics if name != held.metric)]:
+        judged_by = scores if metric == held.metric else test.stored(metric).scores[whole]
+        picked = np.nan_to_num(judged_by, nan=-np.inf).argmax(axis=1)
+        # a perfect choice has to see everybody's answer
+        lines.append(ways.line(f"perfect choice by {metric}", picked, len(names), more(picked)))
+    return lines

@@ -19,8 +19,8 @@ from swarm.routers.base import (
     softmax,
 )  # fmt: skip
 from swarm.routers.calibration import temperature_of, threshold_of
+from swarm.routers.knn import KnnSettings
 from swarm.routers.labels import check_classes, filled, margin_weights, soft_labels
-from swarm.routers.logistic import LogisticSettings
 from swarm.routers.reading import Reading, read_prompts
 from swarm.routers.router import Router, logits_of
 from swarm.routers.tfidf import TfidfSettings
@@ -43,7 +43,7 @@ class RouterSettings:
     """
 
     features: FeatureSettings = field(default_factory=TfidfSettings)
-    classifier: ClassifierSettings = field(default_factory=LogisticSettings)
+    classifier: ClassifierSettings = field(default_factory=KnnSettings)
     label_temperature: float | None = None
     tolerance: float = 0.0
     by_margin: bool = True

@@ -1,4 +1,4 @@
-"""Multinomial logistic regression on features, with soft labels; with kNN the default."""
+"""Multinomial logistic regression on features, with soft labels."""
 
 from dataclasses import dataclass
 from pathlib import Path

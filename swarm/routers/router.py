@@ -58,11 +58,11 @@ class Router:
 
     def choose(self, prompts: Sequence[str]) -> list[Choice]:
         """One choice per prompt, in one pass over batches. Raises UserError for an empty prompt."""
-        return self._choices(self.probabilities(prompts))
+        return self.choices(self.probabilities(prompts))
 
     def choose_read(self, inputs: Inputs) -> list[Choice]:
         """`choose` for prompts that are encoded already, or texts where the classifier reads those."""
-        return self._choices(self._probabilities(inputs))
+        return self.choices(self._probabilities(inputs))
 
     def probabilities(self, prompts: Sequence[str]) -> np.ndarray:
         """Calibrated probability (B, M) float64 that each member is the one to ask."""
@@ -76,7 +76,8 @@ class Router:
     def _probabilities(self, inputs: Inputs) -> np.ndarray:
         return softmax(logits_of(self.classifier, inputs, self.costs, self.cost_weight) / self.temperature)
 
-    def _choices(self, probabilities: np.ndarray) -> list[Choice]:
+    def choices(self, probabilities: np.ndarray) -> list[Choice]:
+        """What `choose` makes of `probabilities` (B, M)."""
         picked, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1, initial=0.0)
         return [
             Choice(self.fallback if sure < self.threshold else int(member), float(sure), bool(sure < self.threshold))

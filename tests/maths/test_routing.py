@@ -5,61 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarm.maths.routing import bootstrap, bootstrap_mean, calibration_error, coverage_risk, router_figures
+from swarm.maths.routing import bootstrap, bootstrap_mean, calibration_error
 from swarm.maths.routing_curves import aiq, apgr, calls_for_gap, gap_curve, quality_hull
 
-SCORES = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 1.0], [0.5, 0.25, 0.0], [0.0, 0.0, 1.0]])
 SEEDS, SIZES = st.integers(0, 10_000), st.integers(1, 12)
-
-
-def random_scores(seed, size, members=3):
-    rng = np.random.default_rng(seed)
-    return rng, rng.integers(0, 4, (size, members)) / 3
-
-
-def test_golden():
-    figures = router_figures(SCORES, np.array([0, 2, 1, 0]), np.random.default_rng(0), costs=np.array([1.0, 2.0, 4.0]))
-    assert (figures.quality.mean, figures.oracle.mean) == (2.25 / 4, 3.5 / 4)
-    assert (figures.best_member, figures.best_single.mean) == (2, 0.5)
-    assert (figures.regret.mean, figures.gain.mean) == (1.25 / 4, 0.25 / 4)
-    assert figures.accuracy.mean == 0.5, "the second prompt has two best members"
-    assert figures.cost is not None and figures.cost.mean == 2.0
-
-
-@given(SEEDS, SIZES)
-def test_bounds(seed, size):
-    rng, scores = random_scores(seed, size)
-    choices = rng.integers(0, 3, size)
-    figures = router_figures(scores, choices, rng, resamples=50)
-    assert 0 <= figures.regret.low <= figures.regret.mean
-    assert figures.quality.mean + figures.regret.mean == pytest.approx(figures.oracle.mean)
-    assert figures.best_single.mean + figures.gain.mean == pytest.approx(figures.quality.mean)
-    assert figures.gain.mean <= figures.oracle.mean - figures.best_single.mean + 1e-12
-    assert (figures.regret.mean == 0) == (figures.accuracy.mean == 1)
-
-
-@given(SEEDS, SIZES)
-def test_members_and_prompts_have_no_order(seed, size):
-    rng, scores = random_scores(seed, size)
-    choices, rows, members = rng.integers(0, 3, size), rng.permutation(size), rng.permutation(3)
-    places = np.argsort(members)
-    plain = router_figures(scores, choices, rng, resamples=2)
-    turned = router_figures(scores[rows][:, members], places[choices[rows]], rng, resamples=2)
-    for name in ("quality", "oracle", "best_single", "regret", "gain", "accuracy"):
-        assert getattr(plain, name).mean == pytest.approx(getattr(turned, name).mean)
-
-
-def test_a_best_member_that_was_chosen_elsewhere_may_be_beaten():
-    figures = router_figures(SCORES, np.full(4, 2), np.random.default_rng(0), best_member=1)
-    assert figures.gain.mean == pytest.approx(0.5 - 1.25 / 4)
-
-
-@pytest.mark.parametrize(
-    "scores, choices", [(SCORES, [0, 1]), (SCORES, [0, 1, 2, 3]), (SCORES, [0, 1, 2, -1]), (SCORES * np.nan, [0] * 4)]
-)
-def test_refused(scores, choices):
-    with pytest.raises(ValueError):
-        router_figures(scores, np.array(choices), np.random.default_rng(0))
 
 
 def test_a_bootstrap_interval_covers_as_often_as_it_says():
@@ -83,23 +32,6 @@ def test_resamples_without_the_statistic_are_left_out():
     strong = np.array([1.0, 0.0, 0.0])
     curve = bootstrap(lambda rows: apgr(strong[rows], np.zeros(3), strong[rows]), 3, np.random.default_rng(0), 100)
     assert np.isfinite([curve.low, curve.high]).all()
-
-
-def test_coverage_and_risk():
-    coverage, risk = coverage_risk(np.array([0.5, 0.9, 0.5, 0.7]), np.array([1.0, 0.0, 0.0, 1.0]))
-    assert coverage.tolist() == [0.25, 0.5, 1.0]
-    assert risk.tolist() == [0.0, 0.5, 0.5]
-
-
-@given(SEEDS, SIZES)
-def test_all_kept_is_the_mean_loss_and_only_order_counts(seed, size):
-    rng = np.random.default_rng(seed)
-    confidence, losses = rng.integers(0, 4, size) / 4, rng.uniform(size=size)
-    coverage, risk = coverage_risk(confidence, losses)
-    assert coverage[-1] == 1 and risk[-1] == pytest.approx(losses.mean())
-    assert (np.diff(coverage) > 0).all()
-    other = coverage_risk(confidence**3 - 7, losses)
-    assert (coverage == other[0]).all() and (risk == other[1]).all()
 
 
 def test_calibration_error():

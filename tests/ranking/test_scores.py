@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from swarm.errors import UserError
 from swarm.ranking.metrics import get_metric
-from swarm.ranking.scores import HEADER, ROWS, ScoreMatrix, load_scores, mixed_scores, save_scores, score_answers
+from swarm.ranking.scores import HEADER, ROWS, ScoreMatrix, load_scores, save_scores, score_answers
 from swarm.weights.tensors import file_digest
 
 PROMPTS = ("What is 1 + 1?", "Say\u2028hello\nplease")
@@ -136,23 +136,6 @@ def test_a_real_metric_goes_all_the_way(tmp_path):
     scored = score_answers(PROMPTS, NAMES, TEXTS, REFERENCES, get_metric("exact"))
     save_scores(tmp_path / "scores", scored)
     np.testing.assert_array_equal(load_scores(tmp_path / "scores").scores, [[1, 0, np.nan], [1, 0, 0]])
-
-
-def test_a_mix_weighs_metrics_of_any_scale_alike():
-    small = matrix(metric="small", scores=np.array([[0.1, 0.2, np.nan], [0.3, 0.1, 0.2]]))
-    large = matrix(metric="large", scores=1000 * small.scores - 5)
-    mix = mixed_scores([small, large], [1.0, 3.0])
-    known = small.scores[~np.isnan(small.scores)]
-    np.testing.assert_allclose(mix.scores, 4 * (small.scores - known.mean()) / known.std())
-    assert [part["weight"] for part in mix.settings["parts"]] == [1, 3] and mix.split == "val"
-    against = mixed_scores([small, large], [1.0, -1.0]).scores
-    np.testing.assert_allclose(against[~np.isnan(against)], 0, atol=1e-12)
-    flat = matrix(metric="flat", scores=np.where(np.isnan(small.scores), np.nan, 7.0))
-    np.testing.assert_allclose(mixed_scores([small, flat], [1, 9]).scores, mixed_scores([small], [1]).scores)
-    with pytest.raises(UserError, match="2 metrics and 1 weights"):
-        mixed_scores([small, large], [1])
-    with pytest.raises(UserError, match="small and other are not of the same answers"):
-        mixed_scores([small, matrix(metric="other", names=("a", "b", "d"))], [1, 1])
 
 
 def test_a_broken_model_is_no_missing_answer():
