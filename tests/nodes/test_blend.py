@@ -15,7 +15,7 @@ from swarm.blending.settings import FuserSettings
 from swarm.engine import make_engine
 from swarm.engines.base import GenerationParams, Request
 from swarm.engines.completion_cache import CompletionCache
-from swarm.engines.metered import MeteredEngine
+from swarm.engines.metered import Metered
 from swarm.errors import UserError
 from swarm.nodes.members import read_members
 from swarm.search.config import SearchConfig
@@ -55,7 +55,7 @@ def node(world, name="blend", **record):
 
 def asking(members):
     engine = make_engine(members, SearchConfig())
-    meter = MeteredEngine(engine)
+    meter = Metered(engine)
     return engine, meter, Scheduler(meter, CompletionCache(engine.facts()))
 
 
