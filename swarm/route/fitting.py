@@ -72,6 +72,7 @@ def program(options: argparse.Namespace) -> int:
     points = curve_of(options, matrix, settings, generator, reader)
     record: dict[str, Any] = {
         "metric": matrix.metric,
+        "metric_given": options.metric,
         "settings": dict(matrix.settings),
         "eval_type": config.eval_type,
         "dataset": config.dataset,
