@@ -74,7 +74,12 @@ def test_a_metric_whose_model_cannot_be_had(place, capsys, monkeypatch):
     fit = ("fit", *TASK, "--out", "new", "--metric")
     refuse(capsys, *fit, "bertscore", says=["metric bertscore", "bert-base-multilingual-cased' is neither a local"])
     refuse(capsys, *fit, "bartscore", says=["metric bartscore", "facebook/bart-large-cnn' is neither a local"])
-    refuse(capsys, *fit, "bertscore:model=no/model", says=["metric bertscore: ", "'no/model'", "by the option model"])
+    refuse(
+        capsys,
+        *fit,
+        "bertscore:model=no/model",
+        says=["metric bertscore: ", "'no/model'", "name it for metric bertscore"],
+    )
     refuse(capsys, *fit, "bertscore:folder=x", says=["metric bertscore has no option 'folder', only model, layer"])
     monkeypatch.setitem(sys.modules, "sacrebleu", None)
     refuse(capsys, *fit, "bleu", says=["metric bleu needs sacrebleu", 'pip install -e ".[routing]"'])
