@@ -15,6 +15,7 @@ from swarm.fusion.member import FusionMember
 from swarm.nodes.blend import Blended
 from swarm.nodes.members import Members
 from swarm.nodes.router import Routed
+from swarm.routers.base import LanguageModel
 from swarm.search.config import SearchConfig
 
 
@@ -58,6 +59,13 @@ def make_cache(engine: Engine, config: SearchConfig) -> CompletionCache:
     if config.no_cache:
         return CompletionCache(engine.facts())
     return CompletionCache(engine.facts(), DiskCache(answers_path(), config.cache_size * 1_000_000))
+
+
+def base_model_of(engine: Any) -> LanguageModel:
+    """The experts' bare base model within an engine, for routers that read with its states."""
+    from swarm.routers.engine import language_model_of
+
+    return language_model_of(engine)
 
 
 def make_engine(members: Any, config: SearchConfig) -> Any:

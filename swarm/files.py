@@ -31,14 +31,17 @@ def write_whole(path: Path, content: str, flush: bool = True) -> None:
         raise UserError(
             f"{path} cannot be written ({error.strerror}); what was there is untouched: make room, then --resume"
         ) from error
-    if not flush:
-        return
-    # the rename itself reaches the disk with the folder
-    folder = os.open(path.parent, os.O_RDONLY)
+    if flush:
+        flush_to_disk(path.parent)  # with which the rename reaches the disk
+
+
+def flush_to_disk(path: Path) -> None:
+    """Has a file, or a folder's list of names, outlive a power cut."""
+    opened = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(opened)
     finally:
-        os.close(folder)
+        os.close(opened)
 
 
 def take_lock(file: IO[Any], taken: str) -> None:

@@ -9,7 +9,7 @@ from tqdm import tqdm
 from swarm.nodes.members import Members
 from swarm.search.config import SearchConfig
 from swarm.search.cost import duration
-from swarm.search.state import SearchState
+from swarm.search.state import Refresh, SearchState
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +70,8 @@ class Progress:
             self._left(state),
             new,
         )
+        for one in state.refreshed:
+            log.info("%s", _refreshed(one))
 
     def close(self) -> None:
         """Takes the bar away."""
@@ -88,6 +90,15 @@ class Progress:
         steps = 2 * (self._config.max_iteration + 1) - state.steps_done
         recent = self._seconds[-4:]
         return f", at most {duration(steps * sum(recent) / len(recent))} left"
+
+
+def _refreshed(one: Refresh) -> str:
+    known = (
+        f"{one.labelled} of {one.prompts} prompts, of {one.questions} dev questions, have answers of all its members"
+    )
+    if one.kept:
+        return f"router {one.name} stays as it is ({one.kept}): {known}"
+    return f"router {one.name} fitted again: {known}"
 
 
 def _place(state: SearchState, config: SearchConfig) -> str:

@@ -14,16 +14,19 @@ from swarm.engines.metered import Metered
 from swarm.errors import UserError
 from swarm.nodes.base import Composite
 from swarm.nodes.members import Members, generations_of, read_composites, read_members
+from swarm.routers.shelf import RouterShelf
 from swarm.search import cost
 from swarm.search.config import SearchConfig, make_config, unused_but_given
 from swarm.search.finish import questions_of_the_end
 from swarm.search.options import parse
+from swarm.search.refresh import check_refresh
 from swarm.search.resume import check_what_it_names, remember_what_is_named, without_used_limits
 from swarm.search.run import (
     BEST,
     LOG,
     ORIGIN,
     RESULT,
+    ROUTERS,
     create_run,
     name_taken,
     open_run,
@@ -66,6 +69,7 @@ def search_program(arguments: list[str] | None = None) -> int:
     if len(experts) > 1:  # fewer are an error that reading them explains
         composites = read_composites(experts, directory, _beside(config))
         task = task.for_places(config.population(len(experts)) + len(composites))
+    check_refresh(config, task.evaluation, task.dataset, composites)
     if mode.dry_run:
         return _show_cost(task, experts, composites)
     task.evaluation.prepare()
@@ -91,6 +95,8 @@ def _resume(folder: Path, given: dict[str, Any]) -> int:
         log.info("%s is complete:", folder)
         show_result(read_json(run.folder / RESULT), config, folder)
         return front_doors.DONE
+    for routers in (state.routers, state.best.routers if state.best else {}):
+        RouterShelf(folder / ROUTERS).check(routers)
     config = without_used_limits(config, given, state)
     check_what_it_names(folder, config, given, read_json(folder / ORIGIN).get("eval_code"))
     remember_what_is_named(config)

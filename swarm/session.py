@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 
 from swarm import front_doors
 from swarm.checkpoint import BackgroundWriter
-from swarm.engine import make_cache
+from swarm.engine import base_model_of, make_cache
 from swarm.engines.base import Engine
 from swarm.engines.metered import Budget, Metered
 from swarm.errors import BudgetReached, UserError
@@ -21,12 +21,13 @@ from swarm.nodes.base import used_members
 from swarm.nodes.members import Members, generations_of
 from swarm.progress import Progress
 from swarm.report import draw_curves, draw_graph, graph_as_text, model_card, score_table
+from swarm.routers.shelf import RouterShelf
 from swarm.search import cost
 from swarm.search.config import SearchConfig
 from swarm.search.finish import final_scores, questions_of_the_end
 from swarm.search.fitness import Fitness
 from swarm.search.loop import Watcher, search
-from swarm.search.run import BEST, LOG, RESULT, Run, numbers, read_json
+from swarm.search.run import BEST, LOG, RESULT, ROUTERS, Run, numbers, read_json
 from swarm.search.state import SearchState
 from swarm.search.steps import Problem
 from swarm.system.scheduler import Scheduler
@@ -49,7 +50,9 @@ class Session(Watcher):
         cache = make_cache(engine, config)
         self._scheduler = Scheduler(self._meter, cache, lambda: self._progress.answered())
         fitness = Fitness(self._scheduler, task.evaluation, task.dataset, task.params, config.scorer)
-        self._problem = Problem(config, members, fitness)
+        self._problem = Problem(
+            config, members, fitness, RouterShelf(run.folder / ROUTERS, lambda: base_model_of(engine))
+        )
         self._progress = Progress(config, self._problem.size, len(task.dataset.dev) * task.evaluation.passes, members)
         self._tracker = Tracker(config.wandb, config.project_name_wb, run.folder.name, asdict(config), run.folder)
         self._checkpoints = BackgroundWriter()

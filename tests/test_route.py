@@ -130,6 +130,14 @@ def test_a_replay_generates_nothing(here, capsys, tmp_path):
     assert "oracle rougeL" in text and "cost" in text
 
 
+def test_labels_by_a_metric_with_a_model_of_one_s_own(here, capsys, tmp_path):
+    metric = "bertscore:model=data/embedded/base,layer=1"
+    pair = ("--members", "expert_0_edges", "expert_2_weight")
+    fit = record(capsys, "fit", *TASK, "--out", tmp_path / "mine", "--metric", metric, *pair, "--dev_limit", 40)
+    assert (fit["metric"], fit["metric_given"]) == ("bertscore", metric)
+    assert record(capsys, "eval", tmp_path / "mine", *TASK, "--test_limit", 20)["metric"] == "bertscore"
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

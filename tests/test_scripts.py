@@ -34,3 +34,14 @@ def test_the_table_of_routers(tmp_path):
     assert seeds[0] != seeds[1], "every seed has its own questions"
     command = [sys.executable, "scripts/router_oracles.py", "--read", str(tmp_path / "table.json")]
     assert subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout == done.stdout
+
+
+def test_what_a_router_brings_to_a_search(tmp_path):
+    command = [sys.executable, "scripts/router_table.py", "--seeds", "1", "--dev", "24", "--test", "12"]
+    command += ["--set", "graph_num=2", "trial_num=4", "max_iteration=2", 'starting_velocity_mode="zero"']
+    done = subprocess.run([*command, "--out", tmp_path / "table.json"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("|\n") == 2 + 5 + 4
+    [seed] = json.loads((tmp_path / "table.json").read_text())["results"]
+    assert all(0 <= seed[row] <= 1 for row in ("single", "alone", "without", "with", "refreshed"))
+    assert seed["alone"] > seed["single"]

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from swarm.nodes.base import NODE_FILE, Composite, digest_of
 from swarm.nodes.blend import read_blend
 from swarm.nodes.fusion import read_fusion
 from swarm.nodes.router import RouterNode, read_router
+from swarm.routers.shelf import RouterShelf
 from swarm.weights.pool import Expert, Pool, composite_folders, read_pool
 
 # type -> what reads its node.json: (folder, record, path of the file)
@@ -57,6 +58,17 @@ class Members:
     def initial(self) -> tuple[Member, ...]:
         """The members as they were read."""
         return self.around(self.pool.experts())
+
+    def with_routers(self, routers: Mapping[str, str], shelf: RouterShelf) -> "Members":
+        """The same members with other routers, name -> digest, for those that have been fitted again."""
+        shelf.check(routers)
+        refitted = (
+            one.refitted(shelf.place_of(one.name, routers[one.name]), routers[one.name])
+            if isinstance(one, RouterNode) and one.name in routers
+            else one
+            for one in self.composites
+        )
+        return replace(self, composites=tuple(refitted))
 
     def around(self, experts: Sequence[Expert]) -> tuple[Member, ...]:
         """The experts, then the composites as they answer with these."""

@@ -52,6 +52,10 @@ class RouterNode(Composite):
                 'it again on their answers, or say "any_weights": true'
             )
 
+    def refitted(self, classifier: Path, digest: str) -> "RouterNode":
+        """This composite with another router, of this digest, for the same members in the same order."""
+        return replace(self, classifier=classifier, made_for={}, fitted=digest)
+
     def generations(self, of_members: Mapping[str, float]) -> float:
         """Those of one member, whichever it is."""
         return super().generations(of_members) / len(self.members)

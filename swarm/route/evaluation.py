@@ -17,7 +17,7 @@ from swarm.maths.routing import at
 from swarm.ranking.pairwise import PAIRWISE
 from swarm.ranking.scores import ScoreMatrix, load_scores
 from swarm.route.figures import Tried, figures_of, figures_text, tried
-from swarm.route.fitting import CLASSIFIER, SCORES
+from swarm.route.fitting import CLASSIFIER, FITTED, SCORES
 from swarm.route.labels import COMPARING, Comparer, Scoring, scoring_by
 from swarm.route.members import Asked, add_task_options, answered, asked_by, config_of, read_chosen, scored, task_of
 from swarm.route.table import Line, Ways, check_pictures, draw, record, table
@@ -26,6 +26,7 @@ from swarm.routers.engine import language_model_of
 from swarm.routers.labels import filled
 from swarm.routers.router import Router
 from swarm.search.config import SearchConfig
+from swarm.search.run import read_json
 from swarm.task import Task
 
 log = logging.getLogger(__name__)
@@ -50,7 +51,7 @@ def program(options: argparse.Namespace) -> int:
     config = config_of(options)
     task = task_of(config)
     learnt = load_scores(options.router / SCORES)
-    scoring = scoring_of(learnt, config)
+    scoring = scoring_of(learnt, read_json(options.router / FITTED).get("metric_given"), config)
     members, chosen = read_chosen(config, facts["names"])
     blends = blends_of(options, facts["names"])
     asked = asked_by(config, with_blends(members, blends), chosen)
@@ -90,12 +91,15 @@ def loaded(folder: Path, asked: Asked, any_weights: bool = False) -> Router:
     return load_router(folder, None if any_weights else digests, reader)
 
 
-def scoring_of(learnt: ScoreMatrix, config: SearchConfig) -> Scoring | None:
-    """What made the labels, to score other answers by; None for the eval. Raises UserError if that cannot be had."""
+def scoring_of(learnt: ScoreMatrix, given: str | None, config: SearchConfig) -> Scoring | None:
+    """What made the labels, to score other answers by; None for the eval. Raises UserError if that cannot be had.
+
+    `given` is what --metric was then, options included, where that is known.
+    """
     if "eval" in learnt.settings:
         return None
     ranker = learnt.settings["model"] if learnt.metric == PAIRWISE else None
-    return scoring_by(learnt.metric, Comparer(ranker, learnt.settings.get("mode", MODES[0])), config)
+    return scoring_by(given or learnt.metric, Comparer(ranker, learnt.settings.get("mode", MODES[0])), config)
 
 
 def blend_scores(

@@ -17,7 +17,7 @@ from swarm.front_doors import DONE
 from swarm.nodes.base import NODE_FILE
 from swarm.ranking.audit import audit_text, label_audit
 from swarm.ranking.pairwise import PAIRWISE
-from swarm.ranking.scores import save_scores
+from swarm.ranking.scores import ScoreMatrix, save_scores
 from swarm.route.curve import add_curve_options, curve_of, curve_record, curve_text
 from swarm.route.labels import LABELS, Comparer, scoring_by
 from swarm.route.members import add_task_options, asked_by, check_references, config_of, read_chosen, scored, task_of
@@ -26,6 +26,7 @@ from swarm.route.table import check_pictures
 from swarm.routers.artefact import save_router
 from swarm.routers.engine import language_model_of
 from swarm.routers.fit import fit_router
+from swarm.routers.router import Router
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +73,7 @@ def program(options: argparse.Namespace) -> int:
     points = curve_of(options, matrix, settings, generator, reader)
     record: dict[str, Any] = {
         "metric": matrix.metric,
+        "metric_given": options.metric,
         "settings": dict(matrix.settings),
         "eval_type": config.eval_type,
         "dataset": config.dataset,
@@ -82,18 +84,21 @@ def program(options: argparse.Namespace) -> int:
     }
     if points:
         record["curve"] = curve_record(points)
-    with whole_folder(out) as new:
-        save_scores(new / SCORES, matrix)
-        saved = save_router(new / CLASSIFIER, router)
-        node = {"type": "router", "members": list(asked.names), "classifier": CLASSIFIER}
-        write_json(new / NODE_FILE, node)
-        write_json(new / FITTED, record | {"digest": saved.digest})
+    _write(out, matrix, router, record)
     if options.json:
         log.info("%s", json.dumps(record | {"audit": audit}))
         return DONE
     for line in [*_summary(router.facts), *curve_text(points), f"router: {out}"]:
         log.info("%s", line)
     return DONE
+
+
+def _write(out: Path, matrix: ScoreMatrix, router: Router, record: dict[str, Any]) -> None:
+    with whole_folder(out) as new:
+        save_scores(new / SCORES, matrix)
+        saved = save_router(new / CLASSIFIER, router)
+        write_json(new / NODE_FILE, {"type": "router", "members": list(router.names), "classifier": CLASSIFIER})
+        write_json(new / FITTED, record | {"digest": saved.digest})
 
 
 def _summary(facts: Any) -> list[str]:

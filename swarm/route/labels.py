@@ -16,6 +16,7 @@ from swarm.ranking.gpt_rank import GPT_RANK, judge_answers
 from swarm.ranking.metrics import METRICS, get_metric
 from swarm.ranking.pairwise import PAIRWISE, rank_answers
 from swarm.ranking.scores import ScoreMatrix, score_answers
+from swarm.route.options import kind_of
 from swarm.scoring import SETTINGS
 from swarm.search.config import SearchConfig
 from swarm.search.options import add_setting
@@ -54,19 +55,21 @@ def add_settings(parser: argparse._ActionsContainer, names: Collection[str]) -> 
 
 
 def scoring_by(metric: str, comparer: Comparer, config: SearchConfig) -> Scoring:
-    """The scoring that makes labels of this name; `config` names judge and device.
+    """The scoring that makes labels of this name, NAME or NAME:OPTION=VALUE,...; `config` names judge and device.
 
-    What it needs is looked for here, before anything is asked; models are loaded when it is called. Raises UserError
-    for a metric that there is not, or whose model or judge is not named or cannot be had.
+    What it needs is looked for here, before anything is asked; a metric's own model is loaded. Raises UserError for a
+    metric that there is not, or whose model, library or judge is not named or cannot be had.
     """
     if metric == PAIRWISE:
         return _pairwise(comparer, config)
     if metric == GPT_RANK:
         return _judged(config)
-    if metric not in METRICS:
+    name, options = kind_of("--metric", metric)
+    if name not in METRICS:
         raise UserError(f"--metric is {metric!r}; wanted one of {', '.join(LABELS)}, or none for the eval's own score")
+    scorer = get_metric(name, **options)
     return lambda prompts, names, texts, references, split: score_answers(
-        prompts, names, texts, references, get_metric(metric), split
+        prompts, names, texts, references, scorer, split
     )
 
 

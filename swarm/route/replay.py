@@ -25,7 +25,7 @@ from swarm.route.curve import add_curve_options, curve_of, curve_record, curve_t
 from swarm.route.figures import Tried, figures_of, figures_text, tried
 from swarm.route.labels import JUDGE_SETTINGS, LABELS, Comparer, Scoring, add_settings, device_name, scoring_by
 from swarm.route.members import config_of
-from swarm.route.options import add_router_options, router_settings
+from swarm.route.options import add_router_options, kind_of, router_settings
 from swarm.route.table import Line, Ways, check_pictures, draw, record, table
 from swarm.routers.artefact import save_router
 from swarm.routers.fit import fit_router
@@ -59,7 +59,8 @@ def program(options: argparse.Namespace) -> int:
     learn = read_mix_instruct(options.learn, "val", options.limit)
     test = read_mix_instruct(options.test, "test", options.limit)
     check_apart(learn, test)
-    metric = options.metric or next(iter(learn.metrics), "")
+    given = options.metric or next(iter(learn.metrics), "")
+    metric, how = kind_of("--metric", given)
     if not metric:
         raise UserError(f"{learn.where}: no score is stored for every answer; name one to compute with --metric")
     settings = router_settings(options, learn.names)
@@ -67,8 +68,8 @@ def program(options: argparse.Namespace) -> int:
     comparer = Comparer(options.ranker, options.ranking)
     if options.ranker is not None:
         read_config(WHAT, options.ranker)
-    scoring = computed(metric, (learn, test), comparer, config)
-    seen, held = (matrix_of(rows, metric, scoring) for rows in (learn, test))
+    scoring = computed(given, (learn, test), comparer, config)
+    seen, held = (matrix_of(rows, metric, scoring, stored=not how) for rows in (learn, test))
     ranked = ranked_first(test, held, comparer, config)
     rng = np.random.default_rng(options.seed)
     views = {name: learn.stored(name) for name in learn.metrics} | {metric: seen}
@@ -100,13 +101,24 @@ def program(options: argparse.Namespace) -> int:
 
 
 def check_apart(learn: MixInstruct, test: MixInstruct) -> None:
-    """Raises UserError unless both have the same models; says so where a prompt is in both."""
+    """Raises UserError unless both have the same models and are two splits; says so where a prompt is in both."""
+    if Path(learn.where).name.startswith("test"):
+        raise UserError(
+            f"{learn.where} is a test set by its name, on which no router is fitted; name the validation set first, "
+            "then the test set"
+        )
     if learn.names != test.names:
         raise UserError(
             f"{test.where} has the models {', '.join(test.names)}, {learn.where} {', '.join(learn.names)}; wanted the "
             "same in the same order"
         )
-    if shared := set(learn.prompts) & set(test.prompts):
+    shared = set(learn.prompts) & set(test.prompts)
+    if 2 * len(shared) > len(set(test.prompts)):
+        raise UserError(
+            f"{len(shared)} of {len(set(test.prompts))} prompts of {test.where} are in {learn.where}, which is learnt "
+            "from: these are no two splits; name the validation set first, then the test set"
+        )
+    if shared:
         log.warning(
             "%d prompts of %s are in %s, too, and are learnt from: scores on them say nothing about new prompts",
             len(shared), test.where, learn.where,
@@ -114,17 +126,20 @@ def check_apart(learn: MixInstruct, test: MixInstruct) -> None:
 
 
 def computed(metric: str, files: Sequence[MixInstruct], comparer: Comparer, config: SearchConfig) -> Scoring | None:
-    """What scores the answers where not all files have that score stored; None where nothing can or need be computed.
+    """What scores the answers where not all files have that score stored, or options
+    say how; None where nothing can or need be computed.
 
     GPT-Rank is by the judge that is named, else by the comparisons that the files have.
     """
-    stored = all(metric in rows.metrics for rows in files) or (metric == GPT_RANK and config.judge_model is None)
-    return scoring_by(metric, comparer, config) if metric in LABELS and not stored else None
+    name, how = kind_of("--metric", metric)
+    stored = not how and all(name in rows.metrics for rows in files)
+    stored = stored or (name == GPT_RANK and config.judge_model is None)
+    return scoring_by(metric, comparer, config) if name in LABELS and not stored else None
 
 
-def matrix_of(rows: MixInstruct, metric: str, scoring: Scoring | None) -> ScoreMatrix:
-    """The stored scores of a metric, else those that `scoring` computes."""
-    if metric in rows.metrics:
+def matrix_of(rows: MixInstruct, metric: str, scoring: Scoring | None, stored: bool = True) -> ScoreMatrix:
+    """The stored scores of a metric if they may be used, else those that `scoring` computes."""
+    if stored and metric in rows.metrics:
         return rows.stored(metric)
     if scoring is not None:
         return scoring(rows.prompts, rows.names, rows.texts, rows.references, rows.split)

@@ -46,6 +46,10 @@ class Features(Protocol):
 
     kind: ClassVar[str]
 
+    @property
+    def settings(self) -> "FeatureSettings":
+        """What would fit features like these."""
+
     def encode(self, prompts: Sequence[str]) -> Encoded:
         """float32 (B, F) of checked prompts; a row does not depend on its neighbours."""
 

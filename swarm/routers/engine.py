@@ -33,7 +33,8 @@ class RoutingEngine:
         """Loads the routers. Raises UserError for one that is damaged, or was made with another base model."""
         self.inner, self.host = inner, host
         self._reader = language_model_of(host)
-        self._routers = {chooser.digest: self._loaded(chooser) for chooser in choosers}
+        # of each composite the one that was asked last: a search that fits them again uses one at a time
+        self._routers = {chooser.name: (chooser.digest, self._loaded(chooser)) for chooser in choosers}
         self._routed: dict[str, RoutedCount] = {}
 
     def __getattr__(self, name: str) -> Any:
@@ -70,9 +71,11 @@ class RoutingEngine:
                 yield [(others[index], completion) for index, completion in finished]
 
     def _choices(self, chooser: Chooser, prompts: list[str]) -> list[Completion]:
-        router = self._routers.get(chooser.digest)
-        if router is None:
-            router = self._routers[chooser.digest] = self._loaded(chooser)
+        digest, router = self._routers.get(chooser.name, ("", None))
+        if router is None or digest != chooser.digest:
+            self._routers.pop(chooser.name, None)  # makes room first
+            router = self._loaded(chooser)
+            self._routers[chooser.name] = (chooser.digest, router)
         if router.features is not None and router.features.kind == "hidden":
             self.host.clear()  # the base's own states, whichever expert has spoken last
         choices = router.choose(prompts)

@@ -53,6 +53,9 @@ class RouterSettings:
     fall_back: bool = True
 
 
+_KEPT = ("label_temperature", "tolerance", "by_margin", "folds", "fall_back")  # of the settings, in a router's facts
+
+
 @dataclass(frozen=True, eq=False)
 class _Task:
     """What is learnt, of P prompts and M members.
@@ -112,7 +115,19 @@ def fit_read(
         threshold=threshold,
         costs=settings.costs,
         cost_weight=settings.cost_weight,
-        facts=facts,
+        facts=facts | {"settings": {name: getattr(settings, name) for name in _KEPT}},
+    )
+
+
+def settings_of(router: Router) -> RouterSettings:
+    """How a router was fitted; what was chosen by cross-validation then is now fixed."""
+    kept = {name: value for name, value in router.facts.get("settings", {}).items() if name in _KEPT}
+    return RouterSettings(
+        features=TfidfSettings() if router.features is None else router.features.settings,  # a reader of texts has none
+        classifier=router.classifier.settings(),
+        costs=router.costs,
+        cost_weight=router.cost_weight,
+        **kept,
     )
 
 

@@ -76,7 +76,7 @@ class SearchConfig:
         short="i",
     )
     composites: str | None = option(
-        None, TASK, "folder of composites (fusion, vote, mbr) over the experts, beside those in -i (docs/composites.md)"
+        None, TASK, "folder of composites (fusion, vote, mbr, router) over the experts, beside those in -i"
     )
     base_model: str | None = option(None, TASK, "hub id or folder of the base (default: the adapters' own)", short="b")
     compat: str | None = option(
@@ -130,6 +130,8 @@ class SearchConfig:
         False, WEIGHTS, "breed children of random pairs of experts until there are --initial_experts_num"
     )
     initial_experts_num: int | None = option(None, WEIGHTS, "how many experts move, bred ones included", least=3)
+    refresh_routers: int = option(0, WEIGHTS, "every so many iterations fit routers again, on what their members have "
+                                  "just answered; 0: never (docs/routing.md)", least=0)
 
     scorer: str = option("strict", SCORES, "score that the search maximises, strict or compat; both are reported")
     max_new_tokens: int | None = option(None, SCORES, "tokens per answer (default: the dataset's)", least=1)

@@ -8,6 +8,7 @@ import numpy as np
 from swarm.engines.base import GenerationParams
 from swarm.errors import UserError
 from swarm.evals.base import Dataset, Eval, Example, Judgement
+from swarm.system.messages import Query
 from swarm.system.scheduler import Scheduler
 from swarm.system.system import System
 
@@ -55,6 +56,24 @@ class Fitness:
                     del asked[i]
             number += 1
         return judgements
+
+    def queries(self) -> list[Query]:
+        """What a system is asked about the dev examples in the first pass."""
+        return next(self.evaluation.judge(self.dataset, self.dataset.dev))
+
+    def score_texts(self, texts: Sequence[str], examples: Sequence[Example]) -> np.ndarray:
+        """The scores of texts that answer these examples, shape (texts,), of an eval that asks about each once.
+
+        Raises UserError for an eval that asks further.
+        """
+        judging = self.evaluation.judge(self.dataset, examples)
+        next(judging)
+        try:
+            judging.send(list(texts))
+        except StopIteration as finished:
+            checked = check_judgement(self.evaluation, finished.value, len(examples), self.scorer)
+            return np.asarray(checked[self.scorer], dtype=np.float64)
+        raise UserError(f"eval {self.evaluation.name} asks more than once about a text; wanted one that scores at once")
 
 
 def check_judgement(evaluation: Eval, judgement: Judgement, size: int, scorer: str) -> Judgement:

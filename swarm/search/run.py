@@ -26,7 +26,7 @@ from swarm.system.system import save_system
 
 ARGS, ORIGIN, STATE, RESULT = "args.json", "origin.json", "state.json", "result.json"
 METRICS, SCRATCHPAD, LOG, BEST = "metrics.jsonl", "utility_scratchpad.json", "log.txt", "best"
-JUDGED = "judge_usage.json"
+JUDGED, ROUTERS = "judge_usage.json", "routers"
 
 DATA_SETTINGS = ("columns", "splits", "hub_config", "data_revision", "dev_size", "share_chunks")
 KEPT_WITH_A_SYSTEM = ("compat", "judge_model", "judge_tokens", *DATA_SETTINGS)
@@ -129,7 +129,7 @@ class Run:
         save_system(
             self.folder / BEST,
             system,
-            problem.members,
+            problem.members_with(state.best.routers),
             state.best.decoded.adjacency,
             _about(problem, state.best, scores),
         )
@@ -160,6 +160,9 @@ def numbers(state: SearchState) -> dict[str, float]:
         record |= {f"model_{first + i}_now": credit for i, credit in enumerate(state.composite_credits)}
     if state.best is not None:
         record["all_time_best_dev"] = state.best.score
+    for one in state.refreshed:
+        about = {"prompts": one.prompts, "labelled": one.labelled, "questions": one.questions, "kept": bool(one.kept)}
+        record |= {f"router_{one.name}_{name}": value for name, value in about.items()}
     return record
 
 

@@ -1,6 +1,6 @@
 """The whole state of a search as a value: what a step takes and returns, and its form as JSON."""
 
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 import networkx as nx
@@ -11,7 +11,7 @@ from swarm.maths.pso import Swarm
 from swarm.system.system import graph_of
 
 FORMAT = 1
-PURPOSES = ("graphs", "experts", "assignments", "decode", "breeding")
+PURPOSES = ("graphs", "experts", "assignments", "decode", "breeding", "routers")  # a new one comes last
 
 Edges = tuple[tuple[int, int], ...]
 
@@ -39,6 +39,7 @@ class Best:
       assignment: index of the member at each place.
       coefficients: of all experts then over the pool's, shape (experts that move, experts in the pool).
       found: the step that found it, such as "role 3".
+      routers: name -> digest of the routers that had been fitted again by then.
     """
 
     score: float
@@ -46,6 +47,26 @@ class Best:
     assignment: tuple[int, ...]
     coefficients: np.ndarray
     found: str
+    routers: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Refresh:
+    """What came of fitting a router again.
+
+    Attributes:
+      name: of the composite.
+      prompts: different prompts on dev that a place of the step's graphs was told.
+      labelled: those of them that all its members, as they now are, have answered in this step.
+      questions: dev questions that are behind these.
+      kept: why the router stayed as it was; "" where it was fitted again.
+    """
+
+    name: str
+    prompts: int
+    labelled: int
+    questions: int
+    kept: str = ""
 
 
 @dataclass(frozen=True)
@@ -64,6 +85,8 @@ class SearchState:
       best_history: its score after each iteration, the start's first.
       singles: each initial member's utility alone, on dev; experts first.
       composite_credits: the last JFK-scores of the composites, which have nothing that moves.
+      routers: name -> digest of the routers that were fitted again; the others are as they were at the start.
+      refreshed: what came of that in the last step; empty where none was due.
       stop_reason: why the search ended; "" while it goes on.
     """
 
@@ -79,6 +102,8 @@ class SearchState:
     best_history: tuple[float, ...] = ()
     singles: tuple[float, ...] = ()
     composite_credits: tuple[float, ...] = ()
+    routers: dict[str, str] = field(default_factory=dict)
+    refreshed: tuple[Refresh, ...] = ()
     stop_reason: str = ""
 
     @property
@@ -120,7 +145,8 @@ def state_from_json(record: dict[str, Any]) -> SearchState:
     """The state again. Raises ValueError for another format, KeyError or TypeError if something is missing."""
     if record["format"] != FORMAT:
         raise ValueError(f"state format is {record['format']}, this version reads {FORMAT}")
-    record = {"composite_credits": ()} | record  # states before there were composites
+    # states before there were composites, and before routers were fitted again
+    record = {"composite_credits": (), "routers": {}, "refreshed": ()} | record
     values = {f.name: record[f.name] for f in fields(SearchState)}
     best = values["best"]
     values |= {
@@ -132,6 +158,7 @@ def state_from_json(record: dict[str, Any]) -> SearchState:
         "best_history": tuple(record["best_history"]),
         "singles": tuple(record["singles"]),
         "composite_credits": tuple(record["composite_credits"]),
+        "refreshed": tuple(Refresh(**one) for one in record["refreshed"]),
         "best": best
         and Best(
             best["score"],
@@ -139,6 +166,7 @@ def state_from_json(record: dict[str, Any]) -> SearchState:
             tuple(best["assignment"]),
             np.array(best["coefficients"]),
             best["found"],
+            best.get("routers", {}),
         ),
     }
     return SearchState(**values)

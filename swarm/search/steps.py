@@ -1,7 +1,8 @@
 """The search, step by step: each takes a state and returns the next (arXiv 2502.04510, algorithms 1 to 3)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import networkx as nx
 import numpy as np
@@ -11,9 +12,11 @@ from swarm.maths import pso
 from swarm.maths.credit import draw_assignments, jfk_scores
 from swarm.maths.decode import decode, decode_again
 from swarm.nodes.members import Members
+from swarm.routers.shelf import RouterShelf
 from swarm.search.breeding import breed, population_names
 from swarm.search.config import SearchConfig
 from swarm.search.fitness import Fitness
+from swarm.search.refresh import refresh
 from swarm.search.state import Best, Decoded, SearchState, first_state
 from swarm.system.system import System, single
 from swarm.weights.pool import Pool
@@ -26,6 +29,7 @@ class Problem:
     config: SearchConfig
     members: Members
     fitness: Fitness
+    shelf: RouterShelf | None = None  # where routers that are fitted again are kept; needed only for these
 
     @property
     def pool(self) -> Pool:
@@ -50,9 +54,22 @@ class Problem:
             return np.eye(initial)
         return breed(initial, moving, first_state(self.config.seed).generator("breeding"))
 
-    def system(self, decoded: Decoded, assignment: Sequence[int], coefficients: np.ndarray) -> System:
-        """The members with experts at these coefficients, placed on this graph."""
-        later, members = self._later_graph(decoded), self.members.at(self.names, coefficients)
+    def members_with(self, routers: Mapping[str, str]) -> Members:
+        """The members with these routers, name -> digest, in the place of those that the search began with."""
+        if not routers:
+            return self.members
+        assert self.shelf is not None
+        return self.members.with_routers(routers, self.shelf)
+
+    def system(
+        self,
+        decoded: Decoded,
+        assignment: Sequence[int],
+        coefficients: np.ndarray,
+        routers: Mapping[str, str] = MappingProxyType({}),
+    ) -> System:
+        """The members with experts at these coefficients and these routers, placed on this graph."""
+        later, members = self._later_graph(decoded), self.members_with(routers).at(self.names, coefficients)
         return System(decoded.graph, tuple(assignment), members, self.fitness.params, later)
 
     def _later_graph(self, decoded: Decoded) -> nx.DiGraph | None:
@@ -73,7 +90,7 @@ class Problem:
 
     def best_system(self, best: Best) -> System:
         """The best system found."""
-        return self.system(best.decoded, best.assignment, best.coefficients)
+        return self.system(best.decoded, best.assignment, best.coefficients, best.routers)
 
 
 def start_role(problem: Problem, state: SearchState) -> SearchState:
@@ -108,7 +125,8 @@ def start_weight(problem: Problem, state: SearchState) -> SearchState:
     assert state.iteration_graph is not None
     rngs = {purpose: state.generator(purpose) for purpose in ("experts", "assignments")}
     config, positions = problem.config, problem.starting_experts
-    credits, best = _credit(problem, state, state.iteration_graph, positions, rngs["assignments"])
+    systems = _draw_systems(problem, state, state.iteration_graph, positions, rngs["assignments"])
+    credits, best = _credit(problem, state, state.iteration_graph, systems, positions)
     credits, composite_credits = credits[: len(positions)], credits[len(positions) :]
     velocities = pso.starting_velocities(config.starting_velocity_mode, positions, credits, rngs["experts"])
     step_length = config.step_length if config.weight_step_length is None else config.weight_step_length
@@ -128,14 +146,16 @@ def role_step(problem: Problem, state: SearchState) -> SearchState:
         graphs = pso.move_all(graphs, config.move_coefficients, config.restart_rule, rngs["graphs"])
     decoded = _decode_all(problem, graphs.positions, rngs["decode"])
     coefficients = state.experts.positions
-    scores = problem.fitness.utilities([problem.system(one, range(n), coefficients) for one in decoded])
+    systems = [problem.system(one, range(n), coefficients, state.routers) for one in decoded]
+    scores = problem.fitness.utilities(systems)
     first = int(np.argmax(scores))
     best = state.best
     if scores[first] > best.score:
-        best = Best(scores[first], decoded[first], tuple(range(n)), coefficients, state.title)
+        best = Best(scores[first], decoded[first], tuple(range(n)), coefficients, state.title, state.routers)
     return state.after(
         rngs,
         next_step="weight",
+        refreshed=(),
         graphs=pso.record(graphs, scores),
         best_graph=decoded[first] if scores[first] > graphs.global_best_score else state.best_graph,
         iteration_graph=decoded[first],
@@ -144,9 +164,9 @@ def role_step(problem: Problem, state: SearchState) -> SearchState:
 
 
 def weight_step(problem: Problem, state: SearchState) -> SearchState:
-    """Moves the experts and credits them by random assignments on one graph."""
+    """Moves the experts and credits them by random assignments on one graph; fits routers again where that is due."""
     assert state.graphs is not None and state.experts is not None
-    config = problem.config
+    config, iteration = problem.config, state.iteration
     rngs = {purpose: state.generator(purpose) for purpose in ("experts", "assignments")}
     experts = state.experts
     if config.move_experts:
@@ -157,10 +177,16 @@ def weight_step(problem: Problem, state: SearchState) -> SearchState:
         experts = pso.move_all(experts, config.move_coefficients, config.restart_rule, rngs["experts"], ages)
     graph = state.iteration_graph if config.credit_graph == "iteration" else state.best_graph
     assert graph is not None
-    credits, best = _credit(problem, state, graph, experts.positions, rngs["assignments"])
+    systems = _draw_systems(problem, state, graph, experts.positions, rngs["assignments"])
+    credits, best = _credit(problem, state, graph, systems, experts.positions)
     moving = len(experts.positions)
     moved, still = pso.record(experts, credits[:moving]), tuple(credits[moving:].tolist())
-    return _end_iteration(problem, state.after(rngs, experts=moved, best=best, composite_credits=still))
+    state = _end_iteration(problem, state.after(rngs, experts=moved, best=best, composite_credits=still))
+    # not after the last iteration: nobody would be asked by these routers
+    due = config.refresh_routers and iteration % config.refresh_routers == 0 and state.next_step != "final"
+    if not due:
+        return state
+    return refresh(state, problem.members_with(state.routers), systems, problem.fitness, problem.shelf)
 
 
 STEPS: dict[str, Callable[[Problem, SearchState], SearchState]] = {
@@ -183,20 +209,29 @@ def _decode_all(problem: Problem, positions: np.ndarray, rng: np.random.Generato
     ]
 
 
-def _credit(
+def _draw_systems(
     problem: Problem, state: SearchState, graph: Decoded, coefficients: np.ndarray, rng: np.random.Generator
-) -> tuple[np.ndarray, Best]:
-    """Every member's JFK-score on a graph, and the best system after the assignments that were tried."""
+) -> list[System]:
+    """Random assignments on a graph."""
     assert state.best is not None
     n = problem.size
     # the graph is known to be good with this assignment: that of the best system if it is its graph, else the identity
     around = state.best.assignment if state.best.decoded.edges == graph.edges else tuple(range(n))
     assignments = draw_assignments(problem.config.trial_num, n, n, rng, around, problem.config.assignment_spread)
-    scores = problem.fitness.utilities([problem.system(graph, row.tolist(), coefficients) for row in assignments])
+    return [problem.system(graph, row.tolist(), coefficients, state.routers) for row in assignments]
+
+
+def _credit(
+    problem: Problem, state: SearchState, graph: Decoded, systems: Sequence[System], coefficients: np.ndarray
+) -> tuple[np.ndarray, Best]:
+    """Every member's JFK-score on a graph, and the best system after the assignments that were tried."""
+    assert state.best is not None
+    assignments = np.array([system.assignment for system in systems])
+    scores = problem.fitness.utilities(systems)
     first, best = int(np.argmax(scores)), state.best
     if scores[first] > best.score:
-        best = Best(scores[first], graph, tuple(assignments[first].tolist()), coefficients, state.title)
-    return jfk_scores(assignments, scores, n), best
+        best = Best(scores[first], graph, systems[first].assignment, coefficients, state.title, state.routers)
+    return jfk_scores(assignments, scores, problem.size), best
 
 
 def _end_iteration(problem: Problem, state: SearchState) -> SearchState:

@@ -198,3 +198,16 @@ def test_a_loss_that_breaks_down_is_told(tmp_path, capsys):
     assert finetune(recipe(tmp_path, learning_rate=1e30, schedule="constant", warmup=0)) == 2
     assert "lower learning_rate" in capsys.readouterr().err
     assert not (tmp_path / "out" / "one").exists()
+
+
+def test_accelerate_launches_it(tmp_path):
+    """Started by accelerate as one process on the CPU, it gives the weights that it gives on its own."""
+    for name in ("own", "launched"):
+        (tmp_path / name).mkdir()
+    assert finetune(recipe(tmp_path / "own", steps=3)) == 0
+    path = recipe(tmp_path / "launched", steps=3)
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "1"]
+    done = subprocess.run([*launch, str(ROOT / "scripts" / "finetune.py"), str(path)], cwd=tmp_path,
+                          env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert weights(tmp_path / "launched" / "out" / "one") == weights(tmp_path / "own" / "out" / "one")

@@ -15,8 +15,10 @@ from swarm.errors import UserError
 from swarm.nodes.members import read_members
 from swarm.routers.artefact import save_router
 from swarm.routers.base import LanguageModel
+from swarm.routers.calibration import NEVER
 from swarm.routers.fit import RouterSettings, fit_router
 from swarm.routers.hidden import HiddenSettings
+from swarm.routers.shelf import RouterShelf
 from swarm.search.config import SearchConfig
 from swarm.system.messages import Query, node_prompt
 from swarm.system.scheduler import Scheduler
@@ -138,6 +140,23 @@ def test_the_base_model_s_own_states_are_read_whoever_has_spoken(directory, tmp_
     choices = [json.loads(completion.text)[0] for _, completion in found]
     assert choices == [choice.member for choice in saved.choose(PROMPTS)]
     assert set(choices) == {0, 1}
+
+
+def test_two_states_of_one_router_choose_each_by_its_own(directory, tmp_path):
+    """As in the final scores: the first one alone beside a system with one that was fitted again."""
+    members = read_members(directory)
+    first = fitted(tmp_path / "router", members)
+    node(directory / "routed")
+    members = read_members(directory)
+    again = replace(first, fallback=2, threshold=NEVER)  # always asks the third expert
+    shelf = RouterShelf(tmp_path / "shelf")
+    other = members.with_routers({"routed": shelf.put("routed", again)}, shelf)
+    engine = make_engine(members, SearchConfig())
+    experts, routed = members.initial()[:3], (members.initial()[-1], other.initial()[-1])
+    for _ in range(2):
+        scheduler = Scheduler(engine)
+        given = scheduler.answer_all([(single(one), [Query(COLOURS[0])]) for one in routed], PARAMS)
+        assert given == [answers(scheduler, experts[index], COLOURS[:1]) for index in (0, 2)]
 
 
 def test_a_router_in_a_vote_and_over_a_vote(directory, tmp_path):

@@ -100,8 +100,11 @@ def _child(command):
 
 
 if __name__ == "__main__":
+    import sklearn.feature_extraction.text  # noqa: F401
     import torch
 
+    import swarm.fusion.engine
+    import swarm.routers.engine  # noqa: F401 (what a program imports once it knows its members)
     from swarm.scoring import evaluate_program
     from swarm.searching import search_program
 

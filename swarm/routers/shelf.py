@@ -1,0 +1,58 @@
+"""Where a run keeps the routers that it fits: each under its name and digest, whole or not there, never changed."""
+
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from swarm.errors import UserError
+from swarm.files import flush_to_disk
+from swarm.routers.artefact import read_facts, save_router
+from swarm.routers.base import LanguageModel
+from swarm.routers.router import Router
+
+
+def _no_model() -> LanguageModel:
+    raise UserError("a router that reads with the base model's states can only be fitted again where that is loaded")
+
+
+class RouterShelf:
+    """A folder of routers: `<folder>/<name>/<digest>`.
+
+    Attributes:
+      language_model: gives what routers with features of kind hidden are fitted with.
+    """
+
+    def __init__(self, folder: Path, language_model: Callable[[], LanguageModel] = _no_model):
+        self.folder, self.language_model = folder, language_model
+        self._checked: set[Path] = set()
+
+    def put(self, name: str, router: Router) -> str:
+        """Keeps a router; gives its digest. It is on the disk then. Raises UserError if there is no room."""
+        waiting = self.folder / f".{name}.tmp"  # by which a run tells what a killed process has left
+        shutil.rmtree(waiting, ignore_errors=True)
+        digest = save_router(waiting, router).digest
+        place = self.place_of(name, digest)
+        place.parent.mkdir(exist_ok=True)
+        if place.exists():
+            shutil.rmtree(waiting)
+            return digest
+        for written in (*waiting.rglob("*"), waiting):
+            flush_to_disk(written)
+        waiting.rename(place)
+        for folder in (place.parent, self.folder, self.folder.parent):
+            flush_to_disk(folder)
+        return digest
+
+    def place_of(self, name: str, digest: str) -> Path:
+        """The folder of a router."""
+        return self.folder / name / digest
+
+    def check(self, routers: Mapping[str, str]) -> None:
+        """Raises UserError unless these routers, name -> digest, are there as they were put; looks at each once."""
+        for name, digest in routers.items():
+            place = self.place_of(name, digest)
+            if place in self._checked:
+                continue
+            if not place.is_dir() or read_facts(place)["digest"] != digest:
+                raise UserError(f"{place} is not there, or not what the run has put there; restore it from a copy")
+            self._checked.add(place)
