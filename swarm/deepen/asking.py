@@ -152,8 +152,6 @@ def with_artefact(settings: FusionSettings, folder: Path | None, found: Path, ma
     `folder` was asked for; `found` is where the config's would be; `made_anew` says that options set the anchors.
     """
     if settings.space != "relative":
-        if folder is not None:
-            log.warning("--artefact %s has no effect in space %s, which has no anchors", folder, settings.space)
         return settings
     if folder is None and (made_anew or not (found / FACTS).is_file()):
         why = "the options say which" if made_anew else f"no artefact in {found}"

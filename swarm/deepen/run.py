@@ -31,6 +31,7 @@ from swarm.deepen.options import (
 from swarm.deepen.prompts import cut_generated, prompts
 from swarm.deepen.recipe import check_recipe, write_recipe
 from swarm.deepen.results import ResultFile, result_name, result_record
+from swarm.deepen.unused import Way, check_unused
 from swarm.engine import quieten_libraries
 from swarm.errors import UserError
 from swarm.front_doors import DONE
@@ -128,6 +129,7 @@ def read_job(options: argparse.Namespace) -> Job:
     config = read_config(options.config)
     flags = check_flags(options, len(config.models), needed_flags(options))
     settings = fusion_settings(options, flags, config)
+    check_unused(options, [Way(flags, settings)], len(config.models))
     questions = tuple(read_questions(config.data(flags.split)))
     asked = ask(config, flags, questions, options.options)
     limit = min(options.limit or len(questions), len(questions))
@@ -155,7 +157,8 @@ def ask(
             )
         asked.append(Asked(tuple(prompts(config, question.fields, demos, question.where)), own))
     if flags.processor == "choice" and config.max_new_tokens > 1:
-        log.info("-lpm choice writes one option; max_new_tokens %d has no effect", config.max_new_tokens)
+        stop = ", nor has early_stop_string_list" if config.stop else ""
+        log.info("-lpm choice writes one option; max_new_tokens %d has no effect%s", config.max_new_tokens, stop)
     elif options and flags.processor != "choice":
         log.warning("--options without -lpm choice has no effect")
     return tuple(asked)

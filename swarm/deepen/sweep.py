@@ -25,12 +25,14 @@ from swarm.deepen.prompts import cut_generated
 from swarm.deepen.recipe import check_recipe, write_recipe
 from swarm.deepen.results import result_record
 from swarm.deepen.run import add_asking, ask
+from swarm.deepen.unused import Way, check_unused
 from swarm.engine import quieten_libraries
 from swarm.errors import UserError
 from swarm.files import take_lock, write_whole
 from swarm.front_doors import DONE
 from swarm.fusion.choosers import Chooser, MainAlone, RelativeChooser
 from swarm.fusion.settings import FusionSettings
+from swarm.fusion.unused import without_effect
 from swarm.fusion.voices import Voice
 
 log = logging.getLogger(__name__)
@@ -142,14 +144,37 @@ def read_plan(options: argparse.Namespace) -> Plan:
     counts = options.model_counts or [len(config.models)]
     if wrong := [count for count in counts if not 1 <= count <= len(config.models)]:
         raise UserError(f"--model_counts has {wrong[0]}; wanted numbers from 1 to {len(config.models)}, the config's")
+    _check_selection(options)
     grid = product(counts, map(_anchor_count, options.anchor_counts), options.updates, options.learning_rate)
     points = tuple(_point(options, config, dict(zip(AXES, place, strict=True))) for place in dict.fromkeys(grid))
+    _check_axes(points)
+    check_unused(options, [Way(point.flags, point.settings) for point in points], len(config.models))
     data = config.data(points[0].flags.split)
     task = options.task or task_of(str(data))
     if task not in TASKS:
         raise UserError(f"--task is {task!r}; wanted one of {', '.join(TASKS)}")
     questions = tuple(read_questions(data)[: options.limit])
     return Plan(config, task, points, questions, ask(config, points[0].flags, questions, options.options))
+
+
+def _check_selection(options: argparse.Namespace) -> None:
+    """Raises UserError where --anchors and --anchor_counts contradict each other."""
+    counts = " ".join(options.anchor_counts)
+    if options.anchors not in (None, ALL) and set(options.anchor_counts) == {ALL}:
+        raise UserError(
+            f"--anchors {options.anchors} has no effect on all common tokens; give numbers with --anchor_counts"
+        )
+    if options.anchors == ALL and set(options.anchor_counts) != {ALL}:
+        raise UserError(f"--anchors {ALL} and --anchor_counts {counts} contradict each other; leave one of them out")
+
+
+def _check_axes(points: Sequence[Point]) -> None:
+    """Raises UserError for an axis with several values that change nothing at any point."""
+    reasons = [without_effect(point.settings) for point in points if point.flags.fuses]
+    for axis, option in (("learning_rate", RATE), ("updates", UPDATES), ("anchors", "--anchor_counts")):
+        values = list(dict.fromkeys(str(point.place[axis]) for point in points))
+        if len(values) > 1 and reasons and all(axis in own for own in reasons):
+            raise UserError(f"{option} {' '.join(values)} makes no difference: {reasons[0][axis]}; leave it out")
 
 
 def _anchor_count(text: str) -> int | str:
