@@ -159,11 +159,13 @@ def test_the_token_that_an_option_begins_with():
 
 
 def test_every_prompt_is_chosen_for_as_alone(voices):
-    chooser = make_chooser(voices, read_settings("here", {"learning_rate": 0.5}, 3))
+    settings = read_settings("here", {"learning_rate": 0.5}, 3)
+    decoding = FusedDecoding(voices, make_chooser(voices, settings), settings)
     prompts = [[Prompt(prompt, True) for prompt in PROMPTS] for _ in voices]
     options = [("the", "and", ","), ("a", "the")] * 3
-    together = choose_options(voices, chooser, prompts, uniform(3).expand(6, -1), options)
+    together = choose_options(decoding, prompts, options)
     for row, chosen in enumerate(together):
         own = [[each[row]] for each in prompts]
-        assert choose_options(voices, chooser, own, uniform(3)[None], [options[row]]) == [chosen]
+        assert choose_options(decoding, own, [options[row]]) == [chosen]
+    assert decoding.count.tokens == decoding.count.fused == 12
     assert len(set(together)) > 1
