@@ -19,10 +19,10 @@ from swarm.deepen.data import Question, read_questions
 from swarm.deepen.figures import draw_axes
 from swarm.deepen.flags import FLAGS, RATE, UPDATES, DeepenFlags, add_flags, check_flags
 from swarm.deepen.metrics import TASKS, score, task_of
-from swarm.deepen.models import check_devices, check_models, dtype_on, load_voices
+from swarm.deepen.models import check_devices, check_models, dtype_on, load_voices, model_contents
 from swarm.deepen.options import check_counts, flat_settings, fusion_settings, needed_flags
 from swarm.deepen.prompts import cut_generated
-from swarm.deepen.recipe import check_recipe, write_recipe
+from swarm.deepen.recipe import check_contents, check_recipe, write_recipe
 from swarm.deepen.results import result_record
 from swarm.deepen.run import add_asking, ask
 from swarm.deepen.unused import Way, check_unused
@@ -119,10 +119,13 @@ def _work(options: argparse.Namespace, plan: Plan, machine: _Machine) -> None:
     """Works out the missing points, one after the other, and draws."""
     table = options.out / TABLE
     rows, recipe = _read_rows(table), _recipe(plan, options, machine.dtypes)
-    check_recipe(table, recipe, len(rows), "name another folder with --out, or delete it")
-    write_recipe(table, recipe)
+    cure = "name another folder with --out, or delete it"
+    check_recipe(table, recipe, len(rows), cure)
     left = [point for point in plan.points if not any(_is_at(row, point) for row in rows)]
     if left:
+        contents = model_contents(machine.paths, bool(options.trust_remote_code))
+        check_contents(table, contents, len(rows), cure)
+        write_recipe(table, recipe, contents)
         quieten_libraries()
         voices = load_voices(machine.paths, machine.devices, options.dtype, bool(options.trust_remote_code))
         choosers = _Choosers(voices, machine.paths, machine.step, bool(options.trust_remote_code))
