@@ -3,7 +3,7 @@
 import pytest
 import torch
 from fusing import PROMPTS, three_voices, voice, written
-from kinds_of_tokenizers import LINES, byte_level_bpe, real_tokenizer, sentence_piece_bpe
+from kinds_of_tokenizers import LINES, byte_level_bpe, real_tokenizer, real_vocabulary, sentence_piece_bpe
 
 from swarm.errors import UserError
 from swarm.fusion.build import make_chooser
@@ -80,13 +80,12 @@ def test_only_rows_without_digits_are_fused():
 
 
 def test_a_number_that_the_main_model_writes_in_parts_begins_with_its_first():
-    llama, gpt2 = real_tokenizer("llama2"), real_tokenizer("gpt2")
-    own = [read_vocabulary(tokenizer, "model") for tokenizer in (llama, gpt2, gpt2)]
+    own = [real_vocabulary(name) for name in ("llama2", "gpt2", "gpt2")]
     logits = [torch.zeros(1, len(vocabulary)) for vocabulary in own]
     for row, (vocabulary, text) in zip(logits, zip(own, ("5", " 1984", "1984"), strict=True), strict=True):
         row[0, token(vocabulary, text)] = 5
     choice = DigitVote(Inner(), own)(logits, uniform(3))
-    assert llama.convert_ids_to_tokens(choice.tokens.tolist()) == ["1"]
+    assert real_tokenizer("llama2").convert_ids_to_tokens(choice.tokens.tolist()) == ["1"]
 
 
 def test_a_decoding_with_votes(capsys):
