@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from benchmarks import published_fusion
+from benchmarks import fusion_floor, published_fusion
 from benchmarks.fusion_worlds import LOGITS, Members, Real, sweep
 from benchmarks.measure import Goal, Row, Seconds, check_equal, interleaved, median_of, ratio_at_least
 from swarm.fusion.rows import DenseRows, Rows, RowSource
@@ -92,21 +92,25 @@ def synthetic_rows(world: Synthetic, size: Size, repeats: int) -> list[Row]:
     ways = {
         "lazy cold": cold(members, steps, chosen),
         "lazy warm": _way(steps, _fused(lazy, members.anchors), chosen, "lazy warm"),
+        **fusion_floor.ways(FusedStep(lazy, members.anchors), steps, world.anchors),
     }
     seconds = interleaved(ways, repeats)
     check_equal(chosen["lazy cold"], chosen["lazy warm"], "tokens of the fused step, cold and warm")
+    floor = median_of(seconds[fusion_floor.READING], "ms", 1000)
     along, share, kept = _along_a_text(members, size.text)
     limit = Goal(f"≤ {AT_MOST_WARM} ms", lambda row: row.ours.value <= AT_MOST_WARM)
     dense = sum(4 * len(own) * world.anchors for own in members.embeddings) / 1e9
     notes = {
         "lazy cold": f"every step with no row known; dense rows would be {dense:,.0f} GB; "
         + _about(members, len(steps), steps[0]),
-        "lazy warm": "every row known; all else as above",
+        "lazy warm": "every row known; the floor is reading the rows that a step asks for once; all else as above",
+        fusion_floor.INVERSE: "its products and updates, on as many rows as move, the last of what a warm step does",
     }
     rows = [
         Row(
             f"fusion: step, {world.name}, {name}",
             median_of(seconds[name], "ms", 1000),
+            floor=floor if name == "lazy warm" else None,
             goals=(limit,) if world.limited and name == "lazy warm" else (),
             note=note,
         )

@@ -72,10 +72,13 @@ def fused_logits(logits: Sequence[Tensor], rows: Sequence[Tensor], settings: Set
 
 
 @torch.no_grad()
-def write(models: Sequence[Model], prompt: str, most: int, settings: Settings) -> list[int]:
+def write(
+    models: Sequence[Model], prompt: str, most: int, settings: Settings, seen: list[Tensor] | None = None
+) -> list[int]:
     """The main model's tokens for a prompt; its own keys and values stay, the others read all of their text each time.
 
-    The main model's end token ends it and is not fused. Text is handed on exactly, not piece by piece.
+    The main model's end token ends it and is not fused. Text is handed on exactly, not piece by piece. The fused
+    logits of every token are put into `seen`.
     """
     main = models[0]
     prompt_ids: list[int] = main.tokenizer(prompt)["input_ids"]
@@ -92,7 +95,10 @@ def write(models: Sequence[Model], prompt: str, most: int, settings: Settings) -
             text = prompt + decoded(main.tokenizer, [*prompt_ids, *written])[len(before) :]
             logits = [own] + [last_logits(model, text) for model in models[1:]]
             kind = models[0].rows.dtype
-            token = int(fused_logits([each.to(kind) for each in logits], [m.rows for m in models], settings).argmax())
+            fused = fused_logits([each.to(kind) for each in logits], [m.rows for m in models], settings)
+            token = int(fused.argmax())
+            if seen is not None:
+                seen.append(fused)
         written.append(token)
         new = decoded(main.tokenizer, [*prompt_ids, *written])[len(before) :]
         if token == end or (settings.stop and settings.stop in new):

@@ -62,7 +62,8 @@ def test_warm_steps_find_every_row_and_cold_ones_none(monkeypatch):
     monkeypatch.setattr(Members, "lazy", lambda self, capacity: made.append(lazy(self, capacity)) or made[-1])
     world = fusion_steps.Synthetic("tiny", 3, 1500, 1000)
     rows = fusion_steps.synthetic_rows(world, fusion_steps.Size(width=16, steps=2, text=4), 2)
-    assert [row.name.split(", ")[-1] for row in rows] == ["lazy cold", "lazy warm", "along a text"]
+    assert [row.name.split(", ")[-1] for row in rows] == ["lazy cold", "lazy warm", "inverse alone", "along a text"]
+    assert rows[1].floor.value < rows[1].ours.value > rows[2].ours.value
     warm, cold = made[0], made[1:-2]
     assert len(cold) == 2 * 3, "a cache for every step"
     for tables in cold:

@@ -15,7 +15,7 @@ from swarm.baselines import baselines_program
 ROOT = Path(__file__).resolve().parent.parent
 TASK = ("-e", "exact_match", "-d", "graph_tasks_small")
 SEARCH = (*TASK, "--composites", "data/embedded/composites", "--graph_num", 3, "--trial_num", 3, "--max_iteration", 1,
-          "--dev_limit", 12, "--test_limit", 12, "--seed", 0)  # fmt: skip
+          "--dev_limit", 8, "--test_limit", 6, "--seed", 0)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def test_a_search_places_experts_a_vote_and_a_fusion(whole):
 
 def test_what_was_found_scores_the_same_again(programs, clone, whole):
     run, _ = whole
-    arguments = (run, *TASK, "--split", "test", "--limit", 12, "--json", "--no-cache")
+    arguments = (run, *TASK, "--split", "test", "--limit", 6, "--json", "--no-cache")
     code, out, err = programs.run("evaluate", *arguments, cwd=clone)
     assert code == 0, out + err
     assert json.loads(out)["scores"] == json.loads((run / "result.json").read_text())["scores"]["found"]["test"]

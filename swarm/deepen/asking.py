@@ -18,7 +18,6 @@ from swarm.fusion.decoding import FusedDecoding, FusionCount
 from swarm.fusion.digit_vote import DigitVote
 from swarm.fusion.loading import Lexicon
 from swarm.fusion.options import choose_options, written_option
-from swarm.fusion.perplexity import prompt_weights
 from swarm.fusion.settings import FusionSettings
 from swarm.fusion.vocabulary import read_vocabulary
 from swarm.fusion.voices import Prompt, Voice
@@ -85,27 +84,24 @@ class Answerer:
                 self._halve(len(part))
 
     def _texts(self, questions: Sequence[Asked]) -> Iterator[str]:
-        prompts = self._prompts(questions)
-        decoding = FusedDecoding(self.voices, self._chooser, self.settings)
-        decoding.count = self.count
         known: dict[int, str] = {}
         told = 0
-        weights = prompt_weights(self.voices, prompts, self.settings)
-        for written in decoding.decode(prompts, self._most, weights):
+        for written in self._decoding().decode(self._prompts(questions), self._most):
             known[written.row] = written.text
             while told in known:
                 yield known.pop(told)
                 told += 1
 
     def _choices(self, questions: Sequence[Asked]) -> Iterator[str]:
-        prompts = self._prompts(questions)
-        weights = prompt_weights(self.voices, prompts, self.settings)
         options = [question.options for question in questions]
-        chosen = choose_options(self.voices, self._chooser, prompts, weights, options)
-        self.count.tokens += len(questions)
-        self.count.fused += len(questions) if len(self.voices) > 1 else 0
+        chosen = choose_options(self._decoding(), self._prompts(questions), options)
         for question, place in zip(questions, chosen, strict=True):
             yield written_option(question.prompts[0], question.options[place])
+
+    def _decoding(self) -> FusedDecoding:
+        decoding = FusedDecoding(self.voices, self._chooser, self.settings)
+        decoding.count = self.count
+        return decoding
 
     def _prompts(self, questions: Sequence[Asked]) -> list[list[Prompt]]:
         """`[k][b]`; the templates bring their own special tokens."""
@@ -152,8 +148,6 @@ def with_artefact(settings: FusionSettings, folder: Path | None, found: Path, ma
     `folder` was asked for; `found` is where the config's would be; `made_anew` says that options set the anchors.
     """
     if settings.space != "relative":
-        if folder is not None:
-            log.warning("--artefact %s has no effect in space %s, which has no anchors", folder, settings.space)
         return settings
     if folder is None and (made_anew or not (found / FACTS).is_file()):
         why = "the options say which" if made_anew else f"no artefact in {found}"

@@ -99,8 +99,8 @@ def check_flags(
 ) -> DeepenFlags:
     """The flags for a fusion of so many models.
 
-    A learning rate or a number of updates of 0 turns the fusion off where it is among the `needed`. That is logged,
-    as are devices of models that are not there, unless `warn` is False.
+    A learning rate or a number of updates of 0 turns the fusion off where it is among the `needed`. That is logged
+    unless `warn` is False.
 
     Raises UserError for a value that cannot be used: what was given, and what there is.
     """
@@ -110,9 +110,6 @@ def check_flags(
     if updates < 0:
         raise UserError(f"-len is {updates}; wanted a number of updates from 0 on, 5 in the paper")
     devices = [getattr(given, f"device_{index}") for index in range(MOST_DEVICES)]
-    beyond = [f"-d{index}" for index, device in enumerate(devices) if device is not None and index >= members]
-    if beyond and warn:
-        log.info("%s: without effect, since the config has %d models", ", ".join(beyond), members)
     values = {RATE: rate if rate > _OFF else 0, UPDATES: updates}
     off = [name for name in needed if not values[name]]
     flags = DeepenFlags(

@@ -7,6 +7,7 @@ from pathlib import Path
 from swarm.deepen.config import ModelEntry, read_config
 from swarm.deepen.models import artefact_folder, check_devices, check_models, load_lexicons
 from swarm.deepen.options import add_anchor_options, matrix_settings
+from swarm.deepen.unused import check_unused_anchors
 from swarm.errors import UserError
 from swarm.front_doors import DONE
 from swarm.fusion.artefact import save_artefact
@@ -31,6 +32,7 @@ def program(options: argparse.Namespace) -> int:
     """Makes and saves the artefact; tells where it is, its anchors, and every model's self-mass."""
     paths, folder, entries = _what(options)
     settings = matrix_settings(options)
+    check_unused_anchors(options, settings)
     check_models(paths)
     _, device = check_devices([None], options.device)
     say_unread(entries)

@@ -11,6 +11,7 @@ from swarm.engines.plain_generate import end_tokens
 from swarm.errors import UserError
 from swarm.fusion.loading import Lexicon, Source, load_lexicon, load_model
 from swarm.fusion.voices import Voice
+from swarm.weights.base_model import base_model_digest, model_folder
 
 NAMED_IN = "in the config's model_path or with --models"
 
@@ -98,6 +99,14 @@ def load_lexicons(paths: Sequence[str], trusted: bool) -> list[Lexicon]:
         load_lexicon(name, Source(path, None, trusted, NAMED_IN))
         for path, name in zip(paths, names_of(paths), strict=True)
     ]
+
+
+def model_contents(paths: Sequence[str], trusted: bool) -> dict[str, str]:
+    """Digests of the models' configs, weights and tokenizers by path, with the code that comes along if it is run.
+
+    A model at the hub is fetched if need be.
+    """
+    return {path: base_model_digest(model_folder(path, None, NAMED_IN), trusted) for path in paths}
 
 
 def read_embeddings(path: str, trusted: bool) -> torch.Tensor:

@@ -12,6 +12,7 @@ from swarm.deepen.config import read_config
 from swarm.deepen.figures import draw_tokens, principal_plane
 from swarm.deepen.models import check_models, load_lexicons, names_of
 from swarm.deepen.options import add_anchor_options, matrix_settings
+from swarm.deepen.unused import check_unused_anchors
 from swarm.errors import UserError
 from swarm.front_doors import DONE
 from swarm.fusion.build import chosen_anchors
@@ -45,6 +46,9 @@ def program(options: argparse.Namespace) -> int:
         raise UserError("picture needs either --config conf.json or --models MODEL MODEL ...; give one of them")
     paths = options.models or [model.path for model in read_config(options.config).models]
     settings = matrix_settings(options)
+    check_unused_anchors(options, settings)
+    if options.normalise is not None and not options.rows:
+        log.warning("without effect here: --no_normalise (cosines are drawn; --rows draws what a fusion makes of them)")
     tokens = list(dict.fromkeys(options.tokens))
     if len(tokens) < 2:
         raise UserError(f"--tokens has only {tokens[0]!r}; wanted at least two, which can lie near or far")

@@ -17,7 +17,15 @@ from swarm.deepen.data import Question, read_demos, read_questions
 from swarm.deepen.flags import DeepenFlags, add_flags, check_flags
 from swarm.deepen.matrix import say_unread
 from swarm.deepen.metrics import task_of
-from swarm.deepen.models import artefact_folder, check_devices, check_models, dtype_on, joined_names, load_voices
+from swarm.deepen.models import (
+    artefact_folder,
+    check_devices,
+    check_models,
+    dtype_on,
+    joined_names,
+    load_voices,
+    model_contents,
+)
 from swarm.deepen.options import (
     add_anchor_options,
     add_fusion_options,
@@ -29,8 +37,9 @@ from swarm.deepen.options import (
     needed_flags,
 )
 from swarm.deepen.prompts import cut_generated, prompts
-from swarm.deepen.recipe import check_recipe, write_recipe
+from swarm.deepen.recipe import check_contents, check_recipe, write_recipe
 from swarm.deepen.results import ResultFile, result_name, result_record
+from swarm.deepen.unused import Way, check_unused
 from swarm.engine import quieten_libraries
 from swarm.errors import UserError
 from swarm.front_doors import DONE
@@ -108,10 +117,12 @@ def program(options: argparse.Namespace) -> int:
         if not left:
             log.info("%s has all %d answers already", path, file.done)
             return DONE
+        contents = model_contents(job.paths, bool(options.trust_remote_code))
+        check_contents(path, contents, file.done, CURE)
         if file.done:
             log.info("%s has %d answers: going on with question %d", path, file.done, file.done + 1)
         else:
-            write_recipe(path, job.recipe(dtypes))
+            write_recipe(path, job.recipe(dtypes), contents)
         quieten_libraries()
         voices = load_voices(job.paths, devices, options.dtype, bool(options.trust_remote_code))
         chooser = chooser_of(voices, job.paths, job.settings, step, bool(options.trust_remote_code))
@@ -128,6 +139,7 @@ def read_job(options: argparse.Namespace) -> Job:
     config = read_config(options.config)
     flags = check_flags(options, len(config.models), needed_flags(options))
     settings = fusion_settings(options, flags, config)
+    check_unused(options, [Way(flags, settings)], len(config.models))
     questions = tuple(read_questions(config.data(flags.split)))
     asked = ask(config, flags, questions, options.options)
     limit = min(options.limit or len(questions), len(questions))
@@ -155,7 +167,8 @@ def ask(
             )
         asked.append(Asked(tuple(prompts(config, question.fields, demos, question.where)), own))
     if flags.processor == "choice" and config.max_new_tokens > 1:
-        log.info("-lpm choice writes one option; max_new_tokens %d has no effect", config.max_new_tokens)
+        stop = ", nor has early_stop_string_list" if config.stop else ""
+        log.info("-lpm choice writes one option; max_new_tokens %d has no effect%s", config.max_new_tokens, stop)
     elif options and flags.processor != "choice":
         log.warning("--options without -lpm choice has no effect")
     return tuple(asked)

@@ -19,18 +19,20 @@ from swarm.deepen.data import Question, read_questions
 from swarm.deepen.figures import draw_axes
 from swarm.deepen.flags import FLAGS, RATE, UPDATES, DeepenFlags, add_flags, check_flags
 from swarm.deepen.metrics import TASKS, score, task_of
-from swarm.deepen.models import check_devices, check_models, dtype_on, load_voices
+from swarm.deepen.models import check_devices, check_models, dtype_on, load_voices, model_contents
 from swarm.deepen.options import check_counts, flat_settings, fusion_settings, needed_flags
 from swarm.deepen.prompts import cut_generated
-from swarm.deepen.recipe import check_recipe, write_recipe
+from swarm.deepen.recipe import check_contents, check_recipe, write_recipe
 from swarm.deepen.results import result_record
 from swarm.deepen.run import add_asking, ask
+from swarm.deepen.unused import Way, check_unused
 from swarm.engine import quieten_libraries
 from swarm.errors import UserError
 from swarm.files import take_lock, write_whole
 from swarm.front_doors import DONE
 from swarm.fusion.choosers import Chooser, MainAlone, RelativeChooser
 from swarm.fusion.settings import FusionSettings
+from swarm.fusion.unused import without_effect
 from swarm.fusion.voices import Voice
 
 log = logging.getLogger(__name__)
@@ -117,10 +119,13 @@ def _work(options: argparse.Namespace, plan: Plan, machine: _Machine) -> None:
     """Works out the missing points, one after the other, and draws."""
     table = options.out / TABLE
     rows, recipe = _read_rows(table), _recipe(plan, options, machine.dtypes)
-    check_recipe(table, recipe, len(rows), "name another folder with --out, or delete it")
-    write_recipe(table, recipe)
+    cure = "name another folder with --out, or delete it"
+    check_recipe(table, recipe, len(rows), cure)
     left = [point for point in plan.points if not any(_is_at(row, point) for row in rows)]
     if left:
+        contents = model_contents(machine.paths, bool(options.trust_remote_code))
+        check_contents(table, contents, len(rows), cure)
+        write_recipe(table, recipe, contents)
         quieten_libraries()
         voices = load_voices(machine.paths, machine.devices, options.dtype, bool(options.trust_remote_code))
         choosers = _Choosers(voices, machine.paths, machine.step, bool(options.trust_remote_code))
@@ -142,14 +147,37 @@ def read_plan(options: argparse.Namespace) -> Plan:
     counts = options.model_counts or [len(config.models)]
     if wrong := [count for count in counts if not 1 <= count <= len(config.models)]:
         raise UserError(f"--model_counts has {wrong[0]}; wanted numbers from 1 to {len(config.models)}, the config's")
+    _check_selection(options)
     grid = product(counts, map(_anchor_count, options.anchor_counts), options.updates, options.learning_rate)
     points = tuple(_point(options, config, dict(zip(AXES, place, strict=True))) for place in dict.fromkeys(grid))
+    _check_axes(points)
+    check_unused(options, [Way(point.flags, point.settings) for point in points], len(config.models))
     data = config.data(points[0].flags.split)
     task = options.task or task_of(str(data))
     if task not in TASKS:
         raise UserError(f"--task is {task!r}; wanted one of {', '.join(TASKS)}")
     questions = tuple(read_questions(data)[: options.limit])
     return Plan(config, task, points, questions, ask(config, points[0].flags, questions, options.options))
+
+
+def _check_selection(options: argparse.Namespace) -> None:
+    """Raises UserError where --anchors and --anchor_counts contradict each other."""
+    counts = " ".join(options.anchor_counts)
+    if options.anchors not in (None, ALL) and set(options.anchor_counts) == {ALL}:
+        raise UserError(
+            f"--anchors {options.anchors} has no effect on all common tokens; give numbers with --anchor_counts"
+        )
+    if options.anchors == ALL and set(options.anchor_counts) != {ALL}:
+        raise UserError(f"--anchors {ALL} and --anchor_counts {counts} contradict each other; leave one of them out")
+
+
+def _check_axes(points: Sequence[Point]) -> None:
+    """Raises UserError for an axis with several values that change nothing at any point."""
+    reasons = [without_effect(point.settings) for point in points if point.flags.fuses]
+    for axis, option in (("learning_rate", RATE), ("updates", UPDATES), ("anchors", "--anchor_counts")):
+        values = list(dict.fromkeys(str(point.place[axis]) for point in points))
+        if len(values) > 1 and reasons and all(axis in own for own in reasons):
+            raise UserError(f"{option} {' '.join(values)} makes no difference: {reasons[0][axis]}; leave it out")
 
 
 def _anchor_count(text: str) -> int | str:

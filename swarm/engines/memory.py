@@ -27,7 +27,7 @@ def measured_token_budget(decoder: Decoder | PlainGenerate | LongRowsAlone, devi
     return min(tokens_that_fit(free, 0, cache_bytes(config, decoder.model.dtype)), CPU_TOKENS)
 
 
-def is_out_of_memory(error: RuntimeError) -> bool:
+def is_out_of_memory(error: Exception) -> bool:
     """Whether memory could not be had, on a device or beside the processor (whose allocator says so in words only)."""
     return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 

@@ -15,7 +15,6 @@ from swarm.fusion.choosers import Chooser
 from swarm.fusion.decoding import FusedDecoding, FusionCount, Written
 from swarm.fusion.hosts import Hosts
 from swarm.fusion.member import FusionMember
-from swarm.fusion.perplexity import prompt_weights
 from swarm.fusion.voices import Prompt, Voice
 
 log = logging.getLogger(__name__)
@@ -93,7 +92,8 @@ class FusionEngine:
             size = max(min(most, self.inner.token_budget // (tokens[left[0]] + room)), 1)
             batch = left[:size]
             try:
-                written = list(self._batch(decoding, [[own[place] for place in batch] for own in read], params))
+                some = [[own[place] for place in batch] for own in read]
+                written = list(decoding.decode(some, params.max_new_tokens))
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
@@ -102,12 +102,6 @@ class FusionEngine:
             left = left[size:]
             self._warn_of_dropped(member)
             yield [(batch[one.row], _completion(one, tokens[batch[one.row]], len(voices))) for one in written]
-
-    def _batch(
-        self, decoding: FusedDecoding, prompts: list[list[Prompt]], params: GenerationParams
-    ) -> Iterator[Written]:
-        shares = prompt_weights(decoding.voices, prompts, decoding.settings)
-        yield from decoding.decode(prompts, params.max_new_tokens, shares)
 
     def _warn_of_dropped(self, member: FusionMember) -> None:
         """Once, if candidates were too few for the bound that is set."""

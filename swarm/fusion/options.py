@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import torch
 
 from swarm.errors import UserError
-from swarm.fusion.choosers import Chooser
-from swarm.fusion.voices import Choir, Prompt, Voice
+from swarm.fusion.decoding import FusedDecoding
+from swarm.fusion.perplexity import prompt_weights
+from swarm.fusion.voices import Prompt, Voice
 
 
 def option_tokens(voice: Voice, prompt: Prompt, options: Sequence[str]) -> list[int]:
@@ -60,27 +61,34 @@ def _first_token(voice: Voice, prompt: Prompt, option: str) -> int:
 
 
 def choose_options(
-    voices: Sequence[Voice],
-    chooser: Chooser,
+    decoding: FusedDecoding,
     prompts: Sequence[Sequence[Prompt]],
-    weights: torch.Tensor,
     options: Sequence[Sequence[str]],
+    weights: torch.Tensor | None = None,
 ) -> list[int]:
     """For every prompt the place of the option whose first token the fusion finds best.
 
-    `prompts[k][b]` is prompt b for voice k, `weights` are (B, N), `options[b]` those of prompt b.
+    `prompts[k][b]` is prompt b for voice k, `options[b]` those of prompt b, `weights` and members that fail are as in
+    `FusedDecoding.decode`, in whose count tokens are.
     """
+    voices, count = decoding.voices, decoding.count
     rows = list(range(len(options)))
     ready = [with_shared_blank(voices[0], [own[row] for own in prompts], options[row]) for row in rows]
     tokens = [option_tokens(voices[0], own[0], some) for own, some in zip(ready, options, strict=True)]
     most = max(map(len, tokens))
     asked = torch.tensor([own + own[:1] * (most - len(own)) for own in tokens])  # filled up with the first
-    choir = Choir(voices)
+    attendance = decoding.attendance(len(rows))
+    if weights is None:
+        weights = prompt_weights(attendance, prompts, decoding.settings)
+    found = [0] * len(rows)
     try:
-        choir.open([[own[index] for own in ready] for index in range(len(voices))], 1)
-        logits = [choir.logits(index, rows) for index in range(len(voices))]
-        scores = chooser.scores(logits, weights, asked)
+        attendance.open([[own[index] for own in ready] for index in range(len(voices))], 1)
+        for places, logits in attendance.together(rows, attendance.choir.logits(0, rows)):
+            scores = decoding.chooser.scores(logits, weights[places], asked[places])
+            for place, best in zip(places, scores.argmax(-1).tolist(), strict=True):
+                found[place] = best
+            count.tokens += len(places)
+            count.fused += len(places) * (sum(own is not None for own in logits) > 1)
     finally:
-        choir.close()
-    found: list[int] = scores.argmax(-1).tolist()
+        attendance.choir.close()
     return found

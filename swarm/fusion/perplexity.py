@@ -9,52 +9,64 @@ from transformers import DynamicCache
 
 from swarm.engines.positions import FreshPositions
 from swarm.engines.ragged_stepper import RaggedStepper
+from swarm.engines.row_checks import check_length
 from swarm.errors import UserError
+from swarm.fusion.attendance import FAILURES, Attendance
 from swarm.fusion.settings import FusionSettings
-from swarm.fusion.voices import Prompt, Voice
+from swarm.fusion.voices import Prompt, Voice, no_numbers
 from swarm.maths.member_weights import explicit, from_perplexity, uniform
 
 AT_A_TIME = 128  # tokens whose logits over a whole vocabulary are in memory at a time
 
 
 def prompt_weights(
-    voices: Sequence[Voice], prompts: Sequence[Sequence[Prompt]], settings: FusionSettings
+    attendance: Attendance, prompts: Sequence[Sequence[Prompt]], settings: FusionSettings
 ) -> torch.Tensor:
     """(B, N): every voice's weight for every prompt, as the settings have it; `prompts[k][b]` is b for voice k.
 
     By perplexity, all have the same weight for a prompt that is a single token for one of them, whose loss is unknown.
+    One that fails at a prompt ends all or is left out of its text, with the weight 0.
     """
+    voices = attendance.voices
     if settings.weights == "perplexity":
-        losses = prompt_losses(voices, prompts)
-        known = losses.isfinite().all(-1, keepdim=True)
-        return from_perplexity(losses.where(known, 0.0), settings.temperature)
+        losses = prompt_losses(attendance, prompts)
+        there = torch.tensor([[index in attendance.members(row) for index in range(len(voices))]
+                              for row in range(len(losses))])  # fmt: skip
+        known = (losses.isfinite() | ~there).all(-1, keepdim=True)
+        return from_perplexity(losses.where(known, 0.0).masked_fill(~there, torch.inf), settings.temperature)
     count = len(voices)
     given = uniform(count) if isinstance(settings.weights, str) else explicit(settings.weights, count)
     return given.expand(len(prompts[0]), -1)
 
 
-def prompt_losses(voices: Sequence[Voice], prompts: Sequence[Sequence[Prompt]]) -> torch.Tensor:
+def prompt_losses(attendance: Attendance, prompts: Sequence[Sequence[Prompt]]) -> torch.Tensor:
     """(B, N): every prompt's mean loss per token under every voice, in nat; the voices' steppers are closed.
 
-    It is nan for a prompt of one token. Raises UserError for an encoder-decoder, which does not predict its prompt.
+    It is nan for a prompt of one token, and where a voice fails and is left out. Raises UserError for an
+    encoder-decoder, which does not predict its prompt.
     """
-    for voice in voices:
+    for voice in attendance.voices:
         if voice.stepper.separate_prompt:
             raise UserError(
                 f"member {voice.name} is an encoder-decoder, which does not predict its prompt: give weights as numbers"
             )
-    return torch.tensor([_losses(voice, own) for voice, own in zip(voices, prompts, strict=True)]).T
+    return torch.tensor([_losses(attendance, index, own) for index, own in enumerate(prompts)]).T
 
 
-def _losses(voice: Voice, prompts: Sequence[Prompt]) -> list[float]:
+def _losses(attendance: Attendance, index: int, prompts: Sequence[Prompt]) -> list[float]:
     """One voice's, by its own adapter if it has one."""
-    adapters, positions, found = voice.stepper.adapters, FreshPositions(voice.stepper.model), []
+    voice, found = attendance.voices[index], []
+    adapters, positions = voice.stepper.adapters, FreshPositions(voice.stepper.model)
     try:
         if adapters:
             adapters.attach()
             adapters.speak([voice.adapter])
-        for prompt in prompts:
-            found.append(_loss(voice, voice.ids(prompt)))
+        for row, prompt in enumerate(prompts):
+            found.append(math.nan)
+            try:
+                found[-1] = _loss(voice, voice.ids(prompt))
+            except FAILURES as error:
+                attendance.leave_out(index, error, [row])
             positions.restore()
     finally:
         positions.restore()
@@ -65,10 +77,11 @@ def _losses(voice: Voice, prompts: Sequence[Prompt]) -> list[float]:
 
 @torch.no_grad()
 def _loss(voice: Voice, ids: list[int]) -> float:
-    """Of the tokens after the first; nan for a prompt of one."""
+    """Of the tokens after the first; nan for a prompt of one. UserError for one too long, or without numbers."""
     if len(ids) < 2:
         return math.nan
     model, device = voice.stepper.model, voice.embeddings.device
+    check_length(model, len(ids), voice.stepper.limit)
     # models that are stepped row by row may keep no keys and values, or have positions that depend on the length
     in_parts = isinstance(voice.stepper, RaggedStepper)
     options = {"past_key_values": DynamicCache(config=model.config)} if in_parts else {}
@@ -79,4 +92,6 @@ def _loss(voice: Voice, ids: list[int]) -> float:
         wanted = torch.tensor(ids[start + 1 : start + at_a_time + 1], device=device)
         logits = model(input_ids=read, use_cache=in_parts, **options).logits[0, : len(wanted)]
         total += float(cross_entropy(logits.float(), wanted, reduction="sum"))
+    if math.isnan(total):
+        raise no_numbers(voice)
     return total / (len(ids) - 1)

@@ -45,6 +45,13 @@ class Voice:
         return found
 
 
+def no_numbers(voice: Voice) -> UserError:
+    """The error for a model whose logits are none."""
+    return UserError(
+        f"{voice.name} gives logits that are not numbers: use a wider number format (--dtype float32) or another model"
+    )
+
+
 class Listener:
     """Keeps one model's row in step with what another model writes."""
 
@@ -74,57 +81,63 @@ class Choir:
 
     def __init__(self, voices: Sequence[Voice]):
         self.voices = voices
-        self._first: list[int] = []
+        self._numbers: dict[tuple[int, int], int] = {}  # the stepper's number of row b of voice k
 
-    def open(self, prompts: Sequence[Sequence[Prompt]], room: int) -> list[list[Listener]]:
-        """Begins a batch: `prompts[k][b]` is prompt b for voice k. Gives every voice's listeners; main has none."""
+    def groups(self) -> list[list[int]]:
+        """The voices, by the stepper that they share."""
         shared: dict[int, list[int]] = {}
         for index, voice in enumerate(self.voices):
             shared.setdefault(id(voice.stepper), []).append(index)
-        size = len(prompts[0])
-        self._first = [0] * len(self.voices)
-        listeners: list[list[Listener]] = [[] for _ in self.voices]
-        for indices in shared.values():
-            rows: list[list[int]] = []
-            adapters: list[int] = []
-            for index in indices:
-                voice, self._first[index] = self.voices[index], len(rows)
-                if index:
-                    first = len(rows)
-                    listeners[index] = [Listener(voice, first + b, prompt) for b, prompt in enumerate(prompts[index])]
-                    rows += [listener.ids for listener in listeners[index]]
-                else:
-                    rows += [voice.ids(prompt) for prompt in prompts[0]]
-                adapters += [voice.adapter] * size
-            stepper = self.voices[indices[0]].stepper
-            stepper.open(rows, room, adapters if any(one >= 0 for one in adapters) else None)
+        return list(shared.values())
+
+    def open(
+        self, places: Sequence[tuple[int, int]], prompts: Sequence[Sequence[Prompt]], room: int
+    ) -> dict[tuple[int, int], Listener]:
+        """Begins a batch of voices that share a stepper, in the place of any before, at (voice, row) each.
+
+        `prompts[k][b]` is prompt b for voice k. Gives the listeners; the main voice has none.
+        """
+        if not places:
+            return {}
+        stepper = self.voices[places[0][0]].stepper
+        self._numbers = {
+            place: number for place, number in self._numbers.items() if self.voices[place[0]].stepper is not stepper
+        }
+        listeners: dict[tuple[int, int], Listener] = {}
+        rows = []
+        for number, (index, row) in enumerate(places):
+            voice, prompt = self.voices[index], prompts[index][row]
+            if index:
+                listeners[index, row] = Listener(voice, number, prompt)
+            rows.append(listeners[index, row].ids if index else voice.ids(prompt))
+        adapters = [self.voices[index].adapter for index, _ in places]
+        stepper.open(rows, room, adapters if any(one >= 0 for one in adapters) else None)
+        self._numbers |= {place: number for number, place in enumerate(places)}
         return listeners
 
     def tokens(self, index: int, row: int) -> list[int]:
         """A voice's row as it stands."""
-        return self.voices[index].stepper.tokens(self._first[index] + row)
+        return self.voices[index].stepper.tokens(self._numbers[index, row])
 
     def append(self, row: int, token: int) -> None:
         """The main voice goes on."""
-        self.voices[0].stepper.append(self._first[0] + row, token)
+        self.voices[0].stepper.append(self._numbers[0, row], token)
 
     def logits(self, index: int, rows: Sequence[int]) -> torch.Tensor:
         """(len(rows), V) of one voice, float32: what comes next in each row.
 
         Raises UserError where a row's are no numbers.
         """
-        found = self.voices[index].stepper.logits([self._first[index] + row for row in rows])
+        found = self.voices[index].stepper.logits([self._numbers[index, row] for row in rows])
         # a row may rule tokens out, but not all of them
         if rows and not found.amax(-1).isfinite().all():
-            raise UserError(
-                f"{self.voices[index].name} gives logits that are not numbers: use a wider number format (--dtype "
-                "float32) or another model"
-            )
+            raise no_numbers(self.voices[index])
         return found
 
     def drop(self, index: int, row: int) -> None:
-        """A voice's row is done."""
-        self.voices[index].stepper.drop(self._first[index] + row)
+        """A voice's row is done, if it was ever begun."""
+        if (index, row) in self._numbers:
+            self.voices[index].stepper.drop(self._numbers.pop((index, row)))
 
     def close(self) -> None:
         """Gives all memory back."""

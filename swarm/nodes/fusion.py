@@ -14,6 +14,7 @@ from swarm.errors import UserError
 from swarm.fusion.artefact import saved_digest, saved_rule
 from swarm.fusion.member import FusionMember, OtherModel
 from swarm.fusion.settings import FIELDS, FusionSettings, read_settings, switched_off
+from swarm.fusion.unused import check_not_contradicting, listed, without_effect
 from swarm.nodes.base import NODE_FILE, Composite, digest_of, located_model, model_from
 from swarm.weights.base_model import base_model_digest, model_folder
 
@@ -130,6 +131,10 @@ def read_fusion(folder: Path, record: Mapping[str, Any], path: Path) -> Fusion:
         settings = _with_artefact(path, settings, given)
     if off := switched_off(settings):
         log.warning("%s: %s", path, off)
+    check_not_contradicting(str(path), settings)
+    reasons = without_effect(settings)
+    if unused := [name for name in given if name in reasons]:
+        log.warning("%s: without effect here: %s", path, listed(reasons, unused))
     experts = tuple(entry for entry in entries if isinstance(entry, str))
     return Fusion(folder.name, folder, record, experts, tuple(names[index] for index in order), others, settings)
 

@@ -87,9 +87,3 @@ def test_weights_are_normalised_and_zeros_allowed(caplog):
     assert "-ew 3 1 has the sum 4" in caplog.text
     with pytest.raises(UserError, match="from 0 on"):
         checked_weights([1.5, -0.5], 2)
-
-
-def test_a_device_for_a_model_that_is_not_there_is_said(caplog):
-    with caplog.at_level(logging.INFO):
-        assert check_flags(parsed("-d2 cpu -d0 cpu -lr 1"), 2).devices == ("cpu", None)
-    assert "-d2: without effect, since the config has 2 models" in caplog.text

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from fusing import PROMPTS, three_voices, voice, written
-from kinds_of_tokenizers import LINES, byte_level_bpe, real_tokenizer, sentence_piece_bpe
+from kinds_of_tokenizers import LINES, byte_level_bpe, real_tokenizer, real_vocabulary, sentence_piece_bpe
 
 from swarm.errors import UserError
 from swarm.fusion.build import make_chooser
@@ -80,13 +80,12 @@ def test_only_rows_without_digits_are_fused():
 
 
 def test_a_number_that_the_main_model_writes_in_parts_begins_with_its_first():
-    llama, gpt2 = real_tokenizer("llama2"), real_tokenizer("gpt2")
-    own = [read_vocabulary(tokenizer, "model") for tokenizer in (llama, gpt2, gpt2)]
+    own = [real_vocabulary(name) for name in ("llama2", "gpt2", "gpt2")]
     logits = [torch.zeros(1, len(vocabulary)) for vocabulary in own]
     for row, (vocabulary, text) in zip(logits, zip(own, ("5", " 1984", "1984"), strict=True), strict=True):
         row[0, token(vocabulary, text)] = 5
     choice = DigitVote(Inner(), own)(logits, uniform(3))
-    assert llama.convert_ids_to_tokens(choice.tokens.tolist()) == ["1"]
+    assert real_tokenizer("llama2").convert_ids_to_tokens(choice.tokens.tolist()) == ["1"]
 
 
 def test_a_decoding_with_votes(capsys):
@@ -159,11 +158,13 @@ def test_the_token_that_an_option_begins_with():
 
 
 def test_every_prompt_is_chosen_for_as_alone(voices):
-    chooser = make_chooser(voices, read_settings("here", {"learning_rate": 0.5}, 3))
+    settings = read_settings("here", {"learning_rate": 0.5}, 3)
+    decoding = FusedDecoding(voices, make_chooser(voices, settings), settings)
     prompts = [[Prompt(prompt, True) for prompt in PROMPTS] for _ in voices]
     options = [("the", "and", ","), ("a", "the")] * 3
-    together = choose_options(voices, chooser, prompts, uniform(3).expand(6, -1), options)
+    together = choose_options(decoding, prompts, options)
     for row, chosen in enumerate(together):
         own = [[each[row]] for each in prompts]
-        assert choose_options(voices, chooser, own, uniform(3)[None], [options[row]]) == [chosen]
+        assert choose_options(decoding, own, [options[row]]) == [chosen]
+    assert decoding.count.tokens == decoding.count.fused == 12
     assert len(set(together)) > 1

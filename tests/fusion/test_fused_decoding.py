@@ -35,7 +35,7 @@ def plainly(voices, settings, most=10):
         published.Model(one.stepper.model, one.tokenizer, published.relative_rows(one.embeddings, ids))
         for one, ids in zip(voices, anchors.ids, strict=True)
     ]
-    return [published.write(models, prompt, most, settings) for prompt in PROMPTS]
+    return [published.write(models, prompt, most, settings) for prompt in PROMPTS[::2]]
 
 
 @pytest.mark.parametrize(
@@ -52,18 +52,21 @@ def plainly(voices, settings, most=10):
 def test_it_writes_what_the_plain_procedure_writes(voices, order, mode):
     some = [voices[index] for index in order]
     weights = [1 / len(some)] * len(some)
-    for rate in (0.15, 0.5):
+    for rate in (0.15, 0.5) if mode == "vanilla" else (0.5,):  # the other modes differ where others have a say
         plain = plainly(some, published.Settings(weights, rate, mode=mode))
         for candidates in ("all", "needed"):
-            ours = written(some, mode=mode, learning_rate=rate, candidates=candidates, dropped=1e-6, most=10)
+            ours = written(
+                some, PROMPTS[::2], mode=mode, learning_rate=rate, candidates=candidates, dropped=1e-6, most=10
+            )
             assert [ids for ids, _ in ours] == plain, candidates
-    assert plain != alone(some[0]), "the others have a say"
+    assert plain != alone(some[0], PROMPTS[::2]), "the others have a say"
 
 
 def test_weights_count(voices):
     pair = voices[:2]
     plain = plainly(pair, published.Settings([0.2, 0.8], 0.5))
-    assert [ids for ids, _ in written(pair, weights=[0.2, 0.8], learning_rate=0.5, dropped=1e-6)] == plain
+    ours = written(pair, PROMPTS[::2], weights=[0.2, 0.8], learning_rate=0.5, dropped=1e-6)
+    assert [ids for ids, _ in ours] == plain
     assert [ids for ids, _ in written(pair, weights=[1.0, 0.0], learning_rate=0.15)] == alone(pair[0])
 
 
@@ -141,8 +144,8 @@ def test_it_ends_at_a_stop_text_and_where_the_main_model_ends(voices):
     stop = text[4:6]
     ids, stopped = written(pair, most=20, stop=[stop, "never"])[0]
     assert stopped == text[: text.index(stop)] and len(ids) < 20
-    for ids, _ in written(pair, most=200):
-        assert len(ids) == 200 or ids[-1] == pair[0].tokenizer.eos_token_id
+    for ids, _ in written(pair, PROMPTS[:2], most=60):
+        assert len(ids) == 60 or ids[-1] == pair[0].tokenizer.eos_token_id
         assert pair[0].tokenizer.eos_token_id not in ids[:-1]
 
 

@@ -12,11 +12,16 @@ from torch.nn.functional import cross_entropy
 
 from swarm.engines.in_process import InProcessEngine
 from swarm.engines.stepper import make_stepper
+from swarm.fusion.attendance import Attendance
 from swarm.fusion.hosts import Hosts
 from swarm.fusion.perplexity import prompt_losses, prompt_weights
 from swarm.fusion.settings import read_settings
-from swarm.fusion.voices import Prompt, Voice
+from swarm.fusion.voices import Choir, Prompt, Voice
 from swarm.nodes.members import read_members
+
+
+def attending(voices, prompts):
+    return Attendance(Choir(voices), len(prompts), "fail", {})
 
 
 @torch.no_grad()
@@ -35,7 +40,7 @@ def test_experts_beside_each_other_are_read_with_their_own_adapters(tmp_path):
     *experts, fused = members.initial()
     prompts = [Prompt(text, True) for text in ("what is red", "one two three", "is blue green yes")]
     voices = Hosts(engine, False).voices(fused)
-    found = prompt_losses(voices, [prompts] * 2)
+    found = prompt_losses(attending(voices, prompts), [prompts] * 2)
     ids = [voices[0].ids(prompt) for prompt in prompts]
     for column, expert in enumerate(experts[:2]):
         engine.place(expert)
@@ -50,7 +55,7 @@ def test_long_prompts(family):
     voice = Voice(family, tokenizer, make_stepper(model), -1, model.get_input_embeddings().weight, frozenset())
     letters = [tokenizer.get_vocab()[letter] for letter in "xawbvcud" * 30]
     prompts = [Prompt(" ".join(tokenizer.convert_ids_to_tokens(letters[:count])), False) for count in (200, 9)]
-    losses = prompt_losses([voice], [prompts])[:, 0].tolist()
+    losses = prompt_losses(attending([voice], prompts), [prompts])[:, 0].tolist()
     assert losses == pytest.approx([plain_loss(model_of(family), voice.ids(prompt)) for prompt in prompts], rel=1e-5)
 
 
@@ -60,6 +65,6 @@ def test_nothing_is_known_of_a_prompt_of_one_token():
     assert len(whole) == 1 and len(voices[0].ids(Prompt("the the", False))) > 1
     prompts = [[Prompt(" the", False), Prompt("the cat sat", False)], [Prompt(" the", False), Prompt("the cat", False)]]
     settings = read_settings("here", {"weights": "perplexity"}, 2)
-    weights = prompt_weights(voices, prompts, settings)
+    weights = prompt_weights(attending(voices, prompts[0]), prompts, settings)
     assert weights[0].tolist() == [0.5, 0.5] and weights[1].tolist() != [0.5, 0.5]
     assert torch.allclose(weights.sum(-1), torch.ones(2))

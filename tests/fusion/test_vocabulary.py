@@ -9,6 +9,7 @@ from kinds_of_tokenizers import (
     LINES,
     byte_level_bpe,
     real_tokenizer,
+    real_vocabulary,
     sentence_piece_bpe,
     unigram,
     word_piece,
@@ -220,7 +221,7 @@ def test_keys_say_what_decoding_says():
 def test_what_the_real_tokenizers_have_in_common():
     """18,208 by bytes, 17,830 by the published rule; 9,709 where each id is decoded alone, which drops "▁"."""
     gpt2, llama2 = real_tokenizer("gpt2"), real_tokenizer("llama2")
-    by_bytes = [read_vocabulary(tokenizer, "x") for tokenizer in (gpt2, llama2)]
+    by_bytes = [real_vocabulary(name) for name in ("gpt2", "llama2")]
     assert [len(vocabulary) for vocabulary in by_bytes] == [50257, 32000]
     assert [len(vocabulary.ids) for vocabulary in by_bytes] == [50257, 31904], "96 byte pieces have plain ones too"
     common = set(by_bytes[0].ids) & set(by_bytes[1].ids)
@@ -238,8 +239,7 @@ def test_what_the_real_tokenizers_have_in_common():
 
 @pytest.mark.parametrize("name", ["gpt2", "llama2"])
 def test_real_keys_spell_real_text(name):
-    tokenizer = real_tokenizer(name)
-    vocabulary = read_vocabulary(tokenizer, name)
+    tokenizer, vocabulary = real_tokenizer(name), real_vocabulary(name)
     text = "\n".join(LINES[:4]) + " 北京 – Ωmega\t\r\n  \x00end"
     spelt = in_bytes(vocabulary, tokenizer(text, add_special_tokens=False).input_ids).decode()
     assert spelt == (f" {text}" if name == "llama2" else text)
@@ -249,7 +249,7 @@ def test_real_keys_spell_real_text(name):
 def test_every_key_is_what_the_decoder_says_between_two_others(name):
     made = {"level": byte_level_bpe, "piece": sentence_piece_bpe, "unigram": unigram}
     tokenizer = made[name]() if name in made else real_tokenizer(name)
-    vocabulary = read_vocabulary(tokenizer, name)
+    vocabulary = read_vocabulary(tokenizer, name) if name in made else real_vocabulary(name)
     letter = tokenizer.convert_tokens_to_ids("a")
     spelt = {}
     for token in range(len(vocabulary)):

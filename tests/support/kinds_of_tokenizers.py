@@ -2,11 +2,14 @@
 
 import json
 import os
+from functools import cache
 from pathlib import Path
 
 import pytest
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+from swarm.fusion.vocabulary import read_vocabulary
 
 SHARED = Path(os.environ.get("H_SWARM_SHARED") or Path(__file__).resolve().parents[3] / "shared")
 LINES = [
@@ -19,12 +22,19 @@ SPECIAL = ["<unk>", "<s>", "</s>", "<|turn|>"]
 ROLES = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"}
 
 
+@cache
 def real_tokenizer(name):
-    """The published tokenizer of that name (gpt2, llama2); skips where it is not at hand."""
+    """The published tokenizer of that name (gpt2, llama2), not to be changed; skips where it is not at hand."""
     folder = SHARED / "tokenizers" / name
     if not folder.is_dir():
         pytest.skip(f"{folder} is not here")
     return AutoTokenizer.from_pretrained(folder)
+
+
+@cache
+def real_vocabulary(name):
+    """What its tokens say."""
+    return read_vocabulary(real_tokenizer(name), name)
 
 
 def byte_level_bpe(lines=LINES, size=400):
