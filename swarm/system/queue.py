@@ -1,6 +1,8 @@
 """The queue of requests that are ready: equal ones once, and which of them a free worker takes."""
 
+from collections import Counter
 from collections.abc import Sequence
+from itertools import islice
 from math import ceil
 from typing import Generic, TypeVar
 
@@ -19,6 +21,7 @@ class Queue(Generic[Waiting]):
     """Requests by group and key, those that nobody has taken yet and those that are under way.
 
     Attributes:
+      ready: how many requests nobody has taken yet.
       flying: the batches that are under way, by number; of each the requests that are not answered, by place.
     """
 
@@ -28,12 +31,13 @@ class Queue(Generic[Waiting]):
         self._groups: dict[Group, dict[bytes, Waiting]] = {}
         self._under_way: dict[bytes, Waiting] = {}
         self._in_place: dict[int, str] = {}  # by worker, digest of the member of its last batch
-        self._ready = 0
+        self._placed: Counter[str] = Counter()  # how many workers have a member in place
+        self.ready = 0
         self.flying: dict[int, dict[int, tuple[bytes, Waiting]]] = {}
 
     def __len__(self) -> int:
         """Requests that are not answered."""
-        return self._ready + len(self._under_way)
+        return self.ready + len(self._under_way)
 
     def add(self, group: Group, key: bytes, waiting: Waiting) -> Waiting:
         """What waits for this key: `waiting`, unless there is something already."""
@@ -42,7 +46,7 @@ class Queue(Generic[Waiting]):
         ready = self._groups.setdefault(group, {})
         if key not in ready:
             ready[key] = waiting
-            self._ready += 1
+            self.ready += 1
         return ready[key]
 
     def take(self, seat: Seat) -> Batch[Waiting]:
@@ -54,27 +58,33 @@ class Queue(Generic[Waiting]):
         """
         if not self._groups:
             return []
-        self._in_place[seat.worker] = seat.in_place
-        elsewhere = {digest for worker, digest in self._in_place.items() if worker != seat.worker}
-        most = max(ceil(self._ready / self._workers), self._fewest) if self._workers > 1 else self._ready
+        self._place(seat.worker, seat.in_place)
+        most = max(ceil(self.ready / self._workers), self._fewest) if self._workers > 1 else self.ready
 
         def worth(group: Group) -> float:
             rows = min(len(self._groups[group]), most)
-            return rows * (IN_PLACE if group[0] == seat.in_place else ELSEWHERE if group[0] in elsewhere else 1)
+            if group[0] == seat.in_place:
+                return rows * IN_PLACE
+            return rows * (ELSEWHERE if self._placed[group[0]] else 1)
 
         largest = max(self._groups, key=worth)
-        self._in_place[seat.worker] = largest[0]
+        self._place(seat.worker, largest[0])
         waiting = self._groups[largest]
         count = min(len(waiting), most)
-        batch = list(waiting.items())[:count]
+        batch = list(islice(waiting.items(), count))
         if count == len(waiting):
             del self._groups[largest]
         else:
             for key, _ in batch:
                 del waiting[key]
-        self._ready -= count
+        self.ready -= count
         self._under_way |= batch
         return batch
+
+    def _place(self, worker: int, digest: str) -> None:
+        self._placed[self._in_place.get(worker, "")] -= 1
+        self._in_place[worker] = digest
+        self._placed[digest] += 1
 
     def sent(self, number: int, batch: Batch[Waiting]) -> None:
         """A batch that was taken is under way under this number."""

@@ -50,13 +50,14 @@ class Scheduler:
         ready: list[_Listener] = [node for walk in walks for node in walk.start()]
         try:
             while ready or queue:
-                seats = self.crew.free()
+                seats = self.crew.free() if ready or queue.ready else []
                 if ready and (seats or not queue.flying):
                     self._line_up(ready, queue)
                     ready = []
                 for seat in seats:
-                    if batch := queue.take(seat):
-                        queue.sent(self.crew.submit(seat.worker, [waiting.request for _, waiting in batch]), batch)
+                    if not (batch := queue.take(seat)):
+                        break
+                    queue.sent(self.crew.submit(seat.worker, [waiting.request for _, waiting in batch]), batch)
                 if queue.flying or (queue and not seats):
                     ready += self._hear(queue)
         except BaseException:
