@@ -143,7 +143,8 @@ class SimulatedTransport:
 
     def events(self, seconds: float) -> list[Event]:
         """What is due next; what is due at once with it comes with it."""
-        end, found = self._clock + seconds, []
+        end = self._clock + seconds
+        found: list[Event] = []
         while self._due and not found and self._due[0][0] <= end:
             self._clock = max(self._clock, self._due[0][0])
             while self._due and self._due[0][0] <= self._clock:

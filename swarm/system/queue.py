@@ -10,11 +10,55 @@ from swarm.engines.base import GenerationParams
 from swarm.engines.crew import Seat
 
 Group = tuple[str, GenerationParams]  # what requests have in common that can be answered in one batch
-FEWEST_ROWS = 8  # of a batch for one of several workers: a pass over fewer rows takes nearly as long
+FEWEST_ROWS = 16  # of a batch for one of several workers: a pass over fewer rows takes nearly as long
 IN_PLACE, ELSEWHERE = 1.5, 0.75  # what a row of a member counts that this worker, or another one, has in place
 
 Waiting = TypeVar("Waiting")
 Batch = list[tuple[bytes, Waiting]]
+
+
+class _Rows(Generic[Waiting]):
+    """The ready requests of a group; of those with most answers ahead the oldest is the first."""
+
+    def __init__(self) -> None:
+        self._ahead: dict[bytes, int] = {}
+        self._waiting: dict[int, dict[bytes, Waiting]] = {}  # by what is ahead of them
+
+    def __len__(self) -> int:
+        return len(self._ahead)
+
+    @property
+    def ahead(self) -> int:
+        """Of the first one."""
+        return max(self._waiting)
+
+    def add(self, key: bytes, waiting: Waiting, ahead: int) -> Waiting:
+        """What waits for this key, from now on with the most that is ahead of whoever asks for it."""
+        before = self._ahead.get(key)
+        if before is not None:
+            waiting = self._waiting[before][key]
+            if before >= ahead:
+                return waiting
+            self._remove(before, [key])
+        self._ahead[key] = ahead
+        self._waiting.setdefault(ahead, {})[key] = waiting
+        return waiting
+
+    def take(self, count: int) -> Batch[Waiting]:
+        """The first ones."""
+        batch: Batch[Waiting] = []
+        for ahead in sorted(self._waiting, reverse=True):
+            rows = list(islice(self._waiting[ahead].items(), count - len(batch)))
+            self._remove(ahead, [key for key, _ in rows])
+            batch += rows
+        return batch
+
+    def _remove(self, ahead: int, keys: Sequence[bytes]) -> None:
+        waiting = self._waiting[ahead]
+        for key in keys:
+            del waiting[key], self._ahead[key]
+        if not waiting:
+            del self._waiting[ahead]
 
 
 class Queue(Generic[Waiting]):
@@ -28,7 +72,7 @@ class Queue(Generic[Waiting]):
     def __init__(self, workers: int, fewest_rows: int = FEWEST_ROWS):
         """`workers` share what is ready."""
         self._workers, self._fewest = workers, fewest_rows
-        self._groups: dict[Group, dict[bytes, Waiting]] = {}
+        self._groups: dict[Group, _Rows[Waiting]] = {}
         self._under_way: dict[bytes, Waiting] = {}
         self._in_place: dict[int, str] = {}  # by worker, digest of the member of its last batch
         self._placed: Counter[str] = Counter()  # how many workers have a member in place
@@ -39,45 +83,46 @@ class Queue(Generic[Waiting]):
         """Requests that are not answered."""
         return self.ready + len(self._under_way)
 
-    def add(self, group: Group, key: bytes, waiting: Waiting) -> Waiting:
-        """What waits for this key: `waiting`, unless there is something already."""
+    def add(self, group: Group, key: bytes, waiting: Waiting, ahead: int = 0) -> Waiting:
+        """What waits for this key: `waiting`, unless there is something already.
+
+        `ahead` is how many further answers wait for this one, one after the other; it matters for several workers only.
+        """
         if key in self._under_way:
             return self._under_way[key]
-        ready = self._groups.setdefault(group, {})
-        if key not in ready:
-            ready[key] = waiting
-            self.ready += 1
-        return ready[key]
+        rows = self._groups.setdefault(group, _Rows())
+        before = len(rows)
+        waiting = rows.add(key, waiting, ahead if self._workers > 1 else 0)
+        self.ready += len(rows) - before
+        return waiting
 
     def take(self, seat: Seat) -> Batch[Waiting]:
         """What a free worker is to do next; nothing if nothing is ready.
 
         That is the member with most rows to give, the oldest of equals; what the worker has in place already goes
-        before, and what another one has in place comes after. One worker takes all of a member's; several take no more
-        than their share of all that is ready, so that none is idle at the end, but no fewer rows than are worth a pass.
+        before, and what another one has in place comes after. One worker takes all of a member's. Several take no more
+        than their share of all that is not answered, so that none is idle at the end, but no fewer rows than are worth
+        a pass; and rows count the more, the longer the way of their graphs still is, since its end is waited for.
         """
         if not self._groups:
             return []
         self._place(seat.worker, seat.in_place)
-        most = max(ceil(self.ready / self._workers), self._fewest) if self._workers > 1 else self.ready
+        most = max(ceil(len(self) / self._workers), self._fewest) if self._workers > 1 else self.ready
 
         def worth(group: Group) -> float:
-            rows = min(len(self._groups[group]), most)
+            rows = self._groups[group]
+            value = min(len(rows), most) * (1 + rows.ahead)
             if group[0] == seat.in_place:
-                return rows * IN_PLACE
-            return rows * (ELSEWHERE if self._placed[group[0]] else 1)
+                return value * IN_PLACE
+            return value * (ELSEWHERE if self._placed[group[0]] else 1)
 
-        largest = max(self._groups, key=worth)
-        self._place(seat.worker, largest[0])
-        waiting = self._groups[largest]
-        count = min(len(waiting), most)
-        batch = list(islice(waiting.items(), count))
-        if count == len(waiting):
-            del self._groups[largest]
-        else:
-            for key, _ in batch:
-                del waiting[key]
-        self.ready -= count
+        chosen = max(self._groups, key=worth)
+        self._place(seat.worker, chosen[0])
+        rows = self._groups[chosen]
+        batch = rows.take(most)
+        if not rows:
+            del self._groups[chosen]
+        self.ready -= len(batch)
         self._under_way |= batch
         return batch
 

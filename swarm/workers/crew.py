@@ -49,7 +49,7 @@ class _Worker:
     place: str = ""
     batch: int = 0  # that it is at, while it is busy
     sent: list[int] = field(default_factory=list)  # of that batch, the places that it was sent
-    in_place: str = ""
+    seat: Seat = Seat(0)
     starts: int = 0  # without an answer
     health: Health = field(default_factory=Health)
 
@@ -104,7 +104,7 @@ class WorkerCrew(Crew):
     def free(self) -> list[Seat]:
         """The workers without a batch, after those that were left behind."""
         self._ask_again()
-        return [Seat(number, self._crew[number].in_place) for number in self._roster.idle]
+        return [self._crew[number].seat for number in self._roster.idle]
 
     def submit(self, worker: int, requests: Sequence[Request]) -> int:
         """Sends a batch to a worker that is free."""
@@ -137,14 +137,15 @@ class WorkerCrew(Crew):
 
     def _start(self, number: int) -> None:
         worker = self._crew[number]
-        worker.in_place = ""
+        worker.seat = Seat(number)
         worker.starts += 1
         self._roster.put(number, STARTING, self._transport.now())
         self._transport.start(number)
 
     def _send(self, number: int, batch: int) -> None:
         worker, asked = self._crew[number], self._batches[batch]
-        worker.batch, worker.sent, worker.in_place = batch, list(asked.left), asked.requests[0].member.digest
+        worker.batch, worker.sent = batch, list(asked.left)
+        worker.seat = Seat(number, asked.requests[0].member.digest)
         self._roster.put(number, BUSY, self._transport.now())
         self._transport.send(number, batch, [asked.requests[place] for place in worker.sent])
 
