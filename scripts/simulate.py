@@ -4,7 +4,7 @@
     python scripts/simulate.py --workers 16 64 --graphs 30 --assignments 30 --top_p 0.8
     python scripts/bench.py pace scheduler --json pace.json          # how fast this machine is ...
     python scripts/simulate.py --pace pace.json --workers 1 2 4 8    # ... and what several like it would bring
-    python scripts/simulate.py --between_losses 3600 --hangs 0.001 --json figures.json --csv figures.csv --picture curve.png
+    python scripts/simulate.py --between_losses 3600 --hangs 0.001 --json figures.json --csv figures.csv --picture c.png
 
 Without --pace, times are ASSUMED for Gemma-7B on a card with 80 GB. The same command gives the same figures.
 """

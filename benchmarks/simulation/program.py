@@ -73,13 +73,10 @@ def measured_pace(path: Path) -> dict[str, float]:
         raise UserError(
             f"{path} cannot be read as figures ({error}); make them with scripts/bench.py pace scheduler --json {path}"
         ) from error
-    found = {
-        name: ours[f"pace: {name}"] / 1e6
-        for name in ("swap", "batch", "read", "step", "row")
-        if f"pace: {name}" in ours
-    }
-    if not found:
+    parts = [name for name in PACE if f"pace: {name}" in ours]
+    if not parts:
         raise UserError(f"{path} has no row of a pace; make it with scripts/bench.py pace scheduler --json {path}")
+    found = {name: ours[f"pace: {name}"] / 1e6 for name in parts}  # the figures are microseconds
     return found | ({"head": ours["scheduler"] / 1e6} if "scheduler" in ours else {})
 
 
@@ -97,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--iterations", type=int, default=standard.iterations, help="after the start (default: %(default)s)")
     add("--top_p", type=float, default=0.0, help="nucleus when a graph is decoded (default: %(default)s)")
     add("--edges", choices=EDGES, default="tree", help="as search.py has it (default: %(default)s)")
+    add("--ask_ahead", action="store_true", help="as search.py has it")
     add("--seed", type=int, default=standard.seed, help="of every draw (default: %(default)s)")
     add("--pace", type=Path, help="figures of scripts/bench.py pace scheduler --json, instead of what is assumed")
     for names, defaults in ((PACE, Pace()), (LENGTHS, Lengths())):
@@ -122,7 +120,7 @@ def _setting(options: argparse.Namespace) -> Setting:
         lengths=Lengths(**_given(options, LENGTHS)),
         faults=Faults(options.between_losses, options.hangs),
         limits=replace(Limits(), answer=options.patience),
-        search={"top_p": options.top_p, "edges": options.edges},
+        search={"top_p": options.top_p, "edges": options.edges, "ask_ahead": options.ask_ahead},
     )
 
 
@@ -150,7 +148,8 @@ def _about(options: argparse.Namespace, setting: Setting, outcomes: Sequence[Out
     source = f"measured ({options.pace})" if options.pace else "ASSUMED for Gemma-7B on a card with 80 GB, not measured"
     return [
         f"n = {setting.experts}, N = {setting.graphs}, M = {setting.assignments}, D = {setting.questions}, "
-        f"{setting.iterations} iterations after the start, top-p {options.top_p:g}, {options.edges}, seed {setting.seed}",
+        f"iterations {setting.iterations} and the start, top-p {options.top_p:g}, {options.edges}"
+        f"{', asking ahead' if options.ask_ahead else ''}, seed {setting.seed}",
         f"{asked:,} requests, {asked - shared:,} of them for the workers, in {len(steps)} steps",
         f"pace, {source}: {pace}",
     ]

@@ -23,10 +23,10 @@ COLUMNS = {
     "losses": "losses",
 }
 LEGEND = (
-    "makespan: simulated, of all steps, workers started; speed-up: against one worker; utilisation: share of the workers' "
-    "time at work;",
-    "efficiency: speed-up / workers; serial fraction: Karp and Flatt's, (1 / speed-up - 1 / workers) / (1 - 1 / workers);",
-    "bound: of every step the longest chain of requests, or its work in full batches / workers if that is more, summed.",
+    "makespan: of all steps, the workers having started; speed-up: over one worker without faults; utilisation: share",
+    "of the workers' time in which they are at work; efficiency: speed-up / workers; serial fraction: Karp and Flatt's,",
+    "(1 / speed-up - 1 / workers) / (1 - 1 / workers); bound: of every step the longest chain of requests that wait",
+    "for each other, or its work in full batches / workers if that is more, summed over the steps.",
 )
 
 
@@ -75,9 +75,8 @@ def table(lines: Sequence[dict[str, Any]]) -> list[str]:
     """The lines in Markdown."""
     cells = [list(COLUMNS.values()), *([_cell(name, line[name]) for name in COLUMNS] for line in lines)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(COLUMNS))]
-    text = [
-        "| " + " | ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in cells
-    ]
+    padded = [[cell.rjust(width) for cell, width in zip(row, widths, strict=True)] for row in cells]
+    text = [f"| {' | '.join(row)} |" for row in padded]
     return [text[0], "|" + "|".join("-" * (width + 1) + ":" for width in widths) + "|", *text[1:]]
 
 
@@ -97,9 +96,8 @@ def write_json_record(path: Path, setting: Setting, outcomes: Sequence[Outcome],
     """Setting, lines, and every step of every number of workers."""
     steps = {str(outcome.workers): [asdict(step) for step in outcome.steps] for outcome in outcomes}
     described = asdict(setting)
-    described["faults"] = {
-        name: None if value == float("inf") else value for name, value in described["faults"].items()
-    }
+    faults = described["faults"]  # JSON knows no infinity
+    described["faults"] = {name: None if value == float("inf") else value for name, value in faults.items()}
     write_json(path, {"setting": described, "lines": records(outcomes, one), "steps": steps})
 
 

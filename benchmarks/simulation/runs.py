@@ -1,5 +1,6 @@
 """A search in simulated time, for a number of workers, step by step."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -7,7 +8,7 @@ from benchmarks.parts import FirstLetter, config_for, nameless_pool
 from benchmarks.simulation.pace import Pace
 from benchmarks.simulation.texts import Lengths
 from benchmarks.simulation.transport import Faults, SimulatedTransport, Tally
-from swarm.engines.base import GenerationParams
+from swarm.engines.base import Completion, GenerationParams
 from swarm.engines.completion_cache import CompletionCache
 from swarm.engines.metered import Metered
 from swarm.nodes.members import Members
@@ -34,10 +35,10 @@ class Setting:
     questions: int = 200
     iterations: int = 2
     seed: int = 0
-    pace: Pace = Pace()
-    lengths: Lengths = Lengths()
-    faults: Faults = Faults()
-    limits: Limits = Limits()
+    pace: Pace = Pace()  # noqa: RUF009 (frozen)
+    lengths: Lengths = Lengths()  # noqa: RUF009 (frozen)
+    faults: Faults = Faults()  # noqa: RUF009 (frozen)
+    limits: Limits = Limits()  # noqa: RUF009 (frozen)
     search: dict[str, Any] = field(default_factory=dict)
 
 
@@ -107,13 +108,13 @@ def simulate(setting: Setting, workers: int) -> Outcome:
     """
     transport = SimulatedTransport(workers, setting.pace, setting.lengths, setting.faults, setting.seed)
     crew = Metered(WorkerCrew(transport, setting.limits))
-    cache = CompletionCache(crew.facts())
+    cache = CompletionCache(crew.facts(), _Kept())
     scheduler = Scheduler(crew, cache, on_answer=lambda: transport.pass_time(setting.pace.head))
     problem = _problem(setting, scheduler)
     state = first_state(setting.seed)
     steps, scores = [], []
     transport.next_step()
-    for _ in range(2 + 2 * setting.iterations):
+    while state.next_step != "final":
         cache.next_step()
         begun, asked, shared = transport.now(), scheduler.asked, scheduler.shared
         name = state.next_step
@@ -126,8 +127,24 @@ def simulate(setting: Setting, workers: int) -> Outcome:
     return Outcome(workers, tuple(steps), tuple(scores))
 
 
+class _Kept:
+    """What a run keeps on disk, without the disk."""
+
+    def __init__(self) -> None:
+        self._completions: dict[bytes, Completion] = {}
+
+    def get_many(self, keys: Sequence[bytes]) -> dict[bytes, Completion]:
+        return {key: self._completions[key] for key in keys if key in self._completions}
+
+    def put_many(self, completions: Mapping[bytes, Completion]) -> Mapping[bytes, Completion]:
+        self._completions.update(completions)
+        return {}
+
+
 def _problem(setting: Setting, scheduler: Scheduler) -> Problem:
-    config = config_for(setting.graphs, seed=setting.seed, trial_num=setting.assignments, **setting.search)
+    sizes = {"trial_num": setting.assignments, "max_iteration": setting.iterations}
+    endless = {"patience": setting.iterations + 2}  # scores mean nothing here: they must not end the search
+    config = config_for(setting.graphs, seed=setting.seed, **sizes, **endless, **setting.search)
     evaluation, dataset = FirstLetter(), setting.lengths.questions(setting.questions, setting.seed)
     params = GenerationParams(setting.lengths.most)
     fitness = Fitness(scheduler, evaluation, dataset, params, config.scorer)

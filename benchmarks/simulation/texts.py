@@ -18,8 +18,8 @@ _LENGTH = re.compile(r"\w+#(\d+)")
 class Lengths:
     """Tokens of questions and answers: means, and standard deviations as shares of them.
 
-    Both are drawn from log-normal distributions; an answer is cut at `most`, as generation is. The defaults are ASSUMED,
-    after nlgraph: prompts of 400 to 500 tokens, answers of at most 80.
+    Both are drawn from log-normal distributions; an answer is cut at `most`, as generation is. The defaults are
+    ASSUMED, after nlgraph: prompts of 400 to 500 tokens, answers of at most 80.
     """
 
     question: float = 400.0

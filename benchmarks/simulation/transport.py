@@ -64,7 +64,7 @@ class SimulatedTransport:
 
     workers: int
     pace: Pace
-    lengths: Lengths = Lengths()
+    lengths: Lengths = Lengths()  # noqa: RUF009 (frozen)
     faults: Faults = Faults()
     seed: int = 0
     tally: Tally = field(default_factory=Tally)
@@ -126,7 +126,7 @@ class SimulatedTransport:
             self._later(seconds, worker, Answered(worker, batch, finished, done, report))
 
     def _reckon(self, request: Request, text: str, tokens: tuple[int, int]) -> None:
-        """Notes when a request can be answered at the earliest, and what it costs at least; asked again, it is known."""
+        """Notes when a request can be answered at the earliest, and what it costs at least; but once."""
         digest = request.member.digest
         if (digest, request.prompt) in self._counted:
             return

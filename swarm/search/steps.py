@@ -121,18 +121,13 @@ def start_weight(problem: Problem, state: SearchState) -> SearchState:
 def role_step(problem: Problem, state: SearchState) -> SearchState:
     """Moves the graphs and scores them, with the identity assignment and the experts of the last weight step."""
     assert state.graphs is not None and state.experts is not None and state.best is not None
-    config, n = problem.config, problem.size
-    rngs = {purpose: state.generator(purpose) for purpose in ("graphs", "decode")}
-    graphs = state.graphs
-    if config.move_graphs:
-        graphs = pso.move_all(graphs, config.move_coefficients, config.restart_rule, rngs["graphs"])
-    decoded = _decode_all(problem, graphs.positions, rngs["decode"])
-    coefficients = state.experts.positions
-    scores = problem.fitness.utilities([problem.system(one, range(n), coefficients) for one in decoded])
+    rngs, graphs, decoded = _moved_graphs(problem, state, state.graphs)
+    coefficients, places = state.experts.positions, range(problem.size)
+    scores = problem.fitness.utilities([problem.system(one, places, coefficients) for one in decoded])
     first = int(np.argmax(scores))
     best = state.best
     if scores[first] > best.score:
-        best = Best(scores[first], decoded[first], tuple(range(n)), coefficients, state.title)
+        best = Best(scores[first], decoded[first], tuple(places), coefficients, state.title)
     return state.after(
         rngs,
         next_step="weight",
@@ -183,6 +178,29 @@ def _decode_all(problem: Problem, positions: np.ndarray, rng: np.random.Generato
     ]
 
 
+def _moved_graphs(
+    problem: Problem, state: SearchState, graphs: pso.Swarm
+) -> tuple[dict[str, np.random.Generator], pso.Swarm, list[Decoded]]:
+    """A role step's graphs, moved and decoded, and the generators after that."""
+    rngs, config = {purpose: state.generator(purpose) for purpose in ("graphs", "decode")}, problem.config
+    if config.move_graphs:
+        graphs = pso.move_all(graphs, config.move_coefficients, config.restart_rule, rngs["graphs"])
+    return rngs, graphs, _decode_all(problem, graphs.positions, rngs["decode"])
+
+
+def _systems_ahead(problem: Problem, state: SearchState, coefficients: np.ndarray) -> list[System]:
+    """What the role step after the running weight step will score, if that is to be asked now.
+
+    It is known: its graphs follow from the last role step, its experts are those of the running step. Nothing is asked
+    that the search might not come to: not if it ends after this step unless this step finds something better.
+    """
+    assert state.graphs is not None
+    if not problem.config.ask_ahead or _stop_reason(problem, state):
+        return []
+    _, _, decoded = _moved_graphs(problem, state, _shortened(problem, state, state.graphs))
+    return [problem.system(one, range(problem.size), coefficients) for one in decoded]
+
+
 def _credit(
     problem: Problem, state: SearchState, graph: Decoded, coefficients: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, Best]:
@@ -192,7 +210,8 @@ def _credit(
     # the graph is known to be good with this assignment: that of the best system if it is its graph, else the identity
     around = state.best.assignment if state.best.decoded.edges == graph.edges else tuple(range(n))
     assignments = draw_assignments(problem.config.trial_num, n, n, rng, around, problem.config.assignment_spread)
-    scores = problem.fitness.utilities([problem.system(graph, row.tolist(), coefficients) for row in assignments])
+    systems = [problem.system(graph, row.tolist(), coefficients) for row in assignments]
+    scores = problem.fitness.utilities(systems, _systems_ahead(problem, state, coefficients))
     first, best = int(np.argmax(scores)), state.best
     if scores[first] > best.score:
         best = Best(scores[first], graph, tuple(assignments[first].tolist()), coefficients, state.title)
@@ -202,22 +221,29 @@ def _credit(
 def _end_iteration(problem: Problem, state: SearchState) -> SearchState:
     """The state at the start of the next iteration, or at the end if patience or iterations are used up."""
     assert state.graphs is not None and state.experts is not None and state.best is not None
-    config = problem.config
-    history = (*state.best_history, state.best.score)
-    reason = ""
-    if pso.stagnated(state.graphs.best_history if config.patience_on == "graph" else history, config.patience):
-        reason = f"no better {'graph' if config.patience_on == 'graph' else 'system'} for {config.patience} iterations"
-    elif state.iteration >= config.max_iteration:
-        reason = f"{config.max_iteration} iterations done"
-    graphs, experts = state.graphs, state.experts
-    if state.iteration > 0:
-        graphs, experts = (pso.shorten_step(s, config.decay, config.minimum_step_length) for s in (graphs, experts))
+    reason = _stop_reason(problem, state)
     return replace(
         state,
         next_step="final" if reason else "role",
         iteration=state.iteration if reason else state.iteration + 1,
-        graphs=graphs,
-        experts=experts,
-        best_history=history,
+        graphs=_shortened(problem, state, state.graphs),
+        experts=_shortened(problem, state, state.experts),
+        best_history=(*state.best_history, state.best.score),
         stop_reason=reason,
     )
+
+
+def _stop_reason(problem: Problem, state: SearchState) -> str:
+    """Why the search ends with this iteration, its best system being the state's; "" if it does not."""
+    assert state.graphs is not None and state.best is not None
+    config = problem.config
+    history = (*state.best_history, state.best.score)
+    if pso.stagnated(state.graphs.best_history if config.patience_on == "graph" else history, config.patience):
+        return f"no better {'graph' if config.patience_on == 'graph' else 'system'} for {config.patience} iterations"
+    return f"{config.max_iteration} iterations done" if state.iteration >= config.max_iteration else ""
+
+
+def _shortened(problem: Problem, state: SearchState, swarm: pso.Swarm) -> pso.Swarm:
+    """A swarm as the next iteration finds it; the start shortens no step."""
+    config = problem.config
+    return pso.shorten_step(swarm, config.decay, config.minimum_step_length) if state.iteration > 0 else swarm

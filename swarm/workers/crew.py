@@ -49,7 +49,7 @@ class _Worker:
     place: str = ""
     batch: int = 0  # that it is at, while it is busy
     sent: list[int] = field(default_factory=list)  # of that batch, the places that it was sent
-    seat: Seat = Seat(0)
+    seat: Seat = Seat(0)  # noqa: RUF009 (frozen)
     starts: int = 0  # without an answer
     health: Health = field(default_factory=Health)
 

@@ -1,4 +1,4 @@
-"""Which workers are idle, starting or busy, and who of them is overdue; a change costs the same however many there are."""
+"""Which workers are idle, starting or busy, and who is overdue; a change costs the same however many there are."""
 
 from bisect import bisect_left, insort
 from collections import OrderedDict
