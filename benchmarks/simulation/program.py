@@ -42,8 +42,8 @@ LENGTHS = {
 def simulate_program(words: Sequence[str] | None = None) -> int:
     """Simulates, prints the table and writes what was asked for. Raises UserError for what cannot be simulated."""
     options = _parser().parse_args(words)
-    setting = _setting(options)
     _check(options)
+    setting = _setting(options)
     logging.getLogger("swarm").setLevel(logging.ERROR)  # of every lost worker there would be a line
     begun, outcomes = time.monotonic(), []
     whole = replace(setting, faults=Faults())
@@ -137,6 +137,8 @@ def _check(options: argparse.Namespace) -> None:
         value = getattr(options, name)
         if value is not None and not value >= limit:
             raise UserError(f"--{name} is {value:g}; wanted at least {limit:g}")
+    if options.hangs >= 1:
+        raise UserError(f"--hangs is {options.hangs:g}; wanted less than 1, or no batch would ever be answered")
     if min(options.workers) < 1:
         raise UserError(f"--workers holds {min(options.workers)}; wanted at least 1 each")
 

@@ -24,7 +24,7 @@ COLUMNS = {
 }
 LEGEND = (
     "makespan: of all steps, the workers having started; speed-up: over one worker without faults; utilisation: share",
-    "of the workers' time in which they are at work; efficiency: speed-up / workers; serial fraction: Karp and Flatt's,",
+    "of the workers' time in which they are at work; efficiency: speed-up / workers; serial fraction (Karp, Flatt):",
     "(1 / speed-up - 1 / workers) / (1 - 1 / workers); bound: of every step the longest chain of requests that wait",
     "for each other, or its work in full batches / workers if that is more, summed over the steps.",
 )
