@@ -18,30 +18,40 @@ Batch = list[tuple[bytes, Waiting]]
 
 
 class _Rows(Generic[Waiting]):
-    """The ready requests of a group; of those with most answers ahead the oldest is the first."""
+    """The ready requests of a group; of those with most answers ahead the oldest is the first.
+
+    Attributes:
+      ahead: by key, how many answers are ahead of a request.
+    """
 
     def __init__(self) -> None:
-        self._ahead: dict[bytes, int] = {}
+        self.ahead: dict[bytes, int] = {}
         self._waiting: dict[int, dict[bytes, Waiting]] = {}  # by what is ahead of them
 
     def __len__(self) -> int:
-        return len(self._ahead)
+        return len(self.ahead)
 
     @property
-    def ahead(self) -> int:
+    def most_ahead(self) -> int:
         """Of the first one."""
         return max(self._waiting)
 
-    def add(self, key: bytes, waiting: Waiting, ahead: int) -> Waiting:
-        """What waits for this key, from now on with the most that is ahead of whoever asks for it."""
-        before = self._ahead.get(key)
-        if before is not None:
-            waiting = self._waiting[before][key]
-            if before >= ahead:
-                return waiting
+    def add(self, key: bytes, waiting: Waiting, ahead: int) -> None:
+        """One more, whose key is not there."""
+        self.ahead[key] = ahead
+        rows = self._waiting.get(ahead)
+        if rows is None:
+            self._waiting[ahead] = {key: waiting}
+        else:
+            rows[key] = waiting
+
+    def again(self, key: bytes, ahead: int) -> Waiting:
+        """What waits for a key that is there, from now on with the most that is ahead of whoever asks for it."""
+        before = self.ahead[key]
+        waiting = self._waiting[before][key]
+        if ahead > before:
             self._remove(before, [key])
-        self._ahead[key] = ahead
-        self._waiting.setdefault(ahead, {})[key] = waiting
+            self.add(key, waiting, ahead)
         return waiting
 
     def take(self, count: int) -> Batch[Waiting]:
@@ -56,7 +66,7 @@ class _Rows(Generic[Waiting]):
     def _remove(self, ahead: int, keys: Sequence[bytes]) -> None:
         waiting = self._waiting[ahead]
         for key in keys:
-            del waiting[key], self._ahead[key]
+            del waiting[key], self.ahead[key]
         if not waiting:
             del self._waiting[ahead]
 
@@ -90,10 +100,15 @@ class Queue(Generic[Waiting]):
         """
         if key in self._under_way:
             return self._under_way[key]
-        rows = self._groups.setdefault(group, _Rows())
-        before = len(rows)
-        waiting = rows.add(key, waiting, ahead if self._workers > 1 else 0)
-        self.ready += len(rows) - before
+        rows = self._groups.get(group)
+        if rows is None:
+            rows = self._groups[group] = _Rows()
+        if self._workers == 1:
+            ahead = 0
+        if key in rows.ahead:
+            return rows.again(key, ahead)
+        rows.add(key, waiting, ahead)
+        self.ready += 1
         return waiting
 
     def take(self, seat: Seat) -> Batch[Waiting]:
@@ -111,7 +126,7 @@ class Queue(Generic[Waiting]):
 
         def worth(group: Group) -> float:
             rows = self._groups[group]
-            value = min(len(rows), most) * (1 + rows.ahead)
+            value = min(len(rows), most) * (1 + rows.most_ahead)
             if group[0] == seat.in_place:
                 return value * IN_PLACE
             return value * (ELSEWHERE if self._placed[group[0]] else 1)
