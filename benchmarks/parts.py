@@ -117,10 +117,12 @@ class NotingFitness(Fitness):
 
     systems: list[System] = field(default_factory=list)
 
-    def judge(self, systems: Sequence[System], examples: Sequence[Example]) -> list[Judgement]:
+    def judge(
+        self, systems: Sequence[System], examples: Sequence[Example], ahead: Sequence[System] = ()
+    ) -> list[Judgement]:
         """Their scores."""
         self.systems.extend(systems)
-        return super().judge(systems, examples)
+        return super().judge(systems, examples, ahead)
 
 
 class NotingExactMatch(ExactMatch):

@@ -7,8 +7,12 @@ import numpy as np
 from benchmarks.measure import Row, below, interleaved, median_of
 from benchmarks.parts import InstantEngine, Requests
 from benchmarks.sharing import step_pair
+from benchmarks.simulation.pace import Pace
+from benchmarks.simulation.transport import SimulatedTransport
 from swarm.engines.base import GenerationParams
 from swarm.system.messages import Query, node_prompt
+from swarm.system.scheduler import Scheduler
+from swarm.workers.crew import WorkerCrew
 
 PARAMS = GenerationParams(max_new_tokens=80)
 
@@ -20,9 +24,10 @@ class Size:
     experts: int = 10
     prompts: int = 200
     letters: int = 1500  # 400 to 500 tokens, as nlgraph's
+    workers: int = 1024
 
 
-SMALL = Size(experts=3, prompts=5, letters=50)
+SMALL = Size(experts=3, prompts=5, letters=50, workers=4)
 
 
 def rows(size: Size, repeats: int) -> list[Row]:
@@ -46,7 +51,16 @@ def rows(size: Size, repeats: int) -> list[Row]:
         for number in range(generated[0]):
             node_prompt(queries[number % len(queries)], ("answer",) if number % 2 else ())
 
-    seconds = interleaved({"ours": ours, "floor": floor}, repeats)
+    many: list[Scheduler] = []
+
+    def with_many() -> None:
+        crew = WorkerCrew(SimulatedTransport(size.workers, Pace(head=0.0)))
+        many.append(Scheduler(crew))
+        for systems in pair:
+            many[-1].cache.next_step()
+            many[-1].answer_all([(system, queries) for system in systems], PARAMS)
+
+    seconds = interleaved({"ours": ours, "floor": floor, "many": with_many}, repeats)
     return [
         Row(
             "scheduler",
@@ -58,5 +72,13 @@ def rows(size: Size, repeats: int) -> list[Row]:
                 f"{size.prompts} prompts, {generated[0]:,} reach the engine, in {calls[0]} calls about an expert each; "
                 "floor: those prompts are written, no more"
             ),
-        )
+        ),
+        Row(
+            f"scheduler: {size.workers:,} workers",
+            median_of(seconds["many"], "µs", 1e6 / total),
+            note=(
+                "the same requests, answered one by one in simulated time as scripts/simulate.py does, nothing on "
+                "disk; the simulation's own work is in it"
+            ),
+        ),
     ]

@@ -80,7 +80,10 @@ class Progress:
             self._bar = None
 
     def _requests(self, state: SearchState) -> int:
-        systems = self._config.graph_num if state.next_step.endswith("role") else self._config.trial_num
+        config = self._config
+        systems = config.graph_num if state.next_step.endswith("role") else config.trial_num
+        if config.ask_ahead and state.next_step.endswith("weight") and state.iteration < config.max_iteration:
+            systems += config.graph_num  # but where patience may end the search
         alone = self._alone if state.next_step == "start_role" else 0
         return (systems * self._places + alone) * self._dev
 

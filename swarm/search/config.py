@@ -152,6 +152,8 @@ class SearchConfig:
     fold: bool | None = option(None, ENGINE, "add adapters to the base's own weights, which is faster and in half "
                                "precision less exact (default: in float32 only)")
     no_cache: bool = option(False, ENGINE, "neither use nor keep texts of other runs on this machine", switch=True)
+    ask_ahead: bool = option(False, ENGINE, "ask what the next role step will ask beside the weight step, which keeps "
+                             "many workers busier; the numbers stay the same", switch=True)
     cache_size: int = option(2000, ENGINE, "megabytes of disk that kept texts may take; the oldest go first", least=1)
     trust_remote_code: bool = option(False, ENGINE, "run code that comes with the base model")
 

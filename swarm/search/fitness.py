@@ -31,30 +31,40 @@ class Fitness:
     params: GenerationParams
     scorer: str
 
-    def utilities(self, systems: Sequence[System]) -> list[float]:
-        """Every system's utility on dev: the mean of its scores, higher is better."""
-        return [float(judgement[self.scorer].mean()) for judgement in self.judge(systems, self.dataset.dev)]
+    def utilities(self, systems: Sequence[System], ahead: Sequence[System] = ()) -> list[float]:
+        """Every system's utility on dev: the mean of its scores, higher is better.
 
-    def judge(self, systems: Sequence[System], examples: Sequence[Example]) -> list[Judgement]:
-        """Every system's scores, scorer by scorer, one per example.
+        The systems `ahead` answer beside them, so that their answers are remembered when they are asked for.
+        """
+        judgements = self.judge(systems, self.dataset.dev, ahead)
+        return [float(judgement[self.scorer].mean()) for judgement in judgements]
+
+    def judge(
+        self, systems: Sequence[System], examples: Sequence[Example], ahead: Sequence[System] = ()
+    ) -> list[Judgement]:
+        """Every system's scores, scorer by scorer, one per example; the systems `ahead` answer and are not scored.
 
         Raises UserError if the eval gives a score that is missing, not finite or out of its range.
         """
-        judgings = [self.evaluation.judge(self.dataset, examples) for _ in systems]
+        answering = [*systems, *ahead]
+        judgings = [self.evaluation.judge(self.dataset, examples) for _ in answering]
         asked = {i: next(judging) for i, judging in enumerate(judgings)}
         judgements: list[Judgement] = [{} for _ in systems]
         number = 0
         while asked:
             order = list(asked)
-            tasks = [(systems[i].in_pass(number), asked[i]) for i in order]
+            tasks = [(answering[i].in_pass(number), asked[i]) for i in order]
             texts = self.scheduler.answer_all(tasks, self.params)
+            number += 1
             for i, answers in zip(order, texts, strict=True):
+                if i >= len(systems) and number == self.evaluation.passes:
+                    del asked[i]
+                    continue
                 try:
                     asked[i] = judgings[i].send(answers)
                 except StopIteration as finished:
                     judgements[i] = check_judgement(self.evaluation, finished.value, len(examples), self.scorer)
                     del asked[i]
-            number += 1
         return judgements
 
     def queries(self) -> list[Query]:

@@ -139,19 +139,14 @@ def start_weight(problem: Problem, state: SearchState) -> SearchState:
 def role_step(problem: Problem, state: SearchState) -> SearchState:
     """Moves the graphs and scores them, with the identity assignment and the experts of the last weight step."""
     assert state.graphs is not None and state.experts is not None and state.best is not None
-    config, n = problem.config, problem.size
-    rngs = {purpose: state.generator(purpose) for purpose in ("graphs", "decode")}
-    graphs = state.graphs
-    if config.move_graphs:
-        graphs = pso.move_all(graphs, config.move_coefficients, config.restart_rule, rngs["graphs"])
-    decoded = _decode_all(problem, graphs.positions, rngs["decode"])
-    coefficients = state.experts.positions
-    systems = [problem.system(one, range(n), coefficients, state.routers) for one in decoded]
+    rngs, graphs, decoded = _moved_graphs(problem, state, state.graphs)
+    coefficients, places = state.experts.positions, range(problem.size)
+    systems = [problem.system(one, places, coefficients, state.routers) for one in decoded]
     scores = problem.fitness.utilities(systems)
     first = int(np.argmax(scores))
     best = state.best
     if scores[first] > best.score:
-        best = Best(scores[first], decoded[first], tuple(range(n)), coefficients, state.title, state.routers)
+        best = Best(scores[first], decoded[first], tuple(places), coefficients, state.title, state.routers)
     return state.after(
         rngs,
         next_step="weight",
@@ -166,7 +161,7 @@ def role_step(problem: Problem, state: SearchState) -> SearchState:
 def weight_step(problem: Problem, state: SearchState) -> SearchState:
     """Moves the experts and credits them by random assignments on one graph; fits routers again where that is due."""
     assert state.graphs is not None and state.experts is not None
-    config, iteration = problem.config, state.iteration
+    config, due = problem.config, _refresh_is_due(problem, state)
     rngs = {purpose: state.generator(purpose) for purpose in ("experts", "assignments")}
     experts = state.experts
     if config.move_experts:
@@ -182,9 +177,7 @@ def weight_step(problem: Problem, state: SearchState) -> SearchState:
     moving = len(experts.positions)
     moved, still = pso.record(experts, credits[:moving]), tuple(credits[moving:].tolist())
     state = _end_iteration(problem, state.after(rngs, experts=moved, best=best, composite_credits=still))
-    # not after the last iteration: nobody would be asked by these routers
-    due = config.refresh_routers and iteration % config.refresh_routers == 0 and state.next_step != "final"
-    if not due:
+    if not due or state.next_step == "final":  # after the last iteration nobody would be asked by these routers
         return state
     return refresh(state, problem.members_with(state.routers), systems, problem.fitness, problem.shelf)
 
@@ -209,6 +202,30 @@ def _decode_all(problem: Problem, positions: np.ndarray, rng: np.random.Generato
     ]
 
 
+def _moved_graphs(
+    problem: Problem, state: SearchState, graphs: pso.Swarm
+) -> tuple[dict[str, np.random.Generator], pso.Swarm, list[Decoded]]:
+    """A role step's graphs, moved and decoded, and the generators after that."""
+    rngs, config = {purpose: state.generator(purpose) for purpose in ("graphs", "decode")}, problem.config
+    if config.move_graphs:
+        graphs = pso.move_all(graphs, config.move_coefficients, config.restart_rule, rngs["graphs"])
+    return rngs, graphs, _decode_all(problem, graphs.positions, rngs["decode"])
+
+
+def _systems_ahead(problem: Problem, state: SearchState, coefficients: np.ndarray) -> list[System]:
+    """What the role step after the running weight step will score, if that is to be asked now.
+
+    It is known: its graphs follow from the last role step, its experts are those of the running step. Nothing is asked
+    that the search might not come to: not if it ends after this step unless this step finds something better, nor
+    before routers are fitted again.
+    """
+    assert state.graphs is not None
+    if not problem.config.ask_ahead or _stop_reason(problem, state) or _refresh_is_due(problem, state):
+        return []
+    _, _, decoded = _moved_graphs(problem, state, _shortened(problem, state, state.graphs))
+    return [problem.system(one, range(problem.size), coefficients, state.routers) for one in decoded]
+
+
 def _draw_systems(
     problem: Problem, state: SearchState, graph: Decoded, coefficients: np.ndarray, rng: np.random.Generator
 ) -> list[System]:
@@ -227,7 +244,7 @@ def _credit(
     """Every member's JFK-score on a graph, and the best system after the assignments that were tried."""
     assert state.best is not None
     assignments = np.array([system.assignment for system in systems])
-    scores = problem.fitness.utilities(systems)
+    scores = problem.fitness.utilities(systems, _systems_ahead(problem, state, coefficients))
     first, best = int(np.argmax(scores)), state.best
     if scores[first] > best.score:
         best = Best(scores[first], graph, systems[first].assignment, coefficients, state.title, state.routers)
@@ -237,22 +254,35 @@ def _credit(
 def _end_iteration(problem: Problem, state: SearchState) -> SearchState:
     """The state at the start of the next iteration, or at the end if patience or iterations are used up."""
     assert state.graphs is not None and state.experts is not None and state.best is not None
-    config = problem.config
-    history = (*state.best_history, state.best.score)
-    reason = ""
-    if pso.stagnated(state.graphs.best_history if config.patience_on == "graph" else history, config.patience):
-        reason = f"no better {'graph' if config.patience_on == 'graph' else 'system'} for {config.patience} iterations"
-    elif state.iteration >= config.max_iteration:
-        reason = f"{config.max_iteration} iterations done"
-    graphs, experts = state.graphs, state.experts
-    if state.iteration > 0:
-        graphs, experts = (pso.shorten_step(s, config.decay, config.minimum_step_length) for s in (graphs, experts))
+    reason = _stop_reason(problem, state)
     return replace(
         state,
         next_step="final" if reason else "role",
         iteration=state.iteration if reason else state.iteration + 1,
-        graphs=graphs,
-        experts=experts,
-        best_history=history,
+        graphs=_shortened(problem, state, state.graphs),
+        experts=_shortened(problem, state, state.experts),
+        best_history=(*state.best_history, state.best.score),
         stop_reason=reason,
     )
+
+
+def _stop_reason(problem: Problem, state: SearchState) -> str:
+    """Why the search ends with this iteration, its best system being the state's; "" if it does not."""
+    assert state.graphs is not None and state.best is not None
+    config = problem.config
+    history = (*state.best_history, state.best.score)
+    if pso.stagnated(state.graphs.best_history if config.patience_on == "graph" else history, config.patience):
+        return f"no better {'graph' if config.patience_on == 'graph' else 'system'} for {config.patience} iterations"
+    return f"{config.max_iteration} iterations done" if state.iteration >= config.max_iteration else ""
+
+
+def _refresh_is_due(problem: Problem, state: SearchState) -> bool:
+    """Whether routers are fitted again at the end of this iteration, should another one follow."""
+    every = problem.config.refresh_routers
+    return state.iteration > 0 and every > 0 and state.iteration % every == 0
+
+
+def _shortened(problem: Problem, state: SearchState, swarm: pso.Swarm) -> pso.Swarm:
+    """A swarm as the next iteration finds it; the start shortens no step."""
+    config = problem.config
+    return pso.shorten_step(swarm, config.decay, config.minimum_step_length) if state.iteration > 0 else swarm

@@ -50,13 +50,14 @@ class Scheduler:
         ready: list[_Listener] = [node for walk in walks for node in walk.start()]
         try:
             while ready or queue:
-                seats = self.crew.free()
+                seats = self.crew.free() if ready or queue.ready else []
                 if ready and (seats or not queue.flying):
                     self._line_up(ready, queue)
                     ready = []
                 for seat in seats:
-                    if batch := queue.take(seat):
-                        queue.sent(self.crew.submit(seat.worker, [waiting.request for _, waiting in batch]), batch)
+                    if not (batch := queue.take(seat)):
+                        break
+                    queue.sent(self.crew.submit(seat.worker, [waiting.request for _, waiting in batch]), batch)
                 if queue.flying or (queue and not seats):
                     ready += self._hear(queue)
         except BaseException:
@@ -78,7 +79,7 @@ class Scheduler:
                     self.shared += 1
                     woken += listener.hear(known[key])
                     continue
-                waiting = queue.add(request.group, key, _Waiting(request))
+                waiting = queue.add(request.group, key, _Waiting(request), listener.ahead)
                 self.shared += bool(waiting.listeners)
                 waiting.listeners.append(listener)
             ready = woken
@@ -114,6 +115,11 @@ class Scheduler:
 class _Listener(Protocol):
     """Whoever waits for an answer."""
 
+    @property
+    def ahead(self) -> int:
+        """How many further answers wait for this one, one after the other."""
+        ...
+
     def request(self) -> Request:
         """What is asked."""
         ...
@@ -130,6 +136,10 @@ class _Node:
     walk: "_Walk"
     index: int
     place: int
+
+    @property
+    def ahead(self) -> int:
+        return self.walk.ahead[self.place]
 
     def request(self) -> Request:
         return self.walk.request(self.index, self.place)
@@ -170,6 +180,10 @@ class _Part:
     asked: Request
     index: int
 
+    @property
+    def ahead(self) -> int:
+        return self.whole.listener.ahead + 1
+
     def request(self) -> Request:
         return self.asked
 
@@ -186,7 +200,11 @@ class _Waiting:
 
 
 class _Walk:
-    """One system on its way through its queries: texts[query][place] is what a place has answered."""
+    """One system on its way through its queries: texts[query][place] is what a place has answered.
+
+    Attributes:
+      ahead: by place, how many others its answer has to pass at most until the end has spoken.
+    """
 
     def __init__(
         self,
@@ -206,6 +224,9 @@ class _Walk:
         self._listens = {place: system.listens_to(place) for place in system.graph}
         self._tells = {place: sorted(system.graph.successors(place)) for place in system.graph}
         self._position = {place: position for position, place in enumerate(system.order)}
+        self.ahead: dict[int, int] = {}
+        for place in reversed(system.order):
+            self.ahead[place] = max((1 + self.ahead[told] for told in self._tells[place]), default=0)
         self._texts: list[dict[int, str]] = [{} for _ in queries]
 
     def start(self) -> list[_Node]:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from swarm.engines.base import Finished, Member, Request
 from swarm.engines.crew import Crew, Seat
 from swarm.errors import UserError
-from swarm.workers.health import Health, slow_workers
+from swarm.workers.health import ENOUGH, Health, slow_workers
+from swarm.workers.roster import BUSY, GONE, IDLE, STARTING, Roster
 from swarm.workers.transport import Answered, Event, Failed, Lost, Ready, Transport
 
 log = logging.getLogger(__name__)
@@ -46,11 +47,9 @@ class _Batch:
 @dataclass
 class _Worker:
     place: str = ""
-    state: str = "starting"  # starting, idle, busy or gone
-    since: float = 0.0  # when it was started, got its batch or answered last
     batch: int = 0  # that it is at, while it is busy
     sent: list[int] = field(default_factory=list)  # of that batch, the places that it was sent
-    in_place: str = ""
+    seat: Seat = Seat(0)  # noqa: RUF009 (frozen)
     starts: int = 0  # without an answer
     health: Health = field(default_factory=Health)
 
@@ -75,14 +74,16 @@ class WorkerCrew(Crew):
         self._transport, self._limits = transport, limits
         self._facts: dict[str, str] = {}
         self._crew = [_Worker() for _ in range(self.workers)]
+        self._roster = Roster({STARTING: limits.start, BUSY: limits.answer})
         self._batches: dict[int, _Batch] = {}
         self._again: deque[int] = deque()  # batches without a worker
         self._numbers = 0
         self._warned: set[int] = set()
+        self._compared = -ENOUGH  # when the workers' speeds were compared last
         for number in range(self.workers):
             self._start(number)
         try:
-            while any(worker.state == "starting" for worker in self._crew):
+            while self._roster.count(STARTING):
                 self._listen()
         except BaseException:
             transport.close()
@@ -103,7 +104,7 @@ class WorkerCrew(Crew):
     def free(self) -> list[Seat]:
         """The workers without a batch, after those that were left behind."""
         self._ask_again()
-        return [Seat(number, worker.in_place) for number, worker in enumerate(self._crew) if worker.state == "idle"]
+        return [self._crew[number].seat for number in self._roster.idle]
 
     def submit(self, worker: int, requests: Sequence[Request]) -> int:
         """Sends a batch to a worker that is free."""
@@ -120,9 +121,9 @@ class WorkerCrew(Crew):
         """
         while True:
             self._ask_again()
-            idle = sum(worker.state == "idle" for worker in self._crew)
+            idle = len(self._roster.idle)
             told = self._listen()
-            if told or sum(worker.state == "idle" for worker in self._crew) > idle:
+            if told or len(self._roster.idle) > idle:
                 return told
 
     def abandon(self) -> None:
@@ -136,52 +137,48 @@ class WorkerCrew(Crew):
 
     def _start(self, number: int) -> None:
         worker = self._crew[number]
-        worker.state, worker.in_place, worker.since = "starting", "", self._transport.now()
+        worker.seat = Seat(number)
         worker.starts += 1
+        self._roster.put(number, STARTING, self._transport.now())
         self._transport.start(number)
 
     def _send(self, number: int, batch: int) -> None:
         worker, asked = self._crew[number], self._batches[batch]
-        worker.state, worker.batch, worker.since = "busy", batch, self._transport.now()
-        worker.sent, worker.in_place = list(asked.left), asked.requests[0].member.digest
+        worker.batch, worker.sent = batch, list(asked.left)
+        worker.seat = Seat(number, asked.requests[0].member.digest)
+        self._roster.put(number, BUSY, self._transport.now())
         self._transport.send(number, batch, [asked.requests[place] for place in worker.sent])
 
     def _ask_again(self) -> None:
         """Gives batches that were left behind to free workers, rather to others than those that were lost at them."""
         for batch in list(self._again):
-            idle = [number for number, worker in enumerate(self._crew) if worker.state == "idle"]
-            others = [number for number in idle if number != self._batches[batch].not_by]
-            alone = not any(
-                worker.state in ("busy", "starting") or (worker.state == "idle" and number in others)
-                for number, worker in enumerate(self._crew)
-            )
-            if others or (idle and alone):
+            idle, not_by = self._roster.idle, self._batches[batch].not_by
+            other = next((number for number in idle if number != not_by), None)
+            alone = other is None and not self._roster.count(STARTING, BUSY)
+            if other is not None or (idle and alone):
                 self._again.remove(batch)
-                self._send((others or idle)[0], batch)
+                self._send(idle[0] if other is None else other, batch)
 
     def _listen(self) -> list[tuple[int, Finished]]:
         """What comes next, or what has not come in time."""
-        now = self._transport.now()
-        ends = [self._end_of(worker) for worker in self._crew if worker.state in ("starting", "busy")]
+        end = self._roster.next_end()
         told = []
-        for event in self._transport.events(max(min(ends) - now, 0) if ends else 0):
+        for event in self._transport.events(0 if end is None else max(end - self._transport.now(), 0)):
             told += self._heard(event)
         now = self._transport.now()
-        for number, worker in enumerate(self._crew):
-            if worker.state in ("starting", "busy") and now >= self._end_of(worker):
-                self._transport.stop(number)
-                self._lose(number, f"gave no sign for {now - worker.since:.0f} s")
+        for number, since in self._roster.overdue(now):
+            self._transport.stop(number)
+            self._lose(number, f"gave no sign for {now - since:.0f} s")
         return told
-
-    def _end_of(self, worker: _Worker) -> float:
-        return worker.since + (self._limits.start if worker.state == "starting" else self._limits.answer)
 
     def _heard(self, event: Event) -> list[tuple[int, Finished]]:
         worker = self._crew[event.worker]
         if isinstance(event, Ready):
             self._check_facts(event)
-            worker.state, worker.place, worker.since = "idle", event.place, self._transport.now()
-            worker.health.started(event.place, worker.since)
+            now = self._transport.now()
+            worker.place = event.place
+            worker.health.started(event.place, now)
+            self._roster.put(event.worker, IDLE, now)
         elif isinstance(event, Answered):
             return self._answered(worker, event)
         elif isinstance(event, Lost):
@@ -191,13 +188,12 @@ class WorkerCrew(Crew):
         return []
 
     def _answered(self, worker: _Worker, event: Answered) -> list[tuple[int, Finished]]:
-        now = self._transport.now()
         worker.health.answered(event)
-        worker.since, worker.starts = now, 0
+        worker.starts = 0
+        self._roster.put(event.worker, IDLE if event.done else BUSY, self._transport.now())
         batch = self._batches.get(event.batch)  # none if it was abandoned
         finished = [(worker.sent[place], completion) for place, completion in event.finished]
         if event.done:
-            worker.state = "idle"
             self._warn_of_slow_ones()
         if batch is None:
             return []
@@ -222,7 +218,7 @@ class WorkerCrew(Crew):
     def _lose(self, number: int, reason: str) -> None:
         worker = self._crew[number]
         worker.health.lost(reason)
-        batch = self._batches.get(worker.batch) if worker.state == "busy" else None
+        batch = self._batches.get(worker.batch) if self._roster[number] == BUSY else None
         log.warning("worker %d (%s) was lost: it %s%s", number, worker.place or "starting", reason,
                     f"; {batch.title} are asked again" if batch else "")  # fmt: skip
         if batch:
@@ -235,9 +231,9 @@ class WorkerCrew(Crew):
                 )
             self._again.append(worker.batch)
         if worker.starts >= self._limits.starts:
-            worker.state = "gone"
+            self._roster.put(number, GONE, self._transport.now())
             log.warning("worker %d is given up: it was lost %d times without an answer", number, worker.starts)
-            if all(other.state == "gone" for other in self._crew):
+            if self._roster.all_gone():
                 raise UserError(f"no worker is left (the last one {reason}): see the log, mend it, then --resume")
             return
         self._start(number)
@@ -253,6 +249,9 @@ class WorkerCrew(Crew):
                 )
 
     def _warn_of_slow_ones(self) -> None:
+        if self._transport.now() < self._compared + ENOUGH:
+            return
+        self._compared = self._transport.now()
         for number, text in slow_workers(self.health):
             if number not in self._warned:
                 self._warned.add(number)

@@ -1,8 +1,8 @@
 """What each worker has done, and which of them lag behind."""
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from statistics import median
 
 from swarm.workers.transport import Answered, Report
 
@@ -69,9 +69,19 @@ class Health:
 def slow_workers(health: Sequence[Health]) -> list[tuple[int, str]]:
     """Numbers of the workers that write less than half of what the others' median does, and by how much."""
     known = [(number, each.speed) for number, each in enumerate(health) if each.seconds >= ENOUGH]
+    ordered = sorted(speed for _, speed in known)
     found = []
     for number, speed in known:
-        others = [other for place, other in known if place != number]
-        if others and speed < SLOW * median(others):
-            found.append((number, f"{speed:,.0f} tokens a second of work, the others {median(others):,.0f}"))
+        others = _median_without(ordered, bisect_left(ordered, speed))
+        if others is not None and speed < SLOW * others:
+            found.append((number, f"{speed:,.0f} tokens a second of work, the others {others:,.0f}"))
     return found
+
+
+def _median_without(ordered: Sequence[float], place: int) -> float | None:
+    """The median of ordered numbers but for one of them; None if there is no other."""
+    count = len(ordered) - 1
+    if count < 1:
+        return None
+    middle = [ordered[index + (index >= place)] for index in {(count - 1) // 2, count // 2}]
+    return sum(middle) / len(middle)

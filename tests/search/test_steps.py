@@ -152,9 +152,9 @@ def test_credit_is_the_hand_count():
     state = STEPS["start_role"](world, first_state(0))
     utilities = world.fitness.utilities
 
-    def recording(systems):
+    def recording(systems, ahead=()):
         seen["assignments"] = [system.assignment for system in systems]
-        seen["scores"] = utilities(systems)
+        seen["scores"] = utilities(systems, ahead)
         return seen["scores"]
 
     object.__setattr__(world.fitness, "utilities", recording)
@@ -194,9 +194,9 @@ def test_assignments_near_the_best():
     world, drawn = problem(assignment_spread=0.0, trial_num=2), []
     utilities = world.fitness.utilities
 
-    def recording(systems):
+    def recording(systems, ahead=()):
         drawn.extend(system.assignment for system in systems)
-        return utilities(systems)
+        return utilities(systems, ahead)
 
     state = STEPS["start_role"](world, first_state(0))
     object.__setattr__(world.fitness, "utilities", recording)
