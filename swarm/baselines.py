@@ -5,6 +5,7 @@ import logging
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 from tqdm import tqdm
 
 from swarm import front_doors
-from swarm.engine import make_cache, make_engine
+from swarm.engine import make_cache, make_crew
 from swarm.errors import UserError
 from swarm.evals.base import Example, Judgement
 from swarm.maths.interval import Estimate
@@ -92,8 +93,8 @@ def _expert_scores(task: Task, splits: Sequence[str], quiet: bool) -> dict[str, 
     beside = Path(config.composites) if config.composites else None
     members = read_members(directory, config.base_model, config.combine, config.combine_rank, beside)
     task = task.for_places(len(members.names))
-    engine = make_engine(members, config)
-    return score_baselines(task, members, Scheduler(engine, make_cache(engine, config)), splits)
+    with closing(make_crew(members, config)) as crew:
+        return score_baselines(task, members, Scheduler(crew, make_cache(crew, config)), splits)
 
 
 def constant_scores(task: Task, splits: Sequence[str]) -> dict[str, Any]:

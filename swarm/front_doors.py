@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tqdm import tqdm
+
 from swarm.errors import BudgetReached, UserError
 from swarm.weights.pool import expert_folders
 
@@ -48,7 +50,14 @@ def signals_wait() -> Iterator[None]:
 
 
 class _Screen(logging.StreamHandler):  # type: ignore[type-arg]
-    """Writes to the terminal; when whoever reads it has gone (`| head`), the search goes on without."""
+    """Writes to the terminal; when whoever reads it has gone (`| head`), the search goes on without.
+
+    A progress bar there makes way for the message.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with tqdm.external_write_mode(self.stream):
+            super().emit(record)
 
     def handleError(self, record: logging.LogRecord) -> None:
         if isinstance(sys.exc_info()[1], BrokenPipeError):
@@ -63,7 +72,7 @@ def log_to(path: Path | None) -> None:
     ours.setLevel(logging.INFO)
     ours.propagate = False
     screen, alarms = _Screen(sys.stdout), _Screen(sys.stderr)
-    screen.addFilter(lambda record: record.levelno < logging.WARNING)
+    screen.addFilter(lambda record: record.levelno < logging.WARNING and not hasattr(record, "file_only"))
     alarms.setLevel(logging.WARNING)
     alarms.setFormatter(logging.Formatter("warning: %(message)s"))
     handlers: list[logging.Handler] = [screen, alarms]

@@ -13,7 +13,6 @@ from swarm.route.fitting import CLASSIFIER, SCORES
 from swarm.route.members import Asked, add_task_options, asked_by, config_of, read_chosen, scored, task_of
 from swarm.route.table import Line, Ways, choosing, chosen_by, draw, record, table
 from swarm.routers.artefact import load_router, read_facts
-from swarm.routers.engine import language_model_of
 from swarm.routers.fit import best_single
 from swarm.routers.labels import filled
 from swarm.routers.router import Router
@@ -38,11 +37,11 @@ def program(options: argparse.Namespace) -> int:
     config = config_of(options)
     task = task_of(config)
     members, chosen = read_chosen(config, facts["names"])
-    asked = asked_by(config, members, chosen)
-    router = loaded(folder, asked, options.any_weights)
-    learnt = load_scores(options.router / SCORES)
-    metric = None if "eval" in learnt.settings else learnt.metric
-    matrix = scored(asked, task, options.split, metric)
+    with asked_by(config, members, chosen) as asked:
+        router = loaded(folder, asked, options.any_weights)
+        learnt = load_scores(options.router / SCORES)
+        metric = None if "eval" in learnt.settings else learnt.metric
+        matrix = scored(asked, task, options.split, metric)
     lines, figures = judged(router, matrix, best_single(filled(learnt.scores)))
     if options.split == "dev" or set(matrix.prompts) & set(learnt.prompts):
         log.warning("the router was fitted on some of these prompts: its scores say nothing about new ones")
@@ -72,7 +71,7 @@ def loaded(folder: Path, asked: Asked, any_weights: bool = False) -> Router:
     """The router, checked against the members. Raises UserError for others."""
     digests = dict(zip(asked.names, asked.digests, strict=True))
     kind = read_facts(folder)["features"]
-    reader = language_model_of(asked.engine) if kind == "hidden" else None
+    reader = asked.reader() if kind == "hidden" else None
     return load_router(folder, None if any_weights else digests, reader)
 
 

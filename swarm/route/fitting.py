@@ -19,7 +19,6 @@ from swarm.ranking.scores import save_scores
 from swarm.route.members import add_task_options, asked_by, check_metric, config_of, read_chosen, scored, task_of
 from swarm.route.options import add_router_options, router_settings
 from swarm.routers.artefact import save_router
-from swarm.routers.engine import language_model_of
 from swarm.routers.fit import fit_router
 
 log = logging.getLogger(__name__)
@@ -48,13 +47,13 @@ def program(options: argparse.Namespace) -> int:
     check_metric(options.metric, task)
     members, chosen = read_chosen(config, options.members)
     settings = router_settings(options, [member.name for member in chosen])
-    asked = asked_by(config, members, chosen)
-    matrix = scored(asked, task, "dev", options.metric)
+    with asked_by(config, members, chosen) as asked:
+        matrix = scored(asked, task, "dev", options.metric)
+        reader = asked.reader() if settings.features.kind == "hidden" else None
     audit = label_audit([matrix])
     if not options.json:
         for line in audit_text(audit).splitlines():
             log.info("%s", line)
-    reader = language_model_of(asked.engine) if settings.features.kind == "hidden" else None
     generator = np.random.default_rng(options.seed)
     router = fit_router(matrix.prompts, matrix.scores, asked.names, settings, generator, asked.digests, reader)
     record: dict[str, Any] = {

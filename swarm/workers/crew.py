@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from swarm.engines.base import Finished, Member, Request
 from swarm.engines.crew import Crew, Seat
+from swarm.engines.work import Tally, Work, total
 from swarm.errors import UserError
 from swarm.workers.health import Health, slow_workers
 from swarm.workers.transport import Answered, Event, Failed, Lost, Ready, Transport
@@ -79,9 +80,9 @@ class WorkerCrew(Crew):
         self._again: deque[int] = deque()  # batches without a worker
         self._numbers = 0
         self._warned: set[int] = set()
-        for number in range(self.workers):
-            self._start(number)
         try:
+            for number in range(self.workers):
+                self._start(number)
             while any(worker.state == "starting" for worker in self._crew):
                 self._listen()
         except BaseException:
@@ -129,6 +130,19 @@ class WorkerCrew(Crew):
         """Forgets all batches; workers that are at one are free when they are through with it."""
         self._batches.clear()
         self._again.clear()
+
+    def tally(self) -> Tally:
+        """What all engines have done beside answering."""
+        return total(each.tally() for each in self.health)
+
+    def work(self) -> list[Work]:
+        """What each worker has done so far."""
+        now = self._transport.now()
+        return [each.work(now) for each in self.health]
+
+    def glance(self) -> str:
+        """How many are at work."""
+        return f"{sum(worker.state == 'busy' for worker in self._crew)} of {self.workers} workers busy"
 
     def close(self) -> None:
         """Ends all workers."""
