@@ -225,12 +225,16 @@ class WorkerCrew(Crew):
 
     def _failed(self, event: Failed) -> None:
         worker = self._crew[event.worker]
-        if event.cure:
-            raise UserError(event.message)
         if event.memory:
             self._transport.stop(event.worker)
             self._lose(event.worker, "ran out of memory")
             return
+        if worker.state == "busy":
+            worker.state = "idle"  # its engine can be asked again
+            if worker.batch not in self._batches:
+                return  # abandoned: nobody wants to know
+        if event.cure:
+            raise UserError(event.message)
         raise RuntimeError(f"worker {event.worker} ({worker.place or 'starting'}) failed: {event.message}")
 
     def _lose(self, number: int, reason: str) -> None:
