@@ -36,7 +36,7 @@ class Obeying(ScriptedEngine):
     def answer(self, request):
         word = request.prompt.split()[-1]
         act = ACTS.get(word)
-        if word == "always":
+        if word == "always" or ("poison" in request.prompt and (Path(self.folder) / "poison").exists()):
             os.kill(os.getpid(), signal.SIGKILL)
         if word == "halve":
             self.halvings += 1
