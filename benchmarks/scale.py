@@ -9,9 +9,12 @@ from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
+from threading import RLock
 
 import numpy as np
+import psutil
 import torch
+from tqdm import tqdm
 
 from benchmarks.measure import Goal, Row, Seconds, check_equal, interleaved, median_of
 from benchmarks.parts import EMBEDDED, SMALL_TASKS, completions, random_matrices
@@ -66,6 +69,23 @@ class Watched(Metered):
             self.waited += time.perf_counter() - begun
 
 
+@dataclass(frozen=True)
+class Clocks:
+    """Seconds on the clock, and on processors: of the scheduler's thread, of this process, and of all workers."""
+
+    clock: float
+    scheduler: float
+    head: float
+    workers: float
+
+    @staticmethod
+    def read(crew: WorkerCrew) -> "Clocks":
+        """What they show now."""
+        times = [psutil.Process(int(work.place.rsplit(" ", 1)[1])).cpu_times() for work in crew.work()]
+        workers = sum(each.user + each.system for each in times)
+        return Clocks(time.perf_counter(), time.thread_time(), time.process_time(), workers)
+
+
 class Steps:
     """A role step and a weight step that workers do again and again, with nothing remembered."""
 
@@ -84,22 +104,26 @@ class Steps:
         ]
         self.texts: dict[int, list[str]] = {}  # by number of workers
         self.requests: list[Request] = []
-        self.serial: list[float] = []  # per cent of the time that two workers' scheduler took for itself
-        self.head: list[float] = []  # and the whole process, its threads included, on processors
+        # of two workers, in per cent of the time: on a processor, the scheduler and the whole process; on the clock
+        self.serial: list[float] = []
+        self.head: list[float] = []
+        self.outside: list[float] = []
 
     def by(self, crew: WorkerCrew) -> Seconds:
         """Seconds that this crew takes."""
-        watched = Watched(crew)
-        begun, head = time.perf_counter(), time.process_time()
-        texts = []
+        watched, texts = Watched(crew), []
+        before = Clocks.read(crew)
         for tasks in self.steps:
             texts += Scheduler(watched).answer_all(tasks, self.params)
-        seconds = time.perf_counter() - begun
+        after = Clocks.read(crew)
+        seconds = after.clock - before.clock
         self.texts[crew.workers] = [text for each in texts for text in each]
         self.requests = watched.requests
         if crew.workers > 1:
-            self.serial.append(100 * (1 - watched.waited / seconds))
-            self.head.append(100 * (time.process_time() - head) / seconds)
+            scheduler, worker = after.scheduler - before.scheduler, (after.workers - before.workers) / crew.workers
+            self.serial.append(100 * scheduler / (scheduler + worker))
+            self.head.append(100 * (after.head - before.head) / (scheduler + worker))
+            self.outside.append(100 * (1 - watched.waited / seconds))
         return Seconds(seconds)
 
 
@@ -147,8 +171,9 @@ def _rows(size: Size, steps: Steps, seconds: dict[str, list[float]]) -> list[Row
             serial,
             goals=(Goal(f"< {SERIAL:g} %", lambda row: row.ours.value < SERIAL),),
             note=(
-                "of two workers' time, outside waiting for them, sending included; the whole process, its listening "
-                f"threads included, is on a processor for {statistics.median(steps.head):.1f} %"
+                "its processor time, of that and one worker's, which is the time where each has a core; the whole "
+                f"process, with the threads that listen: {statistics.median(steps.head):.1f} %; on the clock of this "
+                f"machine, outside waiting for workers: {statistics.median(steps.outside):.1f} %"
             ),
         ),
     ]
@@ -181,6 +206,7 @@ def together(processes: Sequence[Plain]) -> None:
 def plain(pipe: Connection, make: "partial[InProcessEngine]", requests: list[Request]) -> None:
     """The inside of such a process: answers whenever it is told to."""
     torch.set_num_threads(1)
+    tqdm.set_lock(RLock())  # else a semaphore is left behind when this is killed
     engine = make()
     pipe.send("")
     while True:

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from threading import Lock, Thread
+from threading import Lock, RLock, Thread
+
+from tqdm import tqdm
 
 from swarm.workers.transport import Event
 
@@ -85,6 +87,7 @@ def serve(worker: int, threads: int, pipe: Connection, output: Connection) -> No
     from swarm.workers.serving import Server, failure
 
     torch.set_num_threads(threads)
+    tqdm.set_lock(RLock())  # its own is a semaphore, of which the system would say that killed processes left it behind
     try:
         server = Server(worker, pipe.recv())
         ready = server.ready()

@@ -9,7 +9,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from multiprocessing import get_context, resource_tracker
-from multiprocessing.connection import Connection
 from multiprocessing.reduction import ForkingPickler
 from queue import Empty, SimpleQueue
 from threading import Thread
@@ -96,6 +95,8 @@ class _Process:
             name=f"worker {worker}",
             daemon=True,
         )
+        self._outgoing: SimpleQueue[Any] = SimpleQueue()
+        self._writer = Thread(target=self._write, daemon=True)
         self._listener = Thread(target=self._listen, daemon=True)
         self._reader = Thread(target=self._read, daemon=True)
 
@@ -108,15 +109,15 @@ class _Process:
                 self._process.start()
             self._its_pipe.close()
             self._its_output.close()
-            self._listener.start()
-            self._reader.start()
+            for thread in (self._writer, self._listener, self._reader):
+                thread.start()
             self.send(make)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def send(self, message: Any) -> None:
-        """Sends in a thread, since one that has stopped would never read a message larger than the pipe."""
-        Thread(target=_deliver, args=(self._pipe, ForkingPickler.dumps(message)), daemon=True).start()
+        """Sends it without waiting: one that has stopped would never read a message larger than the pipe."""
+        self._outgoing.put(ForkingPickler.dumps(message))
 
     def kill(self) -> None:
         """At once, whatever it does."""
@@ -127,6 +128,11 @@ class _Process:
         """Waits until it is gone."""
         if self._listener.ident is not None:
             self._listener.join(PATIENCE)
+
+    def _write(self) -> None:
+        with suppress(OSError):  # it is gone, as whoever listens to it says
+            while (message := self._outgoing.get()) is not None:
+                self._pipe.send_bytes(message)
 
     def _listen(self) -> None:
         """Passes on what it says, until it is gone; then says how it ended."""
@@ -139,6 +145,7 @@ class _Process:
                 else:
                     self._heard.put((self, message))
         self._process.join()
+        self._outgoing.put(None)
         self._reader.join(1.0)  # no longer: a process of its own may still hold its output
         self._heard.put((self, Lost(self._worker, self._end())))
 
@@ -154,8 +161,3 @@ class _Process:
         if code is not None and code < 0:
             return f"was killed by signal {-code} ({signal.strsignal(-code)})"
         return f"ended with exit code {code}" + (f": {self._lines[-1].strip()}" if self._lines else "")
-
-
-def _deliver(pipe: Connection, message: Any) -> None:
-    with suppress(OSError):  # it is gone, as whoever listens to it says
-        pipe.send_bytes(message)
