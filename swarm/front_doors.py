@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import RLock
 
 from tqdm import tqdm
 
@@ -68,6 +69,7 @@ class _Screen(logging.StreamHandler):  # type: ignore[type-arg]
 
 def log_to(path: Path | None) -> None:
     """Our messages go to the terminal, warnings to its error stream, and all of them to the file if one is given."""
+    tqdm.set_lock(RLock())  # threads draw bars here, processes do not: its own lock would be shared by both
     ours = logging.getLogger("swarm")
     ours.setLevel(logging.INFO)
     ours.propagate = False
