@@ -9,6 +9,7 @@ from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import RLock
 
 import numpy as np
@@ -16,12 +17,14 @@ import psutil
 import torch
 from tqdm import tqdm
 
+from benchmarks import materialise
+from benchmarks.card_world import SHAPES, Shape, make_world, questions
 from benchmarks.measure import Goal, Row, Seconds, check_equal, interleaved, median_of
-from benchmarks.parts import EMBEDDED, SMALL_TASKS, completions, random_matrices
+from benchmarks.parts import completions, random_matrices
 from swarm.engines.base import Finished, GenerationParams, Request
+from swarm.engines.crew import Seat
 from swarm.engines.in_process import InProcessEngine
 from swarm.engines.metered import Metered
-from swarm.evals.data import limit, load_dataset
 from swarm.maths.credit import draw_assignments
 from swarm.maths.decode import decode
 from swarm.system.messages import Query
@@ -34,26 +37,36 @@ from swarm.workers.processes import Processes
 SHARE, SERIAL = 90.0, 5.0  # per cent: of the gain that is to be reached, and of the time that the scheduler may take
 
 
+SHAPE = Shape(
+    model={"hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 4, "num_attention_heads": 4,
+           "num_key_value_heads": 4, "head_dim": 32, "vocab_size": 500},
+    experts=materialise.Size(experts=6, layers=4, width=128, heads=128, rank=8), dtype="float32", prompts=24,
+    lengths=(40, 80), new_tokens=16, graphs=6,
+)  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Size:
-    """How much of it: experts' folder, graphs and assignments (N = M), dev prompts, tokens of an answer."""
+    """How much of it: a model that takes some milliseconds per request, its experts, prompts, and graphs (N = M)."""
 
-    experts: Path = EMBEDDED
-    graphs: int = 6
-    prompts: int = 120
-    new_tokens: int = 8
+    shape: Shape = SHAPE
 
 
-SMALL = Size(graphs=2, prompts=4)
+SMALL = Size(SHAPES["tiny"])
 
 
 class Watched(Metered):
-    """A crew that says how long it was waited for, and keeps the requests that it was asked."""
+    """The first workers of a crew; says how long they were waited for, and keeps the requests that they were asked."""
 
-    def __init__(self, inner: WorkerCrew):
+    def __init__(self, inner: WorkerCrew, workers: int):
         super().__init__(inner)
+        self.workers = workers
         self.waited = 0.0
         self.requests: list[Request] = []
+
+    def free(self) -> list[Seat]:
+        """Those of them that have nothing to do."""
+        return [seat for seat in super().free() if seat.worker < self.workers]
 
     def submit(self, worker: int, requests: Sequence[Request]) -> int:
         """Hands the batch on."""
@@ -89,15 +102,14 @@ class Clocks:
 class Steps:
     """A role step and a weight step that workers do again and again, with nothing remembered."""
 
-    def __init__(self, size: Size, pool: Pool):
-        self.params = GenerationParams(size.new_tokens)
+    def __init__(self, shape: Shape, pool: Pool):
+        self.params = GenerationParams(shape.new_tokens)
         rng, count = np.random.default_rng(0), len(pool.names)
-        dataset = limit(load_dataset(str(SMALL_TASKS)), size.prompts)
-        queries = [Query(dataset.headed(example.question)) for example in dataset.dev]
-        graphs = [decode(matrix, rng=rng) for matrix in random_matrices(size.graphs, count, rng)]
+        queries = [Query(example.question) for example in questions(shape).dev]
+        graphs = [decode(matrix, rng=rng) for matrix in random_matrices(shape.graphs, count, rng)]
         moved = pool.experts(rng.dirichlet(np.ones(count), size=count))
         straight = tuple(range(count))
-        drawn = draw_assignments(size.graphs, count, count, rng)
+        drawn = draw_assignments(shape.graphs, count, count, rng)
         self.steps: list[list[Task]] = [
             [(System(graph, straight, tuple(pool.experts())), queries) for graph in graphs],
             [(System(graphs[0], tuple(row), tuple(moved)), queries) for row in drawn.tolist()],
@@ -109,18 +121,18 @@ class Steps:
         self.head: list[float] = []
         self.outside: list[float] = []
 
-    def by(self, crew: WorkerCrew) -> Seconds:
-        """Seconds that this crew takes."""
-        watched, texts = Watched(crew), []
+    def by(self, crew: WorkerCrew, workers: int) -> Seconds:
+        """Seconds that so many workers of a crew take."""
+        watched, texts = Watched(crew, workers), []
         before = Clocks.read(crew)
         for tasks in self.steps:
             texts += Scheduler(watched).answer_all(tasks, self.params)
         after = Clocks.read(crew)
         seconds = after.clock - before.clock
-        self.texts[crew.workers] = [text for each in texts for text in each]
+        self.texts[workers] = [text for each in texts for text in each]
         self.requests = watched.requests
-        if crew.workers > 1:
-            scheduler, worker = after.scheduler - before.scheduler, (after.workers - before.workers) / crew.workers
+        if workers > 1:
+            scheduler, worker = after.scheduler - before.scheduler, (after.workers - before.workers) / workers
             self.serial.append(100 * scheduler / (scheduler + worker))
             self.head.append(100 * (after.head - before.head) / (scheduler + worker))
             self.outside.append(100 * (1 - watched.waited / seconds))
@@ -129,32 +141,34 @@ class Steps:
 
 def rows(size: Size, repeats: int) -> list[Row]:
     """The gain of a second worker against that of a second process, and the scheduler's share of the time."""
-    pool = read_pool(size.experts)
-    make = partial(InProcessEngine, pool, "cpu")
-    steps = Steps(size, pool)
     with ExitStack() as opened:
-        one, two = (opened.enter_context(closing(WorkerCrew(Processes([make] * count, threads=1)))) for count in (1, 2))
-        steps.by(one)
+        folder = Path(opened.enter_context(TemporaryDirectory()))
+        make_world(folder, size.shape, "cpu")
+        pool = read_pool(folder / "experts")
+        make, steps = partial(InProcessEngine, pool, "cpu"), Steps(size.shape, pool)
+        crew = opened.enter_context(closing(WorkerCrew(Processes([make] * 2, threads=1))))
+        steps.by(crew, 2)
         plain = [opened.enter_context(closing(Plain(make, steps.requests))) for _ in range(2)]
         ways = {
-            "one": lambda: steps.by(one),
-            "two": lambda: steps.by(two),
+            "one": lambda: steps.by(crew, 1),
+            "two": lambda: steps.by(crew, 2),
             "one plain": lambda: together(plain[:1]),
             "two plain": lambda: together(plain),
         }
         seconds = interleaved(ways, repeats)
     check_equal(steps.texts[2], steps.texts[1], "texts by two workers and by one")
-    return _rows(size, steps, seconds)
+    return _rows(size.shape, steps, seconds)
 
 
-def _rows(size: Size, steps: Steps, seconds: dict[str, list[float]]) -> list[Row]:
+def _rows(shape: Shape, steps: Steps, seconds: dict[str, list[float]]) -> list[Row]:
     gains = [one / two for one, two in zip(seconds["one"], seconds["two"], strict=True)]
     possible = [2 * one / two for one, two in zip(seconds["one plain"], seconds["two plain"], strict=True)]
     shares = [100 * ours / theirs for ours, theirs in zip(gains, possible, strict=True)]
     serial = median_of(steps.serial[-len(gains) :], "%")
+    count = len(steps.requests)
     work = (
-        f"n = {len(steps.steps[0][0][0].members)}, N = M = {size.graphs}, {size.prompts} prompts, "
-        f"{len(steps.requests):,} requests reach the engines; texts equal; workers of one thread"
+        f"n = {shape.experts.experts}, N = M = {shape.graphs}, {shape.prompts} prompts; {count:,} requests reach the "
+        f"engines, {1000 * statistics.median(seconds['one']) / count:.1f} ms each; texts equal; workers of one thread"
     )
     return [
         Row(
