@@ -26,6 +26,7 @@ from benchmarks.parts import (
     questions,
 )
 from swarm.engines.base import Engine
+from swarm.engines.crew import Crew
 from swarm.evals.base import Eval
 from swarm.evals.data import limit, load_dataset
 from swarm.evals.exact_match import ExactMatch
@@ -33,26 +34,29 @@ from swarm.search.loop import Watcher
 from swarm.search.run import Run, create_run
 from swarm.search.state import SearchState, first_state
 from swarm.weights.pool import read_pool
+from swarm.workers.crew import WorkerCrew
+from swarm.workers.processes import Processes
 
 MARKS = (0.1, 0.5, 1.0)  # parts of the search after which memory is read: 5, 25 and 50 of 50 iterations
 
 
 @dataclass(frozen=True)
 class Size:
-    """How much of it: iterations and prompts of a search with the embedded experts and of a scripted one."""
+    """How much of it: iterations and prompts of a search with the embedded experts, a scripted one, one by workers."""
 
     real: tuple[int, int] = (50, 60)
     scripted: tuple[int, int] = (50, 60)
+    workers: tuple[int, int] = (50, 60)
 
 
-SMALL = Size(real=(2, 4), scripted=(5, 2))
+SMALL = Size(real=(2, 4), scripted=(5, 2), workers=(5, 2))
 
 
 def rows(size: Size, repeats: int) -> list[Row]:
-    """Peak and growth of both searches, each run once."""
+    """Peak and growth of all searches, each run once."""
     del repeats
     found = []
-    for kind, (iterations, prompts) in (("real", size.real), ("scripted", size.scripted)):
+    for kind, (iterations, prompts) in (("real", size.real), ("scripted", size.scripted), ("workers", size.workers)):
         command = [sys.executable, "-m", "benchmarks.memory", kind, str(iterations), str(prompts)]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
         if done.returncode:
@@ -63,7 +67,12 @@ def rows(size: Size, repeats: int) -> list[Row]:
 
 def _rows_of(kind: str, prompts: int, record: dict[str, Any]) -> list[Row]:
     iterations = record["iterations"]
-    what = {"real": "embedded experts, n = N = M = 6", "scripted": "engine that answers at once, n = N = M = 10"}[kind]
+    at_once = "engine that answers at once, n = N = M = 10"
+    what = {
+        "real": "embedded experts, n = N = M = 6",
+        "scripted": at_once,
+        "workers": f"head of two workers, {at_once}",
+    }[kind]
     about = f"{what}, {prompts} prompts"
     return [
         Row(
@@ -139,11 +148,12 @@ def probe(kind: str, iterations: int, prompts: int) -> dict[str, Any]:
         from swarm.engines.in_process import InProcessEngine
 
         pool = read_pool(EMBEDDED)
-        engine: Engine = InProcessEngine(pool, device="cpu")
+        engine: Engine | Crew = InProcessEngine(pool, device="cpu")
         evaluation: Eval = ExactMatch()
         dataset, size = limit(load_dataset(str(SMALL_TASKS)), prompts), 6
     else:
-        pool, engine = nameless_pool(10), InstantEngine()
+        pool = nameless_pool(10)
+        engine = InstantEngine() if kind == "scripted" else WorkerCrew(Processes([InstantEngine] * 2))
         dataset, evaluation, size = questions(prompts), FirstLetter(), 10
     config = config_for(size, max_iteration=iterations, patience=10**6)
     requests = Requests(engine)
@@ -154,6 +164,8 @@ def probe(kind: str, iterations: int, prompts: int) -> dict[str, Any]:
         reader = Reader(run, sorted({max(1, round(part * iterations)) for part in MARKS}))
         requests.search(problem, first_state(0), reader)
         run.close()
+    if isinstance(engine, Crew):
+        engine.close()
     marks = {"iterations": reader.iterations, "resident": reader.resident, "in_use": reader.in_use}
     return {"idle": idle, "peak": peak()} | marks
 

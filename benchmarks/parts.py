@@ -15,6 +15,7 @@ import torch
 
 from swarm.engines.base import Completion, Engine, Finished, GenerationParams, Member, Request
 from swarm.engines.completion_cache import CompletionCache
+from swarm.engines.crew import Crew
 from swarm.engines.disk_cache import DiskCache
 from swarm.engines.metered import Budget, Metered
 from swarm.evals.base import Dataset, Eval, Example, Judgement, Judging
@@ -84,7 +85,7 @@ class Requests:
     Its memory is empty at first, and so is its cache on disk, which goes when this does.
     """
 
-    def __init__(self, engine: Engine):
+    def __init__(self, engine: Engine | Crew):
         folder = tempfile.mkdtemp()
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         disk = DiskCache(Path(folder) / "answers.sqlite", SearchConfig.cache_size * 1_000_000)

@@ -15,6 +15,7 @@ BENCHMARKS = {
     "generation": "tokens per second on mixed lengths, against plain generate in batches of ten",
     "scheduler": "microseconds per request with an engine that answers at once",
     "pace": "microseconds of an engine for every batch, token and step: what scripts/simulate.py reckons with",
+    "scale": "two worker processes against one, beside the gain of two independent processes",
     "materialise": "ten LoRA experts of Gemma-7B's size moved and materialised, against merges from file to file",
     "state": "writing the state after a step and resuming from it, early and late in a search",
     "memory": "resident memory of a search: its peak and its growth",
@@ -25,7 +26,7 @@ BENCHMARKS = {
 }
 
 # both ways: more threads make models this small slower, and very much slower where the machine is not idle
-ONE_THREAD = ("iteration", "generation", "memory", "routing", "pace")
+ONE_THREAD = ("iteration", "generation", "memory", "routing", "pace", "scale")
 CARD = ("swap", "ways", "reference", "iteration", "fusion")
 
 

@@ -6,6 +6,7 @@ import logging
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from tqdm import tqdm
 
 from swarm import front_doors
 from swarm.blends import FUSED, RANKED, add_blend_options, blends_of, with_blends
-from swarm.engine import make_cache, make_engine
+from swarm.engine import make_cache, make_crew
 from swarm.errors import UserError
 from swarm.evals.base import Example, Judgement
 from swarm.maths.interval import Estimate
@@ -100,8 +101,8 @@ def _expert_scores(task: Task, splits: Sequence[str], options: argparse.Namespac
         names = ", ".join(blend.name for blend in blends)
         log.info("%s: each of their answers asks all %d experts", names, len(members.pool.names))
     members = with_blends(members, blends)
-    engine = make_engine(members, config)
-    return score_baselines(task, members, Scheduler(engine, make_cache(engine, config)), splits)
+    with closing(make_crew(members, config)) as crew:
+        return score_baselines(task, members, Scheduler(crew, make_cache(crew, config)), splits)
 
 
 def constant_scores(task: Task, splits: Sequence[str]) -> dict[str, Any]:

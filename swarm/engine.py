@@ -1,14 +1,15 @@
 """The engine that the settings ask for."""
 
 import gc
-import logging
 import os
 import sys
 import warnings
+from functools import partial
 from typing import Any
 
 from swarm.engines.base import Engine
 from swarm.engines.completion_cache import CompletionCache
+from swarm.engines.crew import Alone, Crew
 from swarm.engines.disk_cache import DiskCache, answers_path
 from swarm.errors import UserError
 from swarm.fusion.member import FusionMember
@@ -32,51 +33,117 @@ def quieten_libraries() -> None:
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 
-def device_of(gpus: str | None) -> str | None:
-    """The torch device for -g; None leaves the choice to the engine.
+def devices_of(config: SearchConfig) -> list[str | None]:
+    """The torch device of each worker that -g and --workers ask for; None leaves the choice to the engine.
 
-    Raises UserError for ids that are no numbers or that this machine does not have.
+    Raises UserError for ids that are no numbers or that this machine does not have, and for more workers than there are
+    devices, or cores where there is none.
     """
+    workers, ids = config.workers, _device_ids(config.gpus)
+    if ids is None:
+        if workers is None or workers == 1:
+            return [None]
+        import torch
+
+        ids = list(range(torch.cuda.device_count()))
+        if not ids:
+            if workers > cores():
+                raise UserError(
+                    f"--workers {workers} are more workers than devices: no CUDA device, and {cores()} processor "
+                    f"cores; give at most --workers {cores()}"
+                )
+            return ["cpu"] * workers
+    if workers is not None and workers > len(ids):
+        raise UserError(
+            f"--workers {workers} are more workers than devices ({', '.join(map(str, ids))}): each takes one; give "
+            f"--workers {len(ids)}, or name more devices with -g"
+        )
+    return [f"cuda:{number}" for number in ids[:workers]]
+
+
+def _device_ids(gpus: str | None) -> list[int] | None:
+    """The numbers in -g, checked; None without it."""
     if gpus is None:
         return None
     import torch
 
     ids = [part.strip() for part in gpus.split(",")]
     if not all(part.isdecimal() for part in ids):
-        raise UserError(f"--gpus is {gpus!r}; wanted CUDA device ids such as 0")
+        raise UserError(f"--gpus is {gpus!r}; wanted CUDA device ids such as 0 or 0,1,2")
     there = torch.cuda.device_count()
     for part in ids:
         if int(part) >= there:
             have = f"this machine has ids 0 to {there - 1}" if there else "this machine has no CUDA device"
             raise UserError(f"--gpus names device {part}, but {have}; leave out -g to use what there is")
-    if len(ids) > 1:
-        logging.getLogger("swarm").warning("this version uses one device: %s of %s", ids[0], gpus)
-    return f"cuda:{int(ids[0])}"
+    if len(set(map(int, ids))) < len(ids):
+        raise UserError(f"--gpus is {gpus!r} and names a device twice; wanted each once: it is one worker's")
+    return [int(part) for part in ids]
 
 
-def make_cache(engine: Engine, config: SearchConfig) -> CompletionCache:
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def make_cache(engine: Engine | Crew, config: SearchConfig) -> CompletionCache:
     """What the engine was asked before, on this machine unless --no-cache."""
     if config.no_cache:
         return CompletionCache(engine.facts())
     return CompletionCache(engine.facts(), DiskCache(answers_path(), config.cache_size * 1_000_000))
 
 
-def base_model_of(engine: Any) -> LanguageModel:
-    """The experts' bare base model within an engine, for routers that read with its states."""
-    from swarm.routers.engine import language_model_of
+class BaseReader:
+    """The experts' bare base model, for routers that read with its states: the engine's, or one beside the workers."""
 
-    return language_model_of(engine)
+    def __init__(self, crew: Crew, members: Members, config: SearchConfig):
+        """Nothing is loaded yet."""
+        self._engine = crew.engine if isinstance(crew, Alone) else None
+        self._make = partial(make_engine, members.pool, config)
+
+    def __call__(self) -> LanguageModel:
+        """The bare base; holds until the engine is asked for an expert."""
+        from swarm.routers.engine import language_model_of
+
+        self._engine = self._engine or self._make()
+        return language_model_of(self._engine)
 
 
-def make_engine(members: Any, config: SearchConfig) -> Any:
-    """The engine that the settings ask for; `members` is what it is to answer for, or a pool of experts alone.
+def make_crew(members: Any, config: SearchConfig) -> Crew:
+    """What answers for `members`: an engine in this process, or one in each of several worker processes.
 
-    Raises UserError if a composite's models cannot be had or cannot work together.
+    Close it when it is not needed any more. Raises UserError as `devices_of` and `make_engine` do.
+    """
+    devices = devices_of(config)
+    if len(devices) == 1:
+        return Alone(make_engine(members, config))
+    from swarm.workers.crew import Limits, WorkerCrew
+    from swarm.workers.processes import Processes
+
+    makers = [partial(make_engine, members, config, device) for device in devices]
+    return WorkerCrew(Processes(makers, threads_of_each(len(makers))), Limits(answer=config.worker_timeout))
+
+
+def threads_of_each(workers: int) -> int:
+    """Threads for each of several workers of this machine: its share of the cores, and no more than one alone takes."""
+    import torch
+
+    return min(max(cores() // workers, 1), torch.get_num_threads())
+
+
+def make_engine(members: Any, config: SearchConfig, device: str | None = None) -> Any:
+    """An engine in this process; `members` is what it is to answer for, or a pool of experts alone.
+
+    `device` is a worker's; by default it is the first of those that the settings ask for. Raises UserError if a
+    composite's models cannot be had or cannot work together, or if the device is too small.
     """
     quieten_libraries()
+    import torch
+
     from swarm.engines.in_process import InProcessEngine
 
-    device, code = device_of(config.gpus), config.trust_remote_code
+    device, code = device or devices_of(config)[0], config.trust_remote_code
+    if device is not None and device.startswith("cuda"):
+        torch.cuda.set_device(device)  # nothing of ours, or of a library's, is to lie on another one
     pool, everybody = (members.pool, members.initial()) if isinstance(members, Members) else (members, ())
     engine: Engine
     engine = host = InProcessEngine(pool, device, config.dtype, config.token_budget, code, config.fold)

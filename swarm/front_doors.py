@@ -7,6 +7,9 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import RLock
+
+from tqdm import tqdm
 
 from swarm.errors import BudgetReached, UserError
 from swarm.weights.pool import expert_folders
@@ -48,7 +51,14 @@ def signals_wait() -> Iterator[None]:
 
 
 class _Screen(logging.StreamHandler):  # type: ignore[type-arg]
-    """Writes to the terminal; when whoever reads it has gone (`| head`), the search goes on without."""
+    """Writes to the terminal; when whoever reads it has gone (`| head`), the search goes on without.
+
+    A progress bar there makes way for the message.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with tqdm.external_write_mode(self.stream):
+            super().emit(record)
 
     def handleError(self, record: logging.LogRecord) -> None:
         if isinstance(sys.exc_info()[1], BrokenPipeError):
@@ -59,11 +69,12 @@ class _Screen(logging.StreamHandler):  # type: ignore[type-arg]
 
 def log_to(path: Path | None) -> None:
     """Our messages go to the terminal, warnings to its error stream, and all of them to the file if one is given."""
+    tqdm.set_lock(RLock())  # threads draw bars here, processes do not: its own lock would be shared by both
     ours = logging.getLogger("swarm")
     ours.setLevel(logging.INFO)
     ours.propagate = False
     screen, alarms = _Screen(sys.stdout), _Screen(sys.stderr)
-    screen.addFilter(lambda record: record.levelno < logging.WARNING)
+    screen.addFilter(lambda record: record.levelno < logging.WARNING and not hasattr(record, "file_only"))
     alarms.setLevel(logging.WARNING)
     alarms.setFormatter(logging.Formatter("warning: %(message)s"))
     handlers: list[logging.Handler] = [screen, alarms]

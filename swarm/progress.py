@@ -3,6 +3,7 @@
 import logging
 import sys
 import time
+from collections.abc import Callable
 
 from tqdm import tqdm
 
@@ -13,15 +14,20 @@ from swarm.search.state import Refresh, SearchState
 
 log = logging.getLogger(__name__)
 
+GLANCE = 0.5  # seconds between two looks at the workers
+
 
 class Progress:
     """Follows a search step by step and request by request."""
 
-    def __init__(self, config: SearchConfig, places: int, dev_size: int, members: Members):
+    def __init__(
+        self, config: SearchConfig, places: int, dev_size: int, members: Members, glance: Callable[[], str] = str
+    ):
         """A graph has so many `places`; the initial `members` are scored alone at the start.
 
-        `dev_size` counts questions to a system: examples, times the passes of the eval.
+        `dev_size` counts questions to a system: examples, times the passes of the eval. `glance` says how it goes.
         """
+        self._glance, self._glanced = glance, 0.0
         self._config = config
         self._places = places
         self._dev = dev_size
@@ -48,10 +54,13 @@ class Progress:
     def answered(self) -> None:
         """One request is done."""
         if self._bar is not None:
+            if (now := time.monotonic()) > self._glanced + GLANCE:
+                self._glanced = now
+                self._bar.set_postfix_str(self._glance(), refresh=False)
             self._bar.update()
 
-    def after(self, before: SearchState, state: SearchState, shared: int, asked: int) -> None:
-        """A step is done: says what it brought."""
+    def after(self, before: SearchState, state: SearchState, shared: int, asked: int, workers: str = "") -> None:
+        """A step is done: says what it brought, and how `workers` were busy."""
         self.close()
         self._seconds.append(time.monotonic() - self._began)
         swarm = state.graphs if before.next_step.endswith("role") else state.experts
@@ -59,7 +68,7 @@ class Progress:
         what = "best graph" if before.next_step.endswith("role") else "best expert's credit"
         new = "  <- new best" if before.best is None or state.best.score > before.best.score else ""
         log.info(
-            "%-14s %s %.3f, best system %.3f, %d requests, %.0f%% shared, %s%s%s",
+            "%-14s %s %.3f, best system %.3f, %d requests, %.0f%% shared, %s%s%s%s",
             _place(before, self._config),
             what,
             max(history[-1] for history in swarm.histories),
@@ -68,6 +77,7 @@ class Progress:
             100 * shared / max(asked, 1),
             duration(self._seconds[-1]),
             self._left(state),
+            f", {workers}" if workers else "",
             new,
         )
         for one in state.refreshed:

@@ -2,12 +2,13 @@
 
 import json
 import logging
+from contextlib import closing
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 from swarm import front_doors
-from swarm.engine import make_cache, make_engine
+from swarm.engine import make_cache, make_crew
 from swarm.engines.base import GenerationParams
 from swarm.errors import UserError
 from swarm.evals.plugins import is_file_name
@@ -25,6 +26,9 @@ from swarm.weights.written import written_as
 
 log = logging.getLogger(__name__)
 
+
+ENGINE_SETTINGS = ("gpus", "workers", "worker_timeout", "dtype", "token_budget", "fold", "no_cache", "cache_size",
+                   "trust_remote_code")  # fmt: skip
 
 # settings of a search that mean the same here, with help of their own where the default differs
 SETTINGS = {
@@ -48,13 +52,7 @@ SETTINGS = {
     "base_model": "hub id or folder of the base (default: what the system names)",
     "max_new_tokens": "tokens per answer (default: as it was found)",
     "chat": "use the chat template (default: as it was found)",
-    "gpus": "",
-    "dtype": "",
-    "token_budget": "",
-    "fold": "",
-    "no_cache": "",
-    "cache_size": "",
-    "trust_remote_code": "",
+    **dict.fromkeys(ENGINE_SETTINGS, ""),
 }
 
 
@@ -84,12 +82,13 @@ def evaluate_program(arguments: list[str] | None = None) -> int:
     task.evaluation.prepare()
     params = _params(system, task)
     scorer = task.evaluation.scorers[0]
-    engine = make_engine(system.saved, config)
-    system = system if config.no_cache else _as_searched(system)
-    scheduler = Scheduler(engine, make_cache(engine, config))
-    fitness = Fitness(scheduler, task.evaluation, task.dataset, params, scorer)
-    examples = task.dataset.dev if options.split == "dev" else task.dataset.test
-    _show(options, system, summarise(fitness.judge([system], examples)[0], task.evaluation))
+    with closing(make_crew(system.saved, config)) as crew:
+        system = system if config.no_cache else _as_searched(system)
+        scheduler = Scheduler(crew, make_cache(crew, config))
+        fitness = Fitness(scheduler, task.evaluation, task.dataset, params, scorer)
+        examples = task.dataset.dev if options.split == "dev" else task.dataset.test
+        scores = summarise(fitness.judge([system], examples)[0], task.evaluation)
+    _show(options, system, scores)
     return front_doors.DONE
 
 

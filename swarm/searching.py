@@ -2,14 +2,15 @@
 
 import logging
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import swarm
 from swarm import front_doors
-from swarm.engine import make_engine
-from swarm.engines.base import Engine
+from swarm.engine import make_crew
+from swarm.engines.crew import Crew
 from swarm.engines.metered import Metered
 from swarm.errors import UserError
 from swarm.nodes.base import Composite
@@ -75,15 +76,15 @@ def search_program(arguments: list[str] | None = None) -> int:
     task.evaluation.prepare()
     _check_judge_limit(task)
     members = _read_members(config, directory)
-    engine = make_engine(members, config)
-    if mode.calibrate:
-        _calibrate(task, members.pool, engine)
-        return _show_cost(task, members.pool.names, members.composites)
-    kept = replace(config, initial_expert_directory=str(directory))
-    run = create_run(RUNS, kept, _origin(members, task, engine))
-    front_doors.log_to(run.folder / LOG)
-    log.info("run: %s (seed %d, %s)", run.folder, config.seed, _surroundings(engine))
-    return Session(run, task, members, engine, first_state(config.seed)).work()
+    with closing(make_crew(members, config)) as crew:
+        if mode.calibrate:
+            _calibrate(task, members.pool, crew)
+            return _show_cost(task, members.pool.names, members.composites)
+        kept = replace(config, initial_expert_directory=str(directory))
+        run = create_run(RUNS, kept, _origin(members, task, crew))
+        front_doors.log_to(run.folder / LOG)
+        log.info("run: %s (seed %d, %s)", run.folder, config.seed, _surroundings(crew))
+        return Session(run, task, members, crew, first_state(config.seed)).work()
 
 
 def _resume(folder: Path, given: dict[str, Any]) -> int:
@@ -104,16 +105,16 @@ def _resume(folder: Path, given: dict[str, Any]) -> int:
     task.evaluation.prepare()
     members = _read_members(config, Path(str(config.initial_expert_directory)))
     task = task.for_places(config.population(len(members.pool.names)) + len(members.composites))
-    engine = make_engine(members, config)
-    for warning in run.check_origin(_origin(members, task, engine)):
-        log.warning("%s", warning)
-    log.info("resumed: %s, next step: %s (%s)", folder, state.title, _surroundings(engine))
-    run.forget_metrics_after(state.steps_done)
-    if not scored:
-        # a result so far is that of a limit; it must not be taken for the end's
-        (run.folder / RESULT).unlink(missing_ok=True)
     stop_reason = state.stop_reason if state.next_step == "final" else ""
-    return Session(run, task, members, engine, replace(state, stop_reason=stop_reason)).work()
+    with closing(make_crew(members, config)) as crew:
+        for warning in run.check_origin(_origin(members, task, crew)):
+            log.warning("%s", warning)
+        log.info("resumed: %s, next step: %s (%s)", folder, state.title, _surroundings(crew))
+        run.forget_metrics_after(state.steps_done)
+        if not scored:
+            # a result so far is that of a limit; it must not be taken for the end's
+            (run.folder / RESULT).unlink(missing_ok=True)
+        return Session(run, task, members, crew, replace(state, stop_reason=stop_reason)).work()
 
 
 def _check_judge_limit(task: Task) -> None:
@@ -138,8 +139,8 @@ def _read_members(config: SearchConfig, directory: Path) -> Members:
     return members
 
 
-def _origin(members: Members, task: Task, engine: Engine) -> dict[str, Any]:
-    facts = engine.facts()
+def _origin(members: Members, task: Task, crew: Crew) -> dict[str, Any]:
+    facts = crew.facts()
     return {
         "experts": members.pool.digest,
         "composites": members.composites_digest,
@@ -154,14 +155,16 @@ def _origin(members: Members, task: Task, engine: Engine) -> dict[str, Any]:
     }
 
 
-def _surroundings(engine: Engine) -> str:
-    facts = engine.facts()
-    return f"{facts['dtype']} on {facts['device']}"
+def _surroundings(crew: Crew) -> str:
+    facts = crew.facts()
+    workers = f", {crew.workers} workers" if crew.workers > 1 else ""
+    return f"{facts['dtype']} on {facts['device']}{workers}"
 
 
 def _engine_name(config: SearchConfig) -> str:
     model = config.base_model or config.initial_expert_directory or "default experts"
-    return f"{model} on {config.gpus or 'default device'} in {config.dtype or 'default format'}"
+    workers = f" by {config.workers} workers" if config.workers is not None else ""
+    return f"{model} on {config.gpus or 'default device'} in {config.dtype or 'default format'}{workers}"
 
 
 def _show_cost(task: Task, experts: Sequence[str], composites: Sequence[Composite]) -> int:
@@ -176,12 +179,12 @@ def _show_cost(task: Task, experts: Sequence[str], composites: Sequence[Composit
     return front_doors.DONE
 
 
-def _calibrate(task: Task, pool: Pool, engine: Engine) -> None:
+def _calibrate(task: Task, pool: Pool, crew: Crew) -> None:
     """Times two experts on up to 64 dev prompts, after a warm-up on a few."""
     queries = next(task.evaluation.judge(task.dataset, task.dataset.dev[:64]))
     pair = [single(expert) for expert in pool.experts()[:2]]
-    answer_all(engine, [(pair[1], queries[:4])], task.params)
-    meter = Metered(engine)
+    answer_all(crew, [(pair[1], queries[:4])], task.params)
+    meter = Metered(crew)
     answer_all(meter, [(system, queries) for system in pair], task.params)
     speed = meter.usage.tokens / meter.usage.seconds
     cost.remember_speed(_engine_name(task.config), speed)

@@ -2,7 +2,7 @@
 
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -12,9 +12,10 @@ from safetensors import SafetensorError
 
 from swarm import front_doors
 from swarm.checkpoint import BackgroundWriter
-from swarm.engine import base_model_of, make_cache
-from swarm.engines.base import Engine
+from swarm.engine import BaseReader, make_cache
+from swarm.engines.crew import Crew
 from swarm.engines.metered import Budget, Metered
+from swarm.engines.work import Work, in_short
 from swarm.errors import BudgetReached, UserError
 from swarm.files import write_json
 from swarm.nodes.base import used_members
@@ -42,21 +43,21 @@ log = logging.getLogger(__name__)
 class Session(Watcher):
     """Carries a search through, writing everything that a later sitting needs after each step."""
 
-    def __init__(self, run: Run, task: Task, members: Members, engine: Engine, state: SearchState):
+    def __init__(self, run: Run, task: Task, members: Members, crew: Crew, state: SearchState):
         config = task.config
         self._run, self._config, self._state = run, config, state
-        self._engine = engine
-        self._meter = Metered(engine, state.usage)
-        cache = make_cache(engine, config)
+        self._meter = Metered(crew, state.usage)
+        cache = make_cache(crew, config)
         self._scheduler = Scheduler(self._meter, cache, lambda: self._progress.answered())
         fitness = Fitness(self._scheduler, task.evaluation, task.dataset, task.params, config.scorer)
-        self._problem = Problem(
-            config, members, fitness, RouterShelf(run.folder / ROUTERS, lambda: base_model_of(engine))
-        )
-        self._progress = Progress(config, self._problem.size, len(task.dataset.dev) * task.evaluation.passes, members)
+        shelf = RouterShelf(run.folder / ROUTERS, BaseReader(crew, members, config))
+        self._problem = Problem(config, members, fitness, shelf)
+        self._progress = Progress(config, self._problem.size, len(task.dataset.dev) * task.evaluation.passes, members,
+                                  self._meter.glance)  # fmt: skip
         self._tracker = Tracker(config.wandb, config.project_name_wb, run.folder.name, asdict(config), run.folder)
         self._checkpoints = BackgroundWriter()
         self._seen = (0, 0, 0)
+        self._work: list[Work] = []
 
     def work(self) -> int:
         """The exit code: done, limit reached, or interrupted."""
@@ -125,7 +126,7 @@ class Session(Watcher):
 
     def before(self, state: SearchState) -> None:
         """A step begins."""
-        self._seen = self._counts()
+        self._seen, self._work = self._counts(), self._meter.work()
         self._progress.before(state)
 
     def _counts(self) -> tuple[int, int, int]:
@@ -135,15 +136,19 @@ class Session(Watcher):
     def after(self, before: SearchState, state: SearchState) -> None:
         """A step is done: its numbers, then the state, then what can be made from the state again."""
         asked, shared, from_disk = (now - then for now, then in zip(self._counts(), self._seen, strict=True))
+        work = [now.since(then) for now, then in zip(self._meter.work(), self._work, strict=True)]
         record = numbers(state) | {"requests": asked, "shared": shared, "from_disk": from_disk}
         with front_doors.signals_wait():
-            self._write(lambda: self._write_step(before, state, record))
-        self._progress.after(before, state, shared, asked)
+            self._write(lambda: self._write_step(before, state, record, work))
+        self._progress.after(before, state, shared, asked, in_short(work))
         self._tracker.log(record, state.steps_done)
 
-    def _write_step(self, before: SearchState, state: SearchState, record: dict[str, Any]) -> None:
-        usage = {f"usage_{name}": value for name, value in asdict(state.usage).items()}
-        self._run.write_metrics(state.steps_done, {"title": before.title} | record | usage)
+    def _write_step(
+        self, before: SearchState, state: SearchState, record: dict[str, Any], work: Sequence[Work]
+    ) -> None:
+        usage: dict[str, Any] = {f"usage_{name}": value for name, value in asdict(state.usage).items()}
+        workers = {"workers": [each.record() for each in work]} if work else {}
+        self._run.write_metrics(state.steps_done, {"title": before.title} | record | usage | workers)
         self._run.save(state)
         self._state = state
         self._run.write_scratchpad(state)
@@ -215,6 +220,7 @@ class Session(Watcher):
             return None
         finally:
             self._progress.close()
+        tally = self._meter.tally()
         return {
             "scores": scores,
             "stop_reason": state.stop_reason,
@@ -223,10 +229,9 @@ class Session(Watcher):
             "graph": graph_as_text(self._problem.best_system(state.best)),
             "usage": asdict(self._meter.usage),
             "judge": {"model": self._config.judge_model} | asdict(fitness.evaluation.judge_usage),
-            "engine": self._engine.facts() | {"batches_halved_for_memory": getattr(self._engine, "halvings", 0)},
-            "fusions": {name: asdict(count) for name, count in getattr(self._engine, "counts", {}).items()},
-            "routers": {name: asdict(count) for name, count in getattr(self._engine, "routed", {}).items()},
-            "blends": {name: asdict(count) for name, count in getattr(self._engine, "blended", {}).items()},
+            "engine": self._meter.facts() | {"batches_halved_for_memory": tally.halvings},
+            **tally.record(),
+            "workers": [work.record() for work in self._meter.work()],
         }
 
     def _write_end(self, state: SearchState, result: dict[str, Any]) -> None:

@@ -147,10 +147,15 @@ def test_replays_with_a_ranker_that_sees_all_answers(here, capsys):
 
 def test_replays_with_gpt_rank_as_stored_or_by_a_judge(here, capsys, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    assert route_program(["replay", STORED[1], STORED[1], "--metric", "gpt_rank", "--json"]) == 0
+    lines = Path(STORED[1]).read_text().splitlines(keepends=True)
+    compared = tmp_path / "first.jsonl", tmp_path / "second.jsonl"
+    for path, part in zip(compared, (lines[:50], lines[50:]), strict=True):
+        path.write_text("".join(part))
+    assert route_program(["replay", *map(str, compared), "--metric", "gpt_rank", "--json"]) == 0
     said = capsys.readouterr()
     stored = json.loads(said.out.splitlines()[-1])
-    assert "7 of 100 prompts of data/routing/test.jsonl have no gpt_rank score and are left out" in said.err
+    left_out = sum(not json.loads(line).get("cmp_results") for line in lines[:50])
+    assert left_out and f"{left_out} of 50 prompts of {compared[0]} have no gpt_rank score and are left out" in said.err
     assert of(stored, "perfect choice by gpt_rank")["GPT-Rank"] == 1.0
     with judging(JudgeServer(longer)) as server:
         judge = ("--judge_url", f"{server.url}/v1", "--judge_model", "judge-model")

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from swarm.engines.base import Engine, Finished, Member, Request
+from swarm.engines.work import Tally, Work, tally_of
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,22 @@ class Crew(ABC):
     @abstractmethod
     def abandon(self) -> None:
         """Forgets the batches that are not answered; their answers will never be told."""
+
+    @abstractmethod
+    def tally(self) -> Tally:
+        """What all engines have done beside answering."""
+
+    def work(self) -> list[Work]:
+        """What each of several workers has done so far; nothing where there is one engine only."""
+        return []
+
+    def glance(self) -> str:
+        """How it goes now, in a few words; nothing where there is one engine only."""
+        return ""
+
+    def close(self) -> None:
+        """Ends what was started for the engines; nothing more can be asked."""
+        return
 
 
 class Alone(Crew):
@@ -112,6 +129,10 @@ class Alone(Crew):
         close = getattr(running, "close", None)
         if close is not None:
             close()
+
+    def tally(self) -> Tally:
+        """The engine's."""
+        return tally_of(self.engine)
 
 
 def crew_of(engine: Engine | Crew) -> Crew:

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from swarm.engines.base import Completion, Finished, GenerationParams, Member, Request
 from swarm.engines.chat import check_not_empty, rendered
 from swarm.engines.expert_store import ExpertStore
-from swarm.engines.memory import is_out_of_memory, measured_token_budget
+from swarm.engines.memory import check_room, is_out_of_memory, measured_token_budget
 from swarm.engines.plain_generate import Answers
 from swarm.engines.positions import learned_positions
 from swarm.engines.prefixes import Tokens
@@ -23,7 +23,7 @@ from swarm.engines.stepping import make_decoder
 from swarm.engines.token_memory import TokenMemory
 from swarm.errors import UserError
 from swarm.weights.adapters import LoraWeights
-from swarm.weights.base_model import base_folder, base_model_digest
+from swarm.weights.base_model import base_folder, base_model_digest, parameter_count
 from swarm.weights.full_model import FullWeights
 from swarm.weights.pool import Expert, Pool
 
@@ -63,6 +63,8 @@ class InProcessEngine:
         self.dtype = DTYPES[dtype or ("bfloat16" if self.device.type == "cuda" else "float32")]
         self.halvings = 0
         folder = base_folder(pool.base, pool.revision)
+        if self.device.type == "cuda":
+            check_room(pool.base, parameter_count(folder), self.device, self.dtype)
         model = self._load(trust_remote_code)
         files = [name for name in self.tokenizer.vocab_files_names.values() if name]
         self._base_digest = base_model_digest(folder, trust_remote_code, not pool.models, files)

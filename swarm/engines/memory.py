@@ -8,6 +8,7 @@ import torch
 from swarm.engines.decoding import Decoder
 from swarm.engines.long_rows import LongRowsAlone
 from swarm.engines.plain_generate import PlainGenerate
+from swarm.errors import UserError
 
 CPU_TOKENS = 16_384  # more makes no batch faster on a processor
 SHARE = 0.9  # of the free memory that is used: the rest is for what a trial does not show
@@ -25,6 +26,25 @@ def measured_token_budget(decoder: Decoder | PlainGenerate | LongRowsAlone, devi
         return tokens_that_fit(torch.cuda.mem_get_info(device)[0], 0, 2 * cache_bytes(config, decoder.model.dtype))
     free = psutil.virtual_memory().available // 2  # the other half is the user's
     return min(tokens_that_fit(free, 0, cache_bytes(config, decoder.model.dtype)), CPU_TOKENS)
+
+
+def check_room(base: str, parameters: int, device: torch.device, dtype: torch.dtype) -> None:
+    """Raises UserError if so many parameters are more than a CUDA device has free, and says where they would fit."""
+    needed, (free, size) = parameters * dtype.itemsize, torch.cuda.mem_get_info(device)
+    if needed <= free:
+        return
+    names = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+    roomy = [name.removeprefix("cuda:") for name in names if torch.cuda.mem_get_info(name)[0] >= needed]
+    if roomy:
+        cure = f"use -g {','.join(roomy)}"
+    elif parameters * torch.bfloat16.itemsize <= free:
+        cure = "use --dtype bfloat16"
+    else:
+        cure = "use a smaller base or a device with more memory, or end what else is on it"
+    raise UserError(
+        f"base model {base} takes {needed / 2**30:.1f} GiB in {str(dtype).removeprefix('torch.')}, but {device} has "
+        f"{free / 2**30:.1f} GiB of its {size / 2**30:.1f} free; {cure}"
+    )
 
 
 def is_out_of_memory(error: Exception) -> bool:

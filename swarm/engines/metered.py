@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from swarm.engines.base import Completion, Engine, Finished, Member, Request
 from swarm.engines.crew import Crew, Seat, crew_of
+from swarm.engines.work import Tally, Work
 from swarm.errors import BudgetReached
 
 
@@ -112,6 +113,22 @@ class Metered(Crew):
         """Has the inner crew forget what it was asked."""
         self._left = 0
         self.inner.abandon()
+
+    def tally(self) -> Tally:
+        """The inner crew's."""
+        return self.inner.tally()
+
+    def work(self) -> list[Work]:
+        """The inner crew's."""
+        return self.inner.work()
+
+    def glance(self) -> str:
+        """The inner crew's."""
+        return self.inner.glance()
+
+    def close(self) -> None:
+        """Closes the inner crew."""
+        self.inner.close()
 
     def _stop_at_budget(self) -> None:
         reason = self.budget.reached_by(self.usage) if self.budget else None

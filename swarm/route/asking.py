@@ -46,15 +46,15 @@ def program(options: argparse.Namespace) -> int:
     fitted = read_json(options.router / FITTED)
     config = config_of(options, {name: fitted[name] for name in ("eval_type", "dataset")})
     members, chosen = read_chosen(config, facts["names"])
-    asked = asked_by(config, members, chosen)
-    router = loaded(folder, asked, options.any_weights)
-    [choice] = router.choose([node_prompt(query, [])])
-    if options.only:
-        return _told(options, router, choice, None)
     params = GenerationParams(**fitted["params"])
     if options.max_new_tokens is not None:
         params = replace(params, max_new_tokens=options.max_new_tokens)
-    [[answer]] = asked.scheduler.answer_all([(single(asked.chosen[choice.member]), [query])], params)
+    with asked_by(config, members, chosen) as asked:
+        router = loaded(folder, asked, options.any_weights)
+        [choice] = router.choose([node_prompt(query, [])])
+        if options.only:
+            return _told(options, router, choice, None)
+        [[answer]] = asked.scheduler.answer_all([(single(asked.chosen[choice.member]), [query])], params)
     return _told(options, router, choice, answer)
 
 

@@ -22,7 +22,6 @@ from swarm.route.labels import COMPARING, Comparer, Scoring, scoring_by
 from swarm.route.members import Asked, add_task_options, answered, asked_by, config_of, read_chosen, scored, task_of
 from swarm.route.table import Line, Ways, check_pictures, draw, record, table
 from swarm.routers.artefact import load_router, read_facts
-from swarm.routers.engine import language_model_of
 from swarm.routers.labels import filled
 from swarm.routers.router import Router
 from swarm.search.config import SearchConfig
@@ -54,10 +53,10 @@ def program(options: argparse.Namespace) -> int:
     scoring = scoring_of(learnt, read_json(options.router / FITTED).get("metric_given"), config)
     members, chosen = read_chosen(config, facts["names"])
     blends = blends_of(options, facts["names"])
-    asked = asked_by(config, with_blends(members, blends), chosen)
-    router = loaded(folder, asked, options.any_weights)
-    matrix = scored(asked, task, options.split, scoring)
-    blended = blend_scores(asked, task, matrix, [blend.name for blend in blends], scoring)
+    with asked_by(config, with_blends(members, blends), chosen) as asked:
+        router = loaded(folder, asked, options.any_weights)
+        matrix = scored(asked, task, options.split, scoring)
+        blended = blend_scores(asked, task, matrix, [blend.name for blend in blends], scoring)
     result = tried(router, matrix.prompts, matrix.scores, filled(learnt.scores), 0)
     lines, figures = lines_of(result, blended), figures_of(result)
     if matrix.metric in COMPARING and dict(matrix.settings) != dict(learnt.settings):
@@ -87,7 +86,7 @@ def loaded(folder: Path, asked: Asked, any_weights: bool = False) -> Router:
     """The router, checked against the members. Raises UserError for others."""
     digests = dict(zip(asked.names, asked.digests, strict=True))
     kind = read_facts(folder)["features"]
-    reader = language_model_of(asked.engine) if kind == "hidden" else None
+    reader = asked.reader() if kind == "hidden" else None
     return load_router(folder, None if any_weights else digests, reader)
 
 

@@ -24,7 +24,6 @@ from swarm.route.members import add_task_options, asked_by, check_references, co
 from swarm.route.options import add_router_options, router_settings
 from swarm.route.table import check_pictures
 from swarm.routers.artefact import save_router
-from swarm.routers.engine import language_model_of
 from swarm.routers.fit import fit_router
 from swarm.routers.router import Router
 
@@ -61,13 +60,13 @@ def program(options: argparse.Namespace) -> int:
     check_references(options.metric, task)
     members, chosen = read_chosen(config, options.members)
     settings = router_settings(options, [member.name for member in chosen])
-    asked = asked_by(config, members, chosen)
-    matrix = scored(asked, task, "dev", scoring)
+    with asked_by(config, members, chosen) as asked:
+        matrix = scored(asked, task, "dev", scoring)
+        reader = asked.reader() if settings.features.kind == "hidden" else None
     audit = label_audit([matrix])
     if not options.json:
         for line in audit_text(audit).splitlines():
             log.info("%s", line)
-    reader = language_model_of(asked.engine) if settings.features.kind == "hidden" else None
     generator = np.random.default_rng(options.seed)
     router = fit_router(matrix.prompts, matrix.scores, asked.names, settings, generator, asked.digests, reader)
     points = curve_of(options, matrix, settings, generator, reader)

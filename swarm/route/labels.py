@@ -8,7 +8,7 @@ from typing import Protocol
 
 from swarm.blending.pair_models import PAIRRM, WHAT, load_pair_model
 from swarm.blending.pairwise import Texts
-from swarm.engine import device_of
+from swarm.engine import devices_of
 from swarm.engines.side_models import read_config
 from swarm.errors import UserError
 from swarm.judge import judge_maker
@@ -73,11 +73,11 @@ def scoring_by(metric: str, comparer: Comparer, config: SearchConfig) -> Scoring
     )
 
 
-def device_name(gpus: str | None) -> str:
-    """The device that -g names, else CUDA where there is any. Raises UserError for one that there is not."""
+def device_name(config: SearchConfig) -> str:
+    """The first device that -g names, else CUDA where there is any. Raises UserError for one that there is not."""
     import torch
 
-    return device_of(gpus) or ("cuda" if torch.cuda.is_available() else "cpu")
+    return devices_of(config)[0] or ("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _pairwise(comparer: Comparer, config: SearchConfig) -> Scoring:
@@ -85,7 +85,7 @@ def _pairwise(comparer: Comparer, config: SearchConfig) -> Scoring:
     if ranker is None:
         raise UserError(f"--metric {PAIRWISE} compares answers by a model; name one with --ranker, such as {PAIRRM}")
     read_config(WHAT, ranker)
-    device = device_name(config.gpus)
+    device = device_name(config)
     model = cache(lambda: load_pair_model(ranker, device=device))  # once, for all that is scored
     return lambda prompts, names, texts, references, split: rank_answers(
         model(), prompts, names, texts, comparer.mode, split=split

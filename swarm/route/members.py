@@ -1,7 +1,8 @@
 """The members that a router chooses among, asked and scored on a task's questions."""
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,14 @@ import numpy as np
 
 from swarm import front_doors
 from swarm.blending.pairwise import Texts
-from swarm.engine import make_cache, make_engine
+from swarm.engine import BaseReader, make_cache, make_crew
 from swarm.engines.base import Member
 from swarm.errors import UserError
 from swarm.nodes.members import Members, read_members
 from swarm.ranking.scores import ScoreMatrix
 from swarm.route.labels import COMPARING, Scoring, add_settings
-from swarm.scoring import SETTINGS
+from swarm.routers.base import LanguageModel
+from swarm.scoring import ENGINE_SETTINGS, SETTINGS
 from swarm.search.config import SearchConfig, make_config
 from swarm.search.fitness import Fitness
 from swarm.system.messages import node_prompt
@@ -35,13 +37,18 @@ class Asked:
     Attributes:
       members: all that there are.
       chosen: those that the router is about.
-      engine: the engine, which is asked through the scheduler.
+      scheduler: through which their engines are asked.
+      config: the settings.
     """
 
     members: Members
     chosen: tuple[Member, ...]
-    engine: Any
     scheduler: Scheduler
+    config: SearchConfig
+
+    def reader(self) -> LanguageModel:
+        """The bare base model, in this process: beside the workers' own, if there are several."""
+        return BaseReader(self.scheduler.crew, self.members, self.config)()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -56,9 +63,7 @@ class Asked:
 
 def add_task_options(parser: argparse.ArgumentParser, task: bool = True) -> None:
     """Settings that mean the same for a search: of the members and the engine, and of the task."""
-    wanted = {*SETTINGS, *_MORE} if task else {*_POOL, "base_model", "gpus", "dtype", "token_budget", "fold",
-                                               "no_cache", "cache_size", "trust_remote_code"}  # fmt: skip
-    add_settings(parser, wanted)
+    add_settings(parser, {*SETTINGS, *_MORE} if task else {*_POOL, "base_model", *ENGINE_SETTINGS})
 
 
 def config_of(options: argparse.Namespace, known: Mapping[str, Any] = {}) -> SearchConfig:
@@ -92,10 +97,11 @@ def read_chosen(config: SearchConfig, wanted: Sequence[str] | None) -> tuple[Mem
     return members, tuple(there[name] for name in names)
 
 
-def asked_by(config: SearchConfig, members: Members, chosen: tuple[Member, ...]) -> Asked:
-    """The engine for these members; this loads the base model."""
-    engine = make_engine(members, config)
-    return Asked(members, chosen, engine, Scheduler(engine, make_cache(engine, config)))
+@contextmanager
+def asked_by(config: SearchConfig, members: Members, chosen: tuple[Member, ...]) -> Iterator[Asked]:
+    """The engines for these members; this loads the base model."""
+    with closing(make_crew(members, config)) as crew:
+        yield Asked(members, chosen, Scheduler(crew, make_cache(crew, config)), config)
 
 
 def check_references(metric: str | None, task: Task) -> None:

@@ -46,8 +46,8 @@ def program(options: argparse.Namespace) -> int:
     for name in names:
         check_references(name, task)
     members, chosen = read_chosen(config, options.members)
-    asked = asked_by(config, members, chosen)
-    matrices = {name: scored(asked, task, options.split, scoring) for name, scoring in scorings.items()}
+    with asked_by(config, members, chosen) as asked:
+        matrices = {name: scored(asked, task, options.split, scoring) for name, scoring in scorings.items()}
     audit = label_audit(list(matrices.values()))
     if out is not None:
         with whole_folder(out) as new:

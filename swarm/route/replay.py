@@ -168,7 +168,7 @@ def ranked_first(rows: MixInstruct, held: ScoreMatrix, comparer: Comparer, confi
         return None
     if held.metric == PAIRWISE and "mode" in held.settings:  # the labels are its scores: all are there already
         return held.scores.argmax(axis=1)
-    model = load_pair_model(comparer.ranker, device=device_name(config.gpus))
+    model = load_pair_model(comparer.ranker, device=device_name(config))
     return np.array(best_first(model, rows.prompts, rows.texts, comparer.mode, 1))[:, 0]
 
 

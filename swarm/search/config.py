@@ -145,7 +145,10 @@ class SearchConfig:
     max_cost: float | None = option(None, LIMITS, "never pay the judge more, in the currency of --judge_price", least=0)
     max_time: float | None = option(None, LIMITS, "end the search after so many seconds", least=0)
 
-    gpus: str | None = option(None, ENGINE, "CUDA device id; without it the first one, or the CPU", short="g")
+    gpus: str | None = option(None, ENGINE, "CUDA device ids, such as 0,1,2: a worker on each; without it the first "
+                              "one, or the CPU", short="g")
+    workers: int | None = option(None, ENGINE, "worker processes: one per CUDA device, or sharing the cores", least=1)
+    worker_timeout: float = option(600.0, ENGINE, "seconds without an answer until a worker is replaced", least=1)
     dtype: str | None = option(None, ENGINE, "number format (default: bfloat16 on CUDA, float32 on the CPU)",
                                choices=("float32", "bfloat16", "float16"))
     token_budget: int | None = option(None, ENGINE, "tokens held at a time (default: by memory)", least=1)

@@ -23,6 +23,8 @@ FREE_ON_RESUME = (
     "judge_price",
     "eval_type",
     "gpus",
+    "workers",
+    "worker_timeout",
     "dtype",
     "token_budget",
     "fold",

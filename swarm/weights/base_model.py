@@ -3,7 +3,11 @@
 import hashlib
 import json
 from collections.abc import Iterable
+from contextlib import suppress
+from math import prod
 from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
 
 from swarm.errors import UserError
 from swarm.weights.tensors import content_digest
@@ -88,6 +92,19 @@ def weight_files(folder: Path) -> list[str]:
     if (folder / WEIGHTS).is_file():
         return [WEIGHTS]
     return sorted(set(index_of(folder).values()))
+
+
+def parameter_count(folder: Path) -> int:
+    """Numbers in the weight files that are there, as their headers say; files that cannot be read count nothing.
+
+    Loading says what is wrong with those.
+    """
+    count = 0
+    for path in (folder / name for name in weight_files(folder)):
+        if path.is_file():
+            with suppress(SafetensorError), safe_open(path, framework="pt") as handle:
+                count += sum(prod(handle.get_slice(name).get_shape()) for name in handle.keys())  # noqa: SIM118
+    return count
 
 
 def index_of(folder: Path) -> dict[str, str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from swarm.engines.base import Finished, Member, Request
 from swarm.engines.crew import Crew, Seat
+from swarm.engines.work import Tally, Work, total
 from swarm.errors import UserError
 from swarm.workers.health import ENOUGH, Health, slow_workers
 from swarm.workers.roster import BUSY, GONE, IDLE, STARTING, Roster
@@ -80,9 +81,9 @@ class WorkerCrew(Crew):
         self._numbers = 0
         self._warned: set[int] = set()
         self._compared = -ENOUGH  # when the workers' speeds were compared last
-        for number in range(self.workers):
-            self._start(number)
         try:
+            for number in range(self.workers):
+                self._start(number)
             while self._roster.count(STARTING):
                 self._listen()
         except BaseException:
@@ -130,6 +131,19 @@ class WorkerCrew(Crew):
         """Forgets all batches; workers that are at one are free when they are through with it."""
         self._batches.clear()
         self._again.clear()
+
+    def tally(self) -> Tally:
+        """What all engines have done beside answering."""
+        return total(each.tally() for each in self.health)
+
+    def work(self) -> list[Work]:
+        """What each worker has done so far."""
+        now = self._transport.now()
+        return [each.work(now) for each in self.health]
+
+    def glance(self) -> str:
+        """How many are at work."""
+        return f"{self._roster.count(BUSY)} of {self.workers} workers busy"
 
     def close(self) -> None:
         """Ends all workers."""
@@ -207,12 +221,16 @@ class WorkerCrew(Crew):
 
     def _failed(self, event: Failed) -> None:
         worker = self._crew[event.worker]
-        if event.cure:
-            raise UserError(event.message)
         if event.memory:
             self._transport.stop(event.worker)
             self._lose(event.worker, "ran out of memory")
             return
+        if self._roster[event.worker] == BUSY:
+            self._roster.put(event.worker, IDLE, self._transport.now())  # its engine can be asked again
+            if worker.batch not in self._batches:
+                return  # abandoned: nobody wants to know
+        if event.cure:
+            raise UserError(event.message)
         raise RuntimeError(f"worker {event.worker} ({worker.place or 'starting'}) failed: {event.message}")
 
     def _lose(self, number: int, reason: str) -> None:

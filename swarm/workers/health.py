@@ -4,6 +4,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from swarm.engines.work import Tally, Work, total
 from swarm.workers.transport import Answered, Report
 
 SLOW = 0.5  # of the others' median speed, below which a worker is named
@@ -57,8 +58,17 @@ class Health:
 
     def idle_share(self, now: float) -> float:
         """Of the time since it was first ready."""
+        return self.work(now).idle_share
+
+    def work(self, now: float) -> Work:
+        """All of it, until now."""
         there = now - self._began[0] if self._began else 0.0
-        return max(1 - self.seconds / there, 0.0) if there > 0 else 0.0
+        losses = tuple(self.losses)
+        return Work(self.place, self.requests, self.tokens, there, self.seconds, self.memory, losses)
+
+    def tally(self) -> Tally:
+        """What its engines have done beside answering."""
+        return total(Tally(each.halvings, each.counts, each.routed) for each in self.reports)
 
     @property
     def speed(self) -> float:

@@ -5,13 +5,13 @@ import platform
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
 
 import psutil
 import torch
 
 from swarm.engines.base import Engine, Finished, Request
 from swarm.engines.memory import is_out_of_memory
+from swarm.engines.work import tally_of
 from swarm.errors import UserError
 from swarm.workers.transport import Answered, Failed, Ready, Report
 
@@ -49,14 +49,8 @@ class Server:
 
     def report(self) -> Report:
         """What it has done since it was started."""
-        engine = self._engine
-        return Report(
-            self._seconds,
-            _memory(),
-            getattr(engine, "halvings", 0),
-            {name: asdict(count) for name, count in getattr(engine, "counts", {}).items()},
-            {name: asdict(count) for name, count in getattr(engine, "routed", {}).items()},
-        )
+        tally = tally_of(self._engine)
+        return Report(self._seconds, _memory(), tally.halvings, tally.counts, tally.routed)
 
 
 def failure(worker: int, error: Exception) -> Failed:
@@ -68,7 +62,7 @@ def failure(worker: int, error: Exception) -> Failed:
 
 
 def _memory() -> int:
-    """Bytes held at most: of the device, or of this process."""
+    """Bytes held at most: of the current device, or of this process now."""
     if torch.cuda.is_available():
         return int(torch.cuda.max_memory_allocated())
     return int(psutil.Process().memory_info().rss)

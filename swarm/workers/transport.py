@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from swarm.engines.base import Finished, Request
 
@@ -21,8 +21,8 @@ class Report:
     seconds: float = 0.0
     memory: int = 0
     halvings: int = 0
-    counts: dict[str, dict[str, float]] = field(default_factory=dict)
-    routed: dict[str, dict[str, object]] = field(default_factory=dict)
+    counts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    routed: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -129,6 +129,16 @@ def test_what_an_engine_raises_reaches_the_caller():
         Scheduler(crew).answer_all([(single(EXPERTS[0]), QUERIES)], PARAMS)
 
 
+def test_what_an_engine_raises_about_a_batch_that_nobody_waits_for(caplog):
+    """One batch ends the step; what the other worker says of its own, later, is not the next step's fault."""
+    fates = iter([Failed(0, "a prompt is too long", cure=True), Failed(1, "the other is too long", cure=True)])
+    _, crew = crew_with(fate=lambda worker, requests: next(fates, None), seconds=lambda worker, asked: 1.0 + worker)
+    with pytest.raises(UserError, match="a prompt is too long"):
+        Scheduler(crew).answer_all([(single(EXPERTS[0]), [Query(f"q{number}") for number in range(24)])], PARAMS)
+    assert Scheduler(crew).answer_all(list(tasks()), PARAMS) == ALONE
+    assert not any(each.losses for each in crew.health)
+
+
 def test_workers_whose_answers_could_differ_are_refused():
     transport = ScriptedTransport(engine(), facts=lambda worker: {"torch": f"2.{worker}"})
     with pytest.raises(UserError, match=r"worker 1 .place 1. has torch '2.1', another one '2.0'"):

@@ -1,0 +1,163 @@
+"""Workers that are processes of this machine, each with a pipe of its own to this one."""
+
+import atexit
+import logging
+import os
+import signal
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from multiprocessing import get_context, resource_tracker
+from multiprocessing.reduction import ForkingPickler
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import Any
+
+from swarm.engines.base import Engine, Request
+from swarm.workers.child import Said, import_path_of_workers, serve
+from swarm.workers.transport import Event, Lost
+
+log = logging.getLogger(__name__)
+
+LAST_LINES = 20  # that are kept of what a worker has written, to say how it ended
+PATIENCE = 10.0  # seconds for the system to take a killed process away
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Processes:
+    """A transport of processes that are started anew, with nothing of this one's memory.
+
+    They get no share of Ctrl-C, which is for this process to decide on, and end with it, however it ends. What they log
+    is logged here. One that was killed leaves nothing behind.
+    """
+
+    def __init__(self, makers: Sequence[Callable[[], Engine]], threads: int = 1):
+        """`makers` make the workers' engines, one each, and must be picklable; each computes with so many `threads`."""
+        self.workers = len(makers)
+        self._makers, self._threads = makers, threads
+        self._running: dict[int, _Process] = {}
+        self._heard: SimpleQueue[tuple[_Process, Event]] = SimpleQueue()
+        atexit.register(self.close)  # before multiprocessing waits for them itself
+
+    def start(self, worker: int) -> None:
+        """Starts a process; an earlier one of this number is ended."""
+        self.stop(worker)
+        process = self._running[worker] = _Process(worker, self._threads, self._heard)
+        process.start(self._makers[worker])
+
+    def send(self, worker: int, batch: int, requests: Sequence[Request]) -> None:
+        """Hands a batch over; does not wait until it is read."""
+        self._running[worker].send((batch, list(requests)))
+
+    def events(self, seconds: float) -> list[Event]:
+        """What has happened; waits at most so long for the first."""
+        heard: list[tuple[_Process, Event]] = []
+        with suppress(Empty):
+            heard.append(self._heard.get(timeout=seconds))
+            while True:
+                heard.append(self._heard.get_nowait())
+        return [event for process, event in heard if self._running.get(event.worker) is process]
+
+    def stop(self, worker: int) -> None:
+        """Kills a worker."""
+        if process := self._running.pop(worker, None):
+            process.kill()
+            process.join()
+
+    def now(self) -> float:
+        """Seconds of the monotonic clock."""
+        return time.monotonic()
+
+    def close(self) -> None:
+        """Kills all workers, and waits until they are gone."""
+        running = list(self._running.values())
+        self._running.clear()
+        for process in running:
+            process.kill()
+        for process in running:
+            process.join()
+        atexit.unregister(self.close)
+
+
+class _Process:
+    """One process, and the threads that listen to it."""
+
+    def __init__(self, worker: int, threads: int, heard: "SimpleQueue[tuple[_Process, Event]]"):
+        context = get_context("spawn")
+        self._worker, self._heard = worker, heard
+        self._lines: deque[str] = deque(maxlen=LAST_LINES)
+        self._pipe, self._its_pipe = context.Pipe()
+        self._output, self._its_output = context.Pipe(duplex=False)
+        self._process = context.Process(
+            target=serve,
+            args=(worker, threads, self._its_pipe, self._its_output),
+            name=f"worker {worker}",
+            daemon=True,
+        )
+        self._outgoing: SimpleQueue[Any] = SimpleQueue()
+        self._writer = Thread(target=self._write, daemon=True)
+        self._listener = Thread(target=self._listen, daemon=True)
+        self._reader = Thread(target=self._read, daemon=True)
+
+    def start(self, make: Callable[[], Engine]) -> None:
+        """Starts it, with signals held back: it inherits that, until it has said that it ignores them."""
+        resource_tracker.ensure_running()  # else it would let the signals through when the process starts it
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        try:
+            with import_path_of_workers():
+                self._process.start()
+            self._its_pipe.close()
+            self._its_output.close()
+            for thread in (self._writer, self._listener, self._reader):
+                thread.start()
+            self.send(make)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def send(self, message: Any) -> None:
+        """Sends it without waiting: one that has stopped would never read a message larger than the pipe."""
+        self._outgoing.put(ForkingPickler.dumps(message))
+
+    def kill(self) -> None:
+        """At once, whatever it does."""
+        if self._process.pid is not None:
+            self._process.kill()
+
+    def join(self) -> None:
+        """Waits until it is gone."""
+        if self._listener.ident is not None:
+            self._listener.join(PATIENCE)
+
+    def _write(self) -> None:
+        with suppress(OSError):  # it is gone, as whoever listens to it says
+            while (message := self._outgoing.get()) is not None:
+                self._pipe.send_bytes(message)
+
+    def _listen(self) -> None:
+        """Passes on what it says, until it is gone; then says how it ended."""
+        with suppress(EOFError, OSError):
+            while True:
+                message = self._pipe.recv()
+                if isinstance(message, Said):
+                    logger = logging.getLogger(message.logger if message.logger.startswith("swarm") else __name__)
+                    logger.log(message.level, "worker %d: %s", self._worker, message.text)
+                else:
+                    self._heard.put((self, message))
+        self._process.join()
+        self._outgoing.put(None)
+        self._reader.join(1.0)  # no longer: a process of its own may still hold its output
+        self._heard.put((self, Lost(self._worker, self._end())))
+
+    def _read(self) -> None:
+        """Keeps what it writes for the log's file; on the terminal it would mean nothing."""
+        with suppress(OSError), open(os.dup(self._output.fileno()), encoding="utf8", errors="replace") as lines:
+            for line in filter(None, map(str.rstrip, lines)):
+                self._lines.append(line)
+                log.info("worker %d wrote: %s", self._worker, line, extra={"file_only": True})
+
+    def _end(self) -> str:
+        code = self._process.exitcode
+        if code is not None and code < 0:
+            return f"was killed by signal {-code} ({signal.strsignal(-code)})"
+        return f"ended with exit code {code}" + (f": {self._lines[-1].strip()}" if self._lines else "")

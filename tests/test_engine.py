@@ -1,0 +1,70 @@
+"""Which devices the settings mean, and whether a base has room there: with devices that are made up."""
+
+import pytest
+import torch
+from tiny import make_pool
+
+from swarm import engine
+from swarm.engine import devices_of
+from swarm.errors import UserError
+from swarm.search.config import SearchConfig
+from swarm.weights.pool import read_pool
+
+
+@pytest.fixture
+def devices(monkeypatch):
+    """Three CUDA devices, as far as anybody asks for their number."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "wanted"),
+    [
+        ({}, [None]),
+        ({"workers": 1}, [None]),
+        ({"gpus": "2"}, ["cuda:2"]),
+        ({"gpus": "0, 2"}, ["cuda:0", "cuda:2"]),
+        ({"gpus": "2,0,1", "workers": 2}, ["cuda:2", "cuda:0"]),
+        ({"workers": 3}, ["cuda:0", "cuda:1", "cuda:2"]),
+    ],
+)
+def test_a_worker_on_each_device(devices, settings, wanted):
+    assert devices_of(SearchConfig(**settings)) == wanted
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"gpus": "0,3"}, "--gpus names device 3, but this machine has ids 0 to 2"),
+        ({"gpus": "1,01"}, "names a device twice"),
+        ({"workers": 4}, r"--workers 4 are more workers than devices \(0, 1, 2\).* --workers 3"),
+        ({"gpus": "0,1", "workers": 3}, r"--workers 3 are more workers than devices \(0, 1\).* name more devices"),
+    ],
+)
+def test_more_than_there_are(devices, settings, message):
+    with pytest.raises(UserError, match=message):
+        devices_of(SearchConfig(**settings))
+
+
+def test_without_devices_the_cores_are_shared(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(engine, "cores", lambda: 4)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    assert devices_of(SearchConfig(workers=4)) == ["cpu"] * 4
+    with pytest.raises(UserError, match="4 processor cores; give at most --workers 4"):
+        devices_of(SearchConfig(workers=5))
+    assert [engine.threads_of_each(workers) for workers in (1, 2, 3, 4)] == [3, 2, 1, 1]
+
+
+def test_a_base_that_has_no_room_on_its_device(devices, monkeypatch, tmp_path):
+    """Before it is loaded, with what would fit."""
+    pool = read_pool(make_pool(tmp_path))
+    free = {"cuda:0": 10_000, "cuda:1": 1, "cuda:2": 10**9}
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free[str(device)], 2 * 10**9))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
+    with pytest.raises(UserError, match=r"^base model .*base takes .* in bfloat16, but cuda:1 has .* free; use -g 2"):
+        engine.make_engine(pool, SearchConfig(gpus="1"))
+    free["cuda:2"] = 1
+    with pytest.raises(UserError, match="use a smaller base or a device with more memory"):
+        engine.make_engine(pool, SearchConfig(gpus="1"))
