@@ -63,9 +63,7 @@ def rows(size: Size, repeats: int) -> list[Row]:
     )
     return [
         *(Row(f"pace: {name}", exactly(found[name] * 1e6, "µs"), note=note.format(PARTS[name])) for name in PARTS),
-        Row(
-            "pace: swap", median_of(swaps, "µs", 1e6), note="to put together an expert that is new, and put it in place"
-        ),
+        Row("pace: swap", median_of(swaps, "µs", 1e6), note="to put together a new expert, and put it in place"),
     ]
 
 
