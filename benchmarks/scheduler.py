@@ -15,6 +15,7 @@ from swarm.system.scheduler import Scheduler
 from swarm.workers.crew import WorkerCrew
 
 PARAMS = GenerationParams(max_new_tokens=80)
+MANY = "the same requests, answered one by one in simulated time, nothing on disk; the simulation's own work is in it"
 
 
 @dataclass(frozen=True)
@@ -51,16 +52,13 @@ def rows(size: Size, repeats: int) -> list[Row]:
         for number in range(generated[0]):
             node_prompt(queries[number % len(queries)], ("answer",) if number % 2 else ())
 
-    many: list[Scheduler] = []
-
-    def with_many() -> None:
-        crew = WorkerCrew(SimulatedTransport(size.workers, Pace(head=0.0)))
-        many.append(Scheduler(crew))
+    def many() -> None:
+        scheduler = Scheduler(WorkerCrew(SimulatedTransport(size.workers, Pace(head=0.0))))
         for systems in pair:
-            many[-1].cache.next_step()
-            many[-1].answer_all([(system, queries) for system in systems], PARAMS)
+            scheduler.cache.next_step()
+            scheduler.answer_all([(system, queries) for system in systems], PARAMS)
 
-    seconds = interleaved({"ours": ours, "floor": floor, "many": with_many}, repeats)
+    seconds = interleaved({"ours": ours, "floor": floor, "many": many}, repeats)
     return [
         Row(
             "scheduler",
@@ -73,12 +71,5 @@ def rows(size: Size, repeats: int) -> list[Row]:
                 "floor: those prompts are written, no more"
             ),
         ),
-        Row(
-            f"scheduler: {size.workers:,} workers",
-            median_of(seconds["many"], "µs", 1e6 / total),
-            note=(
-                "the same requests, answered one by one in simulated time as scripts/simulate.py does, nothing on "
-                "disk; the simulation's own work is in it"
-            ),
-        ),
+        Row(f"scheduler: {size.workers:,} workers", median_of(seconds["many"], "µs", 1e6 / total), note=MANY),
     ]
