@@ -25,7 +25,7 @@ TASK = ("-e", "exact_match", "-d", "graph_tasks_small", "-i", ROOT / "data/embed
         "--data_directory", ROOT / "data/eval", "--graph_num", 3, "--trial_num", 3, "--seed", 5)  # fmt: skip
 PLAIN = (*TASK, "--dev_limit", 24, "--test_limit", 24, "--max_iteration", 2)
 FUSED = (*TASK, "--composites", ROOT / "data/embedded/composites",
-         "--dev_limit", 6, "--test_limit", 6, "--max_iteration", 0)  # fmt: skip
+         "--graph_num", 2, "--trial_num", 2, "--dev_limit", 4, "--test_limit", 4, "--max_iteration", 0)  # fmt: skip
 TWO = ("--workers", 2)
 pytestmark = pytest.mark.skipif(cores() < 2, reason="two workers need two cores")
 
@@ -120,7 +120,7 @@ def test_two_processes_do_what_one_does(programs, fused, tmp_path):
     assert result_of(run)["fusions"]["fusion"]["tokens"] > 0
     assert "float32 on cpu, 2 workers" in out and "% busy, " in out and result_of(fused)["workers"] == []
     first, second = result_of(run)["workers"]
-    assert min(first["requests"], second["requests"]) > 20 and min(first["tokens_per_second"], first["memory_bytes"])
+    assert min(first["requests"], second["requests"]) > 8 and min(first["tokens_per_second"], first["memory_bytes"])
     steps = [json.loads(line)["workers"] for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert all(0 <= worker["idle_share"] <= 1 for step in steps for worker in step)
     assert sum(worker["requests"] for step in steps for worker in step) <= first["requests"] + second["requests"]

@@ -19,6 +19,7 @@ from tqdm import tqdm
 from swarm.workers.transport import Event
 
 SET_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of Linux's prctl
+PARENTS_SIGNALS = (signal.SIGINT, signal.SIGTERM)  # which reach whole groups of processes, and are for it to decide on
 OURS, WARNINGS = "swarm", "py.warnings"  # loggers whose messages the parent shows
 
 
@@ -71,9 +72,9 @@ def serve(worker: int, threads: int, pipe: Connection, output: Connection) -> No
     """
     _die_with_parent()
     del sys.path[len(sys.path) - 1 - sys.path[::-1].index(PACKAGE)]
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # both reach whole groups of processes, and the parent decides
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
+    for number in PARENTS_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, PARENTS_SIGNALS)
     for descriptor in (1, 2):
         os.dup2(output.fileno(), descriptor)
     output.close()

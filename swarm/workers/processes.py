@@ -15,14 +15,13 @@ from threading import Thread
 from typing import Any
 
 from swarm.engines.base import Engine, Request
-from swarm.workers.child import Said, import_path_of_workers, serve
+from swarm.workers.child import PARENTS_SIGNALS, Said, import_path_of_workers, serve
 from swarm.workers.transport import Event, Lost
 
 log = logging.getLogger(__name__)
 
 LAST_LINES = 20  # that are kept of what a worker has written, to say how it ended
 PATIENCE = 10.0  # seconds for the system to take a killed process away
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Processes:
@@ -71,12 +70,12 @@ class Processes:
 
     def close(self) -> None:
         """Kills all workers, and waits until they are gone."""
-        running = list(self._running.values())
-        self._running.clear()
-        for process in running:
+        for process in self._running.values():
             process.kill()
-        for process in running:
+        while self._running:  # whoever is interrupted here may close again
+            number, process = next(iter(self._running.items()))
             process.join()
+            del self._running[number]
         atexit.unregister(self.close)
 
 
@@ -103,7 +102,7 @@ class _Process:
     def start(self, make: Callable[[], Engine]) -> None:
         """Starts it, with signals held back: it inherits that, until it has said that it ignores them."""
         resource_tracker.ensure_running()  # else it would let the signals through when the process starts it
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, PARENTS_SIGNALS)
         try:
             with import_path_of_workers():
                 self._process.start()
