@@ -1,11 +1,9 @@
 """What a machine must have before a worker loads anything there: the same packages, the models, and enough memory."""
 
 import hashlib
-import platform
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from math import prod
 from pathlib import Path
 
 import peft
@@ -13,13 +11,12 @@ import psutil
 import tokenizers
 import torch
 import transformers
-from safetensors import safe_open
 
 import swarm
 from swarm.engines.in_process import DTYPES
 from swarm.errors import UserError
 from swarm.nodes.members import Members
-from swarm.weights.base_model import CONFIG, model_files, model_folder, weight_files
+from swarm.weights.base_model import CONFIG, model_files, model_folder, parameter_count, weight_files
 from swarm.weights.tensors import file_digest
 from swarm.workers.luggage import Folder, describe, differing
 
@@ -34,13 +31,11 @@ class Model:
       name: its folder, which is the same on every machine, or its hub id.
       revision: of a hub id.
       content: as the head has it; None if the head does not.
-      with_weights: whether its weights are read (False for the base of full models, whose weights are all exchanged).
     """
 
     name: str
     revision: str | None
     content: Folder | None
-    with_weights: bool = True
 
 
 def models_of(members: Members, with_code: bool) -> tuple[Model, ...]:
@@ -52,7 +47,7 @@ def models_of(members: Members, with_code: bool) -> tuple[Model, ...]:
         named.append((pool.base, pool.revision, not pool.models))
     named += [(model, revision, True) for one in members.composites for model, revision in one.models]
     return tuple(
-        Model(_from_anywhere(name), revision, _content(name, revision, with_code, weights), weights)
+        Model(_from_anywhere(name), revision, _content(name, revision, with_code, weights))
         for name, revision, weights in dict.fromkeys(named)
     )
 
@@ -63,8 +58,8 @@ def check_packages(wanted: Mapping[str, str]) -> None:
     for name, version in wanted.items():
         if found[name] != version:
             raise UserError(
-                f"node {platform.node()} has {name} {found[name]}, the search {version}: install the same there, then "
-                "start Ray anew (`ray stop`, `ray start`)"
+                f"{name} is {found[name]}, the search's is {version}: install the same there, then start Ray anew "
+                "(`ray stop`, `ray start`)"
             )
 
 
@@ -84,25 +79,25 @@ def check_models(models: Sequence[Model], with_code: bool) -> list[Path]:
 
     Raises UserError if one is missing and cannot be fetched, or has another content than the head's.
     """
-    node, folders = platform.node(), []
+    folders = []
     for model in models:
         try:
             folder = model_folder(model.name, model.revision)
         except UserError as error:
             raise UserError(
-                f"node {node} lacks model {model.name}, which is not sent ({error}): put it there, in the same place"
+                f"it lacks model {model.name}, which is not sent ({error}): put it there, in the same place"
             ) from None
         if model.content is not None:
-            needed = {CONFIG, *(weight_files(folder) if model.with_weights else ())}
-            # a hub's cache fills up file by file, so what one machine lacks need not be used
+            # a hub's cache fills up file by file: what one machine lacks need not be used, unless these
+            needed = {file.name for file in model.content.files if file.name == CONFIG or ".safetensors" in file.name}
             other = [name for name in differing(model.content, folder) if name in needed or (folder / name).is_file()]
             if other:
                 path = folder / other[0]
                 found = file_digest(path)[:12] if path.is_file() else "none"
                 [wanted] = [file.digest[:12] for file in model.content.files if file.name == other[0]]
                 raise UserError(
-                    f"node {node} has another model {model.name}: {path.name} has digest {found}, the search's "
-                    f"{wanted}; put the same there"
+                    f"it has another model {model.name}: {path.name} has digest {found}, the search's {wanted}; put "
+                    "the same there"
                 )
         folders.append(folder)
     return folders
@@ -112,7 +107,7 @@ def check_memory(folders: Iterable[Path], device: str, number_format: str | None
     """Raises UserError if the weights in these models' folders do not fit into what the device has free."""
     name = number_format or ("bfloat16" if device.startswith("cuda") else "float32")
     size = DTYPES[name].itemsize
-    needed = size * sum(map(numbers_in, folders))
+    needed = size * sum(map(parameter_count, folders))
     if device.startswith("cuda"):
         free, whole = torch.cuda.mem_get_info(device)
         what = f"{device} ({torch.cuda.get_device_name(device)}, {whole / 2**30:.1f} GiB)"
@@ -120,19 +115,10 @@ def check_memory(folders: Iterable[Path], device: str, number_format: str | None
         free, what = psutil.virtual_memory().available, "its memory"
     if needed > SHARE * free:
         raise UserError(
-            f"node {platform.node()}: the models take {needed / 2**30:.1f} GiB in {name}, and {what} has "
-            f"{free / 2**30:.1f} GiB free; what fits are {SHARE * free / size / 1e9:.1f} billion weights in {name}: "
-            "use smaller models, fewer workers on a machine, a smaller --dtype, or free the memory"
+            f"the models take {needed / 2**30:.1f} GiB in {name}, and {what} has {free / 2**30:.1f} GiB free; what "
+            f"fits are {SHARE * free / size / 1e9:.1f} billion parameters in {name}: use smaller models, fewer workers "
+            "on a machine or a smaller --dtype, or free the memory"
         )
-
-
-def numbers_in(folder: Path) -> int:
-    """How many weights a model's folder holds."""
-    total = 0
-    for file in weight_files(folder):
-        with safe_open(folder / file, framework="pt") as handle:
-            total += sum(prod(handle.get_slice(name).get_shape()) for name in handle.keys())  # noqa: SIM118
-    return total
 
 
 def _from_anywhere(name: str) -> str:

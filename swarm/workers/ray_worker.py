@@ -2,8 +2,9 @@
 
 import logging
 import os
+import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -84,11 +85,10 @@ class RayWorker:
         try:
             check_packages(errand.packages)
             folders = check_models(errand.models, errand.with_code)
-            full = [model.folder for model in errand.members.pool.models[:1]]
-            check_memory([*folders, *full], errand.device, errand.number_format)
+            check_memory(folders, errand.device, errand.number_format)
             found = {own: place_of(folder) for own, folder in errand.folders.items()}
         except Exception as error:
-            return failure(self._number, error)
+            return self._unfit(error)
         self._places = {own: place for own, place in found.items() if place is not None}
         return [folder for own, folder in errand.folders.items() if found[own] is None]
 
@@ -108,7 +108,7 @@ class RayWorker:
             self._server = Server(self._number, partial(self._errand.make, self._members, self._errand.device))
             return self._server.ready()
         except Exception as error:
-            return failure(self._number, error)
+            return self._unfit(error)
 
     def answers(self, batch: int, packed: Packed) -> Iterator[Answered | Failed]:
         """A batch's answers, as they are finished."""
@@ -119,6 +119,11 @@ class RayWorker:
             yield failure(self._number, error)
             return
         yield from self._server.answers(batch, requests)
+
+    def _unfit(self, error: Exception) -> Failed:
+        """Why this machine will not do; what a person can cure there names it."""
+        failed = failure(self._number, error)
+        return replace(failed, message=f"node {platform.node()}: {failed.message}") if failed.cure else failed
 
 
 def _keep_own_programs_off_the_path() -> None:
