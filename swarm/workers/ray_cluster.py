@@ -1,5 +1,6 @@
 """A Ray cluster: found or refused at once, and how many workers it has room for."""
 
+import logging
 import os
 import signal
 import socket
@@ -8,6 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from swarm.errors import UserError
+
+log = logging.getLogger(__name__)
 
 CONNECT = 5.0  # seconds that a cluster may take to answer
 TAKEN = 15.0  # seconds for what an ended job had taken to become free
@@ -89,6 +92,8 @@ def room_for(workers: int | None, cores: int | None) -> Room:
     end = time.monotonic() + TAKEN
     while (free := int(ray.available_resources().get(kind, 0) // each)) < wanted and time.monotonic() < end:
         time.sleep(0.1)
+    if workers is None and 0 < free < devices:
+        log.warning("the Ray cluster has room for %d of %d workers now: other jobs have the rest", free, devices)
     if free < (workers or 1):
         raise UserError(
             f"{wanted} workers are wanted, and the Ray cluster has room for {free} now: other jobs have the rest; end "

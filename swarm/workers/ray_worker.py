@@ -94,14 +94,8 @@ class RayWorker:
 
     def load(self, sent: Sequence[tuple[Folder, Sequence[Any]]]) -> Ready | Failed:
         """Keeps the folders that were sent, as references to their pieces, and makes the engine."""
-        import ray
-
-        def piece(references: Sequence[Any], number: int) -> np.ndarray:
-            content: np.ndarray = ray.get(references[number])
-            return content
-
         try:
-            kept = {folder.digest: keep(folder, partial(piece, references)) for folder, references in sent}
+            kept = {folder.digest: keep(folder, partial(_piece, references)) for folder, references in sent}
             for own, folder in self._errand.folders.items():
                 self._places.setdefault(own, kept.get(folder.digest, own))
             self._members = self._errand.members.read_from(self._places)
@@ -124,6 +118,14 @@ class RayWorker:
         """Why this machine will not do; what a person can cure there names it."""
         failed = failure(self._number, error)
         return replace(failed, message=f"node {platform.node()}: {failed.message}") if failed.cure else failed
+
+
+def _piece(references: Sequence[Any], number: int) -> np.ndarray:
+    """One piece of what was sent; mapped from the machine's store, not copied."""
+    import ray
+
+    content: np.ndarray = ray.get(references[number])
+    return content
 
 
 def _keep_own_programs_off_the_path() -> None:

@@ -10,10 +10,6 @@ import pytest
 from preloaded import Preloaded
 from run_stories import steps_written, story, wait_for, without_counts
 
-from swarm import front_doors
-from swarm.searching import search_program
-from swarm.workers import ray_worker
-
 ray = pytest.importorskip("ray", reason="extra ray is not installed")
 
 ROOT = Path(__file__).resolve().parents[2]
