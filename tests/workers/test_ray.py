@@ -3,6 +3,11 @@
 import os
 import shutil
 import signal
+import socket
+import sys
+import threading
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -10,19 +15,23 @@ import pytest
 from preloaded import Preloaded
 from run_stories import steps_written, story, wait_for, without_counts
 
+from swarm import front_doors
+from swarm.searching import search_program
+from swarm.workers import ray_worker
+from swarm.workers.machine import packages
+
 ray = pytest.importorskip("ray", reason="extra ray is not installed")
 
 ROOT = Path(__file__).resolve().parents[2]
 STORE = 80 * 2**20  # bytes of shared memory for each node's store, the least that Ray takes
 # a node that has gone is missed at once
 SOON = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 300, "health_check_failure_threshold": 3}
-# this name leads every process to another folder, so that no worker finds the experts and they have to be sent
-EXPERTS = "/proc/self/cwd/experts"
+# these names lead every process to another folder, so that no worker finds the experts and they have to be sent
+HERE = "/proc/self/cwd"
 TASK = ("-e", "exact_match", "-d", "graph_tasks_small", "--data_directory", ROOT / "data/eval",
-        "--graph_num", 3, "--trial_num", 3, "--seed", 5)  # fmt: skip
-PLAIN = (*TASK, "-i", EXPERTS, "--dev_limit", 24, "--test_limit", 24, "--max_iteration", 2)
-FUSED = (*TASK, "-i", ROOT / "data/embedded/experts", "--composites", ROOT / "data/embedded/composites",
-         "--dev_limit", 6, "--test_limit", 6, "--max_iteration", 0)  # fmt: skip
+        "--graph_num", 3, "--trial_num", 3, "--seed", 5, "--no-cache")  # fmt: skip
+SEARCH = (*TASK, "-i", f"{HERE}/experts", "--composites", f"{HERE}/composites",
+          "--dev_limit", 12, "--test_limit", 6, "--max_iteration", 2)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -55,21 +64,8 @@ def programs(tmp_path_factory):
     started.close()
 
 
-@pytest.fixture
-def place(tmp_path):
-    """A working folder with experts that lie nowhere else under that name."""
-    shutil.copytree(ROOT / "data/embedded", tmp_path, dirs_exist_ok=True)
-    return tmp_path
-
-
 def on(cluster, *options):
     return ("--engine", "ray", "--ray-address", cluster.address, *options)
-
-
-def of_one_process(programs, folder, options):
-    code, out, err = programs.run("search", *options, "--no-cache", "-n", "whole", cwd=folder)
-    assert code == 0, out + err
-    return story(folder / "search" / "whole")
 
 
 def at_work(node):
@@ -77,22 +73,22 @@ def at_work(node):
     [raylet] = node.all_processes["raylet"]
     found = []
     for child in psutil.Process(raylet.process.pid).children():
-        try:
+        with suppress(psutil.Error):
             if child.cmdline()[:1] == ["ray::RayWorker.answers"]:
                 found.append(child)
-        except psutil.Error:
-            continue
     return found
 
 
-def test_workers_and_a_node_are_lost_in_mid_step_then_the_head_is_killed(cluster, programs, place, cache):
-    """And the run ends as that of one process without faults."""
-    undisturbed = of_one_process(programs, place, PLAIN)
+def test_workers_and_a_node_are_lost_in_mid_step_then_the_head_is_killed(cluster, programs, cache, tmp_path):
+    """With a vote and a fusion. The run ends as that of one process without faults."""
+    shutil.copytree(ROOT / "data/embedded", tmp_path, dirs_exist_ok=True)
+    code, out, err = programs.run("search", *SEARCH, "-n", "whole", cwd=tmp_path)
+    assert code == 0, out + err
+    undisturbed = story(tmp_path / "search" / "whole")
     head, other = cluster.head_node, next(iter(cluster.worker_nodes))
-    started = programs.start("search", *PLAIN, *on(cluster), "--workers", 2, "--no-cache", "-n", "run", cwd=place)
-    run = place / "search" / "run"
-    wait_for(lambda: steps_written(run) >= 1 or started.done())
-    wait_for(lambda: at_work(head))
+    started = programs.start("search", *SEARCH, *on(cluster), "--workers", 2, "-n", "run", cwd=tmp_path)
+    run = tmp_path / "search" / "run"
+    wait_for(lambda: (steps_written(run) >= 1 and at_work(head)) or started.done())
     at_work(head)[0].kill()
     wait_for(lambda: at_work(other))
     cluster.remove_node(other, allow_graceful=False)
@@ -103,18 +99,47 @@ def test_workers_and_a_node_are_lost_in_mid_step_then_the_head_is_killed(cluster
     assert code == -signal.SIGKILL, out + err
     assert "it was killed or has crashed; " in err and "are asked again" in err
     assert "it was on a machine that has left the cluster; " in err
-    assert all(line.startswith("warning: worker ") for line in err.splitlines()), err
-    assert "(raylet)" not in out
+    assert all(line.startswith("warning: worker ") for line in err.splitlines()), "nothing of Ray's own: " + err
+    assert "float32 on cpu, 2 workers" in out and "(raylet)" not in out
     assert len(list((cache / "h_swarm" / "experts").iterdir())) == 2 * 6, "each expert once, and its lock"
-    code, out, err = programs.run("search", "--resume", run, *on(cluster), "--workers", 1, cwd=place)
+    code, out, err = programs.run("search", "--resume", run, *on(cluster), cwd=tmp_path)
     assert (code, err) == (0, ""), out + err
     assert without_counts(story(run)) == without_counts(undisturbed)
 
 
-def test_composites_answer_where_the_models_are(cluster, programs, tmp_path):
-    """A vote and a fusion of two families: the same numbers and texts, counts included."""
-    undisturbed = of_one_process(programs, tmp_path, FUSED)
-    code, out, err = programs.run("search", *FUSED, *on(cluster), "--no-cache", "-n", "run", cwd=tmp_path)
-    assert (code, err) == (0, ""), out + err
-    assert "float32 on cpu, " in out and out.count("\n") < 40, "nothing of Ray's own"
-    assert story(tmp_path / "search" / "run") == undisturbed
+def refuse(capsys, options, *messages):
+    """The program ends with code 2 and one line of error, soon, and leaves no run behind."""
+    began = time.monotonic()
+    arguments = (*TASK, "-i", ROOT / "data/embedded/experts", "--engine", "ray", *options)
+    code = front_doors.guarded(lambda: search_program([str(a) for a in arguments]))
+    error = capsys.readouterr().err
+    assert code == 2 and error.count("\n") == 1, error
+    for message in messages:
+        assert message in error
+    assert not Path("search").exists() and time.monotonic() - began < 30
+    assert not ray.is_initialized()
+
+
+def test_a_cluster_that_will_not_do(cluster, capsys, tmp_path, monkeypatch):
+    """The search is refused before it starts."""
+    monkeypatch.chdir(tmp_path)
+    refuse(capsys, on(cluster, "--workers", 9), "--workers 9 are more workers than devices", "or add nodes")
+    refuse(capsys, on(cluster, "--ray_cores", 64), "no node of the Ray cluster has 64 cores")
+    monkeypatch.setattr(ray_worker, "packages", lambda: packages() | {"h-swarm": "0.0.1"})
+    said = ("node ", "h-swarm is ", "the search's is 0.0.1: install the same there")
+    refuse(capsys, on(cluster, "--workers", 1), *said)
+
+
+def test_no_cluster(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        threading.Thread(target=lambda: taken.accept()[0].sendall(b"220 mail.example.org\r\n"), daemon=True).start()
+        refuse(capsys, ("--ray-address", address), f"what answers at {address} is no Ray cluster", "ray start")
+    refuse(capsys, ("--ray-address", address), f"no Ray cluster answers at {address} (", "`ray start --head`")
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    refuse(capsys, (), f"no Ray cluster answers at {address} (")
+    refuse(capsys, ("--ray-address", "ray://head:10001"), "wanted HOST:PORT of the head")
+    refuse(capsys, ("-g", "0"), "-g names devices of this machine")
+    monkeypatch.setitem(sys.modules, "ray", None)
+    refuse(capsys, (), "--engine ray needs Ray (", "pip install 'h-swarm[ray]'")
