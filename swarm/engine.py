@@ -97,8 +97,6 @@ def make_crew(members: Any, config: SearchConfig) -> Crew:
     """
     if config.engine == "ray":
         return _ray_crew(members if isinstance(members, Members) else Members(members), config)
-    if config.ray_address is not None or config.ray_cores is not None:
-        raise UserError("--ray_address and --ray_cores are of a Ray cluster; wanted --engine ray with them")
     devices = devices_of(config)
     if len(devices) == 1:
         return Alone(make_engine(members, config))

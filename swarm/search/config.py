@@ -261,6 +261,7 @@ def unused_but_given(config: SearchConfig) -> list[str]:
         names.append("initial_experts_num")
     if config.paper_code and config.step_length_factor != 1:
         names.append("step_length_factor")
+    names += [name for name in ("ray_address", "ray_cores") if config.engine != "ray" and getattr(config, name)]
     return names
 
 

@@ -64,10 +64,11 @@ def check_what_it_names(folder: Path, config: SearchConfig, given: dict[str, Any
             f"texts and key, {again} --judge_url {config.judge_url}"
         )
     # whoever has a cluster can run code on the machines that join it, this one included
-    if config.ray_address and "ray_address" not in given and not was_named(RAY_ADDRESS, config.ray_address):
+    joins = config.ray_address if config.engine == "ray" and "ray_address" not in given else None
+    if joins and not was_named(RAY_ADDRESS, joins):
         raise UserError(
-            f"the run joins a Ray cluster at {config.ray_address}, which you have not named here before: if it is one "
-            f"that you trust, {again} --ray_address {config.ray_address}"
+            f"the run joins a Ray cluster at {joins}, which you have not named here before: if it is one "
+            f"that you trust, {again} --ray_address {joins}"
         )
 
 
