@@ -104,7 +104,7 @@ class RayActors:
             return Failed(worker, str(error))
         except ray.exceptions.RayError as error:
             self.stop(worker)
-            return self._lost(worker, error)
+            return self._without_a_start(worker, lost(worker, error))
         if isinstance(said, list):
             self._calls[worker] = _Call("load", self._actors[worker].load.remote(self._put(said)))
             return None
@@ -114,12 +114,16 @@ class RayActors:
             self._sent.clear()  # every machine has them; the store need not
         if isinstance(said, Ready):
             self._were_ready.add(worker)
+        assert isinstance(said, Ready | Answered | Failed)
         if isinstance(said, Failed) and call.kind != "answers":
             self.stop(worker)
-            if worker in self._were_ready:
-                # it was to replace a lost one, and the others can go on without it
-                return Lost(worker, f"could not be replaced: {said.message}")
-        assert isinstance(said, Ready | Answered | Failed)
+            return self._without_a_start(worker, said)
+        return said
+
+    def _without_a_start(self, worker: int, said: Lost | Failed) -> Event:
+        """What could not be started ends the search at its beginning; later the others can go on without it."""
+        if isinstance(said, Failed) and not said.memory and worker in self._were_ready:
+            return Lost(worker, f"could not be replaced: {said.message}")
         return said
 
     def _put(self, folders: Sequence[Folder]) -> list[tuple[Folder, list[Any]]]:
@@ -139,22 +143,23 @@ class RayActors:
                 ) from error
         return [(folder, self._sent[folder.digest]) for folder in folders]
 
-    def _lost(self, worker: int, error: Exception) -> Event:
-        """In words why an actor is not there any more."""
-        import ray
 
-        text = " ".join(str(error).split())
-        if worker not in self._were_ready and "ModuleNotFoundError" in text:
-            missing = text[text.index("ModuleNotFoundError") :][:100]
-            return Failed(
-                worker, f"a node of the Ray cluster cannot load h-swarm ({missing}): install it in Ray's environment "
-                "on every node, then start Ray anew there (`ray stop`, `ray start`)", cure=True,
-            )  # fmt: skip
-        if isinstance(error, ray.exceptions.OutOfMemoryError) or "running low on memory" in text:
-            return Lost(worker, "was ended by Ray, since its machine ran out of memory")
-        if isinstance(error, ray.exceptions.NodeDiedError) or "node has died" in text or "node was terminated" in text:
-            return Lost(worker, "was on a machine that has left the cluster")
-        if isinstance(error, ray.exceptions.ActorUnavailableError):
-            return Lost(worker, "could not be reached any more")
-        log.debug("%s", error)
-        return Lost(worker, "was killed or has crashed")
+def lost(worker: int, error: Exception) -> Lost | Failed:
+    """In words why an actor is not there any more, out of what Ray has raised; Failed if it could never begin."""
+    import ray
+
+    text = " ".join(str(error).split())
+    if "failed to import on the worker" in text:
+        last = str(error).strip().splitlines()[-1]
+        return Failed(
+            worker, f"a node of the Ray cluster cannot load h-swarm ({last}): install it in Ray's environment on every "
+            "node, then start Ray anew there (`ray stop`, `ray start`)", cure=True,
+        )  # fmt: skip
+    if isinstance(error, ray.exceptions.OutOfMemoryError) or "running low on memory" in text:
+        return Lost(worker, "was ended by Ray, since its machine ran out of memory")
+    if isinstance(error, ray.exceptions.NodeDiedError) or "node has died" in text or "node was terminated" in text:
+        return Lost(worker, "was on a machine that has left the cluster")
+    if isinstance(error, ray.exceptions.ActorUnavailableError):
+        return Lost(worker, "could not be reached any more")
+    log.debug("%s", error)
+    return Lost(worker, "was killed or has crashed")

@@ -19,6 +19,8 @@ from swarm import front_doors
 from swarm.searching import search_program
 from swarm.workers import ray_worker
 from swarm.workers.machine import packages
+from swarm.workers.ray_actors import lost
+from swarm.workers.transport import Lost
 
 ray = pytest.importorskip("ray", reason="extra ray is not installed")
 
@@ -128,6 +130,26 @@ def test_a_cluster_that_will_not_do(cluster, capsys, tmp_path, monkeypatch):
     monkeypatch.setattr(ray_worker, "packages", lambda: packages() | {"h-swarm": "0.0.1"})
     said = ("node ", "h-swarm is ", "the search's is 0.0.1: install the same there")
     refuse(capsys, on(cluster, "--workers", 1), *said)
+
+
+def test_why_an_actor_was_lost():
+    """What Ray says in several ways and lines, for a person."""
+    errors = ray.exceptions
+    died = "The actor died unexpectedly.\nThe actor is dead because its node has died. Node Id: 3b72"
+    imports = (
+        "The actor with name RayWorker failed to import on the worker.\nModuleNotFoundError: No module named 'swarm'"
+    )
+    for error, reason in (
+        (errors.OutOfMemoryError("Task was killed due to the node running low on memory."), "ran out of memory"),
+        (errors.NodeDiedError("gone"), "on a machine that has left the cluster"),
+        (errors.RayActorError(None, died), "on a machine that has left the cluster"),
+        (errors.ActorUnavailableError("no route", None), "could not be reached any more"),
+        (errors.ActorDiedError(), "was killed or has crashed"),
+    ):
+        said = lost(1, error)
+        assert isinstance(said, Lost) and reason in said.reason and "\n" not in said.reason
+    said = lost(1, errors.RayActorError(None, imports))
+    assert said.cure and "cannot load h-swarm (ModuleNotFoundError: No module named 'swarm'): install" in said.message
 
 
 def test_no_cluster(capsys, tmp_path, monkeypatch):
