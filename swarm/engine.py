@@ -109,10 +109,12 @@ class BaseReader:
 
 
 def make_crew(members: Any, config: SearchConfig) -> Crew:
-    """What answers for `members`: an engine in this process, or one in each of several worker processes.
+    """What answers for `members`: an engine in this process, one in each of several, or one in each of many actors.
 
     Close it when it is not needed any more. Raises UserError as `devices_of` and `make_engine` do.
     """
+    if config.engine == "ray":
+        return _ray_crew(members if isinstance(members, Members) else Members(members), config)
     devices = devices_of(config)
     if len(devices) == 1:
         return Alone(make_engine(members, config))
@@ -121,6 +123,32 @@ def make_crew(members: Any, config: SearchConfig) -> Crew:
 
     makers = [partial(make_engine, members, config, device) for device in devices]
     return WorkerCrew(Processes(makers, threads_of_each(len(makers))), Limits(answer=config.worker_timeout))
+
+
+def _ray_crew(members: Members, config: SearchConfig) -> Crew:
+    """Actors of a Ray cluster. Raises UserError if there is none, or it lacks what they need."""
+    if config.gpus is not None:
+        raise UserError("-g names devices of this machine, not of a Ray cluster; say how many with --workers")
+    from swarm.workers.crew import Limits, WorkerCrew
+    from swarm.workers.ray_cluster import connect, load_ray, room_for
+
+    connect(config.ray_address)
+    try:
+        from swarm.workers.ray_actors import RayActors
+        from swarm.workers.ray_worker import errand
+
+        room = room_for(config.workers, config.ray_cores)
+        code = config.trust_remote_code
+        about = errand(members, partial(_engine_on, config), room.device, room.cores, config.dtype, code)
+        return WorkerCrew(RayActors(room, about), Limits(answer=config.worker_timeout))
+    except BaseException:
+        load_ray().shutdown()
+        raise
+
+
+def _engine_on(config: SearchConfig, members: Members, device: str) -> Engine:
+    engine: Engine = make_engine(members, config, device)
+    return engine
 
 
 def threads_of_each(workers: int) -> int:

@@ -54,6 +54,14 @@ def take_lock(file: IO[Any], taken: str) -> None:
 
 
 @contextmanager
+def one_at_a_time(path: Path) -> Iterator[None]:
+    """Only one process of this machine is in this block at a time, others wait; `path` is a file that is locked."""
+    with open(path, "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
     """A new folder to fill, which takes the place of `folder` at the end of the block; after an error it is gone.
 

@@ -27,8 +27,8 @@ from swarm.weights.written import written_as
 log = logging.getLogger(__name__)
 
 
-ENGINE_SETTINGS = ("gpus", "workers", "worker_timeout", "dtype", "token_budget", "fold", "no_cache", "cache_size",
-                   "trust_remote_code")  # fmt: skip
+ENGINE_SETTINGS = ("engine", "ray_address", "ray_cores", "gpus", "workers", "worker_timeout", "dtype", "token_budget",
+                   "fold", "no_cache", "cache_size", "trust_remote_code")  # fmt: skip
 
 # settings of a search that mean the same here, with help of their own where the default differs
 SETTINGS = {

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import time
 from functools import partial
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import psutil
 import pytest
 from obeying import Obeying
 from preloaded import Preloaded
+from run_stories import steps_written, story, wait_for, without_counts
 
 from swarm import front_doors, searching
 from swarm.engine import cores
@@ -55,40 +55,8 @@ def fused(programs, tmp_path_factory):
     return by_one_process(programs, tmp_path_factory.mktemp("fused"), FUSED)
 
 
-def story(run):
-    """State, result and metrics, but times, and what several workers say of themselves."""
-    state, result = (json.loads((run / name).read_text()) for name in ("state.json", "result.json"))
-    metrics = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    for record in (*metrics, state["usage"], result["usage"]):
-        record.pop("usage_seconds", record.pop("seconds", None))
-    for record in (*metrics, result):
-        record.pop("workers", None)
-    # another batch, another rounding of what was left out of account
-    for fusion in result["fusions"].values():
-        fusion["dropped"] = round(fusion["dropped"], 5)
-    return state, result, metrics
-
-
-COUNTS = ("usage", "from_disk", "shared", "fusions", "usage_generations", "usage_prompt_tokens", "usage_new_tokens")
-
-
-def without_counts(told):
-    """A story of an interrupted run: what was asked when it was interrupted is asked again, or known."""
-    state, result, metrics = told
-    return [
-        {name: value for name, value in record.items() if name not in COUNTS} for record in (state, result, *metrics)
-    ]
-
-
 def result_of(run):
     return json.loads((run / "result.json").read_text())
-
-
-def wait_for(happened, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
 
 
 def processes_below(number):
@@ -105,10 +73,6 @@ def at_work(started):
     before = {child.pid: sum(child.cpu_times()[:2]) for child in found}
     wait_for(lambda: all(sum(child.cpu_times()[:2]) > before[child.pid] + 0.02 for child in found))
     return sorted(before)
-
-
-def steps_written(run):
-    return (run / "metrics.jsonl").read_text().count("\n") if (run / "metrics.jsonl").exists() else 0
 
 
 def test_two_processes_do_what_one_does(programs, fused, tmp_path):

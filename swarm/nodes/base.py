@@ -49,6 +49,20 @@ class Composite(ABC):
         return sum(of_members[name] for name in self.members)
 
     @property
+    def reads(self) -> tuple[Path, ...]:
+        """The folders that it reads beside its node.json, models apart."""
+        return ()
+
+    def read_from(self, places: Mapping[Path, Path]) -> "Composite":
+        """The same composite, where the folders that it `reads` lie in other places."""
+        return self
+
+    @property
+    def models(self) -> tuple[tuple[str, str | None], ...]:
+        """The models that it uses beside the pool's members: folder or hub id, and revision."""
+        return ()
+
+    @property
     def digest(self) -> str:
         """Hash of its settings and of what it reads beside them; its members' weights are not in it."""
         return digest_of(self.record)
@@ -145,7 +159,8 @@ def located_model(path: Path, model: str) -> str:
     hub_id = model.partition("@")[0]
     if not Path(model).is_dir() and (model.startswith((".", "~", "/")) or hub_id.count("/") > 1):
         raise UserError(f"{path}: model {model} is not there; wanted a model's folder, from {folder} on, or a hub id")
-    return model
+    # a folder is to be the same one from any working directory
+    return str(Path(model).resolve()) if Path(model).is_dir() else model
 
 
 def model_from(model: str, final: Path) -> str:

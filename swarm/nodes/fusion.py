@@ -79,6 +79,21 @@ class Fusion(Composite):
         return super().generations(of_members) + len(self.others)
 
     @property
+    def reads(self) -> tuple[Path, ...]:
+        """The artefact, if there is one."""
+        return (Path(self.settings.artefact),) if self.settings.artefact else ()
+
+    def read_from(self, places: Mapping[Path, Path]) -> "Fusion":
+        """With the artefact in another place."""
+        artefact = "".join(str(places[folder]) for folder in self.reads)
+        return replace(self, settings=replace(self.settings, artefact=artefact)) if artefact else self
+
+    @property
+    def models(self) -> tuple[tuple[str, str | None], ...]:
+        """The other models."""
+        return tuple((one.model, one.revision) for one in self.others)
+
+    @property
     def digest(self) -> str:
         """Of its settings, its members' names and the content of the other models, wherever those lie."""
         others = {one.name: content(one) for one in self.others}

@@ -77,6 +77,20 @@ class Members:
             found[composite.name] = composite.with_members(found)
         return (*experts, *(found[composite.name] for composite in self.composites))
 
+    @property
+    def reads(self) -> tuple[Path, ...]:
+        """The folders that whoever answers for them reads, models that are no members apart."""
+        return (*(expert.folder for expert in self.pool.initial), *(f for one in self.composites for f in one.reads))
+
+    def read_from(self, places: Mapping[Path, Path]) -> "Members":
+        """The same members, where the folders that they `reads` lie in other places."""
+        pool = self.pool
+        adapters = tuple(replace(adapter, folder=places[adapter.folder]) for adapter in pool.adapters)
+        models = tuple(replace(model, folder=places[model.folder]) for model in pool.models)
+        bases = {str(model.folder.resolve()): str(places[model.folder]) for model in pool.models}
+        pool = replace(pool, initial=models or adapters, base=bases.get(pool.base, pool.base))
+        return Members(pool, tuple(composite.read_from(places) for composite in self.composites))
+
 
 def read_members(
     directory: Path,

@@ -61,6 +61,15 @@ class RouterNode(Composite):
         return super().generations(of_members) / len(self.members)
 
     @property
+    def reads(self) -> tuple[Path, ...]:
+        """The classifier."""
+        return (self.classifier,)
+
+    def read_from(self, places: Mapping[Path, Path]) -> "RouterNode":
+        """With the classifier in another place."""
+        return replace(self, classifier=places[self.classifier])
+
+    @property
     def digest(self) -> str:
         """Of its members' names, the classifier's content and the threshold."""
         return digest_of("router", self.fitted, self.threshold, list(self.names))

@@ -32,7 +32,8 @@ class RoutingEngine:
     def __init__(self, inner: Engine, host: InProcessEngine, choosers: Sequence[Chooser]):
         """Loads the routers. Raises UserError for one that is damaged, or was made with another base model."""
         self.inner, self.host = inner, host
-        self._reader = language_model_of(host)
+        # full models are their own base: there is none to read with
+        self._reader = None if host.pool.models else language_model_of(host)
         # of each composite the one that was asked last: a search that fits them again uses one at a time
         self._routers = {chooser.name: (chooser.digest, self._loaded(chooser)) for chooser in choosers}
         self._routed: dict[str, RoutedCount] = {}

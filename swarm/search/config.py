@@ -145,9 +145,12 @@ class SearchConfig:
     max_cost: float | None = option(None, LIMITS, "never pay the judge more, in the currency of --judge_price", least=0)
     max_time: float | None = option(None, LIMITS, "end the search after so many seconds", least=0)
 
+    engine: str = option("in_process", ENGINE, "on this machine, or a Ray cluster", choices=("in_process", "ray"))
+    ray_address: str | None = option(None, ENGINE, "HOST:PORT of its head (default: RAY_ADDRESS, or the one here)")
+    ray_cores: int | None = option(None, ENGINE, "cores of a worker there (default: a GPU, else one core)", least=1)
     gpus: str | None = option(None, ENGINE, "CUDA device ids, such as 0,1,2: a worker on each; without it the first "
                               "one, or the CPU", short="g")
-    workers: int | None = option(None, ENGINE, "worker processes: one per CUDA device, or sharing the cores", least=1)
+    workers: int | None = option(None, ENGINE, "workers: one per CUDA device, or sharing the cores", least=1)
     worker_timeout: float = option(600.0, ENGINE, "seconds without an answer until a worker is replaced", least=1)
     dtype: str | None = option(None, ENGINE, "number format (default: bfloat16 on CUDA, float32 on the CPU)",
                                choices=("float32", "bfloat16", "float16"))
@@ -262,6 +265,7 @@ def unused_but_given(config: SearchConfig) -> list[str]:
         names.append("initial_experts_num")
     if config.paper_code and config.step_length_factor != 1:
         names.append("step_length_factor")
+    names += [name for name in ("ray_address", "ray_cores") if config.engine != "ray" and getattr(config, name)]
     return names
 
 

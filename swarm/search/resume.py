@@ -10,7 +10,7 @@ from swarm.own_cache import remember_named, was_named
 from swarm.search.config import SearchConfig
 from swarm.search.state import SearchState
 
-EVAL_FILE, JUDGE_URL = "eval_file", "judge_url"
+EVAL_FILE, JUDGE_URL, RAY_ADDRESS = "eval_file", "judge_url", "ray_address"
 FREE_ON_RESUME = (
     "max_generations",
     "max_tokens",
@@ -22,6 +22,9 @@ FREE_ON_RESUME = (
     "judge_timeout",
     "judge_price",
     "eval_type",
+    "engine",
+    "ray_address",
+    "ray_cores",
     "gpus",
     "workers",
     "worker_timeout",
@@ -46,7 +49,7 @@ def check_what_it_names(folder: Path, config: SearchConfig, given: dict[str, Any
 
     A run's folder can come from anybody. An eval's file is run if the user names it now, or has named that very content
     before and the run began with it (`recorded` is its digest); a judge's address is used if the user names it now or
-    has named it before. Raises UserError.
+    has named it before, and so is a cluster's. Raises UserError.
     """
     name, again = str(config.eval_type), f"--resume {folder}"
     if is_file_name(name) and "eval_type" not in given:
@@ -60,6 +63,13 @@ def check_what_it_names(folder: Path, config: SearchConfig, given: dict[str, Any
             f"the run asks a judge at {config.judge_url}, which you have not named here before: if it may have your "
             f"texts and key, {again} --judge_url {config.judge_url}"
         )
+    # whoever has a cluster can run code on the machines that join it, this one included
+    joins = config.ray_address if config.engine == "ray" and "ray_address" not in given else None
+    if joins and not was_named(RAY_ADDRESS, joins):
+        raise UserError(
+            f"the run joins a Ray cluster at {joins}, which you have not named here before: if it is one "
+            f"that you trust, {again} --ray_address {joins}"
+        )
 
 
 def remember_what_is_named(config: SearchConfig) -> None:
@@ -68,6 +78,8 @@ def remember_what_is_named(config: SearchConfig) -> None:
         remember_named(EVAL_FILE, file_digest(str(config.eval_type)))
     if config.judge_url:
         remember_named(JUDGE_URL, config.judge_url)
+    if config.ray_address:
+        remember_named(RAY_ADDRESS, config.ray_address)
 
 
 def without_used_limits(config: SearchConfig, given: dict[str, Any], state: SearchState) -> SearchConfig:

@@ -78,13 +78,20 @@ def base_model_digest(
     `tokenizer_files` are names of files that the tokenizer's class reads beside the usual ones.
     """
     digest = hashlib.sha256()
+    for path in model_files(folder, with_code, with_weights, tokenizer_files):
+        digest.update(f"{path.name} {content_digest(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def model_files(
+    folder: Path, with_code: bool = False, with_weights: bool = True, tokenizer_files: Iterable[str] = ()
+) -> list[Path]:
+    """The files of a model's folder that loading uses, sorted; the arguments are those of `base_model_digest`."""
     names = {*TEXT_FILES, *tokenizer_files, *((path.name for path in folder.glob("*.py")) if with_code else ())}
     if with_weights:
         names |= {*weight_files(folder), *([INDEX] if index_of(folder) else [])}
-    for path in sorted({*(folder / name for name in names), *folder.glob(MORE_TEMPLATES)}):
-        if path.is_file():
-            digest.update(f"{path.name} {content_digest(path)}\n".encode())
-    return digest.hexdigest()
+    paths = {*(folder / name for name in names), *folder.glob(MORE_TEMPLATES)}
+    return [path for path in sorted(paths) if path.is_file()]
 
 
 def weight_files(folder: Path) -> list[str]:

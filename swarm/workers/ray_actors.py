@@ -1,0 +1,165 @@
+"""Workers that are actors of a Ray cluster, one per GPU or per so many cores."""
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from swarm.engines.base import Request
+from swarm.errors import UserError
+from swarm.workers.luggage import Folder, pieces_of
+from swarm.workers.packed import pack
+from swarm.workers.ray_cluster import Room
+from swarm.workers.ray_worker import Errand, RayWorker
+from swarm.workers.transport import Answered, Event, Failed, Lost, Ready
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class _Call:
+    """What an actor has been asked: to look, to load, or for answers; `waits` is Ray's promise of them."""
+
+    kind: str
+    waits: Any
+
+
+class RayActors:
+    """A transport of Ray actors, in the cluster that this process is connected to.
+
+    Ray places them, on different machines if it can, and tells when one is lost; it starts none again and asks nothing
+    twice, which is the crew's to decide. One for which there is no place waits for one, without keeping others waiting.
+    """
+
+    def __init__(self, room: Room, errand: Errand):
+        """Sends the errand to the cluster's store; folders follow when a machine lacks them."""
+        import ray
+
+        self.workers = room.workers
+        self._errand = ray.put(errand)
+        options = room.resources | {"max_restarts": 0, "max_task_retries": 0, "scheduling_strategy": "SPREAD"}
+        self._actor_class = ray.remote(RayWorker).options(**options)
+        self._actors: dict[int, Any] = {}
+        self._calls: dict[int, _Call] = {}
+        self._sent: dict[str, list[Any]] = {}  # by a folder's digest, references to its pieces
+        self._were_ready: set[int] = set()
+
+    def start(self, worker: int) -> None:
+        """Asks Ray for an actor; an earlier one of this number is ended."""
+        self.stop(worker)
+        self._actors[worker] = self._actor_class.remote(worker)
+        self._calls[worker] = _Call("look", self._actors[worker].look.remote(self._errand))
+
+    def send(self, worker: int, batch: int, requests: Sequence[Request]) -> None:
+        """Hands a batch over, every member once."""
+        answers = self._actors[worker].answers.options(num_returns="streaming")
+        self._calls[worker] = _Call("answers", answers.remote(batch, pack(requests)))
+
+    def events(self, seconds: float) -> list[Event]:
+        """What has happened; waits at most so long for the first."""
+        import ray
+
+        end = self.now() + seconds
+        while self._calls:
+            promises = [call.waits for call in self._calls.values()]
+            if not ray.wait(promises, num_returns=1, timeout=max(end - self.now(), 0))[0]:
+                return []
+            kept, _ = ray.wait(promises, num_returns=len(promises), timeout=0)
+            workers = [worker for worker, call in self._calls.items() if any(call.waits is one for one in kept)]
+            if heard := [event for event in map(self._heard, workers) if event is not None]:
+                return heard
+        time.sleep(seconds)
+        return []
+
+    def stop(self, worker: int) -> None:
+        """Kills an actor."""
+        import ray
+
+        self._calls.pop(worker, None)
+        if actor := self._actors.pop(worker, None):
+            ray.kill(actor)
+
+    def now(self) -> float:
+        """Seconds of the monotonic clock."""
+        return time.monotonic()
+
+    def close(self) -> None:
+        """Ends all actors and leaves the cluster."""
+        import ray
+
+        for worker in list(self._actors):
+            self.stop(worker)
+        ray.shutdown()
+
+    def _heard(self, worker: int) -> Event | None:
+        """What an actor has said; None if it only needs something more before it is ready."""
+        import ray
+
+        call = self._calls[worker]
+        try:
+            said = ray.get(next(call.waits) if call.kind == "answers" else call.waits)
+        except ray.exceptions.RayTaskError as error:
+            del self._calls[worker]
+            return Failed(worker, str(error))
+        except ray.exceptions.RayError as error:
+            self.stop(worker)
+            return self._without_a_start(worker, lost(worker, error))
+        if isinstance(said, list):
+            self._calls[worker] = _Call("load", self._actors[worker].load.remote(self._put(said)))
+            return None
+        if not (isinstance(said, Answered) and not said.done):
+            del self._calls[worker]
+        if not any(each.kind in ("look", "load") for each in self._calls.values()):
+            self._sent.clear()  # every machine has them; the store need not
+        if isinstance(said, Ready):
+            self._were_ready.add(worker)
+        assert isinstance(said, Ready | Answered | Failed)
+        if isinstance(said, Failed) and call.kind != "answers":
+            self.stop(worker)
+            return self._without_a_start(worker, said)
+        return said
+
+    def _without_a_start(self, worker: int, said: Lost | Failed) -> Event:
+        """What could not be started ends the search at its beginning; later the others can go on without it."""
+        if isinstance(said, Failed) and not said.memory and worker in self._were_ready:
+            return Lost(worker, f"could not be replaced: {said.message}")
+        return said
+
+    def _put(self, folders: Sequence[Folder]) -> list[tuple[Folder, list[Any]]]:
+        """Puts folders into the cluster's store, once for all machines."""
+        import ray
+
+        for folder in folders:
+            if folder.digest in self._sent:
+                continue
+            log.info("sending %s to machines that lack it", folder.path)
+            try:
+                self._sent[folder.digest] = [ray.put(piece) for piece in pieces_of(folder)]
+            except (ray.exceptions.ObjectStoreFullError, ray.exceptions.OutOfDiskError) as error:
+                raise UserError(
+                    f"{folder.path} does not fit into Ray's object store ({type(error).__name__}): start the head with "
+                    "a larger --object-store-memory, or put the experts into the same folder on every node"
+                ) from error
+        return [(folder, self._sent[folder.digest]) for folder in folders]
+
+
+def lost(worker: int, error: Exception) -> Lost | Failed:
+    """In words why an actor is not there any more, out of what Ray has raised; Failed if it could never begin."""
+    import ray
+
+    text = " ".join(str(error).split())
+    if "failed to import on the worker" in text:
+        last = str(error).strip().splitlines()[-1]
+        return Failed(
+            worker, f"a node of the Ray cluster cannot load h-swarm ({last}): install it in Ray's environment on every "
+            "node, then start Ray anew there (`ray stop`, `ray start`)", cure=True,
+        )  # fmt: skip
+    if isinstance(error, ray.exceptions.OutOfMemoryError) or "running low on memory" in text:
+        return Lost(worker, "was ended by Ray, since its machine ran out of memory")
+    if isinstance(error, ray.exceptions.NodeDiedError) or "node has died" in text or "node was terminated" in text:
+        return Lost(worker, "was on a machine that has left the cluster")
+    if isinstance(error, ray.exceptions.ActorUnavailableError):
+        return Lost(worker, "could not be reached any more")
+    log.debug("%s", error)
+    return Lost(worker, "was killed or has crashed")

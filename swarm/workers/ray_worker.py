@@ -1,0 +1,135 @@
+"""The inside of a Ray actor: sees that its machine has what is needed, makes an engine there, answers batches."""
+
+import logging
+import os
+import platform
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import swarm
+from swarm.engines.base import Engine
+from swarm.import_path import leave_script_folder
+from swarm.nodes.members import Members
+from swarm.weights.adapters import CONFIG, WEIGHTS
+from swarm.weights.base_model import model_files
+from swarm.workers.luggage import Folder, describe, keep, place_of
+from swarm.workers.machine import Model, check_memory, check_models, check_packages, models_of, packages
+from swarm.workers.packed import Packed, unpack
+from swarm.workers.serving import Server, failure
+from swarm.workers.transport import Answered, Failed, Ready
+
+
+@dataclass(frozen=True)
+class Errand:
+    """What all workers are told, once.
+
+    Attributes:
+      members: that they answer for; `folders` are those that these read, as the head has them.
+      models: that every machine must have.
+      packages: versions that every machine must have.
+      make: makes an engine for members on a device.
+      device: cuda or cpu; on that with so many `threads`.
+      number_format: of the models, None for the engine's choice.
+      with_code: whether code that comes with a model is run.
+    """
+
+    members: Members
+    folders: Mapping[Path, Folder]
+    models: tuple[Model, ...]
+    packages: Mapping[str, str]
+    make: Callable[[Members, str], Engine]
+    device: str
+    threads: int
+    number_format: str | None
+    with_code: bool
+
+
+def errand(
+    members: Members,
+    make: Callable[[Members, str], Engine],
+    device: str,
+    threads: int = 1,
+    number_format: str | None = None,
+    with_code: bool = False,
+) -> Errand:
+    """What workers need to answer for these members; reads the files that they will need."""
+    pool = members.pool
+    folders = {adapter.folder: [adapter.folder / CONFIG, adapter.folder / WEIGHTS] for adapter in pool.adapters}
+    folders |= {model.folder: model_files(model.folder, with_code) for model in pool.models}
+    described = {folder: describe(folder, folders.get(folder)) for folder in members.reads}
+    models = models_of(members, with_code)
+    return Errand(members, described, models, packages(), make, device, threads, number_format, with_code)
+
+
+class RayWorker:
+    """An engine on some machine of a cluster. Ray makes it; errors are told, not raised."""
+
+    def __init__(self, number: int):
+        _keep_own_programs_off_the_path()
+        logging.getLogger("swarm").setLevel(logging.INFO)
+        self._number = number
+        self._places: dict[Path, Path] = {}
+        self._server: Server | None = None
+
+    def look(self, errand: Errand) -> list[Folder] | Failed:
+        """Sees whether the machine will do; gives the folders that have to be sent to it."""
+        self._errand = errand
+        if errand.device == "cpu":
+            torch.set_num_threads(errand.threads)
+        try:
+            check_packages(errand.packages)
+            folders = check_models(errand.models, errand.with_code)
+            check_memory(folders, errand.device, errand.number_format)
+            found = {own: place_of(folder) for own, folder in errand.folders.items()}
+        except Exception as error:
+            return self._unfit(error)
+        self._places = {own: place for own, place in found.items() if place is not None}
+        return [folder for own, folder in errand.folders.items() if found[own] is None]
+
+    def load(self, sent: Sequence[tuple[Folder, Sequence[Any]]]) -> Ready | Failed:
+        """Keeps the folders that were sent, as references to their pieces, and makes the engine."""
+        try:
+            kept = {folder.digest: keep(folder, partial(_piece, references)) for folder, references in sent}
+            for own, folder in self._errand.folders.items():
+                self._places.setdefault(own, kept.get(folder.digest, own))
+            self._members = self._errand.members.read_from(self._places)
+            self._server = Server(self._number, partial(self._errand.make, self._members, self._errand.device))
+            return self._server.ready()
+        except Exception as error:
+            return self._unfit(error)
+
+    def answers(self, batch: int, packed: Packed) -> Iterator[Answered | Failed]:
+        """A batch's answers, as they are finished."""
+        assert self._server is not None
+        try:
+            requests = unpack(packed, self._members)
+        except Exception as error:
+            yield failure(self._number, error)
+            return
+        yield from self._server.answers(batch, requests)
+
+    def _unfit(self, error: Exception) -> Failed:
+        """Why this machine will not do; what a person can cure there names it."""
+        failed = failure(self._number, error)
+        return replace(failed, message=f"node {platform.node()}: {failed.message}") if failed.cure else failed
+
+
+def _piece(references: Sequence[Any], number: int) -> np.ndarray:
+    """One piece of what was sent; mapped from the machine's store, not copied."""
+    import ray
+
+    content: np.ndarray = ray.get(references[number])
+    return content
+
+
+def _keep_own_programs_off_the_path() -> None:
+    """Ray puts the head's working folder there, and a library's `import evaluate` would find our evaluate.py in it."""
+    root = Path(swarm.__file__).resolve().parents[1]
+    if (root / "evaluate.py").is_file():
+        leave_script_folder(os.fspath(root / "evaluate.py"))
