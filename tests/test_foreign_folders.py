@@ -75,6 +75,22 @@ def test_other_settings_of_a_system_s_folder_count_for_nothing(found, capsys):
     assert evaluate(found, "-d", "words.json") == 0
 
 
+def test_a_run_joins_no_cluster_that_was_not_named_here(place, capsys):
+    """Whoever has a cluster can run code on the machines that join it."""
+    pytest.importorskip("ray", reason="extra ray is not installed")
+    shutil.copytree(ROOT / "data", place / "data")
+    task = "-e exact_match -d graph_tasks_small --dev_limit 3 --test_limit 2".split()
+    assert search(*task, *SMALL, "--max_generations", 5) == 3
+    change_json(Path("search/mine/args.json"), lambda r: r.update(engine="ray", ray_address="127.0.0.1:9"))
+    capsys.readouterr()
+    assert search("--resume", "search/mine") == 2
+    assert "joins a Ray cluster at 127.0.0.1:9, which you have not named here before" in capsys.readouterr().err
+    for named in (["--ray_address", "127.0.0.1:9"], []):  # it is named once
+        assert search("--resume", "search/mine", *named) == 2
+        assert "no Ray cluster answers at 127.0.0.1:9" in capsys.readouterr().err
+    assert search("--resume", "search/mine", "--engine", "in_process") == 0
+
+
 def test_a_run_sends_no_key_to_an_address_that_was_not_named_here(place, monkeypatch, capsys):
     monkeypatch.setenv("OPENAI_API_KEY", "key")
     shutil.copytree(ROOT / "data", place / "data")
