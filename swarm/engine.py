@@ -183,7 +183,7 @@ def make_engine(members: Any, config: SearchConfig, device: str | None = None) -
         from swarm.routers.engine import RoutingEngine
 
         engine = RoutingEngine(engine, host, choosers)
-    if models := [model for member in everybody if isinstance(member, Blended) for model in member.models]:
+    if models := [model for member in everybody if isinstance(member, Blended) for model in member.sides]:
         from swarm.blending.engine import BlendingEngine
 
         engine = BlendingEngine(engine, host, models)

@@ -94,6 +94,11 @@ class Relay(ABC):
     def kind(self) -> str:
         """Its type in node.json."""
 
+    @property
+    def sides(self) -> tuple[Member, ...]:
+        """Whom it asks beside its members: models of its own, which stay as they are."""
+        return ()
+
     @abstractmethod
     def pass_on(self, requests: Sequence[Request]) -> list[list[Request]]:
         """For every request to this composite what it asks first, at least one request each."""

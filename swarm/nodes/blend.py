@@ -67,6 +67,11 @@ class Blend(Composite):
         return digest_of("blend", list(self.members), self._ranking, self.top_k, self._fusing)
 
     @property
+    def models(self) -> tuple[tuple[str, str | None], ...]:
+        """The ranker, and the fuser if there is one."""
+        return tuple(located(model) for model in (self.ranker, self.fuser) if model is not None)
+
+    @property
     def _places(self) -> int:
         """How many places the ranker is asked for: all that it sees anyway, or no more than are needed."""
         return len(self.members) if self.mode == "all" else self.top_k
@@ -97,9 +102,9 @@ class Blended(Relay):
     kind = "blend"
 
     @property
-    def models(self) -> list[Ranks | Fuses]:
-        """What the engine needs beside the members."""
-        return [self.ranks, *([self.fuses] if self.fuses else [])]
+    def sides(self) -> tuple[Ranks | Fuses, ...]:
+        """The ranker, and the fuser if there is one."""
+        return (self.ranks, *([self.fuses] if self.fuses else []))
 
     def pass_on(self, requests: Sequence[Request]) -> list[list[Request]]:
         """The same prompt for every member."""

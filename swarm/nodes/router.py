@@ -89,6 +89,11 @@ class Routed(Relay):
     chooser: Chooser
     kind = "router"
 
+    @property
+    def sides(self) -> tuple[Member, ...]:
+        """The router."""
+        return (self.chooser,)
+
     def pass_on(self, requests: Sequence[Request]) -> list[list[Request]]:
         """Who is to answer each of them."""
         return [[Request(self.chooser, request.prompt, PARAMS)] for request in requests]

@@ -1,14 +1,17 @@
 """A batch as it travels: every member once, and of it only what moves."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from swarm.engines.base import GenerationParams, Member, Request
 from swarm.fusion.member import FusionMember
+from swarm.nodes.base import Composite, Relay
 from swarm.nodes.members import Members
-from swarm.nodes.router import Routed
 from swarm.routers.member import Chooser
 from swarm.weights.pool import Expert
+from swarm.workers.luggage import Folder, describe, keep, pieces_of
 
 
 @dataclass(frozen=True)
@@ -21,52 +24,77 @@ class Composed:
 
 
 @dataclass(frozen=True)
+class Fitted:
+    """A router that was fitted after the start, so that nobody else has it: its folder, and what is in that."""
+
+    name: str
+    digest: str
+    threshold: float | None
+    folder: Folder
+    content: tuple[np.ndarray, ...]
+
+
+Part = Expert | Composed | Fitted
+
+
+@dataclass(frozen=True)
 class Packed:
     """Requests: their members and parameters, each once, and for every request its place in both, and its prompt."""
 
-    members: tuple[Expert | Composed, ...]
+    members: tuple[Part, ...]
     params: tuple[GenerationParams, ...]
     rows: tuple[tuple[int, int, str], ...]
 
 
-def pack(requests: Sequence[Request]) -> Packed:
-    """Requests, to be sent to whoever has the same `Members`."""
-    members: dict[str, tuple[int, Expert | Composed]] = {}
+def pack(requests: Sequence[Request], members: Members) -> Packed:
+    """Requests, to be sent to whoever has the same `members`."""
+    known = _sides(members)
+    parts: dict[str, tuple[int, Part]] = {}
     params: dict[GenerationParams, int] = {}
     rows = []
     for request in requests:
         digest = request.member.digest
-        if digest not in members:
-            members[digest] = (len(members), _moving_part(request.member))
+        if digest not in parts:
+            parts[digest] = (len(parts), _moving_part(request.member, known))
         place = params.setdefault(request.params, len(params))
-        rows.append((members[digest][0], place, request.prompt))
-    return Packed(tuple(member for _, member in members.values()), tuple(params), tuple(rows))
+        rows.append((parts[digest][0], place, request.prompt))
+    return Packed(tuple(part for _, part in parts.values()), tuple(params), tuple(rows))
 
 
 def unpack(packed: Packed, members: Members) -> list[Request]:
     """The requests, with composites as they are here. Raises RuntimeError if one of them is another one here."""
-    named = {composite.name: composite for composite in members.composites}
-    initial = {member.name: member for member in members.initial()} if named else {}
-    found: list[Member] = []
-    for part in packed.members:
-        member: Member = part
-        if isinstance(part, Composed):
-            here = initial[part.name]
-            if isinstance(here, Routed):
-                member = here.chooser  # has no weights that move
-            else:
-                member = named[part.name].with_members({expert.name: expert for expert in part.experts})
-            if member.digest != part.digest:
-                raise RuntimeError(f"composite {part.name} is another one here: digest {member.digest}, {part.digest}")
-        found.append(member)
+    named, sides = {composite.name: composite for composite in members.composites}, _sides(members)
+    found = [_whole(part, named, sides) for part in packed.members]
     return [Request(found[member], prompt, packed.params[params]) for member, params, prompt in packed.rows]
 
 
-def _moving_part(member: Member) -> Expert | Composed:
+def _sides(members: Members) -> dict[str, Member]:
+    """What composites ask beside their members, as it was at the start, by digest."""
+    asking = (member for member in members.initial() if isinstance(member, Relay)) if members.composites else ()
+    return {side.digest: side for relay in asking for side in relay.sides}
+
+
+def _moving_part(member: Member, known: Mapping[str, Member]) -> Part:
     if isinstance(member, Expert):
         return member
     if isinstance(member, FusionMember):
         return Composed(member.name, member.digest, tuple(member.experts))
-    if isinstance(member, Chooser):
+    if member.digest in known:
         return Composed(member.name, member.digest, ())
+    if isinstance(member, Chooser):
+        folder = describe(member.folder)
+        return Fitted(member.name, member.digest, member.threshold, folder, tuple(pieces_of(folder)))
     raise TypeError(f"no engine answers for {type(member).__name__} {member.name}")
+
+
+def _whole(part: Part, named: Mapping[str, Composite], sides: Mapping[str, Member]) -> Member:
+    if isinstance(part, Expert):
+        return part
+    if isinstance(part, Fitted):
+        return Chooser(part.name, part.digest, keep(part.folder, part.content.__getitem__), part.threshold)
+    if part.digest in sides:
+        return sides[part.digest]
+    member = named[part.name].with_members({expert.name: expert for expert in part.experts})
+    if member.digest != part.digest:
+        raise RuntimeError(f"composite {part.name} is another one here: digest {member.digest}, {part.digest}")
+    return member

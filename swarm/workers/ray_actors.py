@@ -37,7 +37,7 @@ class RayActors:
         import ray
 
         self.workers = room.workers
-        self._errand = ray.put(errand)
+        self._errand, self._members = ray.put(errand), errand.members
         options = room.resources | {"max_restarts": 0, "max_task_retries": 0, "scheduling_strategy": "SPREAD"}
         self._actor_class = ray.remote(RayWorker).options(**options)
         self._actors: dict[int, Any] = {}
@@ -54,7 +54,7 @@ class RayActors:
     def send(self, worker: int, batch: int, requests: Sequence[Request]) -> None:
         """Hands a batch over, every member once."""
         answers = self._actors[worker].answers.options(num_returns="streaming")
-        self._calls[worker] = _Call("answers", answers.remote(batch, pack(requests)))
+        self._calls[worker] = _Call("answers", answers.remote(batch, pack(requests, self._members)))
 
     def events(self, seconds: float) -> list[Event]:
         """What has happened; waits at most so long for the first."""

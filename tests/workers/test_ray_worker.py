@@ -9,13 +9,16 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from scorers import make_classifier, make_fuser
 from tiny import make_base, make_models, make_pool
 
+from swarm.blending.member import asked
 from swarm.engine import make_engine
 from swarm.engines.base import GenerationParams, Request
 from swarm.nodes.members import read_members
 from swarm.routers.artefact import save_router
 from swarm.routers.fit import RouterSettings, fit_router
+from swarm.routers.shelf import RouterShelf
 from swarm.search.config import SearchConfig
 from swarm.workers import ray_worker
 from swarm.workers.luggage import pieces_of
@@ -49,8 +52,8 @@ def with_router(root):
     return read_members(root / "experts")
 
 
-def answers(worker, requests):
-    events = list(worker.answers(1, pickle.loads(pickle.dumps(pack(requests)))))
+def answers(worker, requests, members):
+    events = list(worker.answers(1, pickle.loads(pickle.dumps(pack(requests, members)))))
     found = dict(pair for event in events for pair in event.finished)
     assert events[-1].done
     return [found[index].text for index in range(len(requests))]
@@ -77,9 +80,57 @@ def test_what_is_not_there_is_sent_and_answers_as_at_home(tmp_path, make, monkey
     assert [folder.digest for folder in missing] == [folder.digest for folder, _ in sent] and len(missing) == 4
     ready = worker.load(sent)
     assert isinstance(ready, Ready) and ready.facts == engine.facts(), ready
-    assert answers(worker, requests) == [at_home[index] for index in range(len(requests))]
+    assert answers(worker, requests, members) == [at_home[index] for index in range(len(requests))]
     again = RayWorker(4)
     assert again.look(told) == [], "the next worker of this machine finds them"
+
+
+def test_a_router_that_was_fitted_after_the_start_travels_with_its_requests(tmp_path):
+    make_pool(tmp_path)
+    members = with_router(tmp_path)
+    worker = RayWorker(0)
+    told = errand_of(members)
+    assert worker.look(told) == [] and isinstance(worker.load([]), Ready)
+    scores = np.array([[0.0, 0.0, 1.0]] * 4 + [[1.0, 0.0, 0.0]])
+    settings, generator = RouterSettings(folds=2), np.random.default_rng(0)
+    later = fit_router([*PROMPTS, "yes no"], scores, members.pool.names, settings, generator)
+    shelf = RouterShelf(tmp_path / "shelf", lambda: None)
+    moved = members.with_routers({"chooser": shelf.put("chooser", later)}, shelf)
+    [old], [new] = (each.initial()[-1].sides for each in (members, moved))
+    assert old.digest != new.digest
+    requests = [Request(one, prompt, PARAMS) for one in (new, old) for prompt in PROMPTS]
+    at_home = [
+        text for one in (moved, members) for text in chosen_by(engine_on(one, "cpu"), one.initial()[-1].sides[0])
+    ]
+    packed = pickle.dumps(pack(requests, members))
+    (tmp_path / "shelf").rename(tmp_path / "elsewhere")
+    events = list(worker.answers(1, pickle.loads(packed)))
+    found = dict(pair for event in events for pair in event.finished)
+    assert [found[index].text for index in range(len(requests))] == at_home
+    assert at_home[: len(PROMPTS)] != at_home[len(PROMPTS) :]
+
+
+def chosen_by(engine, router):
+    requests = [Request(router.chooser, prompt, PARAMS) for prompt in PROMPTS]
+    found = dict(pair for finished in engine.generate(requests) for pair in finished)
+    return [found[index].text for index in range(len(requests))]
+
+
+def test_a_blends_models_are_wanted_everywhere_and_asked_there(tmp_path):
+    make_pool(tmp_path)
+    make_classifier(tmp_path / "cross", window=64)
+    make_fuser(tmp_path / "fuser")
+    (tmp_path / "experts" / "blend").mkdir()
+    record = {"type": "blend", "members": ["expert_0", "expert_1"], "ranker": "../../cross", "fuser": "../../fuser",
+              "top_k": 2}  # fmt: skip
+    (tmp_path / "experts" / "blend" / "node.json").write_text(json.dumps(record))
+    members = read_members(tmp_path / "experts")
+    told = errand_of(members)
+    assert {Path(model.name).name for model in told.models} == {"base", "cross", "fuser"}
+    worker = RayWorker(0)
+    assert worker.look(told) == [] and isinstance(worker.load([]), Ready)
+    requests = [Request(members.initial()[-1].sides[0], asked("one", ["two", "three"]), PARAMS)]
+    assert answers(worker, requests, members) == ["[0, 1]"] or answers(worker, requests, members) == ["[1, 0]"]
 
 
 def test_a_batch_names_every_member_once_and_only_what_moves_of_it():
@@ -93,7 +144,7 @@ def test_a_batch_names_every_member_once_and_only_what_moves_of_it():
 
     prompts = [str(rng.integers(10**9)) for _ in range(500)]
     requests = [Request(fusion(), prompt, GenerationParams(4)) for prompt in prompts]
-    packed = pack(requests)
+    packed = pack(requests, members)
     assert unpack(packed, members) == requests
     alone = len(pickle.dumps(prompts))
     assert len(pickle.dumps(packed)) < 2 * alone + 2000 < len(pickle.dumps(requests))
@@ -104,7 +155,7 @@ def test_a_batch_names_every_member_once_and_only_what_moves_of_it():
 
 def test_a_composite_that_is_another_one_there(tmp_path):
     members = read_members(EMBEDDED / "experts", beside=EMBEDDED / "composites")
-    packed = pack([Request(members.initial()[6], "one", PARAMS)])
+    packed = pack([Request(members.initial()[6], "one", PARAMS)], members)
     shutil.copytree(EMBEDDED / "composites", tmp_path / "composites")
     path = tmp_path / "composites/fusion/node.json"
     record = json.loads(path.read_text())
@@ -140,7 +191,7 @@ def test_what_an_engine_cannot_do_is_told(tmp_path):
     worker = RayWorker(0)
     members = read_members(make_pool(tmp_path))
     assert worker.look(errand_of(members)) == [] and isinstance(worker.load([]), Ready)
-    [failed] = worker.answers(1, pack([Request(members.initial()[0], "", PARAMS)]))
+    [failed] = worker.answers(1, pack([Request(members.initial()[0], "", PARAMS)], members))
     assert failed.cure and failed.message
     told = errand(members, partial(make_engine, config=SearchConfig(dtype="float8"), device="cpu"), "cpu")
     assert worker.look(told) == []
