@@ -168,7 +168,7 @@ class WorkerCrew(Crew):
         for batch in list(self._again):
             idle, not_by = self._roster.idle, self._batches[batch].not_by
             other = next((number for number in idle if number != not_by), None)
-            alone = other is None and not self._roster.count(STARTING, BUSY)
+            alone = other is None and not self._roster.count(BUSY)  # who has yet to start may never do so
             if other is not None or (idle and alone):
                 self._again.remove(batch)
                 self._send(idle[0] if other is None else other, batch)

@@ -99,9 +99,7 @@ def test_a_router_that_was_fitted_after_the_start_travels_with_its_requests(tmp_
     [old], [new] = (each.initial()[-1].sides for each in (members, moved))
     assert old.digest != new.digest
     requests = [Request(one, prompt, PARAMS) for one in (new, old) for prompt in PROMPTS]
-    at_home = [
-        text for one in (moved, members) for text in chosen_by(engine_on(one, "cpu"), one.initial()[-1].sides[0])
-    ]
+    at_home = [text for one in (moved, members) for text in chosen_by(engine_on(one, "cpu"), one.initial()[-1])]
     packed = pickle.dumps(pack(requests, members))
     (tmp_path / "shelf").rename(tmp_path / "elsewhere")
     events = list(worker.answers(1, pickle.loads(packed)))
