@@ -1,13 +1,27 @@
 """Every setting of a search with its default, in one frozen value. The command line is made from it (options.py)."""
 
 import math
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, fields
 from functools import cache
 from typing import Any, get_args, get_type_hints
 
 from swarm.errors import UserError
 from swarm.maths.decode import EDGES, END_RULES, DecodeRule
 from swarm.maths.pso import MoveCoefficients, RestartRule
+from swarm.search.setting import (
+    DATA,
+    ENGINE,
+    GRAPH,
+    JUDGE,
+    LIMITS,
+    RECORD,
+    SCORES,
+    SWARM,
+    TASK,
+    UNUSED,
+    WEIGHTS,
+    option,
+)  # fmt: skip
 from swarm.weights.pool import COMBINE
 
 PAPER_CODE = "paper-code"
@@ -18,30 +32,6 @@ PAPER_CODE_DEFAULTS = {
     "credit_graph": "iteration",
     "patience_on": "graph",
 }
-
-
-def option(
-    default: Any,
-    group: str,
-    help: str,
-    *,
-    short: str = "",
-    choices: tuple[str, ...] = (),
-    least: float | None = None,
-    switch: bool = False,
-) -> Any:
-    """A setting: its default, the heading that it stands under in the help, what it means, and what it may be.
-
-    A switch is turned on by its name alone.
-    """
-    about = {"group": group, "help": help, "short": short, "choices": choices, "least": least, "switch": switch}
-    return field(default=default, metadata=about)
-
-
-TASK, DATA, JUDGE = "the task", "data in other shapes (docs/data.md)", "the judge of gemini_match (docs/judges.md)"
-SWARM, GRAPH = "the swarms", "graphs"
-WEIGHTS, SCORES, LIMITS = "experts", "scoring", "limits"
-ENGINE, RECORD, UNUSED = "engine", "the run", "accepted without effect (options of the published program)"
 
 
 @dataclass(frozen=True)
