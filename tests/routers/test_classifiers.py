@@ -125,7 +125,7 @@ def test_one_number_is_a_choice_of_one():
         ("svm", {}, "classifier is 'svm', wanted one of knn, logistic"),
         ("knn", {"k": 3}, "knn has no option k; wanted neighbours"),
         ("knn", {"neighbours": [0]}, "each at least 1"),
-        ("knn", {"neighbours": "few"}, "does not fit"),
+        ("knn", {"neighbours": "few"}, "neighbours is 'few', wanted a whole number, or several as"),
         ("logistic", {"strengths": [-1.0]}, "each above 0"),
     ],
 )
