@@ -170,3 +170,23 @@ def test_a_note_beside_the_router_that_says_too_little(place, fitted, capsys, le
     (fitted / "fit.json").write_text(left)
     for words in (["ask", fitted, "degree of C"], ["eval", fitted, *TASK, "--test_limit", 5]):
         refuse(capsys, *words, says=["fit.json is damaged", "fit the router again"])
+
+
+def test_a_place_that_is_taken_is_said_before_anything_is_read(place, capsys):
+    refuse(capsys, "replay", "nothing.jsonl", TEST, "--out", "data", says=["data is there and holds no router.json"])
+
+
+def test_labels_stored_and_scores_computed_are_not_mixed_in_silence(place, capsys):
+    def without(rows):
+        for row in rows:
+            for candidate in row["candidates"]:
+                del candidate["scores"]["rouge1"]
+
+    lacking = rows_with(place, without, TEST)
+    words = ("replay", VALIDATION, lacking, "--json", "--metric")
+    assert run(*words, "rouge1") == 0
+    assert "made by rouge1 (stored), these scores by rouge1 (computed)" in capsys.readouterr().err
+    assert run(*words, "rouge1:preset=mixinstruct-paper") == 0
+    assert "made by" not in capsys.readouterr().err
+    refuse(capsys, *words, "rouge1:preset=other", says=["no preset 'other' of metrics; give one of mixinstruct-paper"])
+    refuse(capsys, *words, "rouge1:preset=mixinstruct-paper,stemmer=1", says=["stemmer is 1, wanted true or false"])

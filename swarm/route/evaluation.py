@@ -19,7 +19,7 @@ from swarm.ranking.pairwise import PAIRWISE
 from swarm.ranking.scores import ScoreMatrix, load_scores
 from swarm.route.figures import Tried, figures_of, figures_text, tried
 from swarm.route.fitting import CLASSIFIER, FITTED, SCORES
-from swarm.route.labels import COMPARING, LABELS, Comparer, Scoring, scoring_by
+from swarm.route.labels import COMPARING, LABELS, Comparer, Scoring, scoring_by, warn_of_another_judge
 from swarm.route.members import Asked, add_task_options, answered, asked_by, config_of, read_chosen, scored, task_of
 from swarm.route.table import Line, Ways, check_pictures, draw, record, table
 from swarm.routers.artefact import load_router, read_facts
@@ -61,9 +61,7 @@ def program(options: argparse.Namespace) -> int:
     blended = blend_scores(asked, task, matrix, [blend.name for blend in blends], scoring)
     result = tried(router, matrix.prompts, matrix.scores, filled(learnt.scores), 0)
     lines, figures = lines_of(result, blended), figures_of(result)
-    if (matrix.metric, _judging(matrix)) != (learnt.metric, _judging(learnt)):
-        log.warning("the labels were made by %s, these scores by %s, or by another model or with other settings of it",
-                    learnt.metric, matrix.metric)  # fmt: skip
+    warn_of_another_judge(learnt, matrix)
     if options.split == "dev" or set(matrix.prompts) & set(learnt.prompts):
         log.warning("the router was fitted on some of these prompts: its scores say nothing about new ones")
     if options.plot:
@@ -110,11 +108,6 @@ def scoring_of(learnt: ScoreMatrix, given: str | None, config: SearchConfig) -> 
         return None
     ranker = learnt.settings["model"] if learnt.metric == PAIRWISE else None
     return scoring_by(given or learnt.metric, Comparer(ranker, learnt.settings.get("mode", MODES[0])), config)
-
-
-def _judging(matrix: ScoreMatrix) -> dict[str, Any]:
-    """What judges the answers; words are counted in the references that are at hand, which differ between splits."""
-    return {name: value for name, value in matrix.settings.items() if name not in ("corpus", "texts")}
 
 
 def blend_scores(

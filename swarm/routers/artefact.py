@@ -29,8 +29,7 @@ def save_router(folder: Path, router: Router) -> Router:
 
     Raises UserError for a folder that is there and holds no router, or if there is no room.
     """
-    if folder.exists() and not (folder / FACTS).is_file():
-        raise UserError(f"{folder} is there and holds no {FACTS}; name a folder that is new, or a router to replace")
+    check_place(folder)
     facts: dict[str, Any] = {
         "format": FORMAT,
         "names": list(router.names),
@@ -55,6 +54,12 @@ def save_router(folder: Path, router: Router) -> Router:
     except OSError as error:
         raise UserError(f"{folder} cannot be written ({error.strerror}); make room, or name another folder") from error
     return replace(router, digest=facts["digest"])
+
+
+def check_place(folder: Path) -> None:
+    """Raises UserError for a folder that is there and holds no router."""
+    if folder.exists() and not (folder / FACTS).is_file():
+        raise UserError(f"{folder} is there and holds no {FACTS}; name a folder that is new, or a router to replace")
 
 
 def load_router(

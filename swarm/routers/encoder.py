@@ -140,7 +140,7 @@ class Encoder:
         """Every text as the model reads it, without what is beyond the window."""
         window = self.window
         self.tokenizer.truncation_side = "left"
-        cut = sum(len(self.tokenizer(text, truncation=False)["input_ids"]) > window for text in texts)
+        cut = sum(len(self.tokenizer(text, truncation=False, verbose=False)["input_ids"]) > window for text in texts)
         if cut:
             log.warning(
                 "%d of %d prompts are longer than the %d tokens that the encoder %s reads: their beginning is not seen",
