@@ -18,12 +18,14 @@ class Chooser:
       name: of the composite whose router it is.
       digest: hash of all that decides a choice.
       folder: where the router is saved.
+      router: its digest there.
       threshold: confidence below which the best single member is asked; None for the one that was fitted.
     """
 
     name: str
     digest: str
     folder: Path
+    router: str
     threshold: float | None = None
 
 
