@@ -88,7 +88,7 @@ def program(options: argparse.Namespace) -> int:
     if options.json:
         log.info("%s", json.dumps(record | {"audit": audit}))
         return DONE
-    for line in [*_summary(router.facts), *curve_text(points), f"router: {out}"]:
+    for line in [*_summary(router), *curve_text(points), f"router: {out}"]:
         log.info("%s", line)
     return DONE
 
@@ -101,8 +101,10 @@ def _write(out: Path, matrix: ScoreMatrix, router: Router, record: dict[str, Any
         write_json(new / FITTED, record | {"digest": saved.digest})
 
 
-def _summary(facts: Any) -> list[str]:
+def _summary(router: Router) -> list[str]:
+    facts, unit = router.facts, " (less cost)" if router.cost_weight else ""
     return [
-        f"on dev prompts that it had not seen: {facts['value']:.3f}, best single {facts['value_of_best_single']:.3f}; "
-        f"falls back for {100 * facts['fell_back']:.0f} %; calibration error {facts['calibration_error']:.3f}"
+        f"on dev prompts that it had not seen: {facts['value']:.3f}{unit}, best single "
+        f"{facts['value_of_best_single']:.3f}; falls back for {100 * facts['fell_back']:.0f} %; calibration error "
+        f"{facts['calibration_error']:.3f}"
     ]
