@@ -190,3 +190,9 @@ def test_labels_stored_and_scores_computed_are_not_mixed_in_silence(place, capsy
     assert "made by" not in capsys.readouterr().err
     refuse(capsys, *words, "rouge1:preset=other", says=["no preset 'other' of metrics; give one of mixinstruct-paper"])
     refuse(capsys, *words, "rouge1:preset=mixinstruct-paper,stemmer=1", says=["stemmer is 1, wanted true or false"])
+
+
+def test_a_folder_that_cannot_be_written(place, capsys):
+    (place / "file").write_text("")
+    for words in (["fit", *TASK, *PAIR, "--dev_limit", 30], ["rank", *TASK, *PAIR, "--dev_limit", 5]):
+        refuse(capsys, *words, "--out", "file/mine", says=["file/mine cannot be written (Not a directory); make room"])

@@ -12,7 +12,7 @@ import numpy as np
 from swarm.blending.pair_models import PAIRRM
 from swarm.blends import add_ranker_options
 from swarm.errors import UserError
-from swarm.files import whole_folder, write_json
+from swarm.files import asked_folder, write_json
 from swarm.front_doors import DONE
 from swarm.nodes.base import NODE_FILE
 from swarm.ranking.audit import audit_text, label_audit
@@ -94,7 +94,7 @@ def program(options: argparse.Namespace) -> int:
 
 
 def _write(out: Path, matrix: ScoreMatrix, router: Router, record: dict[str, Any]) -> None:
-    with whole_folder(out) as new:
+    with asked_folder(out) as new:
         save_scores(new / SCORES, matrix)
         saved = save_router(new / CLASSIFIER, router)
         write_json(new / NODE_FILE, {"type": "router", "members": list(router.names), "classifier": CLASSIFIER})

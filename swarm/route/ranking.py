@@ -8,7 +8,7 @@ from pathlib import Path
 from swarm.blending.pair_models import PAIRRM
 from swarm.blends import add_ranker_options
 from swarm.errors import UserError
-from swarm.files import whole_folder
+from swarm.files import asked_folder
 from swarm.front_doors import DONE
 from swarm.ranking.audit import audit_text, label_audit
 from swarm.ranking.pairwise import PAIRWISE
@@ -54,7 +54,7 @@ def program(options: argparse.Namespace) -> int:
     matrices = {name: scored(asked, task, options.split, scoring) for name, scoring in scorings.items()}
     audit = label_audit(list(matrices.values()))
     if out is not None:
-        with whole_folder(out) as new:
+        with asked_folder(out) as new:
             for folder, matrix in zip([EVAL, *kinds], matrices.values(), strict=True):
                 save_scores(new / folder, matrix)
     log.info("%s", json.dumps(audit) if options.json else audit_text(audit).rstrip())

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from swarm.errors import UserError
-from swarm.files import whole_folder, write_json
+from swarm.files import asked_folder, write_json
 from swarm.routers.base import LanguageModel
 from swarm.routers.classifiers import CLASSIFIERS, read_classifier
 from swarm.routers.features import FEATURES, read_features
@@ -43,16 +43,13 @@ def save_router(folder: Path, router: Router) -> Router:
         "cost_weight": router.cost_weight,
         "facts": dict(router.facts),
     }
-    try:
-        with whole_folder(folder) as new:
-            if router.features is not None:
-                router.features.write(new / "features")
-            router.classifier.write(new / "classifier")
-            facts["files"] = _files(new)
-            facts["digest"] = _digest(facts)
-            write_json(new / FACTS, facts)
-    except OSError as error:
-        raise UserError(f"{folder} cannot be written ({error.strerror}); make room, or name another folder") from error
+    with asked_folder(folder) as new:
+        if router.features is not None:
+            router.features.write(new / "features")
+        router.classifier.write(new / "classifier")
+        facts["files"] = _files(new)
+        facts["digest"] = _digest(facts)
+        write_json(new / FACTS, facts)
     return replace(router, digest=facts["digest"])
 
 
