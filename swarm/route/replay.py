@@ -64,9 +64,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def program(options: argparse.Namespace) -> int:
     """Fits on VAL, prints the label audit, and what the router is worth on TEST."""
-    check_pictures(options.plot, options.curve_plot)
-    if options.out:
-        check_place(options.out)
+    check_named(options)
     learn = read_mix_instruct(options.learn, "val", options.limit)
     test = read_mix_instruct(options.test, "test", options.limit)
     check_apart(learn, test)
@@ -77,8 +75,6 @@ def program(options: argparse.Namespace) -> int:
     settings = router_settings(options, learn.names)
     config = config_of(options, {"eval_type": "replay", "dataset": str(options.learn)})
     comparer = Comparer(options.ranker, options.ranking)
-    if options.ranker is not None:
-        read_config(WHAT, options.ranker)
     scoring = computed(given, (learn, test), comparer, config)
     seen, held = (matrix_of(rows, metric, scoring, stored=not how) for rows in (learn, test))
     warn_of_another_judge(seen, held)
@@ -110,6 +106,15 @@ def program(options: argparse.Namespace) -> int:
     for line in [*table(lines, seen.names[result.best]), *figures_text(figures), *curve_text(points)]:
         log.info("%s", line)
     return DONE
+
+
+def check_named(options: argparse.Namespace) -> None:
+    """Raises UserError for a picture, folder or ranker that cannot be; nothing is loaded."""
+    check_pictures(options.plot, options.curve_plot)
+    if options.out is not None:
+        check_place(options.out)
+    if options.ranker is not None:
+        read_config(WHAT, options.ranker)
 
 
 def check_apart(learn: MixInstruct, test: MixInstruct) -> None:
