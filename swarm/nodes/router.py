@@ -38,7 +38,7 @@ class RouterNode(Composite):
         """One that asks the members as they now are."""
         asked = tuple(members[name] for name in self.names)
         chosen_by = digest_of("router", self.fitted, self.threshold)
-        chooser = Chooser(self.name, chosen_by, self.classifier, self.fitted, self.threshold)
+        chooser = Chooser(self.name, chosen_by, self.classifier, self.threshold, self.fitted)
         digest = digest_of("router", chosen_by, [member.digest for member in asked])
         return Routed(self.name, digest, asked, chooser)
 

@@ -90,7 +90,7 @@ class RoutingEngine:
 
     def _loaded(self, chooser: Chooser) -> Router:
         router = load_router(chooser.folder, language_model=self._reader)
-        if router.digest != chooser.router:  # its choices would be kept as those of the one that was there
+        if chooser.router not in ("", router.digest):  # its choices would be kept as those of the one that was there
             raise UserError(f"{chooser.folder} was fitted again since this program began; start it again")
         return router if chooser.threshold is None else replace(router, threshold=chooser.threshold)
 

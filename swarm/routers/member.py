@@ -18,15 +18,15 @@ class Chooser:
       name: of the composite whose router it is.
       digest: hash of all that decides a choice.
       folder: where the router is saved.
-      router: its digest there.
       threshold: confidence below which the best single member is asked; None for the one that was fitted.
+      router: the digest of what is saved there; "" where that is not compared.
     """
 
     name: str
     digest: str
     folder: Path
-    router: str
     threshold: float | None = None
+    router: str = ""
 
 
 def as_completion(choice: Choice) -> Completion:
