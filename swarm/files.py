@@ -78,6 +78,16 @@ def whole_folder(folder: Path) -> Iterator[Path]:
         shutil.rmtree(waiting, ignore_errors=True)
 
 
+@contextmanager
+def asked_folder(folder: Path) -> Iterator[Path]:
+    """`whole_folder` where the user wants it. Raises UserError if it cannot be written there, or there is no room."""
+    try:
+        with whole_folder(folder) as new:
+            yield new
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written ({error.strerror}); make room, or name another folder") from error
+
+
 def write_json(path: Path, value: Any, indent: int | None = 2) -> None:
     """`write_whole` of a value as JSON; refuses numbers that JSON does not have (NaN, infinity) with ValueError."""
     write_whole(path, json.dumps(value, indent=indent, allow_nan=False) + "\n")

@@ -81,7 +81,8 @@ def test_a_metric_whose_model_cannot_be_had(place, capsys, monkeypatch):
         says=["metric bertscore: ", "'no/model'", "name it for metric bertscore"],
     )
     refuse(capsys, *fit, "bertscore:folder=x", says=["metric bertscore has no option 'folder', only model, layer"])
-    monkeypatch.setitem(sys.modules, "sacrebleu", None)
+    for module in ("sacrebleu", "sacrebleu.metrics"):  # which another test may have loaded
+        monkeypatch.setitem(sys.modules, module, None)
     refuse(capsys, *fit, "bleu", says=["metric bleu needs sacrebleu", 'pip install -e ".[routing]"'])
     assert not (place / "new").exists()
 
@@ -132,3 +133,67 @@ def test_nothing_is_fitted_on_test(place, capsys):
     with pytest.raises(SystemExit) as ended:
         run("fit", *TASK, "--out", "new", "--split", "test")
     assert ended.value.code == 2 and "unrecognized arguments: --split" in capsys.readouterr().err
+
+
+ALL = "abacus=1,atlas=1,scribe=1,chatter="
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (
+            ["--classifier", "knn:neighbours=1.5"],
+            "classifier knn: neighbours is 1.5, wanted a whole number, or several",
+        ),
+        (["--classifier", "logistic:strengths=[NaN]"], "strengths is [nan], wanted a number, or several as [...]"),
+        (["--classifier", "mlp:width=true"], "classifier mlp: width is True, wanted a whole number"),
+        (["--classifier", "encoder:device=nowhere"], "device is 'nowhere', which there is not here"),
+        (["--features", "tfidf:most=1.5"], "features tfidf: most is 1.5, wanted a whole number"),
+        (["--features", "hidden:window=x"], "features hidden: window is 'x', wanted a whole number or null"),
+        (["--metric", "rouge1:stemmer=3"], "metric rouge1: stemmer is 3, wanted true or false"),
+        (["--metric", "cosine:corpus=words"], "metric cosine: corpus is 'words', wanted a text, or several as [...]"),
+        (["--metric", "bertscore:batch=0"], "metric bertscore: batch is 0, wanted a whole number from 1 on"),
+        (["--metric", "bertscore:device=nowhere"], "metric bertscore: device is 'nowhere', which there is not here"),
+        (["--tolerance", "nan"], "--tolerance is nan; wanted a number of at least 0"),
+        (["--label_temperature", "inf"], "--label_temperature is inf; wanted a number of at least 0"),
+        (["--cost_weight", "nan", "--costs", f"{ALL}1"], "--cost_weight is nan; wanted a number of at least 0"),
+        (["--costs", f"{ALL}nan"], "wanted a number for each of abacus, atlas, scribe, chatter"),
+        (["--costs", f"{ALL}1,abacus=2"], "wanted a number for each of abacus, atlas, scribe, chatter"),
+    ],
+)
+def test_values_that_an_option_cannot_have(capsys, monkeypatch, words, says):
+    monkeypatch.chdir(ROOT)
+    refuse(capsys, "replay", VALIDATION, TEST, *words, says=[says])
+
+
+@pytest.mark.parametrize("left", ["{}", '{"eval_type": "exact_match", "dataset": 3, "params": {}}'])
+def test_a_note_beside_the_router_that_says_too_little(place, fitted, capsys, left):
+    (fitted / "fit.json").write_text(left)
+    for words in (["ask", fitted, "degree of C"], ["eval", fitted, *TASK, "--test_limit", 5]):
+        refuse(capsys, *words, says=["fit.json is damaged", "fit the router again"])
+
+
+def test_a_place_that_is_taken_is_said_before_anything_is_read(place, capsys):
+    refuse(capsys, "replay", "nothing.jsonl", TEST, "--out", "data", says=["data is there and holds no router.json"])
+
+
+def test_labels_stored_and_scores_computed_are_not_mixed_in_silence(place, capsys):
+    def without(rows):
+        for row in rows:
+            for candidate in row["candidates"]:
+                del candidate["scores"]["rouge1"]
+
+    lacking = rows_with(place, without, TEST)
+    words = ("replay", VALIDATION, lacking, "--json", "--metric")
+    assert run(*words, "rouge1") == 0
+    assert "made by rouge1 (stored), these scores by rouge1 (computed)" in capsys.readouterr().err
+    assert run(*words, "rouge1:preset=mixinstruct-paper") == 0
+    assert "made by" not in capsys.readouterr().err
+    refuse(capsys, *words, "rouge1:preset=other", says=["no preset 'other' of metrics; give one of mixinstruct-paper"])
+    refuse(capsys, *words, "rouge1:preset=mixinstruct-paper,stemmer=1", says=["stemmer is 1, wanted true or false"])
+
+
+def test_a_folder_that_cannot_be_written(place, capsys):
+    (place / "file").write_text("")
+    for words in (["fit", *TASK, *PAIR, "--dev_limit", 30], ["rank", *TASK, *PAIR, "--dev_limit", 5]):
+        refuse(capsys, *words, "--out", "file/mine", says=["file/mine cannot be written (Not a directory); make room"])

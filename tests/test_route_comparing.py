@@ -90,6 +90,21 @@ def test_several_metrics_beside_each_other(here, tmp_path, capsys):
         route_program([*map(str, words), "--out", str(tmp_path)])
 
 
+def test_labels_by_a_metric_that_judges_as_an_eval_does(here, tmp_path, capsys):
+    """The metric exact is no eval: a router of its labels is scored by it, whatever eval the questions are put by."""
+    assert fit(tmp_path / "mine", "--metric", "exact") == 0
+    words = ("eval", tmp_path / "mine", *TASK, "--test_limit", 20)
+    assert record(capsys, *words)["metric"] == load_scores(tmp_path / "mine" / "scores").metric == "exact"
+
+
+def test_metrics_with_options_have_plain_folders(here, tmp_path, capsys):
+    words = ("rank", *TASK, "--members", *members(), "--dev_limit", 12, "--out", tmp_path / "scores", "--metrics")
+    record(capsys, *words, "bertscore:model=bert,layer=1", "rouge1:stemmer=false")
+    assert sorted(path.name for path in (tmp_path / "scores").iterdir()) == ["bertscore", "eval", "rouge1"]
+    with pytest.raises(UserError, match="--metrics has rouge1 more than once"):
+        route_program([*map(str, words[:-2]), "other", "--metrics", "rouge1:stemmer=false", "rouge1"])
+
+
 def test_blends_beside_a_router_of_the_eval_s_labels(here, tmp_path, capsys):
     assert fit(tmp_path / "mine", "--costs", ",".join(f"{name}={i + 1}" for i, name in enumerate(members()))) == 0
     words = ("eval", tmp_path / "mine", *TASK, "--test_limit", 30, "--ranker", "ranker", "--fuser", "fuser")

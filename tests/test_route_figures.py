@@ -8,9 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from routed_prompts import NAMES, routed_prompts
 
+from swarm.maths.routing import calibration_error
 from swarm.route.figures import figures_of, figures_text, tried
 from swarm.route.table import Ways, table
 from swarm.routers.fit import RouterSettings, fit_router
+from swarm.routers.logistic import LogisticSettings
 from swarm.routers.quality import QualitySettings
 
 SCORES = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 1.0], [0.5, 0.25, 0.0], [0.0, 0.0, 1.0]])
@@ -88,6 +90,19 @@ def test_figures_of_a_router(learnt):
     again = figures_of(tried(fitted(learnt), prompts, scores, learnt[1], 0))
     assert figures == again, "the same seed, the same intervals"
     assert "picks one of the best members for" in figures_text(figures)[0]
+
+
+def test_confidence_is_judged_by_what_was_learnt_costs_included(learnt):
+    """The dear painter is hardly ever worth its cost; a label without costs would call most sure choices wrong."""
+    prompts, scores = learnt[2]
+    router = fitted(learnt, costs=(0.0, 0.0, 1.0), cost_weight=2.0, classifier=LogisticSettings((10.0,)))
+    result = tried(router, prompts, scores, learnt[1], 0)
+    probabilities = result.probabilities
+    worth = scores - 2.0 * np.array([0.0, 0.0, 1.0])
+    best = worth == worth.max(axis=1, keepdims=True)
+    share = (best / best.sum(axis=1, keepdims=True))[np.arange(120), probabilities.argmax(axis=1)]
+    error = figures_of(result)["calibration_error"]["mean"]
+    assert error == pytest.approx(calibration_error(probabilities.max(axis=1), share)) and error < 0.15
 
 
 def test_who_knows_for_whom_a_prompt_is_recovers_more_than_chance(learnt):

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from swarm.blending.fuser import Fuser, load_fuser
 from swarm.blending.member import Fuses, Ranks, as_completion, read_asked
@@ -10,7 +10,9 @@ from swarm.blending.pair_models import PairModel, load_pair_model
 from swarm.blending.pairwise import best_first
 from swarm.engines.base import Completion, Engine, Finished, GenerationParams, Member, Request
 from swarm.engines.in_process import InProcessEngine
+from swarm.errors import UserError
 
+_Model = TypeVar("_Model", PairModel, Fuser)
 _AT_ONCE = 256  # prompts whose answers are ranked or fused before what was found is kept
 
 
@@ -54,9 +56,9 @@ class BlendingEngine:
         self._fusers: dict[str, Fuser] = {}
         for one in wanted:
             if isinstance(one, Ranks):
-                self._ranker(one.model)
+                self._ranker(one)
             else:
-                self._fuser(one.model)
+                self._fuser(one)
 
     def __getattr__(self, name: str) -> Any:
         """What the inner engine tells about itself (`halvings`, `counts`, `routed`)."""
@@ -98,14 +100,14 @@ class BlendingEngine:
         return self._fused(member, prompts, answers, params.max_new_tokens)
 
     def _ranked(self, member: Ranks, prompts: list[str], answers: list[list[str]]) -> list[Completion]:
-        model = self._ranker(member.model)
+        model = self._ranker(member)
         before = model.asked
         orders = best_first(model, prompts, answers, member.mode, member.top)
         self._count(member.name, BlendCount(ranked=len(prompts), comparisons=model.asked - before))
         return [as_completion(order) for order in orders]
 
     def _fused(self, member: Fuses, prompts: list[str], answers: list[list[str]], most: int) -> list[Completion]:
-        fuser = self._fuser(member.model)
+        fuser = self._fuser(member)
         read, written = fuser.prompt_tokens, fuser.new_tokens
         texts = fuser.fuse(prompts, answers, most, member.settings)
         count = BlendCount(0, 0, len(texts), fuser.prompt_tokens - read, fuser.new_tokens - written)
@@ -115,12 +117,20 @@ class BlendingEngine:
     def _count(self, name: str, count: BlendCount) -> None:
         self.blended[name] = self.blended.get(name, BlendCount()) + count
 
-    def _ranker(self, model: str) -> PairModel:
-        if model not in self._rankers:
-            self._rankers[model] = load_pair_model(model, device=str(self.host.device))
-        return self._rankers[model]
+    def _ranker(self, member: Ranks) -> PairModel:
+        if member.model not in self._rankers:
+            self._rankers[member.model] = load_pair_model(member.model, device=str(self.host.device))
+        return _as_meant(member, self._rankers[member.model])
 
-    def _fuser(self, model: str) -> Fuser:
-        if model not in self._fusers:
-            self._fusers[model] = load_fuser(model, device=str(self.host.device), dtype=self.host.dtype)
-        return self._fusers[model]
+    def _fuser(self, member: Fuses) -> Fuser:
+        if member.model not in self._fusers:
+            fuser = load_fuser(member.model, device=str(self.host.device), dtype=self.host.dtype)
+            self._fusers[member.model] = fuser
+        return _as_meant(member, self._fusers[member.model])
+
+
+def _as_meant(member: Ranks | Fuses, model: _Model) -> _Model:
+    """The model; UserError if another was loaded than was read before, under whose name its work would be kept."""
+    if model.settings()["digest"] != member.content:
+        raise UserError(f"{member.model} has changed since this program began; start it again")
+    return model

@@ -18,6 +18,7 @@ class Ranks:
       name: of the composite whose ranker it is.
       digest: hash of all that decides an order, the model's content included.
       model: its folder or hub id.
+      content: hash of what lies there.
       mode: "all" or "bubble", see `pairwise_scores`.
       top: how many places are found.
     """
@@ -25,6 +26,7 @@ class Ranks:
     name: str
     digest: str
     model: str
+    content: str
     mode: str
     top: int
 
@@ -37,12 +39,14 @@ class Fuses:
       name: of the composite whose fuser it is.
       digest: hash of all that decides a text, the model's content included.
       model: its folder or hub id.
+      content: hash of what lies there.
       settings: how it reads and writes.
     """
 
     name: str
     digest: str
     model: str
+    content: str
     settings: FuserSettings
 
 

@@ -129,6 +129,7 @@ def load_model(
     import transformers
 
     quieten()
+    place = place_of(what, device)
     folder = fetched(what, name)
     with speaking_of(what):
         if not weight_files(folder):
@@ -146,10 +147,17 @@ def load_model(
         if lacking:
             raise UserError(f"{name} lacks the weights {', '.join(lacking[:3])}, which {loader} needs; name a model of "
                             "that kind")  # fmt: skip
-    place = torch.device(device)
     return Loaded(
         what, name, model.to(place).eval(), tokenizer, base_model_digest(folder), window(model, tokenizer), place
     )
+
+
+def place_of(what: str, device: str) -> torch.device:
+    """The device of that name. Raises UserError, which begins with `what`, for none that torch knows and has here."""
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # the second where torch has no CUDA
+        raise UserError(f"{what}: device is {device!r}, which there is not here; name cpu or cuda:0") from error
 
 
 def quieten() -> None:

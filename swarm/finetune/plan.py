@@ -60,8 +60,11 @@ def plan(experts: Sequence[ExpertRecipe], out: Path) -> list[Job]:
 
     Raises UserError for the first that cannot be trained as its recipe says, or whose place is taken.
     """
-    if out.exists() and not out.is_dir():
-        raise UserError(f"{out} is a file, wanted a folder for the experts: name another --out")
+    there = next(place for place in (out, *out.absolute().parents) if place.exists())
+    if not there.is_dir():
+        raise UserError(f"{there} is a file, wanted a folder for the experts: name another --out")
+    if not os.access(there, os.W_OK):
+        raise UserError(f"{there} cannot be written to, wanted a folder for the experts: name another --out")
     for expert in experts:
         number_format(expert)
     _warn_of_kinds(experts)

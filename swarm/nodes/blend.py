@@ -56,8 +56,10 @@ class Blend(Composite):
     def with_members(self, members: Mapping[str, Member]) -> "Blended":
         """One that asks the members as they now are."""
         answering = tuple(members[name] for name in self.members)
-        ranks = Ranks(self.name, self._ranking, self.ranker, self.mode, self._places)
-        fuses = Fuses(self.name, self._fusing, self.fuser, self.settings) if self.fuser else None
+        ranks = Ranks(self.name, self._ranking, self.ranker, content(self.ranker), self.mode, self._places)
+        fuses = None
+        if self.fuser:
+            fuses = Fuses(self.name, self._fusing, self.fuser, content(self.fuser), self.settings)
         return Blended(self.name, digest_of("blend", self.digest, [one.digest for one in answering]), answering, ranks,
                        fuses, self.top_k)  # fmt: skip
 

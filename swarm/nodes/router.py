@@ -37,8 +37,9 @@ class RouterNode(Composite):
     def with_members(self, members: Mapping[str, Member]) -> "Routed":
         """One that asks the members as they now are."""
         asked = tuple(members[name] for name in self.names)
-        chooser = Chooser(self.name, digest_of("router", self.fitted, self.threshold), self.classifier, self.threshold)
-        digest = digest_of("router", chooser.digest, [member.digest for member in asked])
+        chosen_by = digest_of("router", self.fitted, self.threshold)
+        chooser = Chooser(self.name, chosen_by, self.classifier, self.threshold, self.fitted)
+        digest = digest_of("router", chosen_by, [member.digest for member in asked])
         return Routed(self.name, digest, asked, chooser)
 
     def check_weights(self, digests: Mapping[str, str]) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from swarm.errors import UserError
 from swarm.evals.tables import as_text, parse_json, read_bytes, show
-from swarm.files import whole_folder, write_json
+from swarm.files import asked_folder, write_json
 from swarm.ranking.metrics.base import Metric
 from swarm.weights.tensors import file_digest
 
@@ -135,14 +135,11 @@ def save_scores(folder: Path, matrix: ScoreMatrix) -> None:
     """
     if folder.exists() and not (folder / HEADER).is_file():
         raise UserError(f"{folder} is there and holds no {HEADER}; name a folder that is new, or scores to replace")
-    try:
-        with whole_folder(folder) as new:
-            with open(new / ROWS, "w", encoding="utf8") as file:
-                for index in range(len(matrix)):
-                    file.write(json.dumps(_row(matrix, index), ensure_ascii=True, allow_nan=False) + "\n")
-            write_json(new / HEADER, _header(matrix) | {"rows": file_digest(new / ROWS)})
-    except OSError as error:
-        raise UserError(f"{folder} cannot be written ({error.strerror}); make room, or name another folder") from error
+    with asked_folder(folder) as new:
+        with open(new / ROWS, "w", encoding="utf8") as file:
+            for index in range(len(matrix)):
+                file.write(json.dumps(_row(matrix, index), ensure_ascii=True, allow_nan=False) + "\n")
+        write_json(new / HEADER, _header(matrix) | {"rows": file_digest(new / ROWS)})
 
 
 def load_scores(folder: Path) -> ScoreMatrix:

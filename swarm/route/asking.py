@@ -9,12 +9,10 @@ from pathlib import Path
 from swarm.engines.base import GenerationParams
 from swarm.errors import UserError
 from swarm.front_doors import DONE
-from swarm.route.evaluation import loaded, router_folder
-from swarm.route.fitting import FITTED
+from swarm.route.evaluation import fitted_on, loaded, router_folder
 from swarm.route.members import add_task_options, asked_by, config_of, read_chosen
 from swarm.routers.artefact import load_router, read_facts
 from swarm.routers.router import Choice, Router
-from swarm.search.run import read_json
 from swarm.system.messages import Query, node_prompt
 from swarm.system.system import single
 
@@ -43,7 +41,7 @@ def program(options: argparse.Namespace) -> int:
         router = load_router(folder)
         [choice] = router.choose([node_prompt(query, [])])
         return _told(options, router, choice, None)
-    fitted = read_json(options.router / FITTED)
+    fitted = fitted_on(options.router)
     config = config_of(options, {name: fitted[name] for name in ("eval_type", "dataset")})
     members, chosen = read_chosen(config, facts["names"])
     params = GenerationParams(**fitted["params"])

@@ -38,8 +38,7 @@ def curve_of(
     """
     if not options.curve and not options.curve_plot:
         return []
-    most = len(matrix) - -(-len(matrix) // _FOLDS)  # what the largest fold leaves
-    sizes = [*(size for size in SIZES if size < most), most]
+    sizes = [*(size for size in SIZES if size < len(matrix)), len(matrix)]  # the last is as many as there can be
     points = learning_curve(
         matrix.prompts, matrix.scores, matrix.names, settings, generator, sizes, _FOLDS, language_model
     )

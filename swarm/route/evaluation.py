@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from swarm.ranking.pairwise import PAIRWISE
 from swarm.ranking.scores import ScoreMatrix, load_scores
 from swarm.route.figures import Tried, figures_of, figures_text, tried
 from swarm.route.fitting import CLASSIFIER, FITTED, SCORES
-from swarm.route.labels import COMPARING, Comparer, Scoring, scoring_by
+from swarm.route.labels import COMPARING, LABELS, Comparer, Scoring, scoring_by, warn_of_another_judge
 from swarm.route.members import Asked, add_task_options, answered, asked_by, config_of, read_chosen, scored, task_of
 from swarm.route.table import Line, Ways, check_pictures, draw, record, table
 from swarm.routers.artefact import load_router, read_facts
@@ -50,7 +51,7 @@ def program(options: argparse.Namespace) -> int:
     config = config_of(options)
     task = task_of(config)
     learnt = load_scores(options.router / SCORES)
-    scoring = scoring_of(learnt, read_json(options.router / FITTED).get("metric_given"), config)
+    scoring = scoring_of(learnt, fitted_on(options.router)["metric_given"], config)
     members, chosen = read_chosen(config, facts["names"])
     blends = blends_of(options, facts["names"])
     with asked_by(config, with_blends(members, blends), chosen) as asked:
@@ -59,9 +60,7 @@ def program(options: argparse.Namespace) -> int:
         blended = blend_scores(asked, task, matrix, [blend.name for blend in blends], scoring)
     result = tried(router, matrix.prompts, matrix.scores, filled(learnt.scores), 0)
     lines, figures = lines_of(result, blended), figures_of(result)
-    if matrix.metric in COMPARING and dict(matrix.settings) != dict(learnt.settings):
-        log.warning("the labels were made by another model or with other settings of %s than these scores",
-                    matrix.metric)  # fmt: skip
+    warn_of_another_judge(learnt, matrix)
     if options.split == "dev" or set(matrix.prompts) & set(learnt.prompts):
         log.warning("the router was fitted on some of these prompts: its scores say nothing about new ones")
     if options.plot:
@@ -82,6 +81,15 @@ def router_folder(given: Path) -> Path:
     return given / CLASSIFIER
 
 
+def fitted_on(given: Path) -> dict[str, Any]:
+    """What `fit` has noted beside the router. Raises UserError if it is not there, or damaged."""
+    noted = read_json(given / FITTED)
+    kinds = {"eval_type": str, "dataset": str, "params": dict, "metric_given": str | None}
+    if lacking := [name for name, kind in kinds.items() if not isinstance(noted.get(name, 0), kind)]:
+        raise UserError(f"{given / FITTED} is damaged ({lacking[0]} is missing or wrong); fit the router again")
+    return noted
+
+
 def loaded(folder: Path, asked: Asked, any_weights: bool = False) -> Router:
     """The router, checked against the members. Raises UserError for others."""
     digests = dict(zip(asked.names, asked.digests, strict=True))
@@ -95,7 +103,7 @@ def scoring_of(learnt: ScoreMatrix, given: str | None, config: SearchConfig) -> 
 
     `given` is what --metric was then, options included, where that is known.
     """
-    if "eval" in learnt.settings:
+    if learnt.metric not in LABELS:  # an eval's scores bear its name and its scorer's
         return None
     ranker = learnt.settings["model"] if learnt.metric == PAIRWISE else None
     return scoring_by(given or learnt.metric, Comparer(ranker, learnt.settings.get("mode", MODES[0])), config)
@@ -105,17 +113,16 @@ def blend_scores(
     asked: Asked, task: Task, matrix: ScoreMatrix, names: Sequence[str], scoring: Scoring | None
 ) -> dict[str, np.ndarray]:
     """(P,) scores of each of the blends of these names over the members of `matrix`, by name."""
-    there = {member.name: member for member in asked.members.initial()}
-    blends = replace(asked, chosen=tuple(there[name] for name in names))
     if not names:
         return {}
+    there = {member.name: member for member in asked.members.initial()}
     if matrix.metric not in COMPARING:
-        found = scored(blends, task, matrix.split, scoring).scores
+        found = scored(replace(asked, chosen=tuple(there[name] for name in names)), task, matrix.split, scoring).scores
         return dict(zip(names, found.T, strict=True))
     if FUSED in names:
         log.warning("%s: no line, as %s scores only answers of the members", FUSED, matrix.metric)
-    _, texts = answered(blends, task, matrix.split)
-    chosen = [own.index(text) for own, (text, *_) in zip(matrix.texts, texts, strict=True)]
+    _, texts = answered(replace(asked, chosen=(there[RANKED],)), task, matrix.split)
+    chosen = [own.index(text) for own, (text,) in zip(matrix.texts, texts, strict=True)]
     return {RANKED: at(matrix.scores, np.array(chosen))}
 
 

@@ -9,8 +9,9 @@ import numpy as np
 from swarm.maths.interval import Estimate
 from swarm.maths.routing import at, bootstrap, bootstrap_mean, calibration_error
 from swarm.maths.routing_curves import aiq, apgr, calls_for_gap
-from swarm.ranking.audit import winning_shares
 from swarm.route.table import shown
+from swarm.routers.fit import less_cost, settings_of
+from swarm.routers.labels import soft_labels
 from swarm.routers.router import Choice, Router
 
 SHARE = 0.5  # of the gap, for which calls are counted
@@ -74,13 +75,13 @@ def tried(router: Router, prompts: Sequence[str], scores: np.ndarray, learnt: np
 def figures_of(result: Tried) -> dict[str, Any]:
     """The figures, as JSON can hold them; None stands where the prompts have no such figure.
 
-    `calibration_error` is of the classifier's picks, a prompt's label being shared by its best members, as for fitting.
+    `calibration_error` is of the classifier's picks, with labels as for fitting: costs count, and near ties share.
     `apgr` and `calls_for_half` are between two members, `weak` and `strong` (RouteLLM): how much of the stronger one's
     lead is kept where the prompts for it are chosen by the router's preference. `aiq` is that of all members with the
     router, `aiq_of_members_alone` what it has to beat, over the same costs (RouterBench).
     """
     picked, confidence = result.probabilities.argmax(axis=1), result.probabilities.max(axis=1)
-    share = at(winning_shares(result.scores), picked)
+    share = at(_labels(result), picked)
     right = at(result.scores, result.picked) == result.scores.max(axis=1)
     fell_back = np.array([each.fell_back for each in result.choices], dtype=np.float64)
     rng = np.random.default_rng(result.seed)
@@ -92,6 +93,12 @@ def figures_of(result: Tried) -> dict[str, Any]:
     figures |= _gap(result) | _over_costs(result)
     names = {"weak": result.router.names[result.weak], "strong": result.router.names[result.best]}
     return names | {name: each and vars(each) for name, each in figures.items()}
+
+
+def _labels(result: Tried) -> np.ndarray:
+    """How much each member is the right one (P, M), as the router was taught it."""
+    settings = settings_of(result.router)
+    return soft_labels(less_cost(result.scores, settings), settings.label_temperature, settings.tolerance)
 
 
 def _gap(result: Tried) -> dict[str, Estimate | None]:

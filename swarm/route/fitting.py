@@ -12,7 +12,7 @@ import numpy as np
 from swarm.blending.pair_models import PAIRRM
 from swarm.blends import add_ranker_options
 from swarm.errors import UserError
-from swarm.files import whole_folder, write_json
+from swarm.files import asked_folder, write_json
 from swarm.front_doors import DONE
 from swarm.nodes.base import NODE_FILE
 from swarm.ranking.audit import audit_text, label_audit
@@ -87,21 +87,23 @@ def program(options: argparse.Namespace) -> int:
     if options.json:
         log.info("%s", json.dumps(record | {"audit": audit}))
         return DONE
-    for line in [*_summary(router.facts), *curve_text(points), f"router: {out}"]:
+    for line in [*_summary(router), *curve_text(points), f"router: {out}"]:
         log.info("%s", line)
     return DONE
 
 
 def _write(out: Path, matrix: ScoreMatrix, router: Router, record: dict[str, Any]) -> None:
-    with whole_folder(out) as new:
+    with asked_folder(out) as new:
         save_scores(new / SCORES, matrix)
         saved = save_router(new / CLASSIFIER, router)
         write_json(new / NODE_FILE, {"type": "router", "members": list(router.names), "classifier": CLASSIFIER})
         write_json(new / FITTED, record | {"digest": saved.digest})
 
 
-def _summary(facts: Any) -> list[str]:
+def _summary(router: Router) -> list[str]:
+    facts, unit = router.facts, " (less cost)" if router.cost_weight else ""
     return [
-        f"on dev prompts that it had not seen: {facts['value']:.3f}, best single {facts['value_of_best_single']:.3f}; "
-        f"falls back for {100 * facts['fell_back']:.0f} %; calibration error {facts['calibration_error']:.3f}"
+        f"on dev prompts that it had not seen: {facts['value']:.3f}{unit}, best single "
+        f"{facts['value_of_best_single']:.3f}; falls back for {100 * facts['fell_back']:.0f} %; calibration error "
+        f"{facts['calibration_error']:.3f}"
     ]

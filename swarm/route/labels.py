@@ -1,10 +1,11 @@
 """What a router's labels are made from: a metric against right answers, or answers compared with each other."""
 
 import argparse
+import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
-from typing import Protocol
+from typing import Any, Protocol
 
 from swarm.blending.pair_models import PAIRRM, WHAT, load_pair_model
 from swarm.blending.pairwise import Texts
@@ -13,13 +14,15 @@ from swarm.engines.side_models import read_config
 from swarm.errors import UserError
 from swarm.judge import judge_maker
 from swarm.ranking.gpt_rank import GPT_RANK, judge_answers
-from swarm.ranking.metrics import METRICS, get_metric
+from swarm.ranking.metrics import METRICS, get_metric, get_preset
 from swarm.ranking.pairwise import PAIRWISE, rank_answers
 from swarm.ranking.scores import ScoreMatrix, score_answers
 from swarm.route.options import kind_of
 from swarm.scoring import SETTINGS
 from swarm.search.config import SearchConfig
 from swarm.search.options import add_setting
+
+log = logging.getLogger(__name__)
 
 COMPARING = (PAIRWISE, GPT_RANK)  # metrics that need no right answer, and score an answer among others only
 LABELS = (*METRICS, *COMPARING)
@@ -57,6 +60,8 @@ def add_settings(parser: argparse._ActionsContainer, names: Collection[str]) -> 
 def scoring_by(metric: str, comparer: Comparer, config: SearchConfig) -> Scoring:
     """The scoring that makes labels of this name, NAME or NAME:OPTION=VALUE,...; `config` names judge and device.
 
+    The option preset stands for a whole set of settings, see `swarm.ranking.metrics.PRESETS`.
+
     What it needs is looked for here, before anything is asked; a metric's own model is loaded. Raises UserError for a
     metric that there is not, or whose model, library or judge is not named or cannot be had.
     """
@@ -67,10 +72,27 @@ def scoring_by(metric: str, comparer: Comparer, config: SearchConfig) -> Scoring
     name, options = kind_of("--metric", metric)
     if name not in METRICS:
         raise UserError(f"--metric is {metric!r}; wanted one of {', '.join(LABELS)}, or none for the eval's own score")
-    scorer = get_metric(name, **options)
+    preset = options.pop("preset", None)
+    scorer = get_metric(name, **options) if preset is None else get_preset(preset, name, **options)
     return lambda prompts, names, texts, references, split: score_answers(
         prompts, names, texts, references, scorer, split
     )
+
+
+def warn_of_another_judge(learnt: ScoreMatrix, held: ScoreMatrix) -> None:
+    """Says so if a router is scored by something else than what it has learnt from."""
+    if (learnt.metric, _judge_of(learnt)) != (held.metric, _judge_of(held)):
+        log.warning("the labels were made by %s (%s), these scores by %s (%s): another metric, model or setting",
+                    learnt.metric, _source_of(learnt), held.metric, _source_of(held))  # fmt: skip
+
+
+def _judge_of(matrix: ScoreMatrix) -> dict[str, Any]:
+    """What judges the answers, without the references in which words are counted: those differ between splits."""
+    return {name: value for name, value in matrix.settings.items() if name not in ("corpus", "texts")}
+
+
+def _source_of(matrix: ScoreMatrix) -> str:
+    return "stored" if matrix.settings.get("stored") else "computed"
 
 
 def device_name(config: SearchConfig) -> str:

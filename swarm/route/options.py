@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 from typing import Any
 
 from swarm.errors import UserError
@@ -32,13 +33,14 @@ def add_router_options(parser: argparse.ArgumentParser) -> None:
 def router_settings(options: argparse.Namespace, names: tuple[str, ...] | list[str]) -> RouterSettings:
     """The settings for these members. Raises UserError for a kind, option or number that cannot be."""
     costs = costs_of(options.costs, names)
+    for name in ("tolerance", "label_temperature", "cost_weight"):
+        value = getattr(options, name)
+        if value is not None and not (math.isfinite(value) and value >= 0):
+            raise UserError(f"--{name} is {value:g}; wanted a number of at least 0")
     if options.cost_weight and not costs:
         raise UserError(f"--cost_weight is {options.cost_weight:g} but no costs are given; add --costs NAME=COST,...")
-    if options.tolerance < 0 or (options.label_temperature is not None and options.label_temperature <= 0):
-        raise UserError(
-            f"--tolerance is {options.tolerance:g} and --label_temperature {options.label_temperature}; wanted 0 or "
-            "more, and more than 0"
-        )
+    if options.label_temperature == 0:
+        raise UserError("--label_temperature is 0; wanted more, or none, which lets the best members share a prompt")
     return RouterSettings(
         features=feature_settings(*kind_of("--features", options.features)),
         classifier=classifier_settings(*kind_of("--classifier", options.classifier)),
@@ -61,10 +63,11 @@ def costs_of(text: str | None, names: tuple[str, ...] | list[str]) -> tuple[floa
     if text is None:
         return ()
     try:
-        given = {name: float(value) for name, value in pairs_of("--costs", text)}
+        pairs = [(name, float(value)) for name, value in pairs_of("--costs", text)]
     except ValueError:
-        given = {}
-    if set(given) != set(names):
+        pairs = []
+    given = dict(pairs)
+    if sorted(name for name, _ in pairs) != sorted(names) or not all(map(math.isfinite, given.values())):
         raise UserError(f"--costs is {text!r}; wanted a number for each of {', '.join(names)}, as NAME=COST,NAME=COST")
     return tuple(given[name] for name in names)
 

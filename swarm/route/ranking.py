@@ -8,13 +8,14 @@ from pathlib import Path
 from swarm.blending.pair_models import PAIRRM
 from swarm.blends import add_ranker_options
 from swarm.errors import UserError
-from swarm.files import whole_folder
+from swarm.files import asked_folder
 from swarm.front_doors import DONE
 from swarm.ranking.audit import audit_text, label_audit
 from swarm.ranking.pairwise import PAIRWISE
 from swarm.ranking.scores import save_scores
 from swarm.route.labels import LABELS, Comparer, scoring_by
 from swarm.route.members import add_task_options, asked_by, check_references, config_of, read_chosen, scored, task_of
+from swarm.route.options import kind_of
 
 log = logging.getLogger(__name__)
 
@@ -45,14 +46,17 @@ def program(options: argparse.Namespace) -> int:
     scorings = {EVAL: None} | {name: scoring_by(name, comparer, config) for name in names}
     for name in names:
         check_references(name, task)
+    kinds = [kind_of("--metrics", name)[0] for name in names]
+    if twice := next((kind for kind in kinds if kinds.count(kind) > 1), None):
+        raise UserError(f"--metrics has {twice} more than once; rank with one of them at a time")
     members, chosen = read_chosen(config, options.members)
     with asked_by(config, members, chosen) as asked:
         matrices = {name: scored(asked, task, options.split, scoring) for name, scoring in scorings.items()}
     audit = label_audit(list(matrices.values()))
     if out is not None:
-        with whole_folder(out) as new:
-            for name, matrix in matrices.items():
-                save_scores(new / name, matrix)
+        with asked_folder(out) as new:
+            for folder, matrix in zip([EVAL, *kinds], matrices.values(), strict=True):
+                save_scores(new / folder, matrix)
     log.info("%s", json.dumps(audit) if options.json else audit_text(audit).rstrip())
     if out is not None and not options.json:
         log.info("scores: %s", out)

@@ -23,11 +23,20 @@ from swarm.ranking.pairwise import PAIRWISE
 from swarm.ranking.scores import ScoreMatrix
 from swarm.route.curve import add_curve_options, curve_of, curve_record, curve_text
 from swarm.route.figures import Tried, figures_of, figures_text, tried
-from swarm.route.labels import JUDGE_SETTINGS, LABELS, Comparer, Scoring, add_settings, device_name, scoring_by
+from swarm.route.labels import (
+    JUDGE_SETTINGS,
+    LABELS,
+    Comparer,
+    Scoring,
+    add_settings,
+    device_name,
+    scoring_by,
+    warn_of_another_judge,
+)
 from swarm.route.members import config_of
 from swarm.route.options import add_router_options, kind_of, router_settings
 from swarm.route.table import Line, Ways, check_pictures, draw, record, table
-from swarm.routers.artefact import save_router
+from swarm.routers.artefact import check_place, save_router
 from swarm.routers.fit import fit_router
 from swarm.routers.labels import filled
 from swarm.search.config import SearchConfig
@@ -55,7 +64,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def program(options: argparse.Namespace) -> int:
     """Fits on VAL, prints the label audit, and what the router is worth on TEST."""
-    check_pictures(options.plot, options.curve_plot)
+    check_named(options)
     learn = read_mix_instruct(options.learn, "val", options.limit)
     test = read_mix_instruct(options.test, "test", options.limit)
     check_apart(learn, test)
@@ -66,10 +75,9 @@ def program(options: argparse.Namespace) -> int:
     settings = router_settings(options, learn.names)
     config = config_of(options, {"eval_type": "replay", "dataset": str(options.learn)})
     comparer = Comparer(options.ranker, options.ranking)
-    if options.ranker is not None:
-        read_config(WHAT, options.ranker)
     scoring = computed(given, (learn, test), comparer, config)
     seen, held = (matrix_of(rows, metric, scoring, stored=not how) for rows in (learn, test))
+    warn_of_another_judge(seen, held)
     ranked = ranked_first(test, held, comparer, config)
     rng = np.random.default_rng(options.seed)
     views = {name: learn.stored(name) for name in learn.metrics} | {metric: seen}
@@ -98,6 +106,15 @@ def program(options: argparse.Namespace) -> int:
     for line in [*table(lines, seen.names[result.best]), *figures_text(figures), *curve_text(points)]:
         log.info("%s", line)
     return DONE
+
+
+def check_named(options: argparse.Namespace) -> None:
+    """Raises UserError for a picture, folder or ranker that cannot be; nothing is loaded."""
+    check_pictures(options.plot, options.curve_plot)
+    if options.out is not None:
+        check_place(options.out)
+    if options.ranker is not None:
+        read_config(WHAT, options.ranker)
 
 
 def check_apart(learn: MixInstruct, test: MixInstruct) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from swarm.errors import UserError
-from swarm.files import whole_folder, write_json
+from swarm.files import asked_folder, write_json
 from swarm.routers.base import LanguageModel
 from swarm.routers.classifiers import CLASSIFIERS, read_classifier
 from swarm.routers.features import FEATURES, read_features
@@ -29,8 +29,7 @@ def save_router(folder: Path, router: Router) -> Router:
 
     Raises UserError for a folder that is there and holds no router, or if there is no room.
     """
-    if folder.exists() and not (folder / FACTS).is_file():
-        raise UserError(f"{folder} is there and holds no {FACTS}; name a folder that is new, or a router to replace")
+    check_place(folder)
     facts: dict[str, Any] = {
         "format": FORMAT,
         "names": list(router.names),
@@ -44,17 +43,20 @@ def save_router(folder: Path, router: Router) -> Router:
         "cost_weight": router.cost_weight,
         "facts": dict(router.facts),
     }
-    try:
-        with whole_folder(folder) as new:
-            if router.features is not None:
-                router.features.write(new / "features")
-            router.classifier.write(new / "classifier")
-            facts["files"] = _files(new)
-            facts["digest"] = _digest(facts)
-            write_json(new / FACTS, facts)
-    except OSError as error:
-        raise UserError(f"{folder} cannot be written ({error.strerror}); make room, or name another folder") from error
+    with asked_folder(folder) as new:
+        if router.features is not None:
+            router.features.write(new / "features")
+        router.classifier.write(new / "classifier")
+        facts["files"] = _files(new)
+        facts["digest"] = _digest(facts)
+        write_json(new / FACTS, facts)
     return replace(router, digest=facts["digest"])
+
+
+def check_place(folder: Path) -> None:
+    """Raises UserError for a folder that is there and holds no router."""
+    if folder.exists() and not (folder / FACTS).is_file():
+        raise UserError(f"{folder} is there and holds no {FACTS}; name a folder that is new, or a router to replace")
 
 
 def load_router(

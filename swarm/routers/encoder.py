@@ -60,10 +60,13 @@ class EncoderSettings:
         """Fine-tunes all weights in float32 on the prompts that have weight.
 
         torch's own generators are seeded for the head and for dropout, and left as they were. Raises UserError if the
-        model cannot be had.
+        model or the device cannot be had.
         """
         import torch
 
+        from swarm.engines.side_models import place_of
+
+        place_of("classifier encoder", self.device)
         counts = np.flatnonzero(weights > 0)
         texts = [str(text) for text in rows_of(inputs, counts)]
         labels = torch.tensor(targets[counts], dtype=torch.float32, device=self.device)
@@ -137,7 +140,7 @@ class Encoder:
         """Every text as the model reads it, without what is beyond the window."""
         window = self.window
         self.tokenizer.truncation_side = "left"
-        cut = sum(len(self.tokenizer(text, truncation=False)["input_ids"]) > window for text in texts)
+        cut = sum(len(self.tokenizer(text, truncation=False, verbose=False)["input_ids"]) > window for text in texts)
         if cut:
             log.warning(
                 "%d of %d prompts are longer than the %d tokens that the encoder %s reads: their beginning is not seen",

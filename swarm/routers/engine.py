@@ -6,6 +6,7 @@ from typing import Any
 
 from swarm.engines.base import Completion, Engine, Finished, Member, Request
 from swarm.engines.in_process import InProcessEngine
+from swarm.errors import UserError
 from swarm.routers.artefact import load_router
 from swarm.routers.base import LanguageModel
 from swarm.routers.member import Chooser, as_completion
@@ -90,6 +91,8 @@ class RoutingEngine:
 
     def _loaded(self, chooser: Chooser) -> Router:
         router = load_router(chooser.folder, language_model=self._reader)
+        if chooser.router not in ("", router.digest):  # its choices would be kept as those of the one that was there
+            raise UserError(f"{chooser.folder} was fitted again since this program began; start it again")
         return router if chooser.threshold is None else replace(router, threshold=chooser.threshold)
 
 

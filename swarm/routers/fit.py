@@ -87,7 +87,8 @@ def fit_router(
 
     Temperature and threshold are chosen on out-of-fold predictions: of classifiers (and of TF-IDF vocabularies) that
     were fitted without the fold; equal prompts are in the same one. The best single member of a fold is likewise that
-    of the others. The same generator gives the same bits.
+    of the others, and so are, for the router's `facts`, temperature and threshold. The same generator gives the same
+    bits.
 
     Raises UserError for shapes that do not fit, an empty prompt, fewer prompts than folds, or labels of one class.
     """
@@ -105,7 +106,8 @@ def fit_read(
     folds = folds_of(reading.prompts, settings.folds, generator)
     classifier = _fitted(settings.classifier, reading.inputs, task, np.arange(len(folds)), generator)
     logits, single = _out_of_fold(task, classifier.settings(), reading, folds, generator)
-    temperature, threshold, facts = _calibrated(task, logits, single)
+    temperature, threshold = _calibrated(task, logits, single, np.arange(len(folds)))
+    facts = _held_out(task, logits, single, folds)
     return Router(
         names=tuple(names),
         features=reading.features,
@@ -184,27 +186,38 @@ def _out_of_fold(
     return logits, single
 
 
-def _calibrated(task: _Task, logits: np.ndarray, single: np.ndarray) -> tuple[float, float, dict[str, float]]:
-    """Temperature, threshold, and what was measured on held-out prompts: values are scores less cost."""
-    temperature = temperature_of(logits, task.labels, task.weights)
-    probabilities = softmax(logits / temperature)
-    confidence, picked = probabilities.max(axis=1), probabilities.argmax(axis=1)
-    routed, alone = at(task.utilities, picked), at(task.utilities, single)
-    threshold = threshold_of(confidence, routed, alone) if task.settings.fall_back else 0.0
-    right, unsure = at(task.labels, picked), confidence < threshold
-    return (
-        temperature,
-        threshold,
-        {
-            "prompts": len(picked),
-            "value": float(np.where(unsure, alone, routed).mean()),
-            "value_without_fallback": float(routed.mean()),
-            "value_of_best_single": float(alone.mean()),
-            "fell_back": float(unsure.mean()),
-            "calibration_error": calibration_error(confidence, right),
-            "calibration_error_uncalibrated": calibration_error(softmax(logits).max(axis=1), right),
-        },
-    )
+def _calibrated(task: _Task, logits: np.ndarray, single: np.ndarray, rows: np.ndarray) -> tuple[float, float]:
+    """Temperature and threshold as these rows of held-out predictions would have them."""
+    temperature = temperature_of(logits[rows], task.labels[rows], task.weights[rows])
+    if not task.settings.fall_back:
+        return temperature, 0.0
+    probabilities, values = softmax(logits[rows] / temperature), task.utilities[rows]
+    routed, alone = at(values, probabilities.argmax(axis=1)), at(values, single[rows])
+    return temperature, threshold_of(probabilities.max(axis=1), routed, alone)
+
+
+def _held_out(task: _Task, logits: np.ndarray, single: np.ndarray, folds: np.ndarray) -> dict[str, float]:
+    """What was measured on held-out prompts, with temperatures and thresholds of the other folds: values less cost.
+
+    With those of all folds, of which the threshold is the best afterwards, no router would be below the best single
+    member.
+    """
+    picked, confidence, unsure = logits.argmax(axis=1), np.zeros(len(folds)), np.zeros(len(folds), dtype=bool)
+    for fold in range(task.settings.folds):
+        held = np.flatnonzero(folds == fold)
+        temperature, threshold = _calibrated(task, logits, single, np.flatnonzero(folds != fold))
+        confidence[held] = softmax(logits[held] / temperature).max(axis=1)
+        unsure[held] = confidence[held] < threshold
+    routed, alone, right = at(task.utilities, picked), at(task.utilities, single), at(task.labels, picked)
+    return {
+        "prompts": len(picked),
+        "value": float(np.where(unsure, alone, routed).mean()),
+        "value_without_fallback": float(routed.mean()),
+        "value_of_best_single": float(alone.mean()),
+        "fell_back": float(unsure.mean()),
+        "calibration_error": calibration_error(confidence, right),
+        "calibration_error_uncalibrated": calibration_error(softmax(logits).max(axis=1), right),
+    }
 
 
 def check_shapes(

@@ -43,9 +43,9 @@ def learning_curve(
 ) -> list[CurvePoint]:
     """One point per size: each fold of the prompts is routed by a router that was fitted on `size` of the others.
 
-    Equal prompts are in one fold. The prompts of a smaller size are among those of a larger one. Where a size holds
-    one class only, the best single member answers all. Raises UserError as `fit_router`, and for sizes that the other
-    folds do not have.
+    Equal prompts are in one fold. The prompts of a smaller size are among those of a larger one. Sizes that the other
+    folds do not have become the largest that they all have. Where a size holds one class only, the best single member
+    answers all. Raises UserError as `fit_router`, and for sizes or prompts that are too few for the folds.
     """
     prompts = check_prompts(prompts)
     check_shapes(prompts, scores, names, settings)
@@ -54,11 +54,12 @@ def learning_curve(
     places = folds_of(prompts, folds, generator)
     orders = [generator.permutation(np.flatnonzero(places != fold)) for fold in range(folds)]
     most = min(map(len, orders))
-    if not sizes or min(sizes) < settings.folds or max(sizes) > most:
+    if not sizes or min(*sizes, most) < settings.folds:
         raise UserError(
-            f"sizes of the learning curve are {list(sizes)}, wanted each from {settings.folds} (the folds) to {most}, "
-            f"what {len(prompts)} prompts leave beside a fold of {folds}"
+            f"sizes of the learning curve are {list(sizes)}, of {most} prompts that are left beside a fold of {folds}; "
+            f"wanted each at least {settings.folds}, to be parted in calibration: rank more prompts"
         )
+    sizes = sorted({min(size, most) for size in sizes})
     reading = read_prompts(prompts, settings.features, settings.classifier, language_model)
     values = filled(less_cost(scores, settings))
     points = []

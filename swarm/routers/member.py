@@ -19,12 +19,14 @@ class Chooser:
       digest: hash of all that decides a choice.
       folder: where the router is saved.
       threshold: confidence below which the best single member is asked; None for the one that was fitted.
+      router: the digest of what is saved there; "" where that is not compared.
     """
 
     name: str
     digest: str
     folder: Path
     threshold: float | None = None
+    router: str = ""
 
 
 def as_completion(choice: Choice) -> Completion:

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+import torch
 
+from swarm.engines.threads import one_thread
 from swarm.errors import UserError
 from swarm.routers.base import Inputs, folds_of_rows, product
 from swarm.routers.parts import plain, read_part, write_part
@@ -116,20 +118,21 @@ def _ridge(
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """argmin of the weighted mean squared error + penalty |coefficients|^2, the intercept free.
 
-    Solved in the prompts or in the features, whichever are fewer.
+    Solved in the prompts or in the features, whichever are fewer; by torch, whose number of threads can be set: with
+    numpy's the coefficients depend on how many there are.
     """
-    shares = weights / weights.sum()
-    centre, level = shares @ rows, shares @ scores
-    roots = np.sqrt(shares)[:, None]
-    left, right = roots * (rows - centre), roots * (scores - level)  # (P, F), (P, m)
-    dual = len(left) < left.shape[1]
-    gram = left @ left.T if dual else left.T @ left
-    solved = []
-    for penalty in penalties:
-        held_down = gram + penalty * np.eye(len(gram))
-        if dual:
-            coefficients = left.T @ np.linalg.solve(held_down, right)
-        else:
-            coefficients = np.linalg.solve(held_down, left.T @ right)
-        solved.append((coefficients, level - centre @ coefficients))
+    with one_thread():
+        found, values, shares = (torch.from_numpy(np.ascontiguousarray(each)) for each in (rows, scores, weights))
+        shares = shares / shares.sum()
+        centre, level = shares @ found, shares @ values
+        roots = shares.sqrt()[:, None]
+        left, right = roots * (found - centre), roots * (values - level)  # (P, F), (P, m)
+        dual = len(left) < left.shape[1]
+        gram = left @ left.T if dual else left.T @ left
+        solved = []
+        for penalty in penalties:
+            held_down = gram + penalty * torch.eye(len(gram), dtype=gram.dtype)
+            answer = torch.linalg.solve(held_down, right if dual else left.T @ right)
+            coefficients = left.T @ answer if dual else answer
+            solved.append((coefficients.numpy(), (level - centre @ coefficients).numpy()))
     return solved

@@ -30,6 +30,7 @@ class Fitted:
     name: str
     digest: str
     threshold: float | None
+    router: str
     folder: Folder
     content: tuple[np.ndarray, ...]
 
@@ -83,7 +84,7 @@ def _moving_part(member: Member, known: Mapping[str, Member]) -> Part:
         return Composed(member.name, member.digest, ())
     if isinstance(member, Chooser):
         folder = describe(member.folder)
-        return Fitted(member.name, member.digest, member.threshold, folder, tuple(pieces_of(folder)))
+        return Fitted(member.name, member.digest, member.threshold, member.router, folder, tuple(pieces_of(folder)))
     raise TypeError(f"no engine answers for {type(member).__name__} {member.name}")
 
 
@@ -91,7 +92,8 @@ def _whole(part: Part, named: Mapping[str, Composite], sides: Mapping[str, Membe
     if isinstance(part, Expert):
         return part
     if isinstance(part, Fitted):
-        return Chooser(part.name, part.digest, keep(part.folder, part.content.__getitem__), part.threshold)
+        place = keep(part.folder, part.content.__getitem__)
+        return Chooser(part.name, part.digest, place, part.threshold, part.router)
     if part.digest in sides:
         return sides[part.digest]
     member = named[part.name].with_members({expert.name: expert for expert in part.experts})

@@ -211,3 +211,11 @@ def test_accelerate_launches_it(tmp_path):
                           env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert weights(tmp_path / "launched" / "out" / "one") == weights(tmp_path / "own" / "out" / "one")
+
+
+@pytest.mark.parametrize("place", ["file", "file/out"])
+def test_a_place_for_experts_that_cannot_be_is_told_before_anything_is_trained(tmp_path, capsys, place):
+    (tmp_path / "file").write_text("")
+    assert finetune(recipe(tmp_path), "--out", tmp_path / place) == 2
+    error = capsys.readouterr().err
+    assert "file is a file, wanted a folder for the experts" in error and error.count("\n") == 1

@@ -185,3 +185,16 @@ def test_a_ranker_of_the_wrong_kind_is_refused_before_anybody_is_asked(world):
     make_classifier(world / "three", 3)
     with pytest.raises(UserError, match="has 3 labels, wanted 1"):
         make_engine(node(world, ranker="../../three"), SearchConfig())
+
+
+def test_models_that_are_exchanged_meanwhile_are_refused(world):
+    """Whatever the first model was read for (digests are kept as long as the program runs), the second is another."""
+    members = node(world, fuser="../../fuser")
+    assert members.initial()[-1].digest
+    kept = (world / "fuser").rename(world / "before")
+    make_fuser(world / "fuser", seed=1)
+    with pytest.raises(UserError, match="fuser has changed since this program began; start it again"):
+        make_engine(members, SearchConfig())
+    shutil.rmtree(world / "fuser")
+    kept.rename(world / "fuser")
+    make_engine(members, SearchConfig())

@@ -159,6 +159,15 @@ def test_two_states_of_one_router_choose_each_by_its_own(directory, tmp_path):
         assert given == [answers(scheduler, experts[index], COLOURS[:1]) for index in (0, 2)]
 
 
+def test_a_router_that_is_exchanged_meanwhile_is_refused(directory, tmp_path):
+    first = fitted(tmp_path / "router", read_members(directory))
+    node(directory / "routed")
+    members = read_members(directory)
+    save_router(tmp_path / "router", replace(first, fallback=2, threshold=NEVER))
+    with pytest.raises(UserError, match="router was fitted again since this program began"):
+        make_engine(members, SearchConfig())
+
+
 def test_a_router_in_a_vote_and_over_a_vote(directory, tmp_path):
     fitted(tmp_path / "router", read_members(directory))
     node(directory / "routed")

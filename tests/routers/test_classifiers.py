@@ -1,5 +1,9 @@
 """Every classifier learns a simple world, keeps its scores when it is saved, and repeats itself to the bit."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -125,7 +129,7 @@ def test_one_number_is_a_choice_of_one():
         ("svm", {}, "classifier is 'svm', wanted one of knn, logistic"),
         ("knn", {"k": 3}, "knn has no option k; wanted neighbours"),
         ("knn", {"neighbours": [0]}, "each at least 1"),
-        ("knn", {"neighbours": "few"}, "does not fit"),
+        ("knn", {"neighbours": "few"}, "neighbours is 'few', wanted a whole number, or several as"),
         ("logistic", {"strengths": [-1.0]}, "each above 0"),
     ],
 )
@@ -159,6 +163,25 @@ def test_ridge_in_prompts_is_ridge_in_features_and_scikit_learns():
     model.fit(rows[:, :5], scores, weights)
     assert few.coefficients == pytest.approx(model.coef_.T, abs=1e-6)
     assert few.intercepts == pytest.approx(model.intercept_, abs=1e-6)
+
+
+def test_expected_quality_does_not_depend_on_how_many_threads_there_are():
+    program = """
+import hashlib, numpy as np
+from swarm.routers.quality import QualitySettings
+rng = np.random.default_rng(0)
+rows, scores = rng.normal(size=(300, 500)), rng.uniform(size=(300, 4))
+fitted = QualitySettings((0.1,)).fit(rows, scores, np.ones(300), rng)
+print(hashlib.sha256(fitted.coefficients.tobytes()).hexdigest())
+"""
+    said = {
+        subprocess.run(
+            [sys.executable, "-c", program], env=os.environ | {"OMP_NUM_THREADS": threads}, text=True, check=True,
+            capture_output=True,
+        ).stdout
+        for threads in ("1", "2")
+    }  # fmt: skip
+    assert len(said) == 1
 
 
 def test_a_penalty_that_fits_noise_is_not_chosen():

@@ -34,8 +34,8 @@ def steps_written(run):
     return (run / "metrics.jsonl").read_text().count("\n") if (run / "metrics.jsonl").exists() else 0
 
 
-def wait_for(happened, seconds=60):
-    """Until it is so; fails after a while."""
+def wait_for(happened, seconds=240):
+    """Until it is so; fails after a while, a machine being as busy as it likes."""
     deadline = time.monotonic() + seconds
     while not happened():
         assert time.monotonic() < deadline

@@ -6,7 +6,6 @@ import signal
 import socket
 import sys
 import threading
-import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -110,15 +109,14 @@ def test_workers_and_a_node_are_lost_in_mid_step_then_the_head_is_killed(program
 
 
 def refuse(capsys, options, *messages):
-    """The program ends with code 2 and one line of error, soon, and leaves no run behind."""
-    began = time.monotonic()
+    """The program ends with code 2 and one line of error, and leaves no run behind."""
     arguments = (*TASK, "-i", ROOT / "data/embedded/experts", "--engine", "ray", *options)
     code = front_doors.guarded(lambda: search_program([str(a) for a in arguments]))
     error = capsys.readouterr().err
     assert code == 2 and error.count("\n") == 1, error
     for message in messages:
         assert message in error
-    assert not Path("search").exists() and time.monotonic() - began < 30
+    assert not Path("search").exists()
     assert not ray.is_initialized()
 
 

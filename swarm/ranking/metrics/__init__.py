@@ -6,18 +6,20 @@ from typing import Any
 from swarm.errors import UserError
 from swarm.ranking.metrics.base import Metric, check_options
 
+_RUN = {"batch": int, "device": str}  # of metrics with a model
+
 
 def _bleu(options: Mapping[str, Any]) -> Metric:
     from swarm.ranking.metrics.overlap import SentenceBleu
 
-    check_options("bleu", options, ())
+    check_options("bleu", options, {})
     return SentenceBleu()
 
 
 def _chrf(options: Mapping[str, Any]) -> Metric:
     from swarm.ranking.metrics.overlap import Chrf
 
-    check_options("chrf", options, ())
+    check_options("chrf", options, {})
     return Chrf()
 
 
@@ -25,56 +27,58 @@ def _rouge(name: str) -> Callable[[Mapping[str, Any]], Metric]:
     def make(options: Mapping[str, Any]) -> Metric:
         from swarm.ranking.metrics.overlap import Rouge
 
-        check_options(name, options, ("stemmer",))
+        check_options(name, options, {"stemmer": bool})
         return Rouge(name, **options)
 
     return make
 
 
 def _cosine(options: Mapping[str, Any]) -> Metric:
-    check_options("cosine", options, ("corpus", "sentence_model", "model", "layer", "batch", "device"))
+    texts = {"corpus": tuple[str, ...]}
+    by_sentence, by_states = {"sentence_model": str, **_RUN}, {"model": str, "layer": int, **_RUN}
+    check_options("cosine", options, texts | by_sentence | by_states)
     own = dict(options)
     if "sentence_model" in own:
         from swarm.ranking.metrics.embedding import sentence_cosine
 
-        check_options("cosine (sentence_model)", options, ("sentence_model", "batch", "device"))
+        check_options("cosine (sentence_model)", options, by_sentence)
         return sentence_cosine(own.pop("sentence_model"), **own)
     if "model" in own:
         from swarm.ranking.metrics.embedding import hidden_state_cosine
 
-        check_options("cosine (model)", options, ("model", "layer", "batch", "device"))
+        check_options("cosine (model)", options, by_states)
         return hidden_state_cosine(own.pop("model"), **own)
     from swarm.ranking.metrics.cosine import TfidfCosine
 
-    check_options("cosine (without a model)", options, ("corpus",))
+    check_options("cosine (without a model)", options, texts)
     return TfidfCosine(**own)
 
 
 def _bertscore(options: Mapping[str, Any]) -> Metric:
     from swarm.ranking.metrics.bertscore import BertScore
 
-    check_options("bertscore", options, ("model", "layer", "batch", "device"))
+    check_options("bertscore", options, {"model": str, "layer": int | None, **_RUN})
     return BertScore(**options)
 
 
 def _bartscore(options: Mapping[str, Any]) -> Metric:
     from swarm.ranking.metrics.bartscore import BartScore
 
-    check_options("bartscore", options, ("model", "weights", "batch", "device"))
+    check_options("bartscore", options, {"model": str, "weights": str | None, **_RUN})
     return BartScore(**options)
 
 
 def _exact(options: Mapping[str, Any]) -> Metric:
     from swarm.ranking.metrics.answers import Exact
 
-    check_options("exact", options, ())
+    check_options("exact", options, {})
     return Exact()
 
 
 def _choice(options: Mapping[str, Any]) -> Metric:
     from swarm.ranking.metrics.answers import Choice
 
-    check_options("choice", options, ("letters",))
+    check_options("choice", options, {"letters": tuple[str, ...]})
     return Choice(**options)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from swarm.errors import UserError
+from swarm.option_values import fits, in_words
 
 
 class Metric(Protocol):
@@ -47,9 +48,18 @@ def version_of(distribution: str) -> str:
     return version(distribution)
 
 
-def check_options(name: str, given: Mapping[str, Any], known: Sequence[str]) -> None:
-    """Raises UserError for an option that the metric does not have."""
+def check_options(name: str, given: Mapping[str, Any], known: Mapping[str, Any]) -> None:
+    """Raises UserError for an option that the metric does not have, or a value that it cannot have; `known` are kinds.
+
+    Options that are numbers of rows (batch) are at least 1.
+    """
     strange = [option for option in given if option not in known]
     if strange:
         has = f"only {', '.join(known)}" if known else "none"
         raise UserError(f"metric {name} has no option {strange[0]!r}, {has}; drop or rename it")
+    for option, value in given.items():
+        kind = known[option]
+        plain = tuple(value) if isinstance(value, list) else value
+        if not fits(plain, kind) or (option == "batch" and value < 1):
+            least = " from 1 on" if option == "batch" else ""
+            raise UserError(f"metric {name}: {option} is {value!r}, wanted {in_words(kind)}{least}; correct it")
