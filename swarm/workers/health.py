@@ -68,7 +68,7 @@ class Health:
 
     def tally(self) -> Tally:
         """What its engines have done beside answering."""
-        return total(Tally(each.halvings, each.counts, each.routed) for each in self.reports)
+        return total(report.tally for report in self.reports)
 
     @property
     def speed(self) -> float:

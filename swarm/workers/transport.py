@@ -1,10 +1,11 @@
 """What carries batches to workers and answers back: processes of this machine, or actors of a cluster."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
 from swarm.engines.base import Finished, Request
+from swarm.engines.work import Tally
 
 
 @dataclass(frozen=True)
@@ -14,15 +15,12 @@ class Report:
     Attributes:
       seconds: that its engine was at work.
       memory: bytes that it holds at most, on its device if it has one.
-      halvings: how often a batch did not fit into memory.
-      counts, routed: what its fusions and routers have done, by name, as JSON-able records.
+      tally: what it has done beside answering.
     """
 
     seconds: float = 0.0
     memory: int = 0
-    halvings: int = 0
-    counts: dict[str, dict[str, Any]] = field(default_factory=dict)
-    routed: dict[str, dict[str, Any]] = field(default_factory=dict)
+    tally: Tally = Tally()
 
 
 @dataclass(frozen=True)
