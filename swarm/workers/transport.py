@@ -60,10 +60,16 @@ class Failed:
 
 @dataclass(frozen=True)
 class Lost:
-    """A worker is not there any more: it was killed, crashed, or its machine has left."""
+    """A worker is not there any more: it was killed, crashed, or its machine has left.
+
+    Attributes:
+      reason: of that, in words that follow the worker's name.
+      blameless: whether that is nothing that its batch can have done.
+    """
 
     worker: int
     reason: str
+    blameless: bool = False
 
 
 Event = Ready | Answered | Failed | Lost

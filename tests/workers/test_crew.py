@@ -108,6 +108,56 @@ def test_a_worker_that_never_comes_back_is_given_up_and_the_others_go_on():
     assert transport.starts == [3, 1]
 
 
+@pytest.mark.parametrize("message", ["it lacks model base: put it there", "Traceback\nRuntimeError: no device"])
+def test_a_worker_that_cannot_be_replaced_is_given_up_and_the_others_go_on(message, caplog):
+    broken = iter(["lost"])
+    transport, crew = crew_with(
+        workers=2,
+        fate=lambda worker, requests: next(broken, None),
+        start=lambda worker, count: Failed(worker, message, cure="\n" not in message) if count > 1 else None,
+    )
+    scheduler = Scheduler(crew)
+    for _ in range(2):
+        assert scheduler.answer_all(list(tasks()), PARAMS) == ALONE
+        scheduler.cache.next_step()
+        scheduler.cache.next_step()
+    assert transport.starts == [3, 1] and "worker 0 is given up" in caplog.text
+    assert f"it could not be replaced: {message.splitlines()[-1]}" in caplog.text
+
+
+def test_a_machine_that_left_while_all_its_workers_were_idle_is_not_the_batchs_fault():
+    gone = {0, 1, 2, 3}  # which nobody has noticed
+    transport, crew = crew_with(
+        workers=5, fate=lambda worker, requests: Lost(worker, "was on it", True) if worker in gone else None,
+        start=lambda worker, count: "silent" if count > 1 else None,
+    )  # fmt: skip
+    given = Scheduler(crew).answer_all([(single(EXPERTS[0]), QUERIES[:8])], PARAMS)
+    assert given == Scheduler(engine()).answer_all([(single(EXPERTS[0]), QUERIES[:8])], PARAMS)
+    assert [worker for worker, _, _ in transport.sent] == [0, 1, 2, 3, 4]
+
+
+def test_a_machine_that_leaves_again_and_again_ends_the_step():
+    transport, crew = crew_with(workers=2, fate=lambda worker, requests: Lost(worker, "was on it", True))
+    with pytest.raises(UserError, match="no worker is left .the last one was on it"):
+        Scheduler(crew).answer_all([(single(EXPERTS[0]), QUERIES[:8])], PARAMS)
+    assert transport.starts == [3, 3]
+
+
+def test_what_comes_together_with_a_loss_is_of_before():
+    """A worker that has no memory says so, and ends by itself before anybody listens: it is lost once."""
+    fates = iter(["memory"])
+    transport, crew = crew_with(workers=1, fate=lambda worker, requests: next(fates, None))
+    one_by_one = transport.events
+
+    def events(seconds):
+        found = one_by_one(seconds)
+        return found + [Lost(each.worker, "has ended") for each in found if isinstance(each, Failed)]
+
+    transport.events = events
+    Scheduler(crew).answer_all([(single(EXPERTS[0]), QUERIES[:8])], PARAMS)
+    assert transport.starts == [2] and crew.health[0].losses == ["ran out of memory"]
+
+
 def test_nobody_is_left():
     with pytest.raises(UserError, match="no worker is left .the last one has no device"):
         crew_with(workers=2, start=lambda worker, count: Lost(worker, "has no device"))
