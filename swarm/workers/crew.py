@@ -253,7 +253,7 @@ class WorkerCrew(Crew):
             if len(batch.losses) >= self._limits.tries:
                 raise UserError(
                     f"{batch.title} have ended {len(batch.losses)} workers ({'; '.join(batch.losses)}): see the log, "
-                    "give fewer prompts at a time (--token_budget) or more memory, then --resume"
+                    "give fewer prompts at a time (--token_budget), more memory or more time (--worker_timeout), then --resume"
                 )
             self._again.append(worker.batch)
         if worker.starts >= self._limits.starts:

@@ -1,7 +1,7 @@
 """What carries batches to workers and answers back: processes of this machine, or actors of a cluster."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from swarm.engines.base import Finished, Request
@@ -20,7 +20,7 @@ class Report:
 
     seconds: float = 0.0
     memory: int = 0
-    tally: Tally = Tally()
+    tally: Tally = field(default_factory=Tally)
 
 
 @dataclass(frozen=True)

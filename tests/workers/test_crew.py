@@ -87,6 +87,12 @@ def test_a_worker_that_hangs_or_has_no_memory_is_replaced(fate, reason, caplog):
     assert crew.health[0].losses == [reason] and reason in caplog.text and "12 prompts for expert_0" in caplog.text
 
 
+def test_a_batch_that_only_takes_long_is_told_how_to_get_more_time():
+    _, crew = crew_with(Limits(answer=50), workers=3, fate=lambda worker, requests: "silent")
+    with pytest.raises(UserError, match="worker 2 gave no sign for 50 s.*more time .--worker_timeout., then --resume"):
+        Scheduler(crew).answer_all([(single(EXPERTS[0]), QUERIES[:8])], PARAMS)
+
+
 def test_a_batch_that_ends_every_worker_is_named_and_ends_the_step():
     _, crew = crew_with(workers=3, fate=lambda worker, requests: "lost")
     with pytest.raises(UserError, match="8 prompts for expert_0 have ended 3 workers .worker 0 was killed; worker 1"):
