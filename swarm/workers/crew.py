@@ -252,8 +252,8 @@ class WorkerCrew(Crew):
             batch.not_by = number
             if len(batch.losses) >= self._limits.tries:
                 raise UserError(
-                    f"{batch.title} have ended {len(batch.losses)} workers ({'; '.join(batch.losses)}): see the log, "
-                    "give fewer prompts at a time (--token_budget), more memory or more time (--worker_timeout), then --resume"
+                    f"{batch.title} have ended {len(batch.losses)} workers ({'; '.join(batch.losses)}): see the log, give "
+                    "fewer prompts at a time (--token_budget), more memory or a longer --worker_timeout, then --resume"
                 )
             self._again.append(worker.batch)
         if worker.starts >= self._limits.starts:

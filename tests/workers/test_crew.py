@@ -89,7 +89,7 @@ def test_a_worker_that_hangs_or_has_no_memory_is_replaced(fate, reason, caplog):
 
 def test_a_batch_that_only_takes_long_is_told_how_to_get_more_time():
     _, crew = crew_with(Limits(answer=50), workers=3, fate=lambda worker, requests: "silent")
-    with pytest.raises(UserError, match="worker 2 gave no sign for 50 s.*more time .--worker_timeout., then --resume"):
+    with pytest.raises(UserError, match="worker 1 gave no sign for 50 s.*a longer --worker_timeout, then --resume"):
         Scheduler(crew).answer_all([(single(EXPERTS[0]), QUERIES[:8])], PARAMS)
 
 
