@@ -105,6 +105,8 @@ class WorkerCrew(Crew):
 
     def free(self) -> list[Seat]:
         """The workers without a batch, after those that were left behind."""
+        if not self._roster.count(BUSY):  # nobody has listened for a while, and who was lost meanwhile had no batch
+            self._listen(at_once=True)
         self._ask_again()
         return [self._crew[number].seat for number in self._roster.idle]
 
@@ -174,9 +176,9 @@ class WorkerCrew(Crew):
                 self._again.remove(batch)
                 self._send(idle[0] if other is None else other, batch)
 
-    def _listen(self) -> list[tuple[int, Finished]]:
-        """What comes next, or what has not come in time."""
-        end = self._roster.next_end()
+    def _listen(self, at_once: bool = False) -> list[tuple[int, Finished]]:
+        """What comes next (or what there is already), or what has not come in time."""
+        end = None if at_once else self._roster.next_end()
         told: list[tuple[int, Finished]] = []
         self._lost.clear()
         for event in self._transport.events(0 if end is None else max(end - self._transport.now(), 0)):
@@ -252,8 +254,8 @@ class WorkerCrew(Crew):
             batch.not_by = number
             if len(batch.losses) >= self._limits.tries:
                 raise UserError(
-                    f"{batch.title} have ended {len(batch.losses)} workers ({'; '.join(batch.losses)}): see the log, give "
-                    "fewer prompts at a time (--token_budget), more memory or a longer --worker_timeout, then --resume"
+                    f"{batch.title} have ended {len(batch.losses)} workers ({'; '.join(batch.losses)}): see the log, "
+                    "give a smaller --token_budget, more memory or a longer --worker_timeout, then --resume"
                 )
             self._again.append(worker.batch)
         if worker.starts >= self._limits.starts:

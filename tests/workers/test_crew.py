@@ -89,7 +89,7 @@ def test_a_worker_that_hangs_or_has_no_memory_is_replaced(fate, reason, caplog):
 
 def test_a_batch_that_only_takes_long_is_told_how_to_get_more_time():
     _, crew = crew_with(Limits(answer=50), workers=3, fate=lambda worker, requests: "silent")
-    with pytest.raises(UserError, match="worker 1 gave no sign for 50 s.*a longer --worker_timeout, then --resume"):
+    with pytest.raises(UserError, match="worker 1 gave no sign for 50 s.*or a longer --worker_timeout, then --resume"):
         Scheduler(crew).answer_all([(single(EXPERTS[0]), QUERIES[:8])], PARAMS)
 
 
@@ -129,6 +129,13 @@ def test_a_worker_that_cannot_be_replaced_is_given_up_and_the_others_go_on(messa
         scheduler.cache.next_step()
     assert transport.starts == [3, 1] and "worker 0 is given up" in caplog.text
     assert f"it could not be replaced: {message.splitlines()[-1]}" in caplog.text
+
+
+def test_a_worker_that_is_lost_between_two_steps_is_no_batchs_fault():
+    transport, crew = crew_with(Limits(tries=1), workers=1)
+    transport._later(0.0, Lost(0, "was killed"))
+    Scheduler(crew).answer_all([(single(EXPERTS[0]), QUERIES[:8])], PARAMS)
+    assert transport.starts == [2] and len(transport.sent) == 1
 
 
 def test_a_machine_that_left_while_all_its_workers_were_idle_is_not_the_batchs_fault():
