@@ -14,7 +14,7 @@ class Report:
 
     Attributes:
       seconds: that its engine was at work.
-      memory: bytes that it holds at most, on its device if it has one.
+      memory: bytes that it has held at most on its device, or without one that it holds now.
       tally: what it has done beside answering.
     """
 

@@ -15,7 +15,8 @@ from swarm.system.messages import Query
 from swarm.system.scheduler import Scheduler
 from swarm.system.system import System, single
 from swarm.workers.crew import Limits, WorkerCrew
-from swarm.workers.transport import Failed, Lost
+from swarm.workers.health import Health
+from swarm.workers.transport import Answered, Failed, Lost, Report
 
 EXPERTS = tuple(paper_pool(4).experts())
 QUERIES = [Query(f"q{number}") for number in range(12)]
@@ -169,6 +170,14 @@ def test_what_comes_together_with_a_loss_is_of_before():
     transport.events = events
     Scheduler(crew).answer_all([(single(EXPERTS[0]), QUERIES[:8])], PARAMS)
     assert transport.starts == [2] and crew.health[0].losses == ["ran out of memory"]
+
+
+def test_the_most_memory_that_a_worker_held_is_kept():
+    health = Health()
+    health.started("here", 0.0)
+    for memory in (5, 9, 2):
+        health.answered(Answered(0, 1, [], True, Report(seconds=memory, memory=memory)))
+    assert health.memory == 9 and health.seconds == 2
 
 
 def test_nobody_is_left():
