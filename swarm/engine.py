@@ -34,12 +34,16 @@ def quieten_libraries() -> None:
 
 
 def devices_of(config: SearchConfig) -> list[str | None]:
-    """The torch device of each worker that -g and --workers ask for; None leaves the choice to the engine.
+    """The torch device of each worker here that -g and --workers ask for; None leaves the choice to the engine.
+
+    With workers on a cluster it is that of what is loaded beside them: a local judge, a router's language model.
 
     Raises UserError for ids that are no numbers or that this machine does not have, and for more workers than there are
     devices, or cores where there is none.
     """
     workers, ids = config.workers, _device_ids(config.gpus)
+    if config.engine == "ray":
+        return [None]
     if ids is None:
         if workers is None or workers == 1:
             return [None]
@@ -170,8 +174,9 @@ def make_engine(members: Any, config: SearchConfig, device: str | None = None) -
     from swarm.engines.in_process import InProcessEngine
 
     device, code = device or devices_of(config)[0], config.trust_remote_code
-    if device is not None and device.startswith("cuda"):
-        torch.cuda.set_device(device)  # nothing of ours, or of a library's, is to lie on another one
+    number = None if device is None else torch.device(device).index
+    if number is not None:  # else it is the first of those that this process sees, as an actor sees only its own
+        torch.cuda.set_device(number)  # nothing of ours, or of a library's, is to lie on another one
     pool, everybody = (members.pool, members.initial()) if isinstance(members, Members) else (members, ())
     engine: Engine
     engine = host = InProcessEngine(pool, device, config.dtype, config.token_budget, code, config.fold)

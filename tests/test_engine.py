@@ -26,6 +26,7 @@ def devices(monkeypatch):
         ({"gpus": "0, 2"}, ["cuda:0", "cuda:2"]),
         ({"gpus": "2,0,1", "workers": 2}, ["cuda:2", "cuda:0"]),
         ({"workers": 3}, ["cuda:0", "cuda:1", "cuda:2"]),
+        ({"workers": 64, "engine": "ray"}, [None]),
     ],
 )
 def test_a_worker_on_each_device(devices, settings, wanted):
@@ -59,12 +60,16 @@ def test_without_devices_the_cores_are_shared(monkeypatch):
 def test_a_base_that_has_no_room_on_its_device(devices, monkeypatch, tmp_path):
     """Before it is loaded, with what would fit."""
     pool = read_pool(make_pool(tmp_path))
-    free = {"cuda:0": 10_000, "cuda:1": 1, "cuda:2": 10**9}
+    free, set_device = {"cuda:0": 10_000, "cuda:1": 1, "cuda:2": 10**9}, torch.cuda.set_device
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free[str(device)], 2 * 10**9))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
     with pytest.raises(UserError, match=r"^base model .*base takes .* in bfloat16, but cuda:1 has .* free; use -g 2"):
         engine.make_engine(pool, SearchConfig(gpus="1"))
-    free["cuda:2"] = 1
+    free["cuda:2"] = free["cuda"] = 1
+    with monkeypatch.context() as real:
+        real.setattr(torch.cuda, "set_device", set_device)
+        with pytest.raises(UserError, match="but cuda has .* free; use a smaller base"):  # what an actor calls its GPU
+            engine.make_engine(pool, SearchConfig(engine="ray"), "cuda")
     with pytest.raises(UserError, match="use a smaller base or a device with more memory"):
         engine.make_engine(pool, SearchConfig(gpus="1"))

@@ -222,8 +222,11 @@ def _systems_ahead(problem: Problem, state: SearchState, coefficients: np.ndarra
     assert state.graphs is not None
     if not problem.config.ask_ahead or _stop_reason(problem, state) or _refresh_is_due(problem, state):
         return []
-    _, _, decoded = _moved_graphs(problem, state, _shortened(problem, state, state.graphs))
-    return [problem.system(one, range(problem.size), coefficients, state.routers) for one in decoded]
+    try:
+        _, _, decoded = _moved_graphs(problem, state, _shortened(problem, state, state.graphs))
+        return [problem.system(one, range(problem.size), coefficients, state.routers) for one in decoded]
+    except (BudgetReached, UserError):  # a graph that cannot be read ends the role step, and not the one before it
+        return []
 
 
 def _draw_systems(

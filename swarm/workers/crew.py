@@ -79,6 +79,7 @@ class WorkerCrew(Crew):
         self._batches: dict[int, _Batch] = {}
         self._again: deque[int] = deque()  # batches without a worker
         self._numbers = 0
+        self._lost: set[int] = set()  # in this round of events; what else they tell of these is of before
         self._warned: set[int] = set()
         self._compared = -ENOUGH  # when the workers' speeds were compared last
         try:
@@ -104,6 +105,8 @@ class WorkerCrew(Crew):
 
     def free(self) -> list[Seat]:
         """The workers without a batch, after those that were left behind."""
+        if not self._roster.count(BUSY):  # nobody has listened for a while, and who was lost meanwhile had no batch
+            self._listen(at_once=True)
         self._ask_again()
         return [self._crew[number].seat for number in self._roster.idle]
 
@@ -173,12 +176,13 @@ class WorkerCrew(Crew):
                 self._again.remove(batch)
                 self._send(idle[0] if other is None else other, batch)
 
-    def _listen(self) -> list[tuple[int, Finished]]:
-        """What comes next, or what has not come in time."""
-        end = self._roster.next_end()
-        told = []
+    def _listen(self, at_once: bool = False) -> list[tuple[int, Finished]]:
+        """What comes next (or what there is already), or what has not come in time."""
+        end = None if at_once else self._roster.next_end()
+        told: list[tuple[int, Finished]] = []
+        self._lost.clear()
         for event in self._transport.events(0 if end is None else max(end - self._transport.now(), 0)):
-            told += self._heard(event)
+            told += [] if event.worker in self._lost else self._heard(event)
         now = self._transport.now()
         for number, since in self._roster.overdue(now):
             self._transport.stop(number)
@@ -196,7 +200,7 @@ class WorkerCrew(Crew):
         elif isinstance(event, Answered):
             return self._answered(worker, event)
         elif isinstance(event, Lost):
-            self._lose(event.worker, event.reason)
+            self._lose(event.worker, event.reason, event.blameless)
         elif isinstance(event, Failed):
             self._failed(event)
         return []
@@ -229,23 +233,29 @@ class WorkerCrew(Crew):
             self._roster.put(event.worker, IDLE, self._transport.now())  # its engine can be asked again
             if worker.batch not in self._batches:
                 return  # abandoned: nobody wants to know
+        elif worker.place:  # it was ready before, and the others can go on without it
+            log.info("worker %d: %s", event.worker, event.message, extra={"file_only": True})
+            self._transport.stop(event.worker)
+            self._lose(event.worker, f"could not be replaced: {event.message.splitlines()[-1]}")
+            return
         if event.cure:
             raise UserError(event.message)
         raise RuntimeError(f"worker {event.worker} ({worker.place or 'starting'}) failed: {event.message}")
 
-    def _lose(self, number: int, reason: str) -> None:
+    def _lose(self, number: int, reason: str, blameless: bool = False) -> None:
         worker = self._crew[number]
+        self._lost.add(number)
         worker.health.lost(reason)
         batch = self._batches.get(worker.batch) if self._roster[number] == BUSY else None
         log.warning("worker %d (%s) was lost: it %s%s", number, worker.place or "starting", reason,
                     f"; {batch.title} are asked again" if batch else "")  # fmt: skip
         if batch:
-            batch.losses.append(f"worker {number} {reason}")
+            batch.losses += [] if blameless else [f"worker {number} {reason}"]
             batch.not_by = number
             if len(batch.losses) >= self._limits.tries:
                 raise UserError(
                     f"{batch.title} have ended {len(batch.losses)} workers ({'; '.join(batch.losses)}): see the log, "
-                    "give fewer prompts at a time (--token_budget) or more memory, then --resume"
+                    "give a smaller --token_budget, more memory or a longer --worker_timeout, then --resume"
                 )
             self._again.append(worker.batch)
         if worker.starts >= self._limits.starts:

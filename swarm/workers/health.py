@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from swarm.engines.work import Tally, Work, total
 from swarm.workers.transport import Answered, Report
@@ -40,7 +40,8 @@ class Health:
         self.requests += len(event.finished)
         self.tokens += sum(completion.prompt_tokens + completion.new_tokens for _, completion in event.finished)
         if event.done:
-            self.reports[-1] = event.report
+            most = max(event.report.memory, self.reports[-1].memory)  # a processor's falls again
+            self.reports[-1] = replace(event.report, memory=most)
 
     def lost(self, reason: str) -> None:
         """It is not there any more."""
@@ -68,7 +69,7 @@ class Health:
 
     def tally(self) -> Tally:
         """What its engines have done beside answering."""
-        return total(Tally(each.halvings, each.counts, each.routed) for each in self.reports)
+        return total(report.tally for report in self.reports)
 
     @property
     def speed(self) -> float:

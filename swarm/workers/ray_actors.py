@@ -43,7 +43,6 @@ class RayActors:
         self._actors: dict[int, Any] = {}
         self._calls: dict[int, _Call] = {}
         self._sent: dict[str, list[Any]] = {}  # by a folder's digest, references to its pieces
-        self._were_ready: set[int] = set()
 
     def start(self, worker: int) -> None:
         """Asks Ray for an actor; an earlier one of this number is ended."""
@@ -104,7 +103,7 @@ class RayActors:
             return Failed(worker, str(error))
         except ray.exceptions.RayError as error:
             self.stop(worker)
-            return self._without_a_start(worker, lost(worker, error))
+            return lost(worker, error)
         if isinstance(said, list):
             self._calls[worker] = _Call("load", self._actors[worker].load.remote(self._put(said)))
             return None
@@ -112,18 +111,9 @@ class RayActors:
             del self._calls[worker]
         if not any(each.kind in ("look", "load") for each in self._calls.values()):
             self._sent.clear()  # every machine has them; the store need not
-        if isinstance(said, Ready):
-            self._were_ready.add(worker)
         assert isinstance(said, Ready | Answered | Failed)
         if isinstance(said, Failed) and call.kind != "answers":
             self.stop(worker)
-            return self._without_a_start(worker, said)
-        return said
-
-    def _without_a_start(self, worker: int, said: Lost | Failed) -> Event:
-        """What could not be started ends the search at its beginning; later the others can go on without it."""
-        if isinstance(said, Failed) and not said.memory and worker in self._were_ready:
-            return Lost(worker, f"could not be replaced: {said.message}")
         return said
 
     def _put(self, folders: Sequence[Folder]) -> list[tuple[Folder, list[Any]]]:
@@ -158,7 +148,7 @@ def lost(worker: int, error: Exception) -> Lost | Failed:
     if isinstance(error, ray.exceptions.OutOfMemoryError) or "running low on memory" in text:
         return Lost(worker, "was ended by Ray, since its machine ran out of memory")
     if isinstance(error, ray.exceptions.NodeDiedError) or "node has died" in text or "node was terminated" in text:
-        return Lost(worker, "was on a machine that has left the cluster")
+        return Lost(worker, "was on a machine that has left the cluster", blameless=True)
     if isinstance(error, ray.exceptions.ActorUnavailableError):
         return Lost(worker, "could not be reached any more")
     log.debug("%s", error)

@@ -49,8 +49,7 @@ class Server:
 
     def report(self) -> Report:
         """What it has done since it was started."""
-        tally = tally_of(self._engine)
-        return Report(self._seconds, _memory(), tally.halvings, tally.counts, tally.routed)
+        return Report(self._seconds, _memory(), tally_of(self._engine))
 
 
 def failure(worker: int, error: Exception) -> Failed:

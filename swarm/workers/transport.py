@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 from swarm.engines.base import Finished, Request
+from swarm.engines.work import Tally
 
 
 @dataclass(frozen=True)
@@ -13,16 +14,13 @@ class Report:
 
     Attributes:
       seconds: that its engine was at work.
-      memory: bytes that it holds at most, on its device if it has one.
-      halvings: how often a batch did not fit into memory.
-      counts, routed: what its fusions and routers have done, by name, as JSON-able records.
+      memory: bytes that it has held at most on its device, or without one that it holds now.
+      tally: what it has done beside answering.
     """
 
     seconds: float = 0.0
     memory: int = 0
-    halvings: int = 0
-    counts: dict[str, dict[str, Any]] = field(default_factory=dict)
-    routed: dict[str, dict[str, Any]] = field(default_factory=dict)
+    tally: Tally = field(default_factory=Tally)
 
 
 @dataclass(frozen=True)
@@ -62,10 +60,16 @@ class Failed:
 
 @dataclass(frozen=True)
 class Lost:
-    """A worker is not there any more: it was killed, crashed, or its machine has left."""
+    """A worker is not there any more: it was killed, crashed, or its machine has left.
+
+    Attributes:
+      reason: of that, in words that follow the worker's name.
+      blameless: whether that is nothing that its batch can have done.
+    """
 
     worker: int
     reason: str
+    blameless: bool = False
 
 
 Event = Ready | Answered | Failed | Lost

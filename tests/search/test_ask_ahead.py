@@ -6,6 +6,7 @@ import pytest
 from worlds import CountWords, chaotic, problem
 
 from swarm.engines.scripted import ScriptedEngine
+from swarm.errors import BudgetReached
 from swarm.search.state import first_state, state_to_json
 from swarm.search.steps import STEPS
 from swarm.system.messages import Query
@@ -69,6 +70,16 @@ def test_the_same_search_and_nothing_that_it_would_not_ask(options, evaluation):
     early = [not step for (title, _), step in zip(ahead, asked_ahead, strict=True) if title == "role"]
     assert sum(early) >= len(early) - 1 - 2 * ("patience" in options), "but where patience may end the search"
     assert not early or early[0] or "patience" in options
+
+
+@pytest.mark.parametrize("ask_ahead", [False, True])
+def test_where_the_published_program_crashes_on_the_next_graphs_the_step_before_is_kept(ask_ahead):
+    world = problem(n=4, evaluation=Twice(), compat="paper-code", patience=50, ask_ahead=ask_ahead)
+    state = first_state(6)
+    with pytest.raises(BudgetReached, match="here the published program crashes"):
+        while state.next_step != "final":
+            state = STEPS[state.next_step](world, state)
+    assert (state.title, state.next_step) == ("role 2", "role")
 
 
 def test_systems_that_are_asked_ahead_are_not_scored():

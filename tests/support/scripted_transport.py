@@ -7,7 +7,7 @@ from swarm.workers.transport import Answered, Failed, Lost, Ready, Report
 
 class ScriptedTransport:
     """Answers by `function(request)`; a batch takes `seconds(worker, requests)`; `fate(worker, requests)` may be
-    "lost", "silent", "half" (lost after half of its rows), "memory" or an exception."""
+    "lost", "silent", "half" (lost after half of its rows), "memory" or an event."""
 
     def __init__(self, engine, workers=2, seconds=lambda worker, requests: 1.0, fate=lambda worker, requests: None,
                  start=lambda worker, count: None, facts=lambda worker: {"engine": "scripted"}):  # fmt: skip
@@ -17,6 +17,7 @@ class ScriptedTransport:
         self.sent, self.starts, self.stopped, self.closed = [], [0] * workers, [], False
 
     def start(self, worker):
+        self._forget(worker)
         self.starts[worker] += 1
         self.worked[worker] = 0.0
         fate = self.starting(worker, self.starts[worker])
@@ -36,7 +37,7 @@ class ScriptedTransport:
             self._later(time, Lost(worker, "was killed"))
         elif fate == "memory":
             self._later(time, Failed(worker, "out of memory", memory=True))
-        elif isinstance(fate, Failed):
+        elif isinstance(fate, Failed | Lost):
             self._later(time, fate)
         elif fate is None:
             cut = len(finished) // 2
@@ -57,6 +58,9 @@ class ScriptedTransport:
 
     def stop(self, worker):
         self.stopped.append(worker)
+        self._forget(worker)
+
+    def _forget(self, worker):
         self.due = [each for each in self.due if each[2].worker != worker]
         heapq.heapify(self.due)
 

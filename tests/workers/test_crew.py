@@ -15,7 +15,8 @@ from swarm.system.messages import Query
 from swarm.system.scheduler import Scheduler
 from swarm.system.system import System, single
 from swarm.workers.crew import Limits, WorkerCrew
-from swarm.workers.transport import Failed, Lost
+from swarm.workers.health import Health
+from swarm.workers.transport import Answered, Failed, Lost, Report
 
 EXPERTS = tuple(paper_pool(4).experts())
 QUERIES = [Query(f"q{number}") for number in range(12)]
@@ -87,6 +88,12 @@ def test_a_worker_that_hangs_or_has_no_memory_is_replaced(fate, reason, caplog):
     assert crew.health[0].losses == [reason] and reason in caplog.text and "12 prompts for expert_0" in caplog.text
 
 
+def test_a_batch_that_only_takes_long_is_told_how_to_get_more_time():
+    _, crew = crew_with(Limits(answer=50), workers=3, fate=lambda worker, requests: "silent")
+    with pytest.raises(UserError, match="worker 1 gave no sign for 50 s.*or a longer --worker_timeout, then --resume"):
+        Scheduler(crew).answer_all([(single(EXPERTS[0]), QUERIES[:8])], PARAMS)
+
+
 def test_a_batch_that_ends_every_worker_is_named_and_ends_the_step():
     _, crew = crew_with(workers=3, fate=lambda worker, requests: "lost")
     with pytest.raises(UserError, match="8 prompts for expert_0 have ended 3 workers .worker 0 was killed; worker 1"):
@@ -106,6 +113,71 @@ def test_a_worker_that_never_comes_back_is_given_up_and_the_others_go_on():
     scheduler.cache.next_step()
     scheduler.answer_all(list(tasks(1)), PARAMS)
     assert transport.starts == [3, 1]
+
+
+@pytest.mark.parametrize("message", ["it lacks model base: put it there", "Traceback\nRuntimeError: no device"])
+def test_a_worker_that_cannot_be_replaced_is_given_up_and_the_others_go_on(message, caplog):
+    broken = iter(["lost"])
+    transport, crew = crew_with(
+        workers=2,
+        fate=lambda worker, requests: next(broken, None),
+        start=lambda worker, count: Failed(worker, message, cure="\n" not in message) if count > 1 else None,
+    )
+    scheduler = Scheduler(crew)
+    for _ in range(2):
+        assert scheduler.answer_all(list(tasks()), PARAMS) == ALONE
+        scheduler.cache.next_step()
+        scheduler.cache.next_step()
+    assert transport.starts == [3, 1] and "worker 0 is given up" in caplog.text
+    assert f"it could not be replaced: {message.splitlines()[-1]}" in caplog.text
+
+
+def test_a_worker_that_is_lost_between_two_steps_is_no_batchs_fault():
+    transport, crew = crew_with(Limits(tries=1), workers=1)
+    transport._later(0.0, Lost(0, "was killed"))
+    Scheduler(crew).answer_all([(single(EXPERTS[0]), QUERIES[:8])], PARAMS)
+    assert transport.starts == [2] and len(transport.sent) == 1
+
+
+def test_a_machine_that_left_while_all_its_workers_were_idle_is_not_the_batchs_fault():
+    gone = {0, 1, 2, 3}  # which nobody has noticed
+    transport, crew = crew_with(
+        workers=5, fate=lambda worker, requests: Lost(worker, "was on it", True) if worker in gone else None,
+        start=lambda worker, count: "silent" if count > 1 else None,
+    )  # fmt: skip
+    given = Scheduler(crew).answer_all([(single(EXPERTS[0]), QUERIES[:8])], PARAMS)
+    assert given == Scheduler(engine()).answer_all([(single(EXPERTS[0]), QUERIES[:8])], PARAMS)
+    assert [worker for worker, _, _ in transport.sent] == [0, 1, 2, 3, 4]
+
+
+def test_a_machine_that_leaves_again_and_again_ends_the_step():
+    transport, crew = crew_with(workers=2, fate=lambda worker, requests: Lost(worker, "was on it", True))
+    with pytest.raises(UserError, match="no worker is left .the last one was on it"):
+        Scheduler(crew).answer_all([(single(EXPERTS[0]), QUERIES[:8])], PARAMS)
+    assert transport.starts == [3, 3]
+
+
+def test_what_comes_together_with_a_loss_is_of_before():
+    """A worker that has no memory says so, and ends by itself before anybody listens: it is lost once."""
+    fates = iter(["memory"])
+    transport, crew = crew_with(workers=1, fate=lambda worker, requests: next(fates, None))
+    one_by_one = transport.events
+
+    def events(seconds):
+        found = one_by_one(seconds)
+        return found + [Lost(each.worker, "has ended") for each in found if isinstance(each, Failed)]
+
+    transport.events = events
+    Scheduler(crew).answer_all([(single(EXPERTS[0]), QUERIES[:8])], PARAMS)
+    assert transport.starts == [2] and crew.health[0].losses == ["ran out of memory"]
+
+
+def test_the_most_memory_that_a_worker_held_is_kept():
+    health = Health()
+    health.started("here", 0.0)
+    for memory in (5, 9, 2):
+        health.answered(Answered(0, 1, [], True, Report(seconds=memory, memory=memory)))
+    assert health.memory == 9 and health.seconds == 2
 
 
 def test_nobody_is_left():

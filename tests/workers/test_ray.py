@@ -146,6 +146,7 @@ def test_why_an_actor_was_lost():
     ):
         said = lost(1, error)
         assert isinstance(said, Lost) and reason in said.reason and "\n" not in said.reason
+        assert said.blameless == ("has left" in reason), "a batch does not make a machine leave"
     said = lost(1, errors.RayActorError(None, imports))
     assert said.cure and "cannot load h-swarm (ModuleNotFoundError: No module named 'swarm'): install" in said.message
 

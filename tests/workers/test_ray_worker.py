@@ -129,6 +129,8 @@ def test_a_blends_models_are_wanted_everywhere_and_asked_there(tmp_path):
     assert worker.look(told) == [] and isinstance(worker.load([]), Ready)
     requests = [Request(members.initial()[-1].sides[0], asked("one", ["two", "three"]), PARAMS)]
     assert answers(worker, requests, members) == ["[0, 1]"] or answers(worker, requests, members) == ["[1, 0]"]
+    [*_, said] = worker.answers(2, pack(requests, members))
+    assert said.report.tally.blended["blend"]["ranked"], "it counts as it does at home"
 
 
 def test_a_batch_names_every_member_once_and_only_what_moves_of_it():
