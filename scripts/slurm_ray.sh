@@ -19,7 +19,9 @@ export RAY_USAGE_STATS_ENABLED=0
 
 head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 address=$head:$((20000 + SLURM_JOB_ID % 20000))
-one=(srun --overlap --ntasks-per-node=1 --cpus-per-task="${SLURM_CPUS_PER_TASK:-16}")
+# keys of the shell that submitted this stay there: Ray hands its environment to whatever runs on it
+kept=PATH,HOME,LANG,LD_LIBRARY_PATH,HF_HOME,HF_HUB_OFFLINE,XDG_CACHE_HOME
+one=(srun --export="$kept" --overlap --ntasks-per-node=1 --cpus-per-task="${SLURM_CPUS_PER_TASK:-16}")
 
 "${one[@]}" --nodes=1 --ntasks=1 --nodelist="$head" \
     "$bin/ray" start --head --port="${address##*:}" --include-dashboard=false --block >ray_head.log 2>&1 &
