@@ -20,7 +20,7 @@ export RAY_USAGE_STATS_ENABLED=0
 head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 address=$head:$((20000 + SLURM_JOB_ID % 20000))
 # keys of the shell that submitted this stay there: Ray hands its environment to whatever runs on it
-kept=PATH,HOME,LANG,LD_LIBRARY_PATH,HF_HOME,HF_HUB_OFFLINE,XDG_CACHE_HOME
+kept=PATH,HOME,LANG,LD_LIBRARY_PATH,HF_HOME,HF_HUB_OFFLINE,XDG_CACHE_HOME,RAY_USAGE_STATS_ENABLED
 one=(srun --export="$kept" --overlap --ntasks-per-node=1 --cpus-per-task="${SLURM_CPUS_PER_TASK:-16}")
 
 "${one[@]}" --nodes=1 --ntasks=1 --nodelist="$head" \
