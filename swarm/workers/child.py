@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import TextIOWrapper
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -78,6 +79,9 @@ def serve(worker: int, threads: int, pipe: Connection, output: Connection) -> No
     for descriptor in (1, 2):
         os.dup2(output.fileno(), descriptor)
     output.close()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(line_buffering=True)  # or it would be held back where the parent writes to a file
     faulthandler.enable()
     voice = _Voice(pipe)
     _listen_to_logs(voice)

@@ -100,13 +100,18 @@ def test_a_batch_larger_than_the_pipe_to_a_worker_that_has_stopped(crew):
 
 def test_what_an_engine_raises(crew):
     """Reaches the caller; nobody is lost by it, and the crew can be asked again."""
-    losses = sum(len(work.losses) for work in crew.work())
+
+    def losses():
+        """A busy machine may leave a worker without a sign for as long as these tests wait."""
+        return [loss for work in crew.work() for loss in work.losses if not loss.startswith("gave no sign")]
+
+    before = losses()
     with pytest.raises(RuntimeError, match=r"(?s)worker \d .*Traceback.*in wrong.*ValueError: a fault of the program"):
         answers(crew, [Query("do wrong")])
     with pytest.raises(UserError, match="^shorter prompts are wanted$"):
         answers(crew, [Query("do cure")])
     assert answers(crew, queries()) == answers(ScriptedEngine(chaotic), queries())
-    assert sum(len(work.losses) for work in crew.work()) == losses
+    assert losses() == before
 
 
 def test_what_all_workers_have_done_is_added_up(tmp_path):
