@@ -2,14 +2,15 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from swarm.blending.fuser import Fuser, load_fuser
 from swarm.blending.member import Fuses, Ranks, as_completion, read_asked
 from swarm.blending.pair_models import PairModel, load_pair_model
 from swarm.blending.pairwise import best_first
-from swarm.engines.base import Completion, Engine, Finished, GenerationParams, Member, Request
+from swarm.engines.base import Completion, Engine, Finished, Request
 from swarm.engines.in_process import InProcessEngine
+from swarm.engines.layer import Layer
 from swarm.errors import UserError
 
 _Model = TypeVar("_Model", PairModel, Fuser)
@@ -37,7 +38,7 @@ class BlendCount:
         return BlendCount(*(own + more for own, more in zip(vars(self).values(), vars(other).values(), strict=True)))
 
 
-class BlendingEngine:
+class BlendingEngine(Layer[Engine]):
     """Ranks and fuses answers in batches, and leaves all other requests to the inner engine.
 
     Rankers are float32 whatever the experts are; fusers have the number format of the experts' base.
@@ -48,9 +49,12 @@ class BlendingEngine:
       blended: what was done so far, by composite.
     """
 
+    own = Ranks | Fuses
+
     def __init__(self, inner: Engine, host: InProcessEngine, wanted: Sequence[Ranks | Fuses]):
         """Loads the models, each once. Raises UserError for one that cannot be had or is of the wrong kind."""
-        self.inner, self.host = inner, host
+        super().__init__(inner)
+        self.host = host
         self.blended: dict[str, BlendCount] = {}
         self._rankers: dict[str, PairModel] = {}
         self._fusers: dict[str, Fuser] = {}
@@ -60,34 +64,10 @@ class BlendingEngine:
             else:
                 self._fuser(one)
 
-    def __getattr__(self, name: str) -> Any:
-        """What the inner engine tells about itself (`halvings`, `counts`, `routed`)."""
-        return getattr(self.inner, name)
-
-    def facts(self) -> dict[str, str]:
-        """The inner engine's; what else changes an order or a text is in the digest of who is asked for it."""
-        return self.inner.facts()
-
-    def expect(self, members: Sequence[Member]) -> None:
-        """Tells the inner engine."""
-        self.inner.expect(members)
-
-    def generate(self, requests: Sequence[Request]) -> Iterator[Finished]:
-        """The inner engine's answers, then orders and fused texts."""
-        own: dict[tuple[str, GenerationParams], list[int]] = {}
-        others = []
-        for index, request in enumerate(requests):
-            if isinstance(request.member, Ranks | Fuses):
-                own.setdefault(request.group, []).append(index)
-            else:
-                others.append(index)
-        if others:
-            for finished in self.inner.generate([requests[index] for index in others]):
-                yield [(others[index], completion) for index, completion in finished]
-        for indices in own.values():
-            for start in range(0, len(indices), _AT_ONCE):
-                part = indices[start : start + _AT_ONCE]
-                yield list(zip(part, self._blend([requests[index] for index in part]), strict=True))
+    def _answer(self, requests: Sequence[Request]) -> Iterator[Finished]:
+        for start in range(0, len(requests), _AT_ONCE):
+            part = requests[start : start + _AT_ONCE]
+            yield list(enumerate(self._blend(part), start))
 
     def _blend(self, requests: Sequence[Request]) -> list[Completion]:
         """The completions of requests of one group."""

@@ -5,9 +5,10 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from swarm.engines.base import Completion, Finished, GenerationParams, Member, Request
+from swarm.engines.base import Completion, Finished, GenerationParams, Request
 from swarm.engines.chat import check_not_empty, rendered
 from swarm.engines.in_process import InProcessEngine
+from swarm.engines.layer import Layer
 from swarm.engines.memory import is_out_of_memory
 from swarm.errors import UserError
 from swarm.fusion.build import make_chooser
@@ -22,7 +23,7 @@ log = logging.getLogger(__name__)
 MOST_ROWS = 64  # prompts that are written for side by side
 
 
-class FusionEngine:
+class FusionEngine(Layer[InProcessEngine]):
     """Answers for experts by an in-process engine, and for fusions by having their members write together.
 
     Attributes:
@@ -30,12 +31,14 @@ class FusionEngine:
       counts: what fused decoding has done, by the fusion's name.
     """
 
+    own = FusionMember
+
     def __init__(self, inner: InProcessEngine, fusions: Sequence[FusionMember], trust_remote_code: bool = False):
         """Loads the other models of the fusions and sees whether all can work together.
 
         Raises UserError for a model that cannot be had, or vocabularies that have nothing in common.
         """
-        self.inner = inner
+        super().__init__(inner)
         self.counts: dict[str, FusionCount] = {}
         self._hosts = Hosts(inner, trust_remote_code)
         self._choosers: dict[tuple[str, ...], Chooser] = {}
@@ -43,37 +46,10 @@ class FusionEngine:
         for fusion in fusions:
             self._chooser(fusion, self._hosts.voices(fusion))
 
-    @property
-    def halvings(self) -> int:
-        """How often a batch did not fit into memory and was halved."""
-        return self.inner.halvings
-
-    def facts(self) -> dict[str, str]:
-        """The experts' engine's; what else changes a fusion's texts is in the fusion's digest."""
-        return self.inner.facts()
-
-    def expect(self, members: Sequence[Member]) -> None:
-        """Tells the experts' engine."""
-        self.inner.expect(members)
-
-    def generate(self, requests: Sequence[Request]) -> Iterator[Finished]:
-        """Answers for the experts, then fusion by fusion."""
-        fused: dict[tuple[str, GenerationParams], list[int]] = {}
-        alone = []
-        for index, request in enumerate(requests):
-            if isinstance(request.member, FusionMember):
-                fused.setdefault(request.group, []).append(index)
-            else:
-                alone.append(index)
-        if alone:
-            for finished in self.inner.generate([requests[index] for index in alone]):
-                yield [(alone[index], completion) for index, completion in finished]
-        for indices in fused.values():
-            member = requests[indices[0]].member
-            assert isinstance(member, FusionMember)
-            prompts = [requests[index].prompt for index in indices]
-            for finished in self._write(member, prompts, requests[indices[0]].params):
-                yield [(indices[place], completion) for place, completion in finished]
+    def _answer(self, requests: Sequence[Request]) -> Iterator[Finished]:
+        member, prompts = requests[0].member, [request.prompt for request in requests]
+        assert isinstance(member, FusionMember)
+        yield from self._write(member, prompts, requests[0].params)
 
     def _write(self, member: FusionMember, prompts: list[str], params: GenerationParams) -> Iterator[Finished]:
         """A fusion's answers, a batch at a time; where memory runs out, with half as many rows."""

@@ -4,8 +4,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from swarm.engines.base import Completion, Engine, Finished, Member, Request
+from swarm.engines.base import Completion, Engine, Finished, Request
 from swarm.engines.in_process import InProcessEngine
+from swarm.engines.layer import Layer
 from swarm.errors import UserError
 from swarm.routers.artefact import load_router
 from swarm.routers.base import LanguageModel
@@ -22,7 +23,7 @@ class RoutedCount:
     by_member: dict[str, int]
 
 
-class RoutingEngine:
+class RoutingEngine(Layer[Engine]):
     """Chooses for routers, in batches of one pass each, and leaves all other requests to the inner engine.
 
     Attributes:
@@ -30,47 +31,27 @@ class RoutingEngine:
       host: the experts' engine, whose base model routers of kind hidden read with.
     """
 
+    own = Chooser
+
     def __init__(self, inner: Engine, host: InProcessEngine, choosers: Sequence[Chooser]):
         """Loads the routers. Raises UserError for one that is damaged, or was made with another base model."""
-        self.inner, self.host = inner, host
+        super().__init__(inner)
+        self.host = host
         # full models are their own base: there is none to read with
         self._reader = None if host.pool.models else language_model_of(host)
         # of each composite the one that was asked last: a search that fits them again uses one at a time
         self._routers = {chooser.name: (chooser.digest, self._loaded(chooser)) for chooser in choosers}
         self._routed: dict[str, RoutedCount] = {}
 
-    def __getattr__(self, name: str) -> Any:
-        """What the inner engine tells about itself (`halvings`, `counts`)."""
-        return getattr(self.inner, name)
-
     @property
     def routed(self) -> dict[str, RoutedCount]:
         """What was chosen so far, by composite; choices that were remembered are not in it."""
         return dict(self._routed)
 
-    def facts(self) -> dict[str, str]:
-        """The inner engine's; what else changes a choice is in the router's digest."""
-        return self.inner.facts()
-
-    def expect(self, members: Sequence[Member]) -> None:
-        """Tells the inner engine."""
-        self.inner.expect(members)
-
-    def generate(self, requests: Sequence[Request]) -> Iterator[Finished]:
-        """Choices first, then the inner engine's answers."""
-        routed: dict[Chooser, list[int]] = {}
-        others = []
-        for index, request in enumerate(requests):
-            if isinstance(request.member, Chooser):
-                routed.setdefault(request.member, []).append(index)
-            else:
-                others.append(index)
-        for chooser, indices in routed.items():
-            completions = self._choices(chooser, [requests[index].prompt for index in indices])
-            yield list(zip(indices, completions, strict=True))
-        if others:
-            for finished in self.inner.generate([requests[index] for index in others]):
-                yield [(others[index], completion) for index, completion in finished]
+    def _answer(self, requests: Sequence[Request]) -> Iterator[Finished]:
+        chooser = requests[0].member
+        assert isinstance(chooser, Chooser)
+        yield list(enumerate(self._choices(chooser, [request.prompt for request in requests])))
 
     def _choices(self, chooser: Chooser, prompts: list[str]) -> list[Completion]:
         digest, router = self._routers.get(chooser.name, ("", None))

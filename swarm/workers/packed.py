@@ -47,32 +47,33 @@ class Packed:
     rows: tuple[tuple[int, int, str], ...]
 
 
-def pack(requests: Sequence[Request], members: Members) -> Packed:
-    """Requests, to be sent to whoever has the same `members`."""
-    known = _sides(members)
-    parts: dict[str, tuple[int, Part]] = {}
-    params: dict[GenerationParams, int] = {}
-    rows = []
-    for request in requests:
-        digest = request.member.digest
-        if digest not in parts:
-            parts[digest] = (len(parts), _moving_part(request.member, known))
-        place = params.setdefault(request.params, len(params))
-        rows.append((parts[digest][0], place, request.prompt))
-    return Packed(tuple(part for _, part in parts.values()), tuple(params), tuple(rows))
+class Packing:
+    """How requests travel between two who have the same members."""
 
+    def __init__(self, members: Members):
+        """Looks once at what every batch needs to know."""
+        self._named = {composite.name: composite for composite in members.composites}
+        asking = (member for member in members.initial() if isinstance(member, Relay)) if self._named else ()
+        # what composites ask beside their members, as it was at the start, by digest
+        self._sides: dict[str, Member] = {side.digest: side for relay in asking for side in relay.sides}
 
-def unpack(packed: Packed, members: Members) -> list[Request]:
-    """The requests, with composites as they are here. Raises RuntimeError if one of them is another one here."""
-    named, sides = {composite.name: composite for composite in members.composites}, _sides(members)
-    found = [_whole(part, named, sides) for part in packed.members]
-    return [Request(found[member], prompt, packed.params[params]) for member, params, prompt in packed.rows]
+    def pack(self, requests: Sequence[Request]) -> Packed:
+        """Requests, to be sent."""
+        parts: dict[str, tuple[int, Part]] = {}
+        params: dict[GenerationParams, int] = {}
+        rows = []
+        for request in requests:
+            digest = request.member.digest
+            if digest not in parts:
+                parts[digest] = (len(parts), _moving_part(request.member, self._sides))
+            place = params.setdefault(request.params, len(params))
+            rows.append((parts[digest][0], place, request.prompt))
+        return Packed(tuple(part for _, part in parts.values()), tuple(params), tuple(rows))
 
-
-def _sides(members: Members) -> dict[str, Member]:
-    """What composites ask beside their members, as it was at the start, by digest."""
-    asking = (member for member in members.initial() if isinstance(member, Relay)) if members.composites else ()
-    return {side.digest: side for relay in asking for side in relay.sides}
+    def unpack(self, packed: Packed) -> list[Request]:
+        """The requests, with composites as they are here. Raises RuntimeError if one of them is another one here."""
+        found = [_whole(part, self._named, self._sides) for part in packed.members]
+        return [Request(found[member], prompt, packed.params[params]) for member, params, prompt in packed.rows]
 
 
 def _moving_part(member: Member, known: Mapping[str, Member]) -> Part:

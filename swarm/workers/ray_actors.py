@@ -9,7 +9,7 @@ from typing import Any
 from swarm.engines.base import Request
 from swarm.errors import UserError
 from swarm.workers.luggage import Folder, pieces_of
-from swarm.workers.packed import pack
+from swarm.workers.packed import Packing
 from swarm.workers.ray_cluster import Room
 from swarm.workers.ray_worker import Errand, RayWorker
 from swarm.workers.transport import Answered, Event, Failed, Lost, Ready
@@ -37,7 +37,7 @@ class RayActors:
         import ray
 
         self.workers = room.workers
-        self._errand, self._members = ray.put(errand), errand.members
+        self._errand, self._packing = ray.put(errand), Packing(errand.members)
         options = room.resources | {"max_restarts": 0, "max_task_retries": 0, "scheduling_strategy": "SPREAD"}
         self._actor_class = ray.remote(RayWorker).options(**options)
         self._actors: dict[int, Any] = {}
@@ -53,7 +53,7 @@ class RayActors:
     def send(self, worker: int, batch: int, requests: Sequence[Request]) -> None:
         """Hands a batch over, every member once."""
         answers = self._actors[worker].answers.options(num_returns="streaming")
-        self._calls[worker] = _Call("answers", answers.remote(batch, pack(requests, self._members)))
+        self._calls[worker] = _Call("answers", answers.remote(batch, self._packing.pack(requests)))
 
     def events(self, seconds: float) -> list[Event]:
         """What has happened; waits at most so long for the first."""

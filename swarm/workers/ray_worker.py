@@ -20,7 +20,7 @@ from swarm.weights.adapters import CONFIG, WEIGHTS
 from swarm.weights.base_model import model_files
 from swarm.workers.luggage import Folder, describe, keep, place_of
 from swarm.workers.machine import Model, check_memory, check_models, check_packages, models_of, packages
-from swarm.workers.packed import Packed, unpack
+from swarm.workers.packed import Packed, Packing
 from swarm.workers.serving import Server, failure
 from swarm.workers.transport import Answered, Failed, Ready
 
@@ -98,8 +98,9 @@ class RayWorker:
             kept = {folder.digest: keep(folder, partial(_piece, references)) for folder, references in sent}
             for own, folder in self._errand.folders.items():
                 self._places.setdefault(own, kept.get(folder.digest, own))
-            self._members = self._errand.members.read_from(self._places)
-            self._server = Server(self._number, partial(self._errand.make, self._members, self._errand.device))
+            members = self._errand.members.read_from(self._places)
+            self._packing = Packing(members)
+            self._server = Server(self._number, partial(self._errand.make, members, self._errand.device))
             return self._server.ready()
         except Exception as error:
             return self._unfit(error)
@@ -108,7 +109,7 @@ class RayWorker:
         """A batch's answers, as they are finished."""
         assert self._server is not None
         try:
-            requests = unpack(packed, self._members)
+            requests = self._packing.unpack(packed)
         except Exception as error:
             yield failure(self._number, error)
             return

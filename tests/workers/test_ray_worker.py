@@ -22,7 +22,7 @@ from swarm.routers.shelf import RouterShelf
 from swarm.search.config import SearchConfig
 from swarm.workers import ray_worker
 from swarm.workers.luggage import pieces_of
-from swarm.workers.packed import pack, unpack
+from swarm.workers.packed import Packing
 from swarm.workers.ray_worker import RayWorker, errand
 from swarm.workers.transport import Failed, Ready
 
@@ -53,7 +53,7 @@ def with_router(root):
 
 
 def answers(worker, requests, members):
-    events = list(worker.answers(1, pickle.loads(pickle.dumps(pack(requests, members)))))
+    events = list(worker.answers(1, pickle.loads(pickle.dumps(Packing(members).pack(requests)))))
     found = dict(pair for event in events for pair in event.finished)
     assert events[-1].done
     return [found[index].text for index in range(len(requests))]
@@ -100,7 +100,7 @@ def test_a_router_that_was_fitted_after_the_start_travels_with_its_requests(tmp_
     assert old.digest != new.digest
     requests = [Request(one, prompt, PARAMS) for one in (new, old) for prompt in PROMPTS]
     at_home = [text for one in (moved, members) for text in chosen_by(engine_on(one, "cpu"), one.initial()[-1])]
-    packed = pickle.dumps(pack(requests, members))
+    packed = pickle.dumps(Packing(members).pack(requests))
     (tmp_path / "shelf").rename(tmp_path / "elsewhere")
     events = list(worker.answers(1, pickle.loads(packed)))
     found = dict(pair for event in events for pair in event.finished)
@@ -129,7 +129,7 @@ def test_a_blends_models_are_wanted_everywhere_and_asked_there(tmp_path):
     assert worker.look(told) == [] and isinstance(worker.load([]), Ready)
     requests = [Request(members.initial()[-1].sides[0], asked("one", ["two", "three"]), PARAMS)]
     assert answers(worker, requests, members) == ["[0, 1]"] or answers(worker, requests, members) == ["[1, 0]"]
-    [*_, said] = worker.answers(2, pack(requests, members))
+    [*_, said] = worker.answers(2, Packing(members).pack(requests))
     assert said.report.tally.blended["blend"]["ranked"], "it counts as it does at home"
 
 
@@ -144,25 +144,25 @@ def test_a_batch_names_every_member_once_and_only_what_moves_of_it():
 
     prompts = [str(rng.integers(10**9)) for _ in range(500)]
     requests = [Request(fusion(), prompt, GenerationParams(4)) for prompt in prompts]
-    packed = pack(requests, members)
-    assert unpack(packed, members) == requests
+    packed = Packing(members).pack(requests)
+    assert Packing(members).unpack(packed) == requests
     alone = len(pickle.dumps(prompts))
     assert len(pickle.dumps(packed)) < 2 * alone + 2000 < len(pickle.dumps(requests))
     others = read_members(EMBEDDED / "experts")
     with pytest.raises(KeyError):
-        unpack(packed, others)
+        Packing(others).unpack(packed)
 
 
 def test_a_composite_that_is_another_one_there(tmp_path):
     members = read_members(EMBEDDED / "experts", beside=EMBEDDED / "composites")
-    packed = pack([Request(members.initial()[6], "one", PARAMS)], members)
+    packed = Packing(members).pack([Request(members.initial()[6], "one", PARAMS)])
     shutil.copytree(EMBEDDED / "composites", tmp_path / "composites")
     path = tmp_path / "composites/fusion/node.json"
     record = json.loads(path.read_text())
     record["members"][-1]["model"] = str(EMBEDDED / "second")
     path.write_text(json.dumps(record | {"main": "expert_2_weight"}))
     with pytest.raises(RuntimeError, match="composite fusion is another one here"):
-        unpack(packed, read_members(EMBEDDED / "experts", beside=tmp_path / "composites"))
+        Packing(read_members(EMBEDDED / "experts", beside=tmp_path / "composites")).unpack(packed)
 
 
 def refused(told, *messages):
@@ -191,7 +191,7 @@ def test_what_an_engine_cannot_do_is_told(tmp_path):
     worker = RayWorker(0)
     members = read_members(make_pool(tmp_path))
     assert worker.look(errand_of(members)) == [] and isinstance(worker.load([]), Ready)
-    [failed] = worker.answers(1, pack([Request(members.initial()[0], "", PARAMS)], members))
+    [failed] = worker.answers(1, Packing(members).pack([Request(members.initial()[0], "", PARAMS)]))
     assert failed.cure and failed.message
     told = errand(members, partial(make_engine, config=SearchConfig(dtype="float8"), device="cpu"), "cpu")
     assert worker.look(told) == []
