@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from preloaded import Preloaded
+from route_runs import bring_data, of, record, said
 
 from swarm.errors import UserError
 from swarm.route.program import route_program
@@ -18,33 +19,13 @@ STORED = ("data/routing/validation.jsonl", "data/routing/test.jsonl")
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory):
     """A folder with the data that git brings."""
-    folder = tmp_path_factory.mktemp("clone")
-    shutil.copytree(ROOT / "data" / "embedded", folder / "data" / "embedded")
-    shutil.copytree(ROOT / "data" / "routing", folder / "data" / "routing")
-    (folder / "data" / "eval").mkdir()
-    shutil.copy(ROOT / "data" / "eval" / "graph_tasks_small.json", folder / "data" / "eval")
-    return folder
+    return bring_data(tmp_path_factory.mktemp("clone"))
 
 
 @pytest.fixture
 def here(clone, monkeypatch):
     monkeypatch.chdir(clone)
     return clone
-
-
-def said(capsys, *words):
-    """What the program prints."""
-    capsys.readouterr()
-    assert route_program([str(word) for word in words]) == 0
-    return capsys.readouterr().out
-
-
-def record(capsys, *words):
-    return json.loads(said(capsys, *words, "--json").splitlines()[-1])
-
-
-def of(result, who):
-    return next(line for line in result["lines"] if line["who"] == who)
 
 
 @pytest.fixture(scope="module")

@@ -2,12 +2,12 @@
 
 import json
 import re
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from judge_server import JudgeServer, judging
+from route_runs import bring_data, of, record
 from scorers import make_bert, make_classifier, make_fuser
 
 from swarm.blending.pair_models import load_pair_model
@@ -27,10 +27,7 @@ STORED = ("data/routing/validation.jsonl", "data/routing/test.jsonl")
 def clone(tmp_path_factory):
     """A folder with the data that git brings, a ranker and a fuser."""
     folder = tmp_path_factory.mktemp("clone")
-    for part in ("embedded", "routing"):
-        shutil.copytree(ROOT / "data" / part, folder / "data" / part)
-    (folder / "data" / "eval").mkdir()
-    shutil.copy(ROOT / "data" / "eval" / "graph_tasks_small.json", folder / "data" / "eval")
+    bring_data(folder)
     make_classifier(folder / "ranker", window=64, extra=[str(number) for number in range(30)])
     make_fuser(folder / "fuser")
     make_bert(folder / "bert")
@@ -41,16 +38,6 @@ def clone(tmp_path_factory):
 def here(clone, monkeypatch):
     monkeypatch.chdir(clone)
     return clone
-
-
-def record(capsys, *words):
-    capsys.readouterr()
-    assert route_program([*map(str, words), "--json"]) == 0
-    return json.loads(capsys.readouterr().out.splitlines()[-1])
-
-
-def of(result, who):
-    return next(line for line in result["lines"] if line["who"] == who)
 
 
 def members():
