@@ -1,9 +1,12 @@
-"""Files and folders that are whole or not there at all."""
+"""Files and folders that are whole or not there at all, and nothing but files and folders."""
 
+import errno
 import fcntl
 import json
 import os
 import shutil
+import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,28 +14,126 @@ from typing import IO, Any
 
 from swarm.errors import UserError
 
+_KINDS = {
+    stat.S_IFLNK: "a symbolic link",
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 
-def write_whole(path: Path, content: str, flush: bool = True) -> None:
-    """Replaces a file at once: written under a temporary name, flushed to disk, renamed.
+
+def write_whole(path: Path, content: str | bytes, flush: bool = True) -> None:
+    """Replaces a file at once: written in a new hidden folder beside it, flushed to disk, moved into place.
 
     What can be made again need not be flushed: it outlives a kill all the same, though not a power cut.
-    Raises UserError if it cannot be written; the old file is then untouched.
+    Raises UserError if it cannot be written, or if there is something in its place that is no ordinary file; what was
+    there is then untouched.
     """
-    waiting = path.with_name(f".{path.name}.tmp")
+    check_own_file(path)
+    raw = content.encode("utf8") if isinstance(content, str) else content
     try:
-        with open(waiting, "w", encoding="utf8") as file:
-            file.write(content)
-            if flush:
-                file.flush()
-                os.fsync(file.fileno())
-        waiting.replace(path)
+        with _room_beside(path) as room:
+            with open(room / path.name, "xb") as file:
+                file.write(raw)
+                if flush:
+                    file.flush()
+                    os.fsync(file.fileno())
+            os.replace(room / path.name, path)
+        if flush:
+            flush_to_disk(path.parent)  # with which the rename reaches the disk
     except OSError as error:
-        waiting.unlink(missing_ok=True)
         raise UserError(
             f"{path} cannot be written ({error.strerror}); what was there is untouched: make room, then --resume"
         ) from error
-    if flush:
-        flush_to_disk(path.parent)  # with which the rename reaches the disk
+
+
+def write_json(path: Path, value: Any, indent: int | None = 2) -> None:
+    """`write_whole` of a value as JSON; refuses numbers that JSON does not have (NaN, infinity) with ValueError."""
+    write_whole(path, json.dumps(value, indent=indent, allow_nan=False) + "\n")
+
+
+def open_own(path: Path, mode: str) -> IO[Any]:
+    """An ordinary file opened to be written ("w", "wb") or gone on with ("a", "ab"); made where nothing is there.
+
+    A file that has further names (hard links) is parted from them first, so that they keep what they have.
+    Raises UserError where a link, a pipe, a folder or the like is in its place, OSError where it cannot be written.
+    """
+    check_own_file(path)
+    if path.exists() and path.stat().st_nlink > 1:
+        write_whole(path, path.read_bytes())
+    return open(path, mode, encoding=None if "b" in mode else "utf8", opener=_ordinary_only)
+
+
+def open_lock(path: Path) -> IO[Any]:
+    """The open file that a lock is taken on (`take_lock`), to which nothing is ever written. Raises as `open_own`."""
+    check_own_file(path)
+    return open(path, "a", opener=_ordinary_only)
+
+
+def check_own_file(path: Path) -> None:
+    """Raises UserError unless an ordinary file is at `path`, or nothing."""
+    _refuse(path, stat.S_IFREG, "an ordinary file")
+
+
+def own_path(root: Path, *parts: str) -> Path:
+    """root/parts, for a file to be written below a folder that may come from anybody.
+
+    The folders on the way are made. Raises UserError where one of them is a link or no folder, or where the file's
+    place is taken by anything but an ordinary file; `root` itself may be reached by links.
+    """
+    path = root
+    for part in parts[:-1]:
+        path /= part
+        _refuse(path, stat.S_IFDIR, "a folder")
+        path.mkdir(exist_ok=True)
+    path /= parts[-1]
+    check_own_file(path)
+    return path
+
+
+def check_own_folder(folder: Path) -> None:
+    """Raises UserError unless a folder is at `path` that is no link, or nothing."""
+    _refuse(folder, stat.S_IFDIR, "a folder")
+
+
+def tidy(root: Path, foreign: tuple[str, ...] = ()) -> None:
+    """Removes what processes that were killed while they wrote have left anywhere below `root` (hidden, *.tmp).
+
+    Raises UserError for anything else that is neither an ordinary file nor a folder: what is written below `root` must
+    not reach a link's target. Below the folders `foreign` of root, which other programs write, links may stay that
+    lead to what lies beside them.
+    """
+    for folder, names, files in os.walk(root):
+        for name in [*names, *files]:
+            path = Path(folder) / name
+            if name.startswith(".") and name.endswith(".tmp"):
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+                if name in names:
+                    names.remove(name)
+            elif not (path.is_symlink() and path.parent.parent == root and path.parent.name in foreign
+                      and path.resolve().is_relative_to(path.parent.resolve())):  # fmt: skip
+                _refuse(path, stat.S_IFDIR if name in names else stat.S_IFREG, "an ordinary file or folder")
+
+
+def read_bytes(path: Path) -> bytes:
+    """A file's content. Raises OSError where it cannot be read; a pipe or a device is not waited for."""
+    with open(path, "rb", opener=_ordinary_only) as file:
+        return file.read()
+
+
+def read_text(path: Path, encoding: str = "utf8") -> str:
+    """A file's text. Raises as `read_bytes`, and UnicodeDecodeError."""
+    return read_bytes(path).decode(encoding)
+
+
+def check_readable(folder: Path) -> None:
+    """Raises UserError if a folder's files, which libraries are about to open, have a pipe or the like among them."""
+    for path in folder.iterdir() if folder.is_dir() else ():
+        kind = stat.S_IFMT(path.stat().st_mode) if path.exists() else stat.S_IFREG
+        if kind not in (stat.S_IFREG, stat.S_IFDIR):
+            raise UserError(f"{path} is {_KINDS[kind]}; wanted an ordinary file in its place, or none")
 
 
 def flush_to_disk(path: Path) -> None:
@@ -56,7 +157,7 @@ def take_lock(file: IO[Any], taken: str) -> None:
 @contextmanager
 def one_at_a_time(path: Path) -> Iterator[None]:
     """Only one process of this machine is in this block at a time, others wait; `path` is a file that is locked."""
-    with open(path, "w") as file:
+    with open_lock(path) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
@@ -65,17 +166,18 @@ def one_at_a_time(path: Path) -> Iterator[None]:
 def whole_folder(folder: Path) -> Iterator[Path]:
     """A new folder to fill, which takes the place of `folder` at the end of the block; after an error it is gone.
 
-    Its hidden temporary name ends in .tmp, so that what a killed process leaves can be told and removed.
+    It lies in a hidden folder beside, whose name ends in .tmp, so that what a killed process leaves can be told.
+    Raises UserError where a link or a file is in its place.
     """
-    waiting = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    waiting.mkdir(parents=True)
-    try:
+    check_own_folder(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with _room_beside(folder) as room:
+        waiting = room / folder.name
+        waiting.mkdir()
         yield waiting
         if folder.exists():
-            shutil.rmtree(folder)
+            folder.rename(room / f"{folder.name}.old")
         waiting.rename(folder)
-    finally:
-        shutil.rmtree(waiting, ignore_errors=True)
 
 
 @contextmanager
@@ -88,6 +190,40 @@ def asked_folder(folder: Path) -> Iterator[Path]:
         raise UserError(f"{folder} cannot be written ({error.strerror}); make room, or name another folder") from error
 
 
-def write_json(path: Path, value: Any, indent: int | None = 2) -> None:
-    """`write_whole` of a value as JSON; refuses numbers that JSON does not have (NaN, infinity) with ValueError."""
-    write_whole(path, json.dumps(value, indent=indent, allow_nan=False) + "\n")
+@contextmanager
+def _room_beside(path: Path) -> Iterator[Path]:
+    """A new folder of this process's own beside `path`, under a name that nobody can have foreseen."""
+    room = Path(tempfile.mkdtemp(".tmp", ".", path.parent))
+    try:
+        yield room
+    finally:
+        shutil.rmtree(room, ignore_errors=True)
+
+
+def _refuse(path: Path, wanted: int, in_words: str) -> None:
+    """Raises UserError if there is something at `path`, a link not followed, that is of another kind than `wanted`."""
+    try:
+        kind = stat.S_IFMT(path.lstat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    if kind != wanted:
+        found = _KINDS.get(kind, "an ordinary file")
+        raise UserError(f"{path} is {found}; wanted {in_words} or nothing there: move it away")
+
+
+def _ordinary_only(path: str, flags: int) -> int:
+    """Opens as `os.open` does, but for writing never through a link, and neither way what is no file.
+
+    A pipe is not waited for, and a file is emptied only once it is known to be one.
+    """
+    writes = flags & (os.O_WRONLY | os.O_RDWR)
+    flags |= os.O_NONBLOCK | (os.O_NOFOLLOW if writes else 0)
+    opened = os.open(path, flags & ~os.O_TRUNC, 0o666)
+    if not stat.S_ISREG(kind := os.fstat(opened).st_mode):
+        os.close(opened)
+        if stat.S_ISDIR(kind):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+        raise OSError(errno.EINVAL, f"{_KINDS[stat.S_IFMT(kind)]}, no file", path)
+    if flags & os.O_TRUNC:
+        os.ftruncate(opened, 0)
+    return opened

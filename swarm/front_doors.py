@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import RLock
+from typing import Any
 
 from tqdm import tqdm
 
 from swarm.errors import BudgetReached, UserError
+from swarm.files import open_own
 from swarm.weights.pool import expert_folders
 
 DONE, BAD_INPUT, LIMIT_REACHED, INTERRUPTED = 0, 2, 3, 130
@@ -50,6 +52,13 @@ def signals_wait() -> Iterator[None]:
         raise KeyboardInterrupt
 
 
+class _LogFile(logging.FileHandler):
+    """A file that is written to only if it is an ordinary one: a run's folder may come from anybody."""
+
+    def _open(self) -> Any:
+        return open_own(Path(self.baseFilename), "a")
+
+
 class _Screen(logging.StreamHandler):  # type: ignore[type-arg]
     """Writes to the terminal; when whoever reads it has gone (`| head`), the search goes on without.
 
@@ -79,19 +88,11 @@ def log_to(path: Path | None) -> None:
     alarms.setFormatter(logging.Formatter("warning: %(message)s"))
     handlers: list[logging.Handler] = [screen, alarms]
     if path is not None:
-        handlers.append(logging.FileHandler(path, encoding="utf8"))
+        handlers.append(_LogFile(path))
         handlers[-1].setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     for old in ours.handlers[:]:
         old.close()
     ours.handlers = handlers
-
-
-def this_python() -> str:
-    """How to call the running Python again, as short as it can be said."""
-    try:
-        return str(Path(sys.executable).relative_to(Path.cwd()))
-    except ValueError:
-        return sys.executable
 
 
 def expert_directory(given: str | None) -> tuple[Path, str]:

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from swarm.errors import UserError
-from swarm.files import write_json
+from swarm.files import read_text, write_json
 
 _NAMED = "named.json"
 
@@ -43,7 +43,7 @@ def was_named(kind: str, what: str) -> bool:
 def _named() -> dict[str, list[str]]:
     path = own_cache() / _NAMED
     try:
-        named = json.loads(path.read_text(encoding="utf8"))
+        named = json.loads(read_text(path))
         return {str(kind): list(values) for kind, values in named.items()}
     except FileNotFoundError:
         return {}

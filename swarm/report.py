@@ -1,11 +1,13 @@
 """The found system as text, and pictures of its graph and of both swarms' curves."""
 
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import networkx as nx
 
 from swarm.errors import UserError
+from swarm.files import write_whole
 from swarm.maths.interval import Estimate
 from swarm.nodes.base import label
 from swarm.search.config import SearchConfig
@@ -101,8 +103,7 @@ def draw_graph(system: System, path: Path) -> None:
     axes.set_title("the found system: an arrow tells an answer; the last role speaks for all")
     axes.margins(0.25)
     axes.axis("off")
-    figure.savefig(path, dpi=130, bbox_inches="tight")
-    plt.close(figure)
+    save_picture(figure, path, 130)
 
 
 def draw_curves(state: SearchState, path: Path) -> None:
@@ -121,8 +122,7 @@ def draw_curves(state: SearchState, path: Path) -> None:
         panel.set_title(name)
     panels[0].set_ylabel("utility on dev")
     panels[0].legend()
-    figure.savefig(path, dpi=130, bbox_inches="tight")
-    plt.close(figure)
+    save_picture(figure, path, 130)
 
 
 def score_table(scores: dict[str, Any], scorer: str) -> list[str]:
@@ -166,7 +166,9 @@ def save_picture(figure: Any, path: Path, dots: int) -> None:
     """Writes a figure, cut to what is drawn, and closes it. Raises UserError where it cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=dots, bbox_inches="tight")
+        drawn = BytesIO()
+        figure.savefig(drawn, format=path.suffix.removeprefix(".") or "png", dpi=dots, bbox_inches="tight")
+        write_whole(path, drawn.getvalue(), flush=False)
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be written ({error}); name another file, such as picture.png") from error
     finally:

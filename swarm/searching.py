@@ -1,6 +1,7 @@
 """search.py: a search is begun, resumed, or only reckoned up."""
 
 import logging
+import time
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -47,6 +48,7 @@ RUNS = Path("search")
 
 def search_program(arguments: list[str] | None = None) -> int:
     """search.py: a new search, a resumed one, or what one would cost. Returns the exit code."""
+    began = time.monotonic()
     given, mode = parse(arguments)
     front_doors.log_to(None)
     if mode.resume and (mode.dry_run or mode.calibrate):
@@ -54,7 +56,7 @@ def search_program(arguments: list[str] | None = None) -> int:
             "--resume goes on with a run; wanted it without --dry-run and --calibrate, which are for new ones"
         )
     if mode.resume:
-        return _resume(Path(mode.resume), given)
+        return _resume(Path(mode.resume), given, began)
     config = make_config(given)
     if config.name and (RUNS / config.name).exists():
         raise name_taken(RUNS / config.name)
@@ -84,12 +86,12 @@ def search_program(arguments: list[str] | None = None) -> int:
         run = create_run(RUNS, kept, _origin(members, task, crew))
         front_doors.log_to(run.folder / LOG)
         log.info("run: %s (seed %d, %s)", run.folder, config.seed, _surroundings(crew))
-        return Session(run, task, members, crew, first_state(config.seed)).work()
+        return Session(run, task, members, crew, first_state(config.seed), began).work()
 
 
-def _resume(folder: Path, given: dict[str, Any]) -> int:
+def _resume(folder: Path, given: dict[str, Any], began: float) -> int:
     run, config = open_run(folder, given)
-    state = run.load() or first_state(config.seed)
+    state = run.with_kept_usage(run.load() or first_state(config.seed))
     front_doors.log_to(run.folder / LOG)
     scored = state.next_step == "final" and (run.folder / RESULT).exists()
     if scored and (run.folder / BEST).exists():
@@ -112,9 +114,10 @@ def _resume(folder: Path, given: dict[str, Any]) -> int:
         log.info("resumed: %s, next step: %s (%s)", folder, state.title, _surroundings(crew))
         run.forget_metrics_after(state.steps_done)
         if not scored:
-            # a result so far is that of a limit; it must not be taken for the end's
+            if (run.folder / RESULT).exists():
+                run.save(state)  # has the work of that result, which is a limit's and not to be taken for the end's
             (run.folder / RESULT).unlink(missing_ok=True)
-        return Session(run, task, members, crew, replace(state, stop_reason=stop_reason)).work()
+        return Session(run, task, members, crew, replace(state, stop_reason=stop_reason), began).work()
 
 
 def _check_judge_limit(task: Task) -> None:

@@ -3,7 +3,7 @@
 import logging
 import shutil
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from swarm import front_doors
 from swarm.checkpoint import BackgroundWriter
 from swarm.engine import BaseReader, make_cache
 from swarm.engines.crew import Crew
-from swarm.engines.metered import Budget, Metered
+from swarm.engines.metered import Budget, Metered, Usage
 from swarm.engines.work import Work, in_short
 from swarm.errors import BudgetReached, UserError
 from swarm.files import write_json
@@ -28,7 +28,8 @@ from swarm.search.config import SearchConfig
 from swarm.search.finish import final_scores, questions_of_the_end
 from swarm.search.fitness import Fitness
 from swarm.search.loop import Watcher, search
-from swarm.search.run import BEST, LOG, RESULT, ROUTERS, Run, numbers, read_json
+from swarm.search.numbers import numbers
+from swarm.search.run import BEST, CURVES_PICTURE, GRAPH_PICTURE, RESULT, ROUTERS, Run, read_json, resume_command
 from swarm.search.state import SearchState
 from swarm.search.steps import Problem
 from swarm.system.scheduler import Scheduler
@@ -43,10 +44,13 @@ log = logging.getLogger(__name__)
 class Session(Watcher):
     """Carries a search through, writing everything that a later sitting needs after each step."""
 
-    def __init__(self, run: Run, task: Task, members: Members, crew: Crew, state: SearchState):
+    def __init__(self, run: Run, task: Task, members: Members, crew: Crew, state: SearchState, began: float):
+        """`began` is when this sitting began, with loading and all, as `time.monotonic` tells it."""
         config = task.config
         self._run, self._config, self._state = run, config, state
-        self._meter = Metered(crew, state.usage)
+        self._meter = Metered(crew, state.usage, began=began)
+        if not config.no_cache:  # without one, what was asked in a step that is cut off is asked, and counted, again
+            self._meter.on_work = self._keep_usage
         cache = make_cache(crew, config)
         self._scheduler = Scheduler(self._meter, cache, lambda: self._progress.answered())
         fitness = Fitness(self._scheduler, task.evaluation, task.dataset, task.params, config.scorer)
@@ -74,29 +78,37 @@ class Session(Watcher):
                     self._write(self._checkpoints.close)
         except KeyboardInterrupt:
             self._progress.close()
-            log.info("interrupted; nothing is lost: %s", self._how_to_go_on())
+            log.info("interrupted; nothing is lost: %s", resume_command(self._run.folder))
             return front_doors.INTERRUPTED
         except Exception as error:
-            with suppress(OSError), open(self._run.folder / LOG, "a", encoding="utf8") as file:
+            with suppress(OSError, UserError), self._run.open_log() as file:
                 file.write(f"stopped by {type(error).__name__}: {error}\n")
-            log.info("the run is safe up to step %r: %s", self._state.title, self._how_to_go_on())
+            log.info("the run is safe up to step %r: %s", self._state.title, resume_command(self._run.folder))
             raise
         finally:
-            self._progress.close()
-            self._tracker.finish()
-            self._run.close()
+            with ExitStack() as ending:  # the lock is given up last, whatever happens
+                ending.callback(self._run.close)
+                ending.callback(front_doors.log_to, None)  # what comes later is not the run's
+                ending.callback(self._tracker.finish)
+                ending.callback(self._progress.close)
 
     def _search(self, budget: Budget) -> int:
-        if self._state.best is not None:
+        if self._state.best is not None:  # what is made from the state, which a kill may have kept from being written
+            self._write(lambda: self._run.write_scratchpad(self._state))
             self._write(lambda: self._write_best_so_far(self._state))
         fitness, composites = self._problem.fitness, bool(self._problem.members.composites)
-        fitness.evaluation.watch_judge(self._run.keep_judge_usage)
+        fitness.evaluation.watch_judge(self._run.keep_judge_usage, self._meter.late)
         fitness.evaluation.hold_back(questions_of_the_end(fitness.evaluation, fitness.dataset, composites))
         self._state = search(self._problem, self._state, self._meter, self, budget)
         return self._finish()
 
-    def _how_to_go_on(self) -> str:
-        return f"{front_doors.this_python()} search.py --resume {self._run.folder}"
+    def _keep_usage(self, usage: Usage) -> None:
+        """In final scores, the meter's budget being lifted, the work beyond the search's is theirs."""
+        state = self._state
+        if state.next_step == "final" or state.stop_reason:
+            self._run.keep_usage(state.usage, state.final_usage.plus(usage.since(state.usage)))
+        else:
+            self._run.keep_usage(usage, state.final_usage)
 
     def _warn_of_small_limits(self) -> None:
         fitness, config = self._problem.fitness, self._config
@@ -198,7 +210,7 @@ class Session(Watcher):
         ends = {f"{split}_best": result["scores"]["found"][split][scorer]["mean"] for split in ("dev", "test")}
         self._tracker.log(ends, state.steps_done + 1)
         show_result(result, self._config, self._run.folder)
-        return front_doors.LIMIT_REACHED if limited else front_doors.DONE
+        return front_doors.LIMIT_REACHED if limited and self._config.strict_exit else front_doors.DONE
 
     def _kept_result(self) -> dict[str, Any] | None:
         """What an earlier sitting scored at the end, if it could not write all of what it had found."""
@@ -216,7 +228,7 @@ class Session(Watcher):
         try:
             scores = final_scores(self._problem, state)
         except BudgetReached as reached:
-            log.info("the final scores are not all there: %s; raise it: %s", reached, self._how_to_go_on())
+            log.info("the final scores are not all there: %s; raise it: %s", reached, resume_command(self._run.folder))
             return None
         finally:
             self._progress.close()
@@ -227,7 +239,7 @@ class Session(Watcher):
             "iterations": len(state.best_history) - 1,
             "found": state.best.found,
             "graph": graph_as_text(self._problem.best_system(state.best)),
-            "usage": asdict(self._meter.usage),
+            "usage": asdict(self._meter.usage.plus(state.final_usage)),
             "judge": {"model": self._config.judge_model} | asdict(fitness.evaluation.judge_usage),
             "engine": self._meter.facts() | {"batches_halved_for_memory": tally.halvings},
             **tally.record(),
@@ -237,6 +249,7 @@ class Session(Watcher):
     def _write_end(self, state: SearchState, result: dict[str, Any]) -> None:
         """Writes result.json last, which says that the run is complete; but before full models, which may take long."""
         folder = self._run.folder
+        self._draw(state)
         if self._problem.pool.models:
             self._write(lambda: write_json(folder / RESULT, result))
             shutil.rmtree(folder / BEST, ignore_errors=True)  # room for the next
@@ -245,20 +258,22 @@ class Session(Watcher):
             with front_doors.signals_wait():
                 self._write(lambda: self._write_found(state, result["scores"]))
                 self._write(lambda: write_json(folder / RESULT, result))
+        self._run.forget_usage()
+
+    def _draw(self, state: SearchState) -> None:
+        assert state.best is not None
         try:
-            assert state.best is not None
-            draw_graph(self._problem.best_system(state.best), folder / "graph.png")
+            draw_graph(self._problem.best_system(state.best), self._run.folder / GRAPH_PICTURE)
             if state.experts is not None:
-                draw_curves(state, folder / "curves.png")
+                draw_curves(state, self._run.folder / CURVES_PICTURE)
         except ImportError:
             log.info("no pictures: they need matplotlib (pip install matplotlib)")
 
     def _write_found(self, state: SearchState, scores: dict[str, Any]) -> None:
         assert state.best is not None
         card = model_card(self._problem.best_system(state.best), scores, self._config)
-        self._run.write_best(self._problem, state, scores)
+        self._run.write_best(self._problem, state, scores, card)
         self._remember_found(state)
-        (self._run.folder / BEST / "README.md").write_text(card, encoding="utf8")
         self._run.write_graphs(state)
 
 

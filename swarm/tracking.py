@@ -3,12 +3,17 @@
 import logging
 import netrc
 import os
+import re
 import secrets
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
+from swarm.files import read_text, write_whole
+
 log = logging.getLogger(__name__)
+
+WANDB_ID = "wandb_id"
 
 
 class Tracker:
@@ -85,7 +90,9 @@ def _logged_in() -> bool:
 
 def _own_id(folder: Path) -> str:
     """The same for every sitting of a run, so that wandb goes on with its curves."""
-    path = folder / "wandb_id"
-    if not path.exists():
-        path.write_text(secrets.token_hex(4), encoding="utf8")
-    return path.read_text(encoding="utf8")
+    path = folder / WANDB_ID
+    known = read_text(path) if path.exists() else ""
+    if not re.fullmatch("[0-9a-f]{8}", known):  # it becomes part of a folder's name
+        known = secrets.token_hex(4)
+        write_whole(path, known)
+    return known

@@ -2,9 +2,11 @@
 
 import json
 import random
+import shlex
 import shutil
 import signal
 import sqlite3
+import sys
 import time
 from contextlib import closing
 from pathlib import Path
@@ -82,7 +84,13 @@ def story(run):
     experts = {p.parent.name: p.read_bytes() for p in sorted(run.glob("best/experts/*/adapter_model.safetensors"))}
     for record in (state, result):
         record.pop("usage")
+    state.pop("final_usage")
     return state, result, steps, system, experts
+
+
+def generations(run, name="result.json"):
+    """How many generations a run has counted."""
+    return json.loads((run / name).read_text())["usage"]["generations"]
 
 
 def test_killed_at_random_points(programs, undisturbed, tmp_path):
@@ -110,6 +118,7 @@ def test_killed_at_random_points(programs, undisturbed, tmp_path):
     assert code == 0, out + err
     assert kills >= 5 and len(seen) >= 3, (kills, seen)
     assert story(run) == story(undisturbed)
+    assert generations(run) >= generations(undisturbed), "what was kept of a step that was cut off was work, too"
     assert not list(run.rglob(".*")), "no leftovers"
 
 
@@ -144,7 +153,8 @@ def test_interrupted_politely(programs, undisturbed, tmp_path, number):
     started.kill(number)
     code, out, err = started.wait()
     assert code == 130, out + err
-    assert "nothing is lost: " in out and "search.py --resume search/asked" in out
+    go_on = next(line.partition("nothing is lost: ")[2] for line in out.splitlines() if "nothing is lost: " in line)
+    assert shlex.split(go_on) == [sys.executable, str(ROOT / "search.py"), "--resume", str(run)], "wherever it is typed"
     assert "Traceback" not in err
     code, out, err = programs.run("search", "--resume", "search/asked", cwd=tmp_path)
     assert code == 0, out + err
@@ -155,23 +165,29 @@ def test_interrupted_politely(programs, undisturbed, tmp_path, number):
 @pytest.mark.parametrize("limit", [("--max_generations", 1500), ("--max_tokens", 30_000), ("--max_time", 0.6)])
 def test_a_limit_ends_it_with_the_best_so_far(programs, undisturbed, tmp_path, limit):
     code, out, err = programs.run("search", *SEARCH, *limit, "-n", "limited", cwd=tmp_path)
-    assert code == 3, out + err
     run = tmp_path / "search" / "limited"
     if limit[0] == "--max_time" and not (run / "result.json").exists():
-        assert "nothing was found" in out, "on a busy machine the time is up before the first scores"
+        assert code == 3 and "nothing was found" in out, "on a busy machine the time is up before the first scores"
     else:
+        assert code == 0, out + err
         result = json.loads((run / "result.json").read_text())
         assert result["stop_reason"] == f"{limit[0]} {limit[1]:g} reached"
         assert result["scores"]["found"]["test"]["strict"]["size"] == 24
         assert result["iterations"] < 3
+    before = generations(run) if (run / "result.json").exists() else 0
+    searched = generations(run, "state.json")
     code, out, err = programs.run("search", "--resume", "search/limited", cwd=tmp_path)
     assert code == 0, out + err
     assert story(run) == story(undisturbed)
+    state = json.loads((run / "state.json").read_text())
+    assert state["final_usage"]["generations"] == max(before - searched, 0), "the limit's final scores were work, too"
+    assert generations(run) >= max(generations(undisturbed), before)
 
 
 def test_a_limit_s_result_is_not_taken_for_the_end_s(programs, undisturbed, tmp_path):
     """Limited, resumed, killed in the final scoring, resumed: the scores are those of the whole search."""
-    assert programs.run("search", *SEARCH, "--max_generations", 1500, "-n", "late", cwd=tmp_path)[0] == 3
+    limit = ("--max_generations", 1500, "--strict_exit")
+    assert programs.run("search", *SEARCH, *limit, "-n", "late", cwd=tmp_path)[0] == 3
     run = tmp_path / "search" / "late"
     started = programs.start("search", "--resume", run, cwd=tmp_path)
     while json.loads((run / "state.json").read_text())["next_step"] != "final" and not started.done():
@@ -190,7 +206,8 @@ def test_a_resume_is_no_dry_run(programs, tmp_path):
 
 def test_limits_outlast_a_kill(programs, tmp_path):
     """A limit that was not used up yet holds for the next sitting too."""
-    started = programs.start("search", *SEARCH, "--max_generations", 1500, "-n", "kept", cwd=tmp_path)
+    limit = ("--max_generations", 1500, "--strict_exit")
+    started = programs.start("search", *SEARCH, *limit, "-n", "kept", cwd=tmp_path)
     run = tmp_path / "search" / "kept"
     while steps_written(run) < 1 and not started.done():
         time.sleep(0.001)

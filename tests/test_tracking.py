@@ -5,7 +5,7 @@ import json
 import pytest
 from worlds import problem
 
-from swarm.search.run import numbers
+from swarm.search.numbers import numbers
 from swarm.search.state import first_state
 from swarm.search.steps import STEPS
 from swarm.tracking import Tracker, choose_mode

@@ -1,8 +1,8 @@
 """What engines have been made to do, and a stop when the user's budget is used up."""
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import astuple, dataclass, replace
 
 from swarm.engines.base import Completion, Engine, Finished, Member, Request
 from swarm.engines.crew import Crew, Seat, crew_of
@@ -23,6 +23,14 @@ class Usage:
     def tokens(self) -> int:
         """Tokens read and written."""
         return self.prompt_tokens + self.new_tokens
+
+    def plus(self, other: "Usage") -> "Usage":
+        """The work of both."""
+        return Usage(*(mine + theirs for mine, theirs in zip(astuple(self), astuple(other), strict=True)))
+
+    def since(self, before: "Usage") -> "Usage":
+        """The work that was done after `before`."""
+        return Usage(*(max(now - then, 0) for now, then in zip(astuple(self), astuple(before), strict=True)))
 
 
 @dataclass(frozen=True)
@@ -52,6 +60,7 @@ class Metered(Crew):
     Attributes:
       usage: work so far, that of earlier sittings of a resumed run included.
       budget: None or a limit; the caller lifts it for the final scores.
+      on_work: is told the usage whenever there is more of it, before the answers are handed on.
     """
 
     def __init__(
@@ -59,20 +68,31 @@ class Metered(Crew):
         inner: Engine | Crew,
         usage: Usage = Usage(),
         budget: Budget | None = None,
+        began: float | None = None,
     ):
+        """`began` is when the work of this sitting began, as `time.monotonic` tells it; now, if it is not given."""
         self.inner = crew_of(inner)
         self.workers = self.inner.workers
         self.budget = budget
         self._usage = usage
-        self._since = time.monotonic()
+        self.on_work: Callable[[Usage], None] = lambda usage: None
+        self._since = time.monotonic() if began is None else began
         self._left = 0  # requests that are handed in and not answered
 
     @property
     def usage(self) -> Usage:
         """Work done so far."""
-        done = self._usage
-        seconds = done.seconds + time.monotonic() - self._since
-        return Usage(done.generations, done.prompt_tokens, done.new_tokens, seconds)
+        return replace(self._usage, seconds=self._usage.seconds + time.monotonic() - self._since)
+
+    def late(self) -> str:
+        """The budget's limit of time where it is used up, in words, else ""; time passes without any generation too."""
+        budget = Budget(seconds=self.budget.seconds) if self.budget else Budget()
+        return budget.reached_by(self.usage) or ""
+
+    def check_time(self) -> None:
+        """Raises BudgetReached if the time is used up."""
+        if reason := self.late():
+            raise BudgetReached(reason)
 
     def facts(self) -> dict[str, str]:
         """The inner crew's."""
@@ -83,7 +103,8 @@ class Metered(Crew):
         self.inner.expect(members)
 
     def free(self) -> list[Seat]:
-        """The inner crew's."""
+        """The inner crew's. Raises BudgetReached if the time is used up, though all answers may be known already."""
+        self.check_time()
         return self.inner.free()
 
     def submit(self, worker: int, requests: Sequence[Request]) -> int:
@@ -99,14 +120,14 @@ class Metered(Crew):
             self._stop_at_budget()
         told = self.inner.wait()
         completions = [completion for _, finished in told for _, completion in finished]
-        done = self._usage
-        self._usage = Usage(
-            done.generations + sum(map(_generated, completions)),
-            done.prompt_tokens + sum(completion.prompt_tokens for completion in completions),
-            done.new_tokens + sum(completion.new_tokens for completion in completions),
-            done.seconds,
-        )
+        self._usage = self._usage.plus(Usage(
+            sum(map(_generated, completions)),
+            sum(completion.prompt_tokens for completion in completions),
+            sum(completion.new_tokens for completion in completions),
+        ))  # fmt: skip
         self._left -= len(completions)
+        if completions:
+            self.on_work(self.usage)
         return told
 
     def abandon(self) -> None:

@@ -111,10 +111,13 @@ class Eval(ABC):
         """What the judge has been made to do."""
         return NO_WORK if self.rater is None else self.rater.usage
 
-    def watch_judge(self, on_change: Callable[[JudgeUsage], None]) -> None:
-        """Calls `on_change` whenever the judge has been made to do more, so that it can be kept through a kill."""
+    def watch_judge(self, on_change: Callable[[JudgeUsage], None], other_limit: Callable[[], str] = lambda: "") -> None:
+        """Calls `on_change` whenever the judge has been made to do more, so that it can be kept through a kill.
+
+        The judge is asked no further where `other_limit` names a limit that is used up.
+        """
         if self.rater is not None:
-            self.rater.watch(on_change)
+            self.rater.watch(on_change, other_limit)
 
     def hold_back(self, questions: int) -> None:
         """Keeps so many questions of the judge's limits for later; 0 frees them."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from swarm import files
 from swarm.errors import UserError
 
 SUFFIXES = (".json", ".jsonl", ".csv", ".parquet")
@@ -65,7 +66,7 @@ def read_table(path: Path, content: bytes) -> Table:
 def read_bytes(path: Path) -> bytes:
     """A file's content; raises UserError if there is no such file, or it may not be read."""
     try:
-        return path.read_bytes()
+        return files.read_bytes(path)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); name a dataset file that exists") from error
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from swarm.engines.base import Member
 from swarm.errors import UserError
+from swarm.files import read_text
 from swarm.nodes.ballot import read_ballot
 from swarm.nodes.base import NODE_FILE, Composite, digest_of
 from swarm.nodes.blend import read_blend
@@ -143,7 +144,7 @@ def read_composite(folder: Path) -> Composite:
     """The composite in a folder. Raises UserError if its node.json cannot be read, or is of no type that there is."""
     path = folder / NODE_FILE
     try:
-        record = json.loads(path.read_text(encoding="utf-8-sig"))  # editors put a byte order mark there
+        record = json.loads(read_text(path, "utf-8-sig"))  # editors put a byte order mark there
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(
             f"{path} cannot be read ({error}); wanted a JSON object with the fields type, members"

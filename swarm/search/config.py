@@ -133,16 +133,18 @@ class SearchConfig:
     max_tokens: int | None = option(None, LIMITS, "end the search after so many tokens, read and written", least=1)
     max_judge_calls: int | None = option(None, LIMITS, "never ask the judge more often, final scores included", least=1)
     max_cost: float | None = option(None, LIMITS, "never pay the judge more, in the currency of --judge_price", least=0)
-    max_time: float | None = option(None, LIMITS, "end the search after so many seconds", least=0)
+    max_time: float | None = option(None, LIMITS, "end the search after so many seconds, loading included", least=0)
+    strict_exit: bool = option(False, LIMITS, "exit code 3, not 0, where a limit ended the search with a result",
+                               switch=True)
 
     engine: str = option("in_process", ENGINE, "on this machine, or a Ray cluster", choices=("in_process", "ray"))
     ray_address: str | None = option(None, ENGINE, "HOST:PORT of its head (default: RAY_ADDRESS, or the one here)")
     ray_cores: int | None = option(None, ENGINE, "cores of a worker there (default: a GPU, else one core)", least=1)
-    gpus: str | None = option(None, ENGINE, "CUDA device ids, such as 0,1,2: a worker on each; without it the first "
-                              "one, or the CPU", short="g")
+    gpus: str | None = option(None, ENGINE, "CUDA device ids, such as 0,1,2: a worker on each; or cpu; without it the "
+                              "first one, or the CPU", short="g")
     workers: int | None = option(None, ENGINE, "workers: one per CUDA device, or sharing the cores", least=1)
     worker_timeout: float = option(600.0, ENGINE, "seconds without an answer until a worker is replaced", least=1)
-    dtype: str | None = option(None, ENGINE, "number format (default: bfloat16 on CUDA, float32 on the CPU)",
+    dtype: str | None = option(None, ENGINE, "number format (default: bfloat16 where a GPU has it, else float32)",
                                choices=("float32", "bfloat16", "float16"))
     token_budget: int | None = option(None, ENGINE, "tokens held at a time (default: by memory)", least=1)
     fold: bool | None = option(None, ENGINE, "add adapters to the base's own weights, which is faster and in half "

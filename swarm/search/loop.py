@@ -27,6 +27,7 @@ def search(problem: Problem, state: SearchState, meter: Metered, watcher: Watche
     meter.budget = budget
     try:
         while state.next_step != "final":
+            meter.check_time()
             watcher.before(state)
             problem.fitness.scheduler.cache.next_step()
             done = replace(STEPS[state.next_step](problem, state), usage=meter.usage)

@@ -15,6 +15,7 @@ FREE_ON_RESUME = (
     "max_generations",
     "max_tokens",
     "max_time",
+    "strict_exit",
     "max_judge_calls",
     "max_cost",
     "judge_url",

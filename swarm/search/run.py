@@ -4,29 +4,50 @@ import errno
 import json
 import re
 import secrets
+import shlex
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from threading import Lock
+from typing import IO, Any
 
 import numpy as np
 
+from swarm.engines.metered import Usage
 from swarm.errors import UserError
 from swarm.evals.hub import is_hub_id
 from swarm.evals.judges.budget import NO_WORK, JudgeUsage
 from swarm.evals.plugins import file_of, is_file_name
-from swarm.files import take_lock, write_json, write_whole
+from swarm.files import (
+    check_own_file,
+    check_own_folder,
+    open_lock,
+    open_own,
+    read_text,
+    take_lock,
+    tidy,
+    whole_folder,
+    write_json,
+    write_whole,
+)
 from swarm.search.config import SearchConfig, make_config
+from swarm.search.numbers import scratchpad
 from swarm.search.resume import FREE_ON_RESUME
 from swarm.search.state import Best, SearchState, state_from_json, state_to_json
 from swarm.search.steps import Problem
 from swarm.system.system import save_system
+from swarm.tracking import WANDB_ID
 
 ARGS, ORIGIN, STATE, RESULT = "args.json", "origin.json", "state.json", "result.json"
 METRICS, SCRATCHPAD, LOG, BEST = "metrics.jsonl", "utility_scratchpad.json", "log.txt", "best"
-JUDGED, ROUTERS = "judge_usage.json", "routers"
+JUDGED, USED, ROUTERS, GRAPHS = "judge_usage.json", "usage.json", "routers", "graphs"
+WRITTEN_BY_WANDB = "wandb"
+GRAPH_PICTURE, CURVES_PICTURE = "graph.png", "curves.png"
+FILES = (ARGS, ORIGIN, STATE, RESULT, METRICS, SCRATCHPAD, LOG, JUDGED, USED, GRAPH_PICTURE, CURVES_PICTURE, WANDB_ID)
+FOLDERS = (BEST, ROUTERS, GRAPHS, WRITTEN_BY_WANDB)
 
 DATA_SETTINGS = ("columns", "splits", "hub_config", "data_revision", "dev_size", "share_chunks")
 KEPT_WITH_A_SYSTEM = ("compat", "judge_model", "judge_tokens", *DATA_SETTINGS)
@@ -36,16 +57,29 @@ class Run:
     """One run's folder, locked for this process while it is open."""
 
     def __init__(self, folder: Path):
-        """Takes the lock. Raises UserError if another process holds it."""
+        """Takes the lock, and removes what a killed process has left.
+
+        Raises UserError if another process holds it, and if the folder, which may come from anybody, holds links, pipes
+        or the like.
+        """
         self.folder = folder
-        self._lock = open(folder / "lock", "a")  # noqa: SIM115 (held for the life of the run)
+        for name in FILES:
+            check_own_file(folder / name)
+        for name in FOLDERS:
+            check_own_folder(folder / name)
+        self._lock = open_lock(folder / "lock")
         take_lock(self._lock, f"{folder} is in use by another process; wait for it or stop it, then --resume")
-        for leftover in folder.rglob(".*.tmp"):  # of a process that was killed while it wrote
-            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+        tidy(folder, foreign=(WRITTEN_BY_WANDB,))
+        self._in_hand = Lock()  # threads of a judge write, too
 
     def close(self) -> None:
-        """Gives the lock back."""
-        self._lock.close()
+        """Gives the lock back; from then on nothing is written, whichever thread asks for it."""
+        with self._in_hand:
+            self._lock.close()
+
+    def open_log(self) -> IO[str]:
+        """log.txt, to be gone on with."""
+        return open_own(self.folder / LOG, "a")
 
     def save(self, state: SearchState) -> None:
         """Writes the state, whole or not at all."""
@@ -55,26 +89,58 @@ class Run:
         """The last state written; None if the run did not get that far. Raises UserError if it cannot be read."""
         path = self.folder / STATE
         try:
-            return state_from_json(json.loads(path.read_text(encoding="utf8")))
+            return state_from_json(json.loads(read_text(path)))
         except FileNotFoundError:
             return None
-        except (ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(
                 f"{path} cannot be read ({type(error).__name__}: {error}); restore it from a copy"
             ) from error
 
     def write_scratchpad(self, state: SearchState) -> None:
         """utility_scratchpad.json, one key a line; not flushed to disk, since it can be made from the state again."""
-        record = _scratchpad(state)
+        record = scratchpad(state)
         lines = [f"{json.dumps(key)}: {json.dumps(value, allow_nan=False)}" for key, value in record.items()]
         write_whole(self.folder / SCRATCHPAD, "{\n" + ",\n".join(lines) + "\n}\n", flush=False)
 
     def keep_judge_usage(self, usage: JudgeUsage) -> None:
-        """Writes what a judge has been made to do; it counts against the limits of later sittings, whatever happens."""
-        waiting = self.folder / f".{JUDGED}.tmp"
-        # not flushed to disk: a kill loses nothing so, and this comes twice with every call
-        waiting.write_text(json.dumps(asdict(usage)) + "\n", encoding="utf8")
-        waiting.replace(self.folder / JUDGED)
+        """Writes what a judge has been made to do; it counts against the limits of later sittings, whatever happens.
+
+        A call that ends after `close` is counted already, at the most that it may cost.
+        """
+        self._keep(JUDGED, asdict(usage))
+
+    def keep_usage(self, search: Usage, final: Usage) -> None:
+        """Writes the work of the search and of its final scores so far, which a kill would have forgotten."""
+        self._keep(USED, {"search": asdict(search), "final": asdict(final)})
+
+    def _keep(self, name: str, record: dict[str, Any]) -> None:
+        with self._in_hand:
+            if not self._lock.closed:
+                # not flushed to disk: a kill loses nothing so, and this comes with every call or batch
+                write_whole(self.folder / name, json.dumps(record) + "\n", flush=False)
+
+    def with_kept_usage(self, state: SearchState) -> SearchState:
+        """The state with the work that was done after it was written: in mid-step, and in final scores.
+
+        What is asked again and found is no work, so that it has to be counted from when it was done.
+        """
+        for name in (USED, RESULT):
+            path = self.folder / name
+            if not path.exists():
+                continue
+            record = read_json(path)
+            try:
+                if name == USED:
+                    return replace(state, usage=Usage(**record["search"]), final_usage=Usage(**record["final"]))
+                return replace(state, final_usage=Usage(**record["usage"]).since(state.usage))
+            except (KeyError, TypeError) as error:
+                raise UserError(f"{path} is damaged ({error}): restore it, or delete it to count without it") from error
+        return state
+
+    def forget_usage(self) -> None:
+        """Removes what `keep_usage` wrote, once the state or the result has it."""
+        (self.folder / USED).unlink(missing_ok=True)
 
     def judge_usage(self) -> JudgeUsage:
         """What a judge has been made to do in earlier sittings."""
@@ -112,18 +178,20 @@ class Run:
 
     def write_metrics(self, step: int, record: dict[str, Any]) -> None:
         """Appends one step's numbers to metrics.jsonl."""
-        with open(self.folder / METRICS, "a", encoding="utf8") as file:
+        with open_own(self.folder / METRICS, "a") as file:
             file.write(json.dumps({"step": step} | record, allow_nan=False) + "\n")
 
     def forget_metrics_after(self, step: int) -> None:
         """Drops lines of steps that an interrupted sitting wrote but whose state was never written."""
         path = self.folder / METRICS
         if path.exists():
-            lines = [line for line in path.read_text(encoding="utf8").splitlines() if _step_of(line) <= step]
+            lines = [line for line in read_text(path).splitlines() if _step_of(line) <= step]
             write_whole(path, "".join(line + "\n" for line in lines))
 
-    def write_best(self, problem: Problem, state: SearchState, scores: dict[str, Any] | None = None) -> None:
-        """The best system as a folder that `System.load` reads."""
+    def write_best(
+        self, problem: Problem, state: SearchState, scores: dict[str, Any] | None = None, card: str = ""
+    ) -> None:
+        """The best system as a folder that `System.load` reads; `card` is its README.md."""
         assert state.best is not None
         system = problem.best_system(state.best)
         save_system(
@@ -132,49 +200,22 @@ class Run:
             problem.members_with(state.best.routers),
             state.best.decoded.adjacency,
             _about(problem, state.best, scores),
+            {"README.md": card} if card else {},
         )
 
     def write_graphs(self, state: SearchState) -> None:
-        """graphs/: the swarm's matrices under the published program's names."""
+        """graphs/: the swarm's matrices under the published program's names, all of them or none."""
         if state.graphs is None:
             return
         graphs = state.graphs
         named = {f"graph_{k}/now": matrix for k, matrix in enumerate(graphs.positions)}
         named |= {f"graph_{k}/personal_best": matrix for k, matrix in enumerate(graphs.personal_bests)}
         named |= {f"graph_{k}/velocity": matrix for k, matrix in enumerate(graphs.velocities)}
-        for name, matrix in {**named, "global_best": graphs.global_best, "global_worst": graphs.global_worst}.items():
-            target = self.folder / "graphs" / name
-            target.mkdir(parents=True, exist_ok=True)
-            np.save(target / "adjacency.npy", matrix, allow_pickle=False)
-
-
-def numbers(state: SearchState) -> dict[str, float]:
-    """A state's scores under the keys that the published program logs."""
-    record: dict[str, float] = {}
-    for kind, swarm in (("graph", state.graphs), ("model", state.experts)):
-        if swarm is not None:
-            record |= {f"{kind}_g": swarm.global_best_score, f"{kind}_g_worst": swarm.global_worst_score}
-            record |= {f"{kind}_{i}_now": history[-1] for i, history in enumerate(swarm.histories)}
-    if state.experts is not None:
-        first = len(state.experts.histories)
-        record |= {f"model_{first + i}_now": credit for i, credit in enumerate(state.composite_credits)}
-    if state.best is not None:
-        record["all_time_best_dev"] = state.best.score
-    for one in state.refreshed:
-        about = {"prompts": one.prompts, "labelled": one.labelled, "questions": one.questions, "kept": bool(one.kept)}
-        record |= {f"router_{one.name}_{name}": value for name, value in about.items()}
-    return record
-
-
-def _scratchpad(state: SearchState) -> dict[str, Any]:
-    """The numbers and how they came about, under the published program's keys (utility_scratchpad.json)."""
-    record: dict[str, Any] = dict(numbers(state))
-    for kind, swarm in (("graph", state.graphs), ("model", state.experts)):
-        if swarm is not None:
-            record[f"{kind}_g_history"] = list(swarm.best_history)
-            for i, history in enumerate(swarm.histories):
-                record |= {f"{kind}_{i}_best": max(history), f"{kind}_{i}_history": list(history)}
-    return record
+        named |= {"global_best": graphs.global_best, "global_worst": graphs.global_worst}
+        with whole_folder(self.folder / GRAPHS) as new:
+            for name, matrix in named.items():
+                (new / name).mkdir(parents=True)
+                np.save(new / name / "adjacency.npy", matrix, allow_pickle=False)
 
 
 def create_run(root: Path, config: SearchConfig, origin: dict[str, Any]) -> Run:
@@ -201,7 +242,15 @@ def create_run(root: Path, config: SearchConfig, origin: dict[str, Any]) -> Run:
 
 def name_taken(folder: Path) -> UserError:
     """What to say of a run name that exists."""
-    return UserError(f"{folder} exists; wanted a new name (-n), or go on: python search.py --resume {folder}")
+    return UserError(f"{folder} exists; wanted a new name (-n), or go on: {resume_command(folder)}")
+
+
+def resume_command(folder: Path) -> str:
+    """What goes on with a run, from whatever folder it is typed in."""
+    program = Path(__file__).resolve().parents[2] / "search.py"
+    if not program.is_file():  # installed without the programs of the repository
+        program = Path(sys.argv[0]).resolve()
+    return shlex.join([sys.executable, str(program), "--resume", str(folder.resolve())])
 
 
 def open_run(folder: Path, given: dict[str, Any]) -> tuple[Run, SearchConfig]:
@@ -224,7 +273,7 @@ def open_run(folder: Path, given: dict[str, Any]) -> tuple[Run, SearchConfig]:
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object. Raises UserError if it cannot be read."""
     try:
-        record = json.loads(path.read_text(encoding="utf8"))
+        record = json.loads(read_text(path))
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read ({error}); restore it from a copy") from error
     if not isinstance(record, dict):

@@ -77,7 +77,8 @@ class SearchState:
       next_step: start_role, start_weight, role, weight or final.
       iteration: of the next step; 0 is the start.
       generators: purpose -> state of its random generator, as numpy gives it.
-      usage: work done.
+      usage: work of the search.
+      final_usage: work of the final scores of earlier sittings, which a limit had ended.
       graphs, experts: the two swarms; None until they are started.
       best_graph: the graph with the best role-step score ever, for credit.
       iteration_graph: the graph with the best score of the running iteration.
@@ -105,6 +106,7 @@ class SearchState:
     routers: dict[str, str] = field(default_factory=dict)
     refreshed: tuple[Refresh, ...] = ()
     stop_reason: str = ""
+    final_usage: Usage = Usage()  # noqa: RUF009 (frozen)
 
     @property
     def title(self) -> str:
@@ -145,12 +147,13 @@ def state_from_json(record: dict[str, Any]) -> SearchState:
     """The state again. Raises ValueError for another format, KeyError or TypeError if something is missing."""
     if record["format"] != FORMAT:
         raise ValueError(f"state format is {record['format']}, this version reads {FORMAT}")
-    # states before there were composites, and before routers were fitted again
-    record = {"composite_credits": (), "routers": {}, "refreshed": ()} | record
+    # states before there were composites, before routers were fitted again, and before final scores were counted
+    record = {"composite_credits": (), "routers": {}, "refreshed": (), "final_usage": {}} | record
     values = {f.name: record[f.name] for f in fields(SearchState)}
     best = values["best"]
     values |= {
         "usage": Usage(**record["usage"]),
+        "final_usage": Usage(**record["final_usage"]),
         "graphs": _swarm(record["graphs"]),
         "experts": _swarm(record["experts"]),
         "best_graph": _decoded(record["best_graph"]),

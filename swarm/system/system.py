@@ -1,9 +1,10 @@
 """A system: the DAG, the assignment of members to its places, and the members. What answers, and what is saved."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import networkx as nx
@@ -11,7 +12,7 @@ import numpy as np
 
 from swarm.engines.base import GenerationParams, Member
 from swarm.errors import UserError
-from swarm.files import whole_folder
+from swarm.files import read_text, whole_folder
 from swarm.maths.decode import end_node, topological_order
 from swarm.nodes.base import used_members
 from swarm.nodes.members import Members, read_members
@@ -113,7 +114,12 @@ def single(member: Member, params: GenerationParams | None = None) -> System:
 
 
 def save_system(
-    folder: Path, system: System, initial: Members, adjacency: np.ndarray, about: dict[str, Any] | None = None
+    folder: Path,
+    system: System,
+    initial: Members,
+    adjacency: np.ndarray,
+    about: dict[str, Any] | None = None,
+    texts: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     """Writes a system of a search over the `initial` members as a folder that `System.load` reads, whole or not at all.
 
@@ -121,7 +127,7 @@ def save_system(
     in the number format of the initial ones, which need no base; a composite's holds its node.json. system.json says
     who sits where and tells whom, adjacency.npy and assignment.json
     are the published program's files (indices into the run's whole pool).
-    `about` is kept with it: where it comes from, what it scored.
+    `about` is kept with it: where it comes from, what it scored; `texts` are further files, by name.
     """
     pool = initial.pool
     record = {
@@ -145,6 +151,8 @@ def save_system(
         (waiting / FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf8")
         (waiting / "assignment.json").write_text(json.dumps(list(system.assignment)) + "\n", encoding="utf8")
         np.save(waiting / "adjacency.npy", adjacency.astype(np.float64), allow_pickle=False)
+        for name, text in texts.items():
+            (waiting / name).write_text(text, encoding="utf8")
 
 
 def _in_use(system: System) -> dict[str, Member]:
@@ -172,7 +180,7 @@ def load_system(folder: Path, base: str | None = None) -> LoadedSystem:
     if not path.is_file():
         raise UserError(f"{folder} holds no system ({FILE} missing); wanted a system's folder or a run that found one")
     try:
-        record = json.loads(path.read_text(encoding="utf8"))
+        record = json.loads(read_text(path))
         if record["format"] != FORMAT:
             raise UserError(f"{path} has format {record['format']}, this version reads {FORMAT}: update h-swarm")
         saved = read_members(folder / "experts", base)

@@ -10,6 +10,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from swarm.errors import UserError
+from swarm.files import check_readable
 from swarm.weights.tensors import content_digest
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
@@ -33,6 +34,7 @@ def base_folder(base: str, revision: str | None = None, named_in: str = "with -b
             raise UserError(
                 f"base model {base} has no config.json; wanted a folder as save_pretrained writes it, named {named_in}"
             )
+        check_readable(Path(base))
         return Path(base)
     from huggingface_hub.errors import HFValidationError
     from transformers.utils import cached_file

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from swarm.errors import UserError
+from swarm.files import check_readable
 from swarm.weights.adapters import Adapter, factor_pairs, is_adapter, read_adapter
 from swarm.weights.base_model import base_folder, model_folder
 from swarm.weights.fit import check_adapters_fit, check_base_fits, check_models_fit
@@ -104,10 +105,13 @@ def composite_folders(directory: Path) -> list[Path]:
 
 
 def _folders(directory: Path) -> list[Path]:
-    """All sub-folders; hidden ones and Python's own are passed over."""
+    """All sub-folders; hidden ones and Python's own are passed over. Raises UserError for a pipe or the like in one."""
     if not directory.is_dir():
         return []
-    return sorted(path for path in directory.iterdir() if path.is_dir() and path.name[0] not in "._")
+    folders = sorted(path for path in directory.iterdir() if path.is_dir() and path.name[0] not in "._")
+    for folder in folders:
+        check_readable(folder)
+    return folders
 
 
 def read_pool(directory: Path, base: str | None = None, combine: str = "linear", rank: int | None = None) -> Pool:

@@ -29,7 +29,7 @@ def test_names(tmp_path):
     assert named.folder.name == "mine"
     assert json.loads((named.folder / "args.json").read_text())["name"] == "mine"
     assert {path.name for path in (tmp_path / "search").iterdir()} == {r.folder.name for r in (first, second, named)}
-    with pytest.raises(UserError, match="mine exists; wanted a new name .-n., or go on: python search.py --resume"):
+    with pytest.raises(UserError, match="mine exists; wanted a new name .-n., or go on: .*search.py --resume"):
         create_run(tmp_path / "search", make_config(TASK | {"name": "mine"}), {})
 
 

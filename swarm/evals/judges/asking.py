@@ -39,9 +39,12 @@ class Judge:
         """Work done so far; replies out of the cache are none."""
         return self._meter.usage
 
-    def watch(self, on_change: Callable[[JudgeUsage], None]) -> None:
-        """Calls `on_change` before each call and after it, one at a time; what it raises ends the asking."""
-        self._meter.on_change = on_change
+    def watch(self, on_change: Callable[[JudgeUsage], None], other_limit: Callable[[], str] = lambda: "") -> None:
+        """Calls `on_change` before each call and after it, one at a time; what it raises ends the asking.
+
+        Where `other_limit` gives the name of a limit that is used up, no further call is made (BudgetReached).
+        """
+        self._meter.on_change, self._meter.other_limit = on_change, other_limit
 
     def hold_back(self, calls: int) -> None:
         """Keeps so many calls of the limits for later; 0 frees them."""

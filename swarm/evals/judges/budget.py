@@ -50,6 +50,10 @@ class Meter:
     Every attempt is a call. One in flight counts at the most that it can cost: its tokens are estimated from its length
     until the judge says how many there were. A reply that is lost on the way keeps that cost, as it may be billed; one
     that the server refused costs nothing.
+
+    Attributes:
+      on_change: is told what is used before each call and after it.
+      other_limit: a limit that is not the judge's own and is used up, in words; "" where there is none.
     """
 
     def __init__(self, limits: JudgeLimits, price: Price | None, usage: JudgeUsage, max_new_tokens: int):
@@ -69,6 +73,7 @@ class Meter:
         self._reached = ""
         self._held_back = 0
         self.on_change: Callable[[JudgeUsage], None] = lambda usage: None
+        self.other_limit: Callable[[], str] = lambda: ""
 
     def hold_back(self, calls: int) -> None:
         """Lets through only what leaves room for so many calls more, each as dear as the one that is asked for."""
@@ -84,6 +89,9 @@ class Meter:
     def admit(self, prompt: str) -> Ticket | None:
         """A ticket if a call may be made now."""
         with self._lock:
+            if reached := self.other_limit():
+                self._reached = reached
+                return None
             used, limits = self._usage, self._limits
             cost = self._price.of(len(prompt.encode()) * self._tokens_per_byte, self._max_new_tokens)
             if limits.calls is not None and used.calls + self._held_back >= limits.calls:
