@@ -38,10 +38,13 @@ def devices_of(config: SearchConfig) -> list[str | None]:
 
     With workers on a cluster it is that of what is loaded beside them: a local judge, a router's language model.
 
-    Raises UserError for ids that are no numbers or that this machine does not have, and for more workers than there are
-    devices, or cores where there is none.
+    Raises UserError for ids that are no numbers or that this machine does not have, for more workers than there are
+    devices, or cores where there is none, and for several workers beside a device that torch cannot use.
     """
-    workers, ids = config.workers, _device_ids(config.gpus)
+    workers = config.workers
+    if config.gpus is not None and config.gpus.strip() == "cpu":
+        return _shares_of_the_cores(workers or 1, "-g cpu")
+    ids = _device_ids(config.gpus)
     if config.engine == "ray":
         return [None]
     if ids is None:
@@ -49,14 +52,12 @@ def devices_of(config: SearchConfig) -> list[str | None]:
             return [None]
         import torch
 
+        from swarm.engines.devices import usual_device
+
         ids = list(range(torch.cuda.device_count()))
         if not ids:
-            if workers > cores():
-                raise UserError(
-                    f"--workers {workers} are more workers than devices: no CUDA device, and {cores()} processor "
-                    f"cores; give at most --workers {cores()}"
-                )
-            return ["cpu"] * workers
+            usual_device()  # says so where there is one that torch cannot use
+            return _shares_of_the_cores(workers, "no CUDA device")
     if workers is not None and workers > len(ids):
         raise UserError(
             f"--workers {workers} are more workers than devices ({', '.join(map(str, ids))}): each takes one; give "
@@ -65,16 +66,30 @@ def devices_of(config: SearchConfig) -> list[str | None]:
     return [f"cuda:{number}" for number in ids[:workers]]
 
 
+def _shares_of_the_cores(workers: int, why: str) -> list[str | None]:
+    """The processor for each of so many workers."""
+    if workers > cores():
+        raise UserError(
+            f"--workers {workers} are more workers than devices: {why}, and {cores()} processor cores; give at most "
+            f"--workers {cores()}"
+        )
+    return ["cpu"] * workers
+
+
 def _device_ids(gpus: str | None) -> list[int] | None:
     """The numbers in -g, checked; None without it."""
     if gpus is None:
         return None
     import torch
 
+    from swarm.engines.devices import usual_device
+
     ids = [part.strip() for part in gpus.split(",")]
     if not all(part.isdecimal() for part in ids):
-        raise UserError(f"--gpus is {gpus!r}; wanted CUDA device ids such as 0 or 0,1,2")
+        raise UserError(f"--gpus is {gpus!r}; wanted CUDA device ids such as 0 or 0,1,2, or cpu")
     there = torch.cuda.device_count()
+    if not there:
+        usual_device()  # says so where there is one that torch cannot use
     for part in ids:
         if int(part) >= there:
             have = f"this machine has ids 0 to {there - 1}" if there else "this machine has no CUDA device"
@@ -132,7 +147,10 @@ def make_crew(members: Any, config: SearchConfig) -> Crew:
 def _ray_crew(members: Members, config: SearchConfig) -> Crew:
     """Actors of a Ray cluster. Raises UserError if there is none, or it lacks what they need."""
     if config.gpus is not None:
-        raise UserError("-g names devices of this machine, not of a Ray cluster; say how many with --workers")
+        raise UserError(
+            "-g names devices of this machine, not of a Ray cluster; say how many with --workers, and with --ray_cores "
+            "that they are to be processor cores"
+        )
     from swarm.workers.crew import Limits, WorkerCrew
     from swarm.workers.ray_cluster import connect, load_ray, room_for
 
@@ -171,9 +189,12 @@ def make_engine(members: Any, config: SearchConfig, device: str | None = None) -
     quieten_libraries()
     import torch
 
+    from swarm.engines.devices import ON_CPU_ANYWHERE, usual_device
     from swarm.engines.in_process import InProcessEngine
 
     device, code = device or devices_of(config)[0], config.trust_remote_code
+    if device is None and config.engine == "ray":
+        device = usual_device(ON_CPU_ANYWHERE)  # beside a cluster's workers, of which -g says nothing
     number = None if device is None else torch.device(device).index
     if number is not None:  # else it is the first of those that this process sees, as an actor sees only its own
         torch.cuda.set_device(number)  # nothing of ours, or of a library's, is to lie on another one

@@ -19,6 +19,15 @@ def interruptions():
 
 
 @pytest.fixture(scope="session", autouse=True)
+def no_device_that_torch_cannot_use():
+    """It would be an error everywhere, on a machine that has one and a PyTorch built without CUDA."""
+    import torch
+
+    if not torch.cuda.is_available():
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
+@pytest.fixture(scope="session", autouse=True)
 def cache_of_the_session(tmp_path_factory):
     """For what fixtures of a whole file do."""
     os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))

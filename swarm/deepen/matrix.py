@@ -34,7 +34,7 @@ def program(options: argparse.Namespace) -> int:
     settings = matrix_settings(options)
     check_unused_anchors(options, settings)
     check_models(paths)
-    _, device = check_devices([None], options.device)
+    _, device = check_devices([], options.device)
     say_unread(entries)
     lexicons = [
         Lexicon(own.name, own.tokenizer, own.embeddings.to(device))

@@ -1,17 +1,28 @@
 """The models of a config: which they are, where they run, and what is loaded of them."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from swarm.deepen.config import ModelEntry
-from swarm.engines.in_process import DTYPES
+from swarm.engines.devices import (
+    DTYPES,
+    ON_CPU_ANYWHERE,
+    card_at,
+    check_kernels,
+    number_format,
+    usual_device,
+    what_is_unusual,
+)
 from swarm.engines.plain_generate import end_tokens
 from swarm.errors import UserError
 from swarm.fusion.loading import Lexicon, Source, load_lexicon, load_model
 from swarm.fusion.voices import Voice
 from swarm.weights.base_model import base_model_digest, model_folder
+
+log = logging.getLogger(__name__)
 
 NAMED_IN = "in the config's model_path or with --models"
 
@@ -44,31 +55,37 @@ def artefact_folder(models: Sequence[ModelEntry], config: Path) -> Path:
 def check_devices(devices: Sequence[str | None], step: str | None) -> tuple[list[torch.device], torch.device]:
     """Every model's device, CUDA where there is any unless it is named, and that of the step, else the main model's.
 
-    Raises UserError for one that this machine does not have.
+    Raises UserError for one that this machine does not have or that torch cannot use.
     """
-    default = "cuda" if torch.cuda.is_available() else "cpu"
-    found = [_checked(f"-d{index}", device or default) for index, device in enumerate(devices)]
-    return found, _checked("-dp", step) if step else found[0]
+    found = [_checked(f"-d{index}", device or usual_device(ON_CPU_ANYWHERE)) for index, device in enumerate(devices)]
+    if step is None and found:
+        return found, found[0]
+    return found, _checked("-dp", step or usual_device(ON_CPU_ANYWHERE))
 
 
 def _checked(flag: str, name: str) -> torch.device:
     device = torch.device(name)
     if device.type == "cuda":
         count = torch.cuda.device_count()
+        if not count:
+            usual_device(ON_CPU_ANYWHERE)  # says so where there is one that torch cannot use
         if (device.index or 0) >= count:
             there = f"cpu and {count} CUDA devices, cuda:0 to cuda:{count - 1}" if count else "cpu"
             raise UserError(f"{flag} is {name!r}; this machine has {there}: name one of them, or leave {flag} out")
-        return torch.device("cuda", device.index or 0)
+        place = torch.device("cuda", device.index or 0)
+        if card := card_at(place):
+            check_kernels(card, ON_CPU_ANYWHERE)
+        return place
     if device.type != "cpu":
         raise UserError(f"{flag} is {name!r}; wanted cpu or cuda:<number>")
     return device
 
 
 def dtype_on(device: torch.device, given: str | None) -> torch.dtype:
-    """The number format of a model; UserError for one that is not known."""
+    """The number format of a model; UserError for one that is not known, or that the device lacks."""
     if given is not None and given not in DTYPES:
         raise UserError(f"--dtype is {given!r}; wanted one of {', '.join(DTYPES)}")
-    return DTYPES[given] if given else torch.bfloat16 if device.type == "cuda" else torch.float32
+    return number_format(card_at(device), device, given)
 
 
 def check_models(paths: Sequence[str]) -> None:
@@ -84,6 +101,9 @@ def check_models(paths: Sequence[str]) -> None:
 def load_voices(paths: Sequence[str], devices: Sequence[torch.device], dtype: str | None, trusted: bool) -> list[Voice]:
     """The models, ready to be stepped, each on its device."""
     voices = []
+    for device in dict.fromkeys(devices):
+        if unusual := what_is_unusual(device, dtype_on(device, dtype), dtype):
+            log.warning("%s", unusual)
     for path, name, device in zip(paths, names_of(paths), devices, strict=False):
         loaded = load_model(Source(path, None, trusted, NAMED_IN), device, dtype_on(device, dtype))
         ends = end_tokens(loaded.model.generation_config) | {loaded.tokenizer.eos_token_id}

@@ -6,6 +6,7 @@ import psutil
 import torch
 
 from swarm.engines.decoding import Decoder
+from swarm.engines.devices import half_format
 from swarm.engines.long_rows import LongRowsAlone
 from swarm.engines.plain_generate import PlainGenerate
 from swarm.errors import UserError
@@ -38,7 +39,7 @@ def check_room(base: str, parameters: int, device: torch.device, dtype: torch.dt
     if roomy:
         cure = f"use -g {','.join(roomy)}"
     elif parameters * torch.bfloat16.itemsize <= free:
-        cure = "use --dtype bfloat16"
+        cure = f"use --dtype {half_format(device)}"
     else:
         cure = "use a smaller base or a device with more memory, or end what else is on it"
     raise UserError(

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from swarm.engines.devices import ON_CPU_ANYWHERE, usual_place
 from swarm.engines.pretrained import loading, read_whole
 from swarm.errors import UserError
 from swarm.finetune.recipe import ExpertRecipe
@@ -94,11 +95,8 @@ def in_chat_form(expert: ExpertRecipe, base: Base) -> bool:
 
 
 def number_format(expert: ExpertRecipe) -> torch.dtype:
-    """The base's number format; raises UserError for one that the device cannot train in."""
-    on_gpu = torch.cuda.is_available()
-    name = expert.dtype or ("bfloat16" if on_gpu else "float32")
-    if name == "float16" and not on_gpu:
+    """The base's number format; raises UserError for one that the device cannot train in, or for no device to use."""
+    device, dtype = usual_place(None, expert.dtype, ON_CPU_ANYWHERE, f"{expert.place}: dtype")
+    if dtype is torch.float16 and device.type == "cpu":
         raise UserError(f"{expert.place}: dtype is float16, which needs a GPU, and there is none: give float32")
-    if name == "bfloat16" and on_gpu and not torch.cuda.is_bf16_supported():
-        raise UserError(f"{expert.place}: dtype is bfloat16, which this GPU does not have: give float16 or float32")
-    return getattr(torch, name)  # type: ignore[no-any-return]
+    return dtype

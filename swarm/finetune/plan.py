@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from swarm.engines.devices import what_is_unusual
 from swarm.errors import UserError
 from swarm.finetune.base import Base, check_lora, in_chat_form, length_of, number_format, read_base
 from swarm.finetune.recipe import EXTRA, DataSource, ExpertRecipe
@@ -65,8 +66,11 @@ def plan(experts: Sequence[ExpertRecipe], out: Path) -> list[Job]:
         raise UserError(f"{there} is a file, wanted a folder for the experts: name another --out")
     if not os.access(there, os.W_OK):
         raise UserError(f"{there} cannot be written to, wanted a folder for the experts: name another --out")
-    for expert in experts:
-        number_format(expert)
+    formats = [number_format(expert) for expert in experts]
+    if open_ones := [each for expert, each in zip(experts, formats, strict=True) if expert.dtype is None]:
+        where = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if unusual := what_is_unusual(where, open_ones[0], None, "dtype"):
+            log.warning("%s", unusual)
     _warn_of_kinds(experts)
     reader = _Reader()
     read = [(expert, reader.base(expert), reader.texts(expert)) for expert in experts]

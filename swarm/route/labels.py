@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from swarm.blending.pair_models import PAIRRM, WHAT, load_pair_model
 from swarm.blending.pairwise import Texts
 from swarm.engine import devices_of
+from swarm.engines.devices import usual_device
 from swarm.engines.side_models import read_config
 from swarm.errors import UserError
 from swarm.judge import judge_maker
@@ -96,10 +97,8 @@ def _source_of(matrix: ScoreMatrix) -> str:
 
 
 def device_name(config: SearchConfig) -> str:
-    """The first device that -g names, else CUDA where there is any. Raises UserError for one that there is not."""
-    import torch
-
-    return devices_of(config)[0] or ("cuda" if torch.cuda.is_available() else "cpu")
+    """The first device that -g names, else CUDA where there is any. Raises UserError for one that cannot be used."""
+    return devices_of(config)[0] or usual_device()
 
 
 def _pairwise(comparer: Comparer, config: SearchConfig) -> Scoring:

@@ -13,7 +13,7 @@ import torch
 import transformers
 
 import swarm
-from swarm.engines.in_process import DTYPES
+from swarm.engines.devices import usual_place
 from swarm.errors import UserError
 from swarm.nodes.members import Members
 from swarm.weights.base_model import CONFIG, model_files, model_folder, parameter_count, weight_files
@@ -21,6 +21,7 @@ from swarm.weights.tensors import file_digest
 from swarm.workers.luggage import Folder, describe, differing
 
 SHARE = 0.95  # of the free memory that weights may take
+ON_CORES = "--ray_cores"  # with which workers compute on processors
 
 
 @dataclass(frozen=True)
@@ -104,9 +105,12 @@ def check_models(models: Sequence[Model], with_code: bool) -> list[Path]:
 
 
 def check_memory(folders: Iterable[Path], device: str, number_format: str | None) -> None:
-    """Raises UserError if the weights in these models' folders do not fit into what the device has free."""
-    name = number_format or ("bfloat16" if device.startswith("cuda") else "float32")
-    size = DTYPES[name].itemsize
+    """Raises UserError if the weights in these models' folders do not fit into what the device has free.
+
+    Also if torch cannot use what Ray counts as a GPU, or if that lacks the number format.
+    """
+    _, dtype = usual_place(device, number_format, ON_CORES)
+    name, size = str(dtype).removeprefix("torch."), dtype.itemsize
     needed = size * sum(map(parameter_count, folders))
     if device.startswith("cuda"):
         free, whole = torch.cuda.mem_get_info(device)

@@ -49,7 +49,8 @@ class Server:
 
     def report(self) -> Report:
         """What it has done since it was started."""
-        return Report(self._seconds, _memory(), tally_of(self._engine))
+        on_cuda = self._engine.facts().get("device") == "cuda"
+        return Report(self._seconds, _memory(on_cuda), tally_of(self._engine))
 
 
 def failure(worker: int, error: Exception) -> Failed:
@@ -60,8 +61,8 @@ def failure(worker: int, error: Exception) -> Failed:
     return Failed(worker, "".join(traceback.format_exception(error)).rstrip(), memory=memory)
 
 
-def _memory() -> int:
+def _memory(on_cuda: bool) -> int:
     """Bytes held at most: of the current device, or of this process now."""
-    if torch.cuda.is_available():
+    if on_cuda:
         return int(torch.cuda.max_memory_allocated())
     return int(psutil.Process().memory_info().rss)
