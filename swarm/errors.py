@@ -9,4 +9,4 @@ class UserError(Exception):
 
 
 class BudgetReached(Exception):
-    """The run cannot go further, mostly by a limit that the user set; it ends with the best so far, exit code 3."""
+    """The run cannot go further, mostly by a limit that the user set; it ends with the best so far, if there is any."""

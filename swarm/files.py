@@ -77,22 +77,6 @@ def check_own_file(path: Path) -> None:
     _refuse(path, stat.S_IFREG, "an ordinary file")
 
 
-def own_path(root: Path, *parts: str) -> Path:
-    """root/parts, for a file to be written below a folder that may come from anybody.
-
-    The folders on the way are made. Raises UserError where one of them is a link or no folder, or where the file's
-    place is taken by anything but an ordinary file; `root` itself may be reached by links.
-    """
-    path = root
-    for part in parts[:-1]:
-        path /= part
-        _refuse(path, stat.S_IFDIR, "a folder")
-        path.mkdir(exist_ok=True)
-    path /= parts[-1]
-    check_own_file(path)
-    return path
-
-
 def check_own_folder(folder: Path) -> None:
     """Raises UserError unless a folder is at `path` that is no link, or nothing."""
     _refuse(folder, stat.S_IFDIR, "a folder")

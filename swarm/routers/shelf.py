@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from swarm.errors import UserError
-from swarm.files import flush_to_disk
+from swarm.files import check_own_folder, flush_to_disk
 from swarm.routers.artefact import read_facts, save_router
 from swarm.routers.base import LanguageModel
 from swarm.routers.router import Router
@@ -28,10 +28,12 @@ class RouterShelf:
 
     def put(self, name: str, router: Router) -> str:
         """Keeps a router; gives its digest. It is on the disk then. Raises UserError if there is no room."""
+        check_own_folder(self.folder)
         waiting = self.folder / f".{name}.tmp"  # by which a run tells what a killed process has left
         shutil.rmtree(waiting, ignore_errors=True)
         digest = save_router(waiting, router).digest
         place = self.place_of(name, digest)
+        check_own_folder(place.parent)
         place.parent.mkdir(exist_ok=True)
         if place.exists():
             shutil.rmtree(waiting)

@@ -77,6 +77,12 @@ class Run:
         with self._in_hand:
             self._lock.close()
 
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def open_log(self) -> IO[str]:
         """log.txt, to be gone on with."""
         return open_own(self.folder / LOG, "a")
