@@ -86,7 +86,8 @@ def calls_for_gap(preference: np.ndarray, weak: np.ndarray, strong: np.ndarray, 
     if first == 0:
         return 0.0
     before, after = recovered[first - 1], recovered[first]
-    return float(calls[first - 1] + (calls[first] - calls[first - 1]) * (share - before) / (after - before))
+    between = calls[first - 1] + (calls[first] - calls[first - 1]) * (share - before) / (after - before)
+    return float(min(between, calls[first]))  # rounding may lead beyond it
 
 
 def _turns_right(first: tuple[float, float], middle: tuple[float, float], last: tuple[float, float]) -> bool:
