@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from families import APART
 from tiny import make_base, make_models, make_pool
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
@@ -36,22 +37,22 @@ def alone(model, tokens):
 class Experts:
     """Every expert's own model, the bare one for -1."""
 
-    def __init__(self, pool, weights):
-        self.models = {-1: load(pool)}
+    def __init__(self, pool, weights, dtype=torch.float64):
+        self.models = {-1: load(pool, dtype)}
         for number, each in enumerate(weights):
-            self.models[number] = make_slot(load(pool), each, pool.base, fold=True).model
+            self.models[number] = make_slot(load(pool, dtype), each, pool.base, fold=True).model
 
     def check(self, stepper, rows, spoken):
         """`rows` is row -> tokens."""
         expected = torch.stack([alone(self.models[spoken[row]], tokens) for row, tokens in rows.items()])
-        torch.testing.assert_close(stepper.logits(list(rows)), expected, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(stepper.logits(list(rows)), expected.float(), **APART[expected.dtype])
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "gemma", "qwen3"])
 def test_each_row_speaks_as_its_expert(family, tmp_path):
     pool = read_pool(make_pool(tmp_path, family=family, use_rslora=True, alpha_pattern={".*": 3}))
     weights = experts_of(pool)
-    truth, model = Experts(pool, weights), load(pool)
+    truth, model = Experts(pool, weights), load(pool, torch.float64)
     assert not torch.allclose(alone(truth.models[0], ROWS[0]), alone(truth.models[-1], ROWS[0]), atol=1e-2)
     stepper = make_stepper(model, RowAdapters(model, weights))
     rows = dict(enumerate(ROWS))
@@ -93,7 +94,7 @@ def test_rows_of_an_expert_stay_side_by_side(tmp_path):
 
 def test_shared_beginnings_are_each_expert_s_own(tmp_path):
     pool = read_pool(make_pool(tmp_path))
-    model, weights = load(pool), experts_of(pool)
+    model, weights = load(pool, torch.float64), experts_of(pool)
     beginning = [4 + number % 9 for number in range(200)]
     rows = [[*beginning, 4 + number] for number in range(6)]
     spoken = [0, 1, 0, 1, -1, 0]
@@ -109,7 +110,7 @@ def test_factors_in_float32_beside_a_base_in_half_precision(tmp_path, dtype):
     model, weights = load(pool, torch.bfloat16), experts_of(pool)
     stepper = make_stepper(model, RowAdapters(model, weights, dtype))
     stepper.open(ROWS, 1, SPOKEN)
-    found, truth = stepper.logits(range(7)), Experts(pool, weights)
+    found, truth = stepper.logits(range(7)), Experts(pool, weights, torch.float32)
     expected = torch.stack([alone(truth.models[one], row) for one, row in zip(SPOKEN, ROWS, strict=True)])
     assert (found - expected).abs().median() < 0.05
 
@@ -187,7 +188,7 @@ def test_the_resident_model_hosts_rows_between_an_engine_s_requests(tmp_path, fo
     engine.clear()
     stepper = make_stepper(model, RowAdapters(model, weights))
     stepper.open(ROWS, 4, SPOKEN)
-    Experts(pool, weights).check(stepper, dict(enumerate(ROWS)), SPOKEN)
+    Experts(pool, weights, torch.float32).check(stepper, dict(enumerate(ROWS)), SPOKEN)
     stepper.close()
     engine.place(expert)
     assert torch.equal(alone(model, ROWS[0]), spoken)

@@ -1,11 +1,12 @@
 """Rows that are stepped side by side or one by one against the same model without any cache, one row at a time."""
 
 import copy
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
-from families import ENCODER_DECODERS, ONE_BY_ONE, SIDE_BY_SIDE, VOCABULARY, model_of
+from families import APART, ENCODER_DECODERS, ONE_BY_ONE, SIDE_BY_SIDE, VOCABULARY, model_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoConfig, AutoModelForCausalLM
@@ -17,7 +18,7 @@ from swarm.engines.row_stepper import RowStepper
 from swarm.engines.stepper import make_stepper
 from swarm.errors import UserError
 
-TOLERANCE = {"atol": 1e-5, "rtol": 1e-5}
+exact_model = partial(model_of, dtype=torch.float64)
 LENGTHS = (3, 30, 11, 1, 20, 11)
 
 
@@ -39,7 +40,7 @@ def check(stepper, model, rows):
     """`rows` is row -> its tokens."""
     found = stepper.logits(list(rows))
     assert found.dtype == torch.float32 and not found.requires_grad
-    torch.testing.assert_close(found, truth(model, rows.values()), **TOLERANCE)
+    torch.testing.assert_close(found, truth(model, rows.values()).float(), **APART[model.dtype])
     assert [stepper.tokens(row) for row in rows] == list(rows.values())
 
 
@@ -48,7 +49,7 @@ def check(stepper, model, rows):
 def test_a_batch_gives_what_each_row_gives_alone(family, chunk, monkeypatch):
     """Ragged prompts, further tokens, crops, rewritten ends, subsets in any order, rows that leave."""
     monkeypatch.setitem(decoding.CHUNKS, "cpu", chunk)
-    model = model_of(family)
+    model = exact_model(family)
     stepper = make_stepper(model)
     assert type(stepper) is (RaggedStepper if family in SIDE_BY_SIDE else RowStepper)
     rows = dict(enumerate(random_rows(0)))
@@ -86,7 +87,7 @@ OPERATIONS = st.lists(
 @settings(max_examples=40, deadline=None)
 @given(st.sampled_from(["llama", "gemma2", "gpt2"]), st.integers(0, 999), st.integers(1, 6), OPERATIONS)
 def test_any_sequence_of_calls(family, seed, count, operations):
-    model, rng = model_of(family), np.random.default_rng(seed)
+    model, rng = exact_model(family), np.random.default_rng(seed)
     stepper = make_stepper(model)
     rows = dict(enumerate(random_rows(seed, rng.integers(1, 25, size=count))))
     stepper.open(list(rows.values()), room=2)
@@ -128,7 +129,7 @@ def test_nothing_is_read_twice():
 
 
 def test_shared_beginnings_are_read_once():
-    model, beginning = model_of("llama"), random_rows(1, [150])[0]
+    model, beginning = exact_model("llama"), random_rows(1, [150])[0]
     rows = [beginning + row for row in random_rows(2, [3, 9, 1, 5])] + random_rows(3, [20])
     stepper = make_stepper(model)
     stepper.open(rows, room=3)
@@ -157,7 +158,7 @@ def test_memory_is_kept_grows_and_is_given_back():
 
 
 def test_eager_attention_and_half_precision():
-    model = model_of("gemma2", attn_implementation="eager")
+    model = exact_model("gemma2", attn_implementation="eager")
     rows, stepper = random_rows(0), make_stepper(model)
     assert isinstance(stepper, RaggedStepper)
     stepper.open(rows, room=1)
@@ -171,7 +172,7 @@ def test_eager_attention_and_half_precision():
 
 
 def test_a_row_without_numbers_leaves_none_to_the_row_that_takes_its_place():
-    model = copy.deepcopy(model_of("llama"))
+    model = copy.deepcopy(exact_model("llama"))
     model.get_input_embeddings().weight.data[7] = torch.nan
     rows, stepper = [[7] * 9, [3, 4, 5] * 6, [5, 6]], make_stepper(model)
     stepper.open(rows, room=4)
@@ -184,7 +185,7 @@ def test_a_row_without_numbers_leaves_none_to_the_row_that_takes_its_place():
 
 def test_rotary_positions_that_depend_on_the_longest_row():
     """Side by side below the length where they begin to, else one by one, and exact on both sides of it."""
-    model = model_of("phi3-long")
+    model = exact_model("phi3-long")
     assert isinstance(make_stepper(model, longest=13), RowStepper)
     stepper = make_stepper(model, longest=12)
     assert isinstance(stepper, RaggedStepper)
@@ -202,7 +203,7 @@ def test_models_that_no_mask_of_ours_fits_are_stepped_one_by_one():
         attention_chunk_size=6, layer_types=["chunked_attention", "full_attention"],
     )  # fmt: skip
     torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(chunked).eval()
+    model = AutoModelForCausalLM.from_config(chunked, dtype=torch.float64).eval()
     stepper, rows = make_stepper(model), random_rows(0)
     assert isinstance(stepper, RowStepper)
     stepper.open(rows, room=2)
@@ -219,7 +220,7 @@ def seq2seq_alone(model, prompt, target):
 @pytest.mark.parametrize("forced", [None, 17])
 @pytest.mark.parametrize("family", ENCODER_DECODERS)
 def test_encoder_decoders(family, forced):
-    model, prompts = model_of(family), random_rows(4, [7, 12])
+    model, prompts = exact_model(family), random_rows(4, [7, 12])
     stepper = make_stepper(model, forced_bos_token_id=forced)
     assert isinstance(stepper, RowStepper) and stepper.separate_prompt
     start = [model.config.decoder_start_token_id] + [forced] * (forced is not None)
@@ -228,7 +229,7 @@ def test_encoder_decoders(family, forced):
     def check_both():
         found = stepper.logits([1, 0])
         expected = [seq2seq_alone(model, prompts[row], start + targets[row]) for row in (1, 0)]
-        torch.testing.assert_close(found, torch.stack(expected), **TOLERANCE)
+        torch.testing.assert_close(found, torch.stack(expected).float(), **APART[model.dtype])
         assert stepper.tokens(1) == prompts[1] + targets[1]
 
     stepper.open(prompts, room=8)

@@ -1,4 +1,8 @@
-"""The inverse step: against torch's own optimiser, its bounds, its symmetries, and numbers at the edge."""
+"""The inverse step: against torch's own optimiser, its bounds, its symmetries, and numbers at the edge.
+
+What must be equal is compared in float64. In float32 a gradient that is nearly 0 is mostly rounding, of which Adam,
+which divides by its size, makes a part of a whole step: how large a part differs from processor to processor.
+"""
 
 import math
 from functools import partial
@@ -13,14 +17,14 @@ from swarm.maths.inverse import adamw, divergence, em, flip_bound, freezing_poin
 from swarm.maths.relative import relative_rows
 
 
-def world(vocabulary=200, anchors=150, width=24, seed=0, scale=2.5):
+def world(vocabulary=200, anchors=150, width=24, seed=0, scale=2.5, dtype=torch.float64):
     """Logits of two models (1, V), their rows (V, d), and the target of their mean."""
     rng = torch.Generator().manual_seed(seed)
     rows, logits = [], []
     for _ in range(2):
         table = torch.randn(vocabulary, width, generator=rng)
-        rows.append(relative_rows(table, table[:anchors]))
-        logits.append(scale * torch.randn(1, vocabulary, generator=rng))
+        rows.append(relative_rows(table, table[:anchors]).to(dtype))
+        logits.append((scale * torch.randn(1, vocabulary, generator=rng)).to(dtype))
     target = (mix(logits[0].softmax(-1), rows[0]) + mix(logits[1].softmax(-1), rows[1])) / 2
     return logits, rows, target
 
@@ -40,24 +44,32 @@ def by_torch(logits, rows, target, learning_rate, updates):
 
 
 @pytest.mark.parametrize(
-    ("learning_rate", "updates", "tolerance"),
-    [(0.15, 5, 1e-5), (0.15, 10, 1e-5), (0.05, 1, 1e-5), (0.5, 5, 5e-4), (0.15, 15, 1e-5), (0.15, 25, 1e-5)],
+    ("learning_rate", "updates"), [(0.15, 5), (0.15, 10), (0.05, 1), (0.5, 5), (0.15, 15), (0.15, 25)]
 )
 @pytest.mark.filterwarnings("ignore:reduction. 'mean' divides")
-def test_adamw_equals_torchs_optimiser_with_its_schedule(learning_rate, updates, tolerance):
+def test_adamw_equals_torchs_optimiser_with_its_schedule(learning_rate, updates):
     for seed in range(3):
         logits, rows, target = world(seed=seed)
         ours = adamw(logits[0], rows[0], target, learning_rate, updates)
-        # in float64: in float32 the optimiser itself is up to 2e-5 from that, where a gradient is nearly 0
-        theirs = by_torch(logits[0].double(), rows[0].double(), target.double(), learning_rate, updates)
-        assert (ours - theirs).abs().max() <= tolerance
+        theirs = by_torch(logits[0], rows[0], target, learning_rate, updates)
+        assert (ours - theirs).abs().max() <= 1e-10
         assert ours.argmax() == theirs.argmax()
         assert (ours - logits[0]).abs().max() > learning_rate / 2  # not because nothing moved
 
 
+@pytest.mark.parametrize(("learning_rate", "updates"), [(0.15, 5), (0.15, 10), (0.5, 5)])
+def test_float32_is_a_small_part_of_a_step_away(learning_rate, updates):
+    for seed in range(3):
+        logits, rows, target = world(seed=seed)
+        exact = adamw(logits[0], rows[0], target, learning_rate, updates)
+        found = adamw(logits[0].float(), rows[0].float(), target.float(), learning_rate, updates)
+        assert found.dtype == torch.float32 and (found - exact).abs().max() < learning_rate / 100
+        assert found.argmax() == exact.argmax()
+
+
 def test_schedule_and_decay_have_the_published_values():
     factors = [schedule(update) for update in range(5)]
-    assert factors == pytest.approx([1, 0.98165, 0.92838, 0.84542, 0.74088], abs=1e-5)
+    assert factors == pytest.approx([1, 0.98165, 0.92838, 0.84542, 0.74088], abs=5e-6)  # as they are rounded there
     assert schedule(10) == 0.25 and schedule(20) == 1
     assert total_decay(0.15, 5) == pytest.approx(0.9932736, abs=1e-7)
 
@@ -107,7 +119,7 @@ def test_adding_a_constant_to_the_logits_changes_nothing():
     ):
         for left in (None, rest):
             shifted = None if left is None else left + 8
-            assert (moved(logits[0] + 8, shifted) - moved(logits[0], left)).abs().max() < 2e-6
+            assert (moved(logits[0] + 8, shifted) - moved(logits[0], left)).abs().max() < 1e-10
 
 
 def test_order_of_tokens_and_of_anchors_does_not_matter():
@@ -116,8 +128,8 @@ def test_order_of_tokens_and_of_anchors_does_not_matter():
     anchors = torch.randperm(150, generator=torch.Generator().manual_seed(2))
     for step in (partial(adamw, learning_rate=0.15, updates=5), partial(em, updates=5)):
         plain = step(logits[0], rows[0], target)
-        assert (step(logits[0][:, tokens], rows[0][tokens], target) - plain[:, tokens]).abs().max() < 1e-5
-        assert (step(logits[0], rows[0][:, anchors], target[:, anchors]) - plain).abs().max() < 1e-5
+        assert (step(logits[0][:, tokens], rows[0][tokens], target) - plain[:, tokens]).abs().max() < 1e-10
+        assert (step(logits[0], rows[0][:, anchors], target[:, anchors]) - plain).abs().max() < 1e-10
         # anchors in another order in one matrix only are another algorithm, which an artefact's digest must prevent
         assert (step(logits[0], rows[0][:, anchors], target) - plain).abs().max() > 0.3
 
@@ -132,8 +144,8 @@ def test_no_updates_or_no_learning_rate_leave_the_logits():
 def test_em_with_the_unit_matrix_is_the_target_after_one_update():
     logits, _, _ = world()
     target = (logits[0].softmax(-1) + logits[1].softmax(-1)) / 2
-    fused = em(logits[0], torch.eye(200), target, 1).softmax(-1)
-    assert (fused - target).abs().max() < 1e-6
+    fused = em(logits[0], torch.eye(200, dtype=torch.float64), target, 1).softmax(-1)
+    assert (fused - target).abs().max() < 1e-12
     assert fused.argmax() == target.argmax()
 
 
@@ -144,7 +156,7 @@ def test_em_never_raises_the_divergence_and_adamw_lowers_it(seed):
     before = divergence(logits[0], rows[0], target).item()
     passed = [divergence(em(logits[0], rows[0], target, updates), rows[0], target).item() for updates in range(12)]
     assert passed[0] == before
-    assert all(later <= earlier + 1e-6 for earlier, later in pairwise(passed))
+    assert all(later <= earlier + 1e-12 for earlier, later in pairwise(passed))
     assert divergence(adamw(logits[0], rows[0], target, 0.15, 5), rows[0], target).item() < before
 
 
@@ -161,9 +173,9 @@ def test_adams_epsilon_freezes_improbable_tokens():
 def test_each_row_of_a_batch_gets_what_it_gets_alone():
     rng = torch.Generator().manual_seed(4)
     counts, anchors = [3, 9, 1, 6], torch.randn(5000, 64, generator=rng)
-    rows = relative_rows(anchors[:36], anchors).view(4, 9, -1)
-    logits = 2 * torch.randn(4, 9, generator=rng)
-    target = mix(torch.randn(4, 9, generator=rng).softmax(-1), rows)
+    rows = relative_rows(anchors[:36], anchors).view(4, 9, -1).double()
+    logits = 2 * torch.randn(4, 9, generator=rng).double()
+    target = mix(torch.randn(4, 9, generator=rng).double().softmax(-1), rows)
     rest = torch.tensor([-math.inf, -2.0, -3.0, -math.inf])
     for row, count in enumerate(counts):
         logits[row, count:] = -math.inf
@@ -172,25 +184,26 @@ def test_each_row_of_a_batch_gets_what_it_gets_alone():
         for row, count in enumerate(counts):
             one = slice(row, row + 1)
             alone = step(logits[one, :count], rows[one, :count], target[one], rest[one])
-            assert (together[one, :count] - alone).abs().max() < 1e-5
+            assert (together[one, :count] - alone).abs().max() < 1e-10
             assert (together[row, count:] == -math.inf).all()
     shared = adamw(logits, rows[0], target, 0.15, 5, rest)
-    assert (shared - adamw(logits, rows[:1].expand(4, -1, -1), target, 0.15, 5, rest))[logits > -9].abs().max() < 1e-5
+    assert (shared - adamw(logits, rows[:1].expand(4, -1, -1), target, 0.15, 5, rest))[logits > -9].abs().max() < 1e-10
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_spans_of_columns_and_threads_do_not_change_the_result(monkeypatch, threads):
     rng = torch.Generator().manual_seed(4)
     anchors = torch.randn(10_007, 64, generator=rng)
-    rows, logits = relative_rows(anchors[:6], anchors)[None], torch.randn(1, 6, generator=rng)
-    target = mix(torch.randn(1, 6, generator=rng).softmax(-1), rows)
-    plain = adamw(logits.double(), rows.double(), target.double(), 0.15, 5)
-    monkeypatch.setattr("swarm.maths.inverse.SPAN_BYTES", 4 * 6 * 3500)
+    rows, logits = relative_rows(anchors[:6], anchors)[None].double(), torch.randn(1, 6, generator=rng).double()
+    target = mix(torch.randn(1, 6, generator=rng).double().softmax(-1), rows)
     before = torch.get_num_threads()
-    torch.set_num_threads(threads)
+    torch.set_num_threads(1)
     try:
-        assert (adamw(logits, rows, target, 0.15, 5) - plain).abs().max() < 1e-5
-        assert (em(logits, rows, target, 5) - em(logits.double(), rows.double(), target.double(), 5)).abs().max() < 1e-5
+        plain, mixed = adamw(logits, rows, target, 0.15, 5), em(logits, rows, target, 5)
+        monkeypatch.setattr("swarm.maths.inverse.SPAN_BYTES", rows.element_size() * 6 * 3500)
+        torch.set_num_threads(threads)
+        assert (adamw(logits, rows, target, 0.15, 5) - plain).abs().max() < 1e-10
+        assert (em(logits, rows, target, 5) - mixed).abs().max() < 1e-10
     finally:
         torch.set_num_threads(before)
 
@@ -201,7 +214,7 @@ def test_a_frozen_token_only_decays_and_stands_for_many():
     tail = logits[0] < logits[0].max() - 12
     frozen[tail] = True
     one_by_one = adamw(logits[0], rows[0], target, 0.15, 5, frozen=frozen)
-    assert torch.allclose(one_by_one[tail], logits[0][tail] * total_decay(0.15, 5), atol=1e-5)
+    assert torch.allclose(one_by_one[tail], logits[0][tail] * total_decay(0.15, 5), rtol=1e-12)
     shares = logits[0][:, tail[0]].softmax(-1)
     lumped_logits = torch.cat([logits[0][:, ~tail[0]], logits[0][:, tail[0]].logsumexp(-1, keepdim=True)], 1)
     lumped_rows = torch.cat([rows[0][~tail[0]], shares @ rows[0][tail[0]]])

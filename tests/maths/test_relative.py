@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from fusion_worlds import row_error
 
 from swarm.maths.relative import (
     anchor_norms,
@@ -29,14 +30,15 @@ def test_rows_are_distributions_and_equal_the_float64_reference():
     rows = relative_rows(tokens, anchors)
     assert rows.shape == (300, 1200) and rows.dtype == torch.float32
     assert (rows >= 0).all() and torch.allclose(rows.sum(-1), torch.ones(300), atol=1e-6)
-    assert (rows - reference(tokens, anchors)).abs().max() < 1e-6
+    assert (rows - reference(tokens, anchors)).abs().max() < row_error(32, 1200)
 
 
 def test_rotation_and_scale_of_all_embeddings_change_nothing():
     tokens = embeddings()
     rotation = torch.linalg.qr(embeddings(48, 48, seed=1)).Q
     moved = 7.3 * tokens @ rotation
-    assert (relative_rows(moved, moved[:120]) - relative_rows(tokens, tokens[:120])).abs().max() < 1e-5
+    error = (relative_rows(moved, moved[:120]) - relative_rows(tokens, tokens[:120])).abs().max()
+    assert error < 2 * row_error(48, 120), "turning is a product like a cosine, and rounded like it"
 
 
 def test_a_zero_embedding_has_the_uniform_row():
@@ -51,12 +53,12 @@ def test_a_zero_embedding_has_the_uniform_row():
 def test_without_normalisation_cosines_go_straight_into_the_softmax():
     tokens = embeddings(20)
     expected = (100 * unit_rows(tokens) @ unit_rows(tokens).T).softmax(-1)
-    assert (relative_rows(tokens, tokens, normalise=False) - expected).abs().max() < 1e-6
+    assert (relative_rows(tokens, tokens, normalise=False) - expected).abs().max() < row_error(48, 20, False)
 
 
 def test_half_precision_embeddings_are_worked_with_in_float32():
     tokens, anchors = embeddings(300, 32).bfloat16(), embeddings(1200, 32).bfloat16()
-    assert (relative_rows(tokens, anchors) - reference(tokens, anchors)).abs().max() < 1e-6
+    assert (relative_rows(tokens, anchors) - reference(tokens, anchors)).abs().max() < row_error(32, 1200)
 
 
 @pytest.mark.parametrize("normalise", [True, False])
@@ -68,14 +70,15 @@ def test_rows_by_id_in_small_blocks_equal_rows_at_once(monkeypatch, normalise, c
     centre = embedding_mean(table) if centred else None
     norms = anchor_norms(table, anchors, centre)
     rows = relative_rows_of(table, ids, anchors, norms, normalise, centre)
-    assert (rows - relative_rows(table[ids], table[anchors], normalise, centre)).abs().max() < 5e-6
+    expected = relative_rows(table[ids], table[anchors], normalise, centre)
+    assert (rows - expected).abs().max() < row_error(48, 101, normalise)
 
 
 def test_anchors_of_random_embeddings_lie_on_themselves():
     table = embeddings(400, 256)
     anchors = torch.arange(0, 400, 2)
     whole = relative_rows(table[anchors], table[anchors]).diagonal().double().mean().item()
-    assert self_mass(table, anchors, sample=200) == pytest.approx(whole, abs=1e-6)
+    assert self_mass(table, anchors, sample=200) == pytest.approx(whole, abs=row_error(256, 200))
     assert self_mass(table, anchors, sample=20) > 0.99
 
 

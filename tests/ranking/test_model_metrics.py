@@ -66,7 +66,7 @@ def plain_bartscore(folder, answer, reference):
 def test_bertscore_is_the_papers_formula(bert, layer):
     scores = get_metric("bertscore", model=str(bert), layer=layer, batch=4).score(ANSWERS, REFERENCES)
     assert scores == pytest.approx([plain_bertscore(bert, *pair, layer) for pair in PAIRS], abs=1e-5)
-    assert scores[3] == pytest.approx(1.0) and max(scores) <= 1 + 1e-6
+    assert scores[3] == pytest.approx(1.0) and max(scores) <= 1 + 1e-5
     assert len({round(score, 4) for score in scores}) == len(scores)
 
 

@@ -60,6 +60,11 @@ ENCODER_DECODERS = {
                 "decoder_ffn_dim": 32, "max_position_embeddings": 64, "pad_token_id": 0, "eos_token_id": 1,
                 "decoder_start_token_id": 1, "init_std": 0.6},
 }  # fmt: skip
+
+# What logits may differ by if nothing but the order of sums does, as between batches, threads or processors. In float32
+# about ten products of up to 32 terms follow each other, each rounded by up to 32 * 2**-24 of what it adds up, and
+# logits reach 10; in float64 what is left is the rounding to float32, at the end and in the normalisation of layers.
+APART = {torch.float32: {"atol": 2e-4, "rtol": 0}, torch.float64: {"atol": 1e-5, "rtol": 1e-5}}
 _made = {}
 
 

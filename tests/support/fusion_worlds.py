@@ -1,11 +1,13 @@
 """Models for fusion without models: embeddings, anchors and next-token logits, drawn."""
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from swarm.fusion.rows import DenseRows, LazyRows, RowSource
+from swarm.maths.relative import TEMPERATURE
 
 
 @dataclass(frozen=True)
@@ -45,3 +47,13 @@ def fusion_world(vocabularies=(700, 900, 800), anchors=500, width=48, seed=0) ->
     tables = [torch.randn(count, width + 8 * k, generator=rng) for k, count in enumerate(vocabularies)]
     ids = torch.stack([torch.randperm(count, generator=rng)[:anchors] for count in vocabularies])
     return FusionWorld(tables, ids)
+
+
+def row_error(width: int, anchors: int, normalise: bool = True) -> float:
+    """What the rounding of float32 may add to or take from a relative row of drawn embeddings, or two rows' difference.
+
+    A cosine is off by less than (width + 4) * 2**-24, what goes into the softmax by `TEMPERATURE` times that over the
+    length of the row of cosines, and a probability by half of it; of two rows, each may be.
+    """
+    length = math.sqrt(anchors / width) if normalise else 1.0
+    return TEMPERATURE / length * (width + 4) * 2.0**-24
