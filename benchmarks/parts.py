@@ -24,7 +24,8 @@ from swarm.nodes.members import Members
 from swarm.search.config import SearchConfig, make_config
 from swarm.search.fitness import Fitness
 from swarm.search.loop import Watcher, search
-from swarm.search.run import Run, numbers
+from swarm.search.numbers import numbers
+from swarm.search.run import Run
 from swarm.search.state import SearchState
 from swarm.search.steps import STEPS, Problem
 from swarm.system.messages import Query

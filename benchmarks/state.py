@@ -9,7 +9,8 @@ from benchmarks.measure import Row, Seconds, below, check_equal, exactly, interl
 from benchmarks.parts import FirstLetter, InstantEngine, Requests, config_for, nameless_pool, questions, write_step
 from swarm.search.config import SearchConfig
 from swarm.search.loop import Watcher
-from swarm.search.run import STATE, create_run, numbers, open_run
+from swarm.search.numbers import numbers
+from swarm.search.run import STATE, create_run, open_run
 from swarm.search.state import SearchState, first_state, state_to_json
 from swarm.search.steps import Problem
 
