@@ -7,6 +7,7 @@ from pathlib import Path
 from swarm.blending.pair_models import PAIRRM
 from swarm.blending.pairwise import MODES
 from swarm.blending.settings import GEN_FUSER
+from swarm.engines.side_models import speaking_of
 from swarm.errors import UserError
 from swarm.nodes.blend import TOP, Blend, read_blend
 from swarm.nodes.members import Members
@@ -46,6 +47,9 @@ def blends_of(options: argparse.Namespace, names: Sequence[str]) -> tuple[Blend,
         blends.append(read_blend(Path(FUSED), fusing, path))
     elif options.top_k is not None:
         raise UserError("--top_k says how many answers a fuser reads; add --fuser, or leave it out")
+    for blend in blends:
+        with speaking_of(str(path)):
+            blend.check_models()
     return tuple(blends)
 
 

@@ -2,7 +2,6 @@
 
 import logging
 import time
-from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -10,14 +9,13 @@ from typing import Any
 
 import swarm
 from swarm import front_doors
+from swarm.dry_run import calibrate, dry_run
 from swarm.engine import make_crew
 from swarm.engines.crew import Crew
-from swarm.engines.metered import Metered
 from swarm.errors import UserError
 from swarm.nodes.base import Composite
-from swarm.nodes.members import Members, generations_of, read_composites, read_members
+from swarm.nodes.members import Members, read_composites, read_members
 from swarm.routers.shelf import RouterShelf
-from swarm.search import cost
 from swarm.search.config import SearchConfig, make_config, unused_but_given
 from swarm.search.finish import questions_of_the_end
 from swarm.search.options import parse
@@ -36,10 +34,8 @@ from swarm.search.run import (
 )
 from swarm.search.state import first_state
 from swarm.session import Session, show_result
-from swarm.system.execute import answer_all
-from swarm.system.system import single
 from swarm.task import Task, read_task
-from swarm.weights.pool import Pool, expert_folders
+from swarm.weights.pool import expert_folders
 
 log = logging.getLogger(__name__)
 
@@ -73,15 +69,14 @@ def search_program(arguments: list[str] | None = None) -> int:
         composites = read_composites(experts, directory, _beside(config))
         task = task.for_places(config.population(len(experts)) + len(composites))
     check_refresh(config, task.evaluation, task.dataset, composites)
-    if mode.dry_run:
-        return _show_cost(task, experts, composites)
-    task.evaluation.prepare()
     _check_judge_limit(task)
+    if mode.dry_run:
+        return dry_run(task, _read_members(config, directory, preview=True))
+    task.evaluation.prepare()
     members = _read_members(config, directory)
     with closing(make_crew(members, config)) as crew:
         if mode.calibrate:
-            _calibrate(task, members.pool, crew)
-            return _show_cost(task, members.pool.names, members.composites)
+            return calibrate(task, members, crew)
         kept = replace(config, initial_expert_directory=str(directory))
         run = create_run(RUNS, kept, _origin(members, task, crew))
         front_doors.log_to(run.folder / LOG)
@@ -134,8 +129,8 @@ def _beside(config: SearchConfig) -> Path | None:
     return Path(config.composites) if config.composites else None
 
 
-def _read_members(config: SearchConfig, directory: Path) -> Members:
-    members = read_members(directory, config.base_model, config.combine, config.combine_rank, _beside(config))
+def _read_members(config: SearchConfig, directory: Path, preview: bool = False) -> Members:
+    members = read_members(directory, config.base_model, config.combine, config.combine_rank, _beside(config), preview)
     names = members.pool.names
     if len(names) < 2:
         raise UserError(f"{directory} holds one expert ({names[0]}); a search needs at least 2: add another folder")
@@ -162,33 +157,3 @@ def _surroundings(crew: Crew) -> str:
     facts = crew.facts()
     workers = f", {crew.workers} workers" if crew.workers > 1 else ""
     return f"{facts['dtype']} on {facts['device']}{workers}"
-
-
-def _engine_name(config: SearchConfig) -> str:
-    model = config.base_model or config.initial_expert_directory or "default experts"
-    workers = f" by {config.workers} workers" if config.workers is not None else ""
-    return f"{model} on {config.gpus or 'default device'} in {config.dtype or 'default format'}{workers}"
-
-
-def _show_cost(task: Task, experts: Sequence[str], composites: Sequence[Composite]) -> int:
-    if len(experts) < 2:
-        raise UserError(
-            f"the expert folder holds {len(experts)} experts; a search needs at least 2: name another with -i"
-        )
-    asked = generations_of(experts, composites)
-    plan = cost.forecast(task.config, len(experts), task.dataset, task.evaluation, task.params, asked)
-    for line in cost.describe(plan, cost.known_speed(_engine_name(task.config))):
-        log.info("%s", line)
-    return front_doors.DONE
-
-
-def _calibrate(task: Task, pool: Pool, crew: Crew) -> None:
-    """Times two experts on up to 64 dev prompts, after a warm-up on a few."""
-    queries = next(task.evaluation.judge(task.dataset, task.dataset.dev[:64]))
-    pair = [single(expert) for expert in pool.experts()[:2]]
-    answer_all(crew, [(pair[1], queries[:4])], task.params)
-    meter = Metered(crew)
-    answer_all(meter, [(system, queries) for system in pair], task.params)
-    speed = meter.usage.tokens / meter.usage.seconds
-    cost.remember_speed(_engine_name(task.config), speed)
-    log.info("measured: %s tokens read and written per second", f"{speed:,.0f}")

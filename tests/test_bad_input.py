@@ -1,6 +1,7 @@
 """Bad input: one line that says what was given, what was wanted and the cure; exit code 2; nothing half-written."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -94,7 +95,7 @@ def test_experts(place, capsys):
     for folder in (second, *rest):
         shutil.rmtree(folder)
     refuse(capsys, use, f"holds one expert ({first.name}); a search needs at least 2")
-    refuse(capsys, [*use, "--dry-run"], "holds 1 experts; a search needs at least 2")
+    refuse(capsys, [*use, "--dry-run"], f"holds one expert ({first.name}); a search needs at least 2")
 
 
 @pytest.mark.parametrize("more", [(), ("--dry-run",)])
@@ -130,30 +131,9 @@ def test_evaluate(place, capsys):
     refuse(capsys, [], "folder", program=evaluate_program)
 
 
-def test_nothing_is_loaded_for_a_dry_run(place, capsys, monkeypatch):
-    """No model, and no experts either: they need not even be readable."""
-    for expert in copy_of_experts(place):
-        (expert / "adapter_model.safetensors").write_bytes(b"")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(place / "cache"))
-    code = front_doors.guarded(
-        lambda: search_program(
-            [
-                *TASK,
-                "-i",
-                "mine/experts",
-                "--dry-run",
-                "--max_iteration",
-                "8",
-                "--graph_num",
-                "6",
-                "--trial_num",
-                "6",
-                "--dev_limit",
-                "60",
-            ]
-        )
-    )
-    assert code == 0
+def test_a_dry_run_says_what_the_search_costs(place, capsys):
+    words = "--dry-run --max_iteration 8 --graph_num 6 --trial_num 6 --dev_limit 60".split()
+    assert front_doors.guarded(lambda: search_program([*TASK, *words])) == 0
     out = capsys.readouterr().out
     assert "each iteration" in out and "upper bounds" in out and "--calibrate" in out
     iteration = next(line for line in out.splitlines() if line.startswith("each iteration")).split()
@@ -166,7 +146,13 @@ def test_a_calibration_gives_the_forecast_a_time(place, capsys, monkeypatch):
     code = front_doors.guarded(lambda: search_program([*TASK, "--calibrate"]))
     assert code == 0
     out = capsys.readouterr().out
-    assert "tokens read and written per second" in out and "measured here: about" in out
+    told = [line for line in out.splitlines() if line.startswith(("measur", "At the speed"))]
+    assert "for about 30 s, at most 120 s" in told[0], "said before it begins"
+    assert re.search(r"tokens read and [\d,]+ written per second, by \d+ questions to each of 2 experts", told[1])
+    assert re.search(r"measured here: about .* if answers are as long as those were, about .* full length", told[2])
     assert front_doors.guarded(lambda: search_program([*TASK, "--dry-run"])) == 0
-    assert "measured here: about" in capsys.readouterr().out
+    assert told[2] in capsys.readouterr().out
+    assert front_doors.guarded(lambda: search_program([*TASK, "--max_new_tokens", "50", "--dry-run"])) == 0
+    other = capsys.readouterr().out
+    assert "measured here: about" in other and "as long as those" not in other, "of another task"
     assert oct((place / "cache" / "h_swarm").stat().st_mode)[-3:] == "700"

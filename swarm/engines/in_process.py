@@ -8,16 +8,16 @@ import peft
 import tokenizers
 import torch
 import transformers
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from swarm.engines.base import Completion, Finished, GenerationParams, Member, Request
 from swarm.engines.chat import check_not_empty, rendered
+from swarm.engines.devices import usual_place, what_is_unusual
 from swarm.engines.expert_store import ExpertStore
 from swarm.engines.memory import check_room, is_out_of_memory, measured_token_budget
 from swarm.engines.plain_generate import Answers
 from swarm.engines.positions import learned_positions
 from swarm.engines.prefixes import Tokens
-from swarm.engines.pretrained import loading, read_whole
+from swarm.engines.pretrained import load_base
 from swarm.engines.slots import Slot, make_slot
 from swarm.engines.stepping import make_decoder
 from swarm.engines.token_memory import TokenMemory
@@ -30,7 +30,6 @@ from swarm.weights.pool import Expert, Pool
 log = logging.getLogger(__name__)
 
 DECODING = "2"  # to be raised with every change to how prompts are read or answers made that can change a text
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 FEW_LETTERS = 100_000  # of prompts together, which one thread makes tokens of in some ten milliseconds
 
 
@@ -55,17 +54,20 @@ class InProcessEngine:
         """Loads the base model.
 
         `device` is cpu, cuda or cuda:<id> (default: CUDA where there is any); `dtype` a key of `DTYPES` (default:
-        bfloat16 on CUDA, float32 on the CPU); `fold` is whether adapters are added to the base weights (default: where
-        that is exact, see `make_slot`). Raises UserError if base and experts do not fit or cannot be had.
+        bfloat16 on CUDA devices that have it, else float32); `fold` is whether adapters are added to the base weights
+        (default: where that is exact, see `make_slot`). Raises UserError if base and experts do not fit or cannot be
+        had, or if there is a device that cannot be used.
         """
         self.pool = pool
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.dtype = DTYPES[dtype or ("bfloat16" if self.device.type == "cuda" else "float32")]
+        self.device, self.dtype = usual_place(device, dtype)
+        if unusual := what_is_unusual(self.device, self.dtype, dtype):
+            log.warning("%s", unusual)
         self.halvings = 0
         folder = base_folder(pool.base, pool.revision)
         if self.device.type == "cuda":
             check_room(pool.base, parameter_count(folder), self.device, self.dtype)
-        model = self._load(trust_remote_code)
+        options = {"revision": pool.revision, "trust_remote_code": trust_remote_code}
+        self.tokenizer, model = load_base(pool.base, "with -b", self.dtype, **options)
         files = [name for name in self.tokenizer.vocab_files_names.values() if name]
         self._base_digest = base_model_digest(folder, trust_remote_code, not pool.models, files)
         self._store = ExpertStore(pool)
@@ -83,23 +85,6 @@ class InProcessEngine:
         self.decoder = make_decoder(self._slot.model, self.tokenizer.pad_token_id)
         self.token_budget = token_budget or measured_token_budget(self.decoder, self.device)
         self.decoder.token_budget = self.token_budget
-
-    def _load(self, trust_remote_code: bool) -> Any:
-        base, options = self.pool.base, {"revision": self.pool.revision, "trust_remote_code": trust_remote_code}
-        with loading(f"base model {base}", "with -b"):
-            self.tokenizer = AutoTokenizer.from_pretrained(base, padding_side="left", **options)
-            model = AutoModelForCausalLM.from_pretrained(base, dtype=self.dtype, use_safetensors=True, **options)
-        known, wanted = len(self.tokenizer), model.config.get_text_config().vocab_size
-        if known < wanted / 2:
-            # without its files, transformers makes up a tokenizer that knows next to nothing
-            raise UserError(
-                f"the tokenizer of base model {base} knows {known} tokens, the model {wanted}: its tokenizer files are "
-                "missing or another model's; put them into its folder"
-            )
-        read_whole(self.tokenizer)
-        if self.tokenizer.pad_token_id is None:
-            self.tokenizer.pad_token = self.tokenizer.eos_token
-        return model
 
     def facts(self) -> dict[str, str]:
         """What of this engine can change a text."""

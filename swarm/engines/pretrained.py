@@ -22,6 +22,31 @@ def loading(what: str, named: str) -> Iterator[None]:
         raise UserError(f"{what} cannot be loaded ({reason}): fetch it again, or name another {named}") from error
 
 
+def load_base(base: str, named: str, dtype: Any, **options: Any) -> tuple[Any, Any]:
+    """The tokenizer and the causal model of a base, a folder or a hub id; `options` are from_pretrained's.
+
+    With device_map="meta" the model has shapes and no numbers: only the headers of its weight files are read.
+    Raises UserError if they cannot be had, or if the tokenizer is not the model's; `named` says where to name another.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    where = {name: value for name, value in options.items() if name != "device_map"}
+    with loading(f"base model {base}", named):
+        tokenizer = AutoTokenizer.from_pretrained(base, padding_side="left", **where)
+        model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, use_safetensors=True, **options)
+    known, wanted = len(tokenizer), model.config.get_text_config().vocab_size
+    if known < wanted / 2:
+        # without its files, transformers makes up a tokenizer that knows next to nothing
+        raise UserError(
+            f"the tokenizer of base model {base} knows {known} tokens, the model {wanted}: its tokenizer files are "
+            "missing or another model's; put them into its folder"
+        )
+    read_whole(tokenizer)
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer, model
+
+
 def read_whole(tokenizer: Any) -> None:
     """Has a tokenizer neither cut nor fill up what it reads, which its file may bring along."""
     if tokenizer.is_fast:

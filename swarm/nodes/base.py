@@ -11,6 +11,7 @@ from typing import Any
 
 from swarm.engines.base import Completion, Member, Request
 from swarm.errors import UserError
+from swarm.weights.base_model import base_folder
 
 NODE_FILE = "node.json"
 
@@ -61,6 +62,11 @@ class Composite(ABC):
     def models(self) -> tuple[tuple[str, str | None], ...]:
         """The models that it uses beside the pool's members: folder or hub id, and revision."""
         return ()
+
+    def check_models(self) -> None:
+        """Raises UserError if one of these cannot be had, or is of the wrong kind; only configs are fetched."""
+        for model, revision in self.models:
+            base_folder(model, revision, "in node.json")
 
     @property
     def digest(self) -> str:

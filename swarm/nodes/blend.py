@@ -73,6 +73,12 @@ class Blend(Composite):
         """The ranker, and the fuser if there is one."""
         return tuple(located(model) for model in (self.ranker, self.fuser) if model is not None)
 
+    def check_models(self) -> None:
+        """Raises UserError if ranker or fuser cannot be had, or the latter is no encoder-decoder."""
+        read_config("ranker", self.ranker)
+        if self.fuser is not None:
+            check_fuser(self.fuser)
+
     @property
     def _places(self) -> int:
         """How many places the ranker is asked for: all that it sees anyway, or no more than are needed."""
@@ -127,7 +133,7 @@ class Blended(Relay):
 
 
 def read_blend(folder: Path, record: Mapping[str, Any], path: Path) -> Blend:
-    """A blend. Raises UserError for a field that it cannot have, or a model that there is not; none is loaded."""
+    """A blend. Raises UserError for a field that it cannot have, or a model's folder that is not there."""
     check_keys(path, record, ("type", "members", "ranker", "fuser", "mode", *OF_A_FUSER))
     members = member_names(path, record)
     ranker = _model(path, record, "ranker", PAIRRM)
@@ -153,18 +159,13 @@ def content(model: str) -> str:
 
 
 def _model(path: Path, record: Mapping[str, Any], field: str, example: str) -> str | None:
-    """A model that the record names, its config seen; UserError if it cannot be had, or cannot be of that kind."""
+    """A model that the record names; `Blend.check_models` sees what it is. UserError for a folder that is not there."""
     given = record.get(field)
     if given is None:
         return None
     if not isinstance(given, str) or not given:
         raise UserError(f"{path}: {field} is {given!r}; wanted a model's folder or hub id, such as {example}")
-    model = located_model(path, given)
-    if field == "fuser":
-        check_fuser(model)
-    else:
-        read_config(f"{path}: ranker", model)
-    return model
+    return located_model(path, given)
 
 
 def _number(

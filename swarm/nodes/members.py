@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from swarm.engines.base import Member
+from swarm.engines.side_models import speaking_of
 from swarm.errors import UserError
 from swarm.files import read_text
 from swarm.nodes.ballot import read_ballot
@@ -17,6 +18,7 @@ from swarm.nodes.blend import read_blend
 from swarm.nodes.fusion import read_fusion
 from swarm.nodes.router import RouterNode, read_router
 from swarm.routers.shelf import RouterShelf
+from swarm.weights.base_model import is_here
 from swarm.weights.pool import Expert, Pool, composite_folders, read_pool
 
 # type -> what reads its node.json: (folder, record, path of the file)
@@ -99,18 +101,31 @@ def read_members(
     combine: str = "linear",
     rank: int | None = None,
     beside: Path | None = None,
+    preview: bool = False,
 ) -> Members:
     """The members in a directory, and the composites in another one `beside` it.
 
+    A `preview` is for looking only, as in `read_pool`: models that this machine does not have are not looked at.
+
     Raises UserError if experts do not fit together (`read_pool`), or a composite cannot be.
     """
-    pool = read_pool(directory, base, combine, rank)
+    pool = read_pool(directory, base, combine, rank, preview)
     members = Members(pool, read_composites(pool.names, directory, beside))
+    for composite in members.composites:
+        if not preview or not missing_models(composite):
+            with speaking_of(str(composite.folder / NODE_FILE)):
+                composite.check_models()
     if routers := [composite for composite in members.composites if isinstance(composite, RouterNode)]:
-        digests = {member.name: member.digest for member in members.initial()}
+        known = pool.experts() if preview else members.initial()  # those of composites may have to be fetched
+        digests = {member.name: member.digest for member in known if member.digest}
         for router in routers:
             router.check_weights(digests)
     return members
+
+
+def missing_models(composite: Composite) -> list[str]:
+    """Hub ids of models that a composite uses beside members and that this machine does not have."""
+    return [model for model, revision in composite.models if not is_here(model, revision)]
 
 
 def read_composites(experts: Sequence[str], directory: Path, beside: Path | None = None) -> tuple[Composite, ...]:

@@ -43,10 +43,10 @@ class RouterNode(Composite):
         return Routed(self.name, digest, asked, chooser)
 
     def check_weights(self, digests: Mapping[str, str]) -> None:
-        """Raises UserError if the members, given by their digests, are not those that it was fitted for."""
+        """Raises UserError if members, those whose digests are given, are not those that it was fitted for."""
         if self.record.get("any_weights"):
             return
-        changed = [name for name, digest in self.made_for.items() if digests[name] != digest]
+        changed = [name for name, digest in self.made_for.items() if digests.get(name, digest) != digest]
         if changed:
             raise UserError(
                 f"{self.folder / NODE_FILE}: the classifier was fitted for other weights of {', '.join(changed)}; fit "

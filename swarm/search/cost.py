@@ -1,20 +1,15 @@
-"""What a search will cost, before anything is loaded; and how fast this machine answers, once measured."""
+"""What a search will cost, before anything is loaded."""
 
-import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from swarm.engines.base import GenerationParams
-from swarm.errors import UserError
 from swarm.evals.base import Dataset, Eval, Example
-from swarm.files import write_json
-from swarm.own_cache import own_cache
 from swarm.search.config import SearchConfig
+from swarm.search.speed import USUAL, Lengths, Speed
 from swarm.system.messages import LATER_HEADER, Query, context_at, node_prompt
 
-LETTERS_PER_TOKEN = 4  # English text under the usual tokenizers
 USUALLY_SAVED = 0.4  # share of requests that equal another one, on random graphs (measured on graph structure)
 
 
@@ -72,16 +67,17 @@ def forecast(
     evaluation: Eval,
     params: GenerationParams,
     composites: Sequence[float] = (),
+    lengths: Lengths = USUAL,
 ) -> Forecast:
     """What this search costs at most, with `experts` experts in the pool, from which more may be bred.
 
     `composites` says how many answers of models one answer of each composite takes; they are reckoned as if every
-    member spoke equally often.
+    member spoke equally often. `lengths` are those of all texts.
     """
     alone, places = experts + len(composites), config.population(experts) + len(composites)
     each = (places - len(composites) + sum(composites)) / places  # answers of models that a node's answer takes
     dev, test = (
-        _cost_of(_passes(evaluation, dataset, split), params, len(split) * evaluation.judge_calls)
+        _cost_of(_passes(evaluation, dataset, split), params, len(split) * evaluation.judge_calls, lengths)
         for split in (dataset.dev, dataset.test)
     )
     edges = places - 1 if config.edges == "tree" else places * (places - 1) // 2
@@ -92,7 +88,7 @@ def forecast(
     return Forecast(iteration + single.times(alone), iteration, config.max_iteration, end)
 
 
-def describe(plan: Forecast, tokens_per_second: float | None) -> list[str]:
+def describe(plan: Forecast) -> list[str]:
     """The forecast as lines for a person."""
     lines = [f"{'':<22}{'node evaluations':>17}{'generations':>14}{'tokens read':>14}{'tokens written':>16}"]
     for name, cost in (
@@ -113,13 +109,20 @@ def describe(plan: Forecast, tokens_per_second: float | None) -> list[str]:
             f"The judge has {plan.total.judge_calls:,} questions at most ({plan.iteration.judge_calls:,} in each "
             "iteration); equal ones are asked once, replies that cannot be read or are lost once more."
         )
-    if tokens_per_second:
-        tokens = plan.total.prompt_tokens + plan.total.new_tokens
-        seconds = tokens * (1 - USUALLY_SAVED) / tokens_per_second
-        lines.append(f"At the {tokens_per_second:,.0f} tokens/s measured here: about {duration(seconds)} at most.")
-    else:
-        lines.append("For a time, measure this machine once: the same command with --calibrate.")
     return lines
+
+
+def describe_time(most: Forecast, likely: Forecast, speed: Speed) -> str:
+    """How long models answer, in words, where all answers are of full length and where they are as long as measured."""
+    all_full, as_measured = (
+        (1 - USUALLY_SAVED) * speed.seconds(plan.total.prompt_tokens, plan.total.new_tokens) for plan in (most, likely)
+    )
+    full = f"about {duration(all_full)} if every answer is of full length"
+    lengths = f"about {duration(as_measured)} if answers are as long as those were, " if likely != most else ""
+    return (
+        f"At the speed measured here: {lengths}{full}. That is for all iterations, with {USUALLY_SAVED:.0%} saved; "
+        "making new experts and judging come on top."
+    )
 
 
 def duration(seconds: float) -> str:
@@ -127,32 +130,6 @@ def duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def remember_speed(engine: str, tokens_per_second: float) -> None:
-    """Keeps a measured speed for later forecasts."""
-    speeds = _speeds() | {engine: tokens_per_second}
-    write_json(_speeds_file(), speeds)
-
-
-def known_speed(engine: str) -> float | None:
-    """The speed measured for this engine, in tokens read and written per second."""
-    return _speeds().get(engine)
-
-
-def _speeds_file() -> Path:
-    return own_cache() / "speed.json"
-
-
-def _speeds() -> dict[str, float]:
-    try:
-        speeds = json.loads(_speeds_file().read_text(encoding="utf8"))
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        raise UserError(f"{_speeds_file()} is damaged ({error}): delete it and measure again (--calibrate)") from error
-    assert isinstance(speeds, dict)
-    return speeds
 
 
 def _passes(evaluation: Eval, dataset: Dataset, examples: Sequence[Example]) -> list[list[Query]]:
@@ -163,12 +140,12 @@ def _passes(evaluation: Eval, dataset: Dataset, examples: Sequence[Example]) -> 
 
 
 def _cost_of(
-    passes: Sequence[Sequence[Query]], params: GenerationParams, judge_calls: int
+    passes: Sequence[Sequence[Query]], params: GenerationParams, judge_calls: int, lengths: Lengths
 ) -> Callable[[int, int], Cost]:
     """(places, edges) -> the cost of one system with so many of them."""
     queries = [query for asked in passes for query in asked]
     letters = sum(len(node_prompt(replace(query, chunks=("",) if query.chunks else ()), [])) for query in queries)
-    written = sum(query.max_new_tokens or params.max_new_tokens for query in queries)
+    written = math.ceil(lengths.answer * sum(query.max_new_tokens or params.max_new_tokens for query in queries))
     response = len(LATER_HEADER) + len("Previous response 1: \n")
 
     def cost(places: int, edges: int) -> Cost:
@@ -178,9 +155,8 @@ def _cost_of(
             if query.chunks
             for position in range(places)
         )
-        answers = edges * (len(queries) * response + written * LETTERS_PER_TOKEN)
-        read = letters * places + context + answers
-        read //= LETTERS_PER_TOKEN
+        answers = edges * (len(queries) * response + written * lengths.letters)
+        read = int((letters * places + context + answers) // lengths.letters)
         return Cost(places * len(passes), places * len(queries), read, written * places, judge_calls)
 
     return cost

@@ -47,9 +47,15 @@ def search_parser() -> Parser:
     )
     modes = parser.add_argument_group("other than a new search")
     modes.add_argument("--resume", metavar="RUN", help="go on with this run; only limits and engine options may change")
-    modes.add_argument("--dry-run", action="store_true", help="print what the search will cost, load nothing")
     modes.add_argument(
-        "--calibrate", action="store_true", help="time a few generations, then print the cost as --dry-run does"
+        "--dry-run",
+        action="store_true",
+        help="check what can be checked without loading anything, and print what the search will cost",
+    )
+    modes.add_argument(
+        "--calibrate",
+        action="store_true",
+        help="time generations for half a minute, two at most, then print the cost as --dry-run does",
     )
     groups: dict[str, Any] = {}
     for setting in fields(SearchConfig):

@@ -24,10 +24,11 @@ TEXT_FILES = (
 MORE_TEMPLATES = "additional_chat_templates/*.jinja"
 
 
-def base_folder(base: str, revision: str | None = None, named_in: str = "with -b") -> Path:
-    """The folder that holds the base's config: the local folder itself, or the hub's snapshot (fetched if need be).
+def base_folder(base: str, revision: str | None = None, named_in: str = "with -b", local_only: bool = False) -> Path:
+    """The folder that holds the base's config: the local folder itself, or the hub's snapshot.
 
-    `named_in` says in messages where it was named. Raises UserError if it is neither here nor to be had.
+    That is fetched if need be, but with `local_only` nobody is asked. `named_in` says in messages where it was named.
+    Raises UserError if it is neither here nor to be had.
     """
     if Path(base).is_dir():
         if not (Path(base) / "config.json").is_file():
@@ -40,7 +41,7 @@ def base_folder(base: str, revision: str | None = None, named_in: str = "with -b
     from transformers.utils import cached_file
 
     try:
-        found = cached_file(base, "config.json", revision=revision)
+        found = cached_file(base, "config.json", revision=revision, local_files_only=local_only)
     except (OSError, HFValidationError) as error:
         reason = " ".join(str(error).split())[:300]
         raise UserError(
@@ -50,6 +51,20 @@ def base_folder(base: str, revision: str | None = None, named_in: str = "with -b
         ) from error
     assert found is not None
     return Path(found).parent
+
+
+def is_here(model: str, revision: str | None = None) -> bool:
+    """Whether this machine has a model's config: its folder, or the hub's cache. Asks nobody.
+
+    What can be no hub id counts as here: `base_folder` says what is wrong with it.
+    """
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        return Path(model).is_dir() or isinstance(try_to_load_from_cache(model, CONFIG, revision=revision), str)
+    except HFValidationError:
+        return True
 
 
 def model_folder(name: str, revision: str | None = None, named_in: str = "with -b") -> Path:

@@ -34,7 +34,8 @@ class FullModel:
       folder: where it lies.
       config: the content of config.json.
       shapes: tensor name -> (shape, dtype name as safetensors writes it), sorted by name.
-      digest: SHA-256 of the weight files' content. (config.json counts with the base, which is asked in its stead.)
+      digest: SHA-256 of the weight files' content, "" where only headers were read. (config.json counts with the base,
+        which is asked in its stead.)
       files: tensor name -> the file of the folder that holds it.
       vocabulary: name of a tokenizer file -> hash of the tokens that it numbers.
     """
@@ -102,8 +103,8 @@ def is_full_model(folder: Path) -> bool:
     return any((folder / name).exists() for name in (CONFIG, WEIGHTS, INDEX, *PICKLED))
 
 
-def read_full_model(folder: Path) -> FullModel:
-    """The expert in a full model's folder.
+def read_full_model(folder: Path, headers_only: bool = False) -> FullModel:
+    """The expert in a full model's folder; with `headers_only` no weight of it is read, so it has no digest.
 
     Raises UserError if config or weights are missing, no safetensors or quantised, if a shard or a tensor of the index
     is missing, or a number is not finite; the message names file and tensor.
@@ -113,14 +114,14 @@ def read_full_model(folder: Path) -> FullModel:
     files: dict[str, str] = {}
     shapes: dict[str, Shape] = {}
     for file in on_disk:
-        found = _read_file(folder / file)
+        found = _read_file(folder / file, headers_only)
         shapes |= found
         files |= dict.fromkeys(found, file)
     for name, file in index_of(folder).items():
         if name not in files:
             raise UserError(f"{folder / file} lacks tensor {name}, which {INDEX} places there: fetch or save it again")
-    content = [content_digest(folder / file) for file in on_disk]
-    digest = hashlib.sha256("\n".join(content).encode()).hexdigest()
+    content = [] if headers_only else [content_digest(folder / file) for file in on_disk]
+    digest = hashlib.sha256("\n".join(content).encode()).hexdigest() if content else ""
     return FullModel(folder.name, folder, config, dict(sorted(shapes.items())), digest, files, read_vocabulary(folder))
 
 
@@ -189,8 +190,8 @@ def _no_weights(folder: Path) -> str:
     return f"{folder} has a {CONFIG} but no {WEIGHTS}, in one file or in shards with {INDEX}: fetch or save it again"
 
 
-def _read_file(path: Path) -> dict[str, Shape]:
-    """The shapes in one weight file, whose every tensor was looked at."""
+def _read_file(path: Path, headers_only: bool) -> dict[str, Shape]:
+    """The shapes in one weight file, whose every tensor was looked at, unless only the headers are wanted."""
     shapes: dict[str, Shape] = {}
     try:
         with safe_open(path, framework="pt") as handle:
@@ -202,7 +203,8 @@ def _read_file(path: Path) -> dict[str, Shape]:
                         f"{path}: tensor {name} has number format {shapes[name][1]}, wanted {', '.join(FORMATS)}: use "
                         "a model that is not quantised"
                     )
-                check_finite(path, name, handle.get_tensor(name))
+                if not headers_only:
+                    check_finite(path, name, handle.get_tensor(name))
     except SafetensorError as error:
         raise UserError(f"{path} is no readable safetensors file ({error}): fetch or save the model again") from error
     if not shapes:

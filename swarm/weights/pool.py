@@ -11,7 +11,7 @@ import numpy as np
 from swarm.errors import UserError
 from swarm.files import check_readable
 from swarm.weights.adapters import Adapter, factor_pairs, is_adapter, read_adapter
-from swarm.weights.base_model import base_folder, model_folder
+from swarm.weights.base_model import base_folder, is_here, model_folder
 from swarm.weights.fit import check_adapters_fit, check_base_fits, check_models_fit
 from swarm.weights.full_model import FullModel, is_full_model, read_full_model
 
@@ -114,10 +114,13 @@ def _folders(directory: Path) -> list[Path]:
     return folders
 
 
-def read_pool(directory: Path, base: str | None = None, combine: str = "linear", rank: int | None = None) -> Pool:
+def read_pool(
+    directory: Path, base: str | None = None, combine: str = "linear", rank: int | None = None, preview: bool = False
+) -> Pool:
     """The pool in a directory with one folder per expert, PEFT adapters or full models; `base` overrides their own.
 
-    Composites that lie between them are passed over.
+    Composites that lie between them are passed over. A `preview` is for looking only: nothing is fetched, and of full
+    models the headers are read and no weights, so that such a pool has no digest.
 
     Raises UserError, naming folder and key, if there is no expert or if they do not fit together.
     """
@@ -129,7 +132,7 @@ def read_pool(directory: Path, base: str | None = None, combine: str = "linear",
         )
     _check_kinds(folders)
     if not is_adapter(folders[0]):
-        return _pool_of_models(folders, base, combine)
+        return _pool_of_models(folders, base, combine, preview)
     adapters = tuple(read_adapter(folder) for folder in folders)
     for adapter in adapters[1:]:
         check_adapters_fit(adapters[0], adapter)
@@ -148,18 +151,19 @@ def model_pool(name: str, revision: str | None = None) -> Pool:
     return Pool((replace(read_full_model(folder), name=Path(name).name),), str(folder))
 
 
-def _pool_of_models(folders: list[Path], base: str | None, combine: str) -> Pool:
+def _pool_of_models(folders: list[Path], base: str | None, combine: str, preview: bool) -> Pool:
     if combine != "linear":
         raise UserError(
             f"--combine {combine} is for LoRA adapters, but {folders[0]} is a full model, of which linear is exact: "
             "use --combine linear"
         )
-    models = tuple(read_full_model(folder) for folder in folders)
+    models = tuple(read_full_model(folder, headers_only=preview) for folder in folders)
     for model in models[1:]:
         check_models_fit(models[0], model)
     if base is None:
         return Pool(models, str(folders[0].resolve()))
-    check_base_fits(models[0], base_folder(base))
+    if not preview or is_here(base):
+        check_base_fits(models[0], base_folder(base, local_only=preview))
     return Pool(models, base)
 
 
