@@ -159,6 +159,7 @@ def test_an_environment_that_cannot_be_made_says_why_in_one_line(tree: Path) -> 
         ([], {"PYTHON": str(old)}, "is Python 3.9.1: Python 3.10 or newer is needed"),
         ([], {"PYTHON": "no-such-python"}, "no no-such-python found"),
         ([], {"H_SWARM_TORCH": "gpu"}, "H_SWARM_TORCH is 'gpu'"),
+        ([], {"H_SWARM_TORCH": "cu12.6"}, "wanted cpu, ordinary or a CUDA version such as cu126"),
     ):
         done = shell(tree, "scripts/environment.sh", *arguments, **environment)
         assert done.returncode == 1 and said in done.stderr
@@ -198,6 +199,56 @@ def test_an_environment_is_installed_once_and_again_when_the_pins_change(tree: P
     (tree / ".venv" / ".h_swarm_environment").unlink()
     assert installs("report") == ["report]"]
     assert not half.exists()  # pip would have taken it for installed
+
+
+# pip as far as builds of PyTorch are concerned: of CUDA 12.8 there is an older version only
+PIP = """#!/usr/bin/env bash
+[[ "$*" == *"pip install"* ]] || exit 0
+echo "$*" >>{asked}
+case "$*" in
+    *torch==2.13.0+cu128*) exit 1 ;;
+    *--no-deps*/cu128*) build=2.11.0+cu128 ;;
+    *--no-deps*/cu126*) build=2.13.0+cu126 ;;
+    *--no-deps*/cpu*) build=2.13.0+cpu ;;
+    *--no-deps*) build=2.13.0 ;;
+    *) exit 0 ;;
+esac
+cd {packages} && rm -rf torch-*.dist-info && mkdir torch-$build.dist-info && echo x >torch-$build.dist-info/RECORD
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is one build of PyTorch")
+def test_another_build_of_pytorch_takes_the_place_of_the_one_there_and_stays(tree: Path) -> None:
+    asked, packages = fake_environment(tree), tree / ".venv" / "lib" / "python3.11" / "site-packages"
+    executable(tree / ".venv" / "bin" / "python", PIP.format(asked=asked, packages=packages))
+    made = packages / "torch-2.13.0+cpu.dist-info"
+    made.mkdir(parents=True)
+    (made / "RECORD").write_text("x")
+
+    def builds(**environment: str) -> list[str]:
+        """What is there after an installation; `asked` has what pip was asked."""
+        asked.write_text("")
+        done = shell(tree, "scripts/environment.sh", "report", **environment)
+        assert done.returncode == 0, done.stderr
+        return [path.name.removesuffix(".dist-info").removeprefix("torch-") for path in packages.glob("torch-*")]
+
+    assert builds() == ["2.13.0+cpu"]
+    assert builds(H_SWARM_TORCH="cpu") == ["2.13.0+cpu"] and asked.read_text() == "", "there already"
+    assert builds(H_SWARM_TORCH="cu126") == ["2.13.0+cu126"]
+    index = "https://download.pytorch.org/whl/cu126"
+    assert f"--no-deps --force-reinstall --index-url {index} torch==2.13.0+cu126\n" in asked.read_text()
+    assert builds(H_SWARM_TORCH="cu126") == ["2.13.0+cu126"] and asked.read_text() == ""
+    with (tree / "constraints.txt").open("a") as file:
+        file.write("# changed\n")
+    assert builds() == ["2.13.0+cu126"], "remembered"
+    assert "torch==2.13.0 " not in asked.read_text()
+    kept = (tree / ".venv" / "constraints.txt").read_text().splitlines()
+    assert kept[0] == "torch==2.13.0+cu126"
+    assert not [line for line in kept if line.startswith(("nvidia-", "cuda-", "triton"))], "it brings its own"
+    assert f"peft=={pins('3.11')['peft']}" in kept, "all else is ours"
+    assert builds(H_SWARM_TORCH="cu128") == ["2.11.0+cu128"], "the newest of that CUDA"
+    assert builds(H_SWARM_TORCH="ordinary") == ["2.13.0"]
+    assert builds(H_SWARM_TORCH="cpu") == ["2.13.0+cpu"]
 
 
 @pytest.fixture
