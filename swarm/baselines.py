@@ -25,6 +25,7 @@ from swarm.search.config import SearchConfig, make_config
 from swarm.search.finish import summarise
 from swarm.search.fitness import Fitness, check_judgement
 from swarm.search.options import Parser, add_setting
+from swarm.search.seen import warn_of_seen
 from swarm.system.scheduler import Scheduler
 from swarm.system.system import System, single
 from swarm.task import Task, read_task
@@ -100,6 +101,8 @@ def _expert_scores(task: Task, splits: Sequence[str], options: argparse.Namespac
     if blends and not options.json:
         names = ", ".join(blend.name for blend in blends)
         log.info("%s: each of their answers asks all %d experts", names, len(members.pool.names))
+    for split in splits:
+        warn_of_seen(members, task.evaluation, task.dataset, split)
     members = with_blends(members, blends)
     with closing(make_crew(members, config)) as crew:
         return score_baselines(task, members, Scheduler(crew, make_cache(crew, config)), splits)

@@ -14,6 +14,7 @@ from swarm.nodes.router import RouterNode
 from swarm.routers.artefact import load_router, read_facts
 from swarm.search.config import SearchConfig
 from swarm.search.cost import Forecast, describe, describe_time, forecast
+from swarm.search.seen import CHOOSES, warn_of_seen
 from swarm.search.speed import ENOUGH, MOST, USUAL, Lengths, Measuring, known_speed, remember_speed
 from swarm.task import Task
 
@@ -27,6 +28,7 @@ def dry_run(task: Task, members: Members) -> int:
     """
     for sentence in _unseen(task, members):
         log.info("not looked at: %s", sentence)
+    warn_of_seen(members, task.evaluation, task.dataset, "dev", CHOOSES, bool(task.config.refresh_routers))
     return show_cost(task, members)
 
 

@@ -19,6 +19,7 @@ from swarm.search.finish import summarise
 from swarm.search.fitness import Fitness
 from swarm.search.options import Parser, add_setting
 from swarm.search.run import ARGS, BEST, DATA_SETTINGS, KEPT_WITH_A_SYSTEM, read_json
+from swarm.search.seen import warn_of_seen
 from swarm.system.scheduler import Scheduler
 from swarm.system.system import LoadedSystem, load_system
 from swarm.task import Task, read_task
@@ -80,6 +81,7 @@ def evaluate_program(arguments: list[str] | None = None) -> int:
     task = read_task(config).for_places(len(system.assignment))
     _check_data(options, system.about, task)
     task.evaluation.prepare()
+    warn_of_seen(system.saved, task.evaluation, task.dataset, options.split)
     params = _params(system, task)
     scorer = task.evaluation.scorers[0]
     with closing(make_crew(system.saved, config)) as crew:

@@ -32,6 +32,7 @@ from swarm.search.run import (
     open_run,
     read_json,
 )
+from swarm.search.seen import CHOOSES, warn_of_seen
 from swarm.search.state import first_state
 from swarm.session import Session, show_result
 from swarm.task import Task, read_task
@@ -81,6 +82,7 @@ def search_program(arguments: list[str] | None = None) -> int:
         run = create_run(RUNS, kept, _origin(members, task, crew))
         front_doors.log_to(run.folder / LOG)
         log.info("run: %s (seed %d, %s)", run.folder, config.seed, _surroundings(crew))
+        warn_of_seen(members, task.evaluation, task.dataset, "dev", CHOOSES, bool(config.refresh_routers))
         return Session(run, task, members, crew, first_state(config.seed), began).work()
 
 

@@ -10,8 +10,9 @@ from typing import Any
 from swarm.engines.base import Completion, Member, Request
 from swarm.errors import UserError
 from swarm.nodes.base import NODE_FILE, Composite, Relay, check_keys, digest_of, member_names
-from swarm.routers.artefact import read_facts
+from swarm.routers.artefact import read_facts, seen_by
 from swarm.routers.member import PARAMS, Chooser, choice_of
+from swarm.routers.seen import SeenQuestions
 
 COPIED = "classifier"  # what the router's folder is called beside the node.json of a saved system
 
@@ -26,6 +27,7 @@ class RouterNode(Composite):
       made_for: their digests when it was fitted, by name.
       fitted: the router's digest.
       threshold: confidence below which the best single member is asked; None for the one that was fitted.
+      seen: the questions that it was fitted on; None where the router does not say.
     """
 
     classifier: Path
@@ -33,6 +35,7 @@ class RouterNode(Composite):
     made_for: Mapping[str, str]
     fitted: str
     threshold: float | None
+    seen: SeenQuestions | None = None
 
     def with_members(self, members: Mapping[str, Member]) -> "Routed":
         """One that asks the members as they now are."""
@@ -55,7 +58,7 @@ class RouterNode(Composite):
 
     def refitted(self, classifier: Path, digest: str) -> "RouterNode":
         """This composite with another router, of this digest, for the same members in the same order."""
-        return replace(self, classifier=classifier, made_for={}, fitted=digest)
+        return replace(self, classifier=classifier, made_for={}, fitted=digest, seen=None)
 
     def generations(self, of_members: Mapping[str, float]) -> float:
         """Those of one member, whichever it is."""
@@ -130,4 +133,7 @@ def read_router(folder: Path, record: Mapping[str, Any], path: Path) -> RouterNo
             "those, or fit it again"
         )
     made_for = dict(zip(names, facts["digests"], strict=True)) if facts["digests"] else {}
-    return RouterNode(folder.name, folder, record, members, classifier, names, made_for, facts["digest"], threshold)
+    seen = seen_by(classifier, facts)
+    return RouterNode(
+        folder.name, folder, record, members, classifier, names, made_for, facts["digest"], threshold, seen
+    )

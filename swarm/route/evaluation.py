@@ -25,8 +25,10 @@ from swarm.route.table import Line, Ways, check_pictures, draw, record, table
 from swarm.routers.artefact import load_router, read_facts
 from swarm.routers.labels import filled
 from swarm.routers.router import Router
+from swarm.routers.seen import seen_questions
 from swarm.search.config import SearchConfig
 from swarm.search.run import read_json
+from swarm.search.seen import FLATTERED, questions_of, warn_of_router
 from swarm.task import Task
 
 log = logging.getLogger(__name__)
@@ -61,8 +63,10 @@ def program(options: argparse.Namespace) -> int:
     result = tried(router, matrix.prompts, matrix.scores, filled(learnt.scores), 0)
     lines, figures = lines_of(result, blended), figures_of(result)
     warn_of_another_judge(learnt, matrix)
-    if options.split == "dev" or set(matrix.prompts) & set(learnt.prompts):
-        log.warning("the router was fitted on some of these prompts: its scores say nothing about new ones")
+    seen, texts = router.seen, questions_of(task.evaluation, task.dataset, options.split)
+    if seen is None:  # of an earlier version: what it has read lies beside it
+        seen, texts = seen_questions(learnt.prompts), list(matrix.prompts)
+    warn_of_router(options.router.resolve().name, seen, texts, options.split, FLATTERED)
     if options.plot:
         draw(lines, options.plot, matrix.metric, result.knob_points())
     if options.json:

@@ -26,6 +26,7 @@ from swarm.route.table import check_pictures
 from swarm.routers.artefact import save_router
 from swarm.routers.fit import fit_router
 from swarm.routers.router import Router
+from swarm.search.seen import questions_of
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +69,10 @@ def program(options: argparse.Namespace) -> int:
         for line in audit_text(audit).splitlines():
             log.info("%s", line)
     generator = np.random.default_rng(options.seed)
-    router = fit_router(matrix.prompts, matrix.scores, asked.names, settings, generator, asked.digests, reader)
+    questions = questions_of(task.evaluation, task.dataset, "dev")
+    router = fit_router(
+        matrix.prompts, matrix.scores, asked.names, settings, generator, asked.digests, reader, questions
+    )
     points = curve_of(options, matrix, settings, generator, reader)
     record: dict[str, Any] = {
         "metric": matrix.metric,

@@ -13,10 +13,12 @@ from swarm.routers.base import LanguageModel
 from swarm.routers.classifiers import CLASSIFIERS, read_classifier
 from swarm.routers.features import FEATURES, read_features
 from swarm.routers.router import Router
+from swarm.routers.seen import SeenQuestions, read_seen
 from swarm.weights.tensors import file_digest
 
 FORMAT = 1
 FACTS = "router.json"
+SEEN = "fitted_on"
 AGAIN = "fit the router again"
 _DECISIVE = (
     "format", "names", "digests", "features", "classifier", "fallback", "temperature", "threshold", "costs",
@@ -42,6 +44,7 @@ def save_router(folder: Path, router: Router) -> Router:
         "costs": list(router.costs),
         "cost_weight": router.cost_weight,
         "facts": dict(router.facts),
+        SEEN: None if router.seen is None else router.seen.record(),
     }
     with asked_folder(folder) as new:
         if router.features is not None:
@@ -85,6 +88,7 @@ def load_router(
         costs=tuple(facts["costs"]),
         cost_weight=facts["cost_weight"],
         facts=facts["facts"],
+        seen=seen_by(folder, facts),
         digest=facts["digest"],
     )
     if members is not None:
@@ -119,6 +123,17 @@ def read_facts(folder: Path) -> dict[str, Any]:
         kinds = f"{facts['features']} and {facts['classifier']}"
         raise UserError(f"{path} holds {kinds}, which this version does not know; {AGAIN}")
     return facts
+
+
+def seen_by(folder: Path, facts: Mapping[str, Any]) -> SeenQuestions | None:
+    """The questions that a router was fitted on, by what `read_facts` gave of its folder; None where it does not say.
+
+    Raises UserError for a record that is none.
+    """
+    try:
+        return read_seen(facts.get(SEEN))
+    except ValueError as error:
+        raise UserError(f"{folder / FACTS} is damaged ({error}); {AGAIN}") from error
 
 
 def _files(folder: Path) -> dict[str, str]:

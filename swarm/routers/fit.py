@@ -23,6 +23,7 @@ from swarm.routers.knn import KnnSettings
 from swarm.routers.labels import check_classes, filled, margin_weights, soft_labels
 from swarm.routers.reading import Reading, read_prompts
 from swarm.routers.router import Router, logits_of
+from swarm.routers.seen import seen_questions
 from swarm.routers.tfidf import TfidfSettings
 
 
@@ -82,20 +83,23 @@ def fit_router(
     generator: np.random.Generator,
     digests: Sequence[str] = (),
     language_model: LanguageModel | None = None,
+    questions: Sequence[str] = (),
 ) -> Router:
     """A router fitted on validation prompts with scores (P, M), higher is better, NaN where an answer is missing.
 
     Temperature and threshold are chosen on out-of-fold predictions: of classifiers (and of TF-IDF vocabularies) that
     were fitted without the fold; equal prompts are in the same one. The best single member of a fold is likewise that
     of the others, and so are, for the router's `facts`, temperature and threshold. The same generator gives the same
-    bits.
+    bits. `questions` are the texts behind the prompts, by which whoever scores the router knows what it has seen; the
+    prompts themselves where none are given.
 
     Raises UserError for shapes that do not fit, an empty prompt, fewer prompts than folds, or labels of one class.
     """
     prompts = check_prompts(prompts)
     check_shapes(prompts, scores, names, settings, digests)
     reading = read_prompts(prompts, settings.features, settings.classifier, language_model)
-    return replace(fit_read(reading, scores, names, settings, generator), digests=tuple(digests))
+    router = fit_read(reading, scores, names, settings, generator)
+    return replace(router, digests=tuple(digests), seen=seen_questions(questions or prompts))
 
 
 def fit_read(

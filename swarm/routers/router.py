@@ -8,6 +8,7 @@ import numpy as np
 
 from swarm.errors import UserError
 from swarm.routers.base import LEAST, Classifier, Features, Inputs, check_prompts, softmax
+from swarm.routers.seen import SeenQuestions
 
 _BATCH = 1024  # prompts whose features are held at a time
 
@@ -41,6 +42,7 @@ class Router:
       costs: per member, in any unit; empty where none were told.
       cost_weight: lambda, the quality that one unit of cost must bring.
       facts: what was measured when it was fitted; decides nothing.
+      seen: the questions that it was fitted on; None where that was not noted, as by earlier versions.
       digest: of all that decides a choice; empty for a router that was never saved.
     """
 
@@ -54,6 +56,7 @@ class Router:
     costs: tuple[float, ...] = ()
     cost_weight: float = 0.0
     facts: Mapping[str, Any] = field(default_factory=dict)
+    seen: SeenQuestions | None = None
     digest: str = ""
 
     def choose(self, prompts: Sequence[str]) -> list[Choice]:

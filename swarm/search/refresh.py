@@ -12,6 +12,9 @@ is chance, and a missing answer would be taken for a bad one. Prompts that hold 
 everybody in the same words, so most that count are the bare questions, of which `scripts/route.py fit` makes the first
 router, too.
 
+Nothing is cross-fitted: a classifier learns from every labelled prompt (only its temperature and threshold are chosen
+on folds apart), and the next steps judge systems with it on the same dev questions. So dev flatters them: this is said.
+
 Only the step's own answers count, whatever else a cache on disk may know: so a resumed run fits the same routers.
 """
 
@@ -68,6 +71,7 @@ class Labelled:
       digests: of the M members as they answered.
       questions: how many dev examples are behind the prompts.
       told: how many prompts there were, answered by all members or not.
+      texts: of the questions behind the P prompts.
     """
 
     prompts: list[str]
@@ -75,6 +79,7 @@ class Labelled:
     digests: list[str]
     questions: int
     told: int
+    texts: list[str]
 
 
 def refresh(
@@ -110,7 +115,9 @@ def _fit_again(
     settings = settings_of(load_router(node.classifier, language_model=reader))
     if kept := _reason_to_keep(labelled, settings, len(fitness.dataset.dev)):
         return None, replace(came_of_it, kept=kept)
-    router = fit_router(labelled.prompts, labelled.scores, node.names, settings, generator, labelled.digests, reader)
+    router = fit_router(
+        labelled.prompts, labelled.scores, node.names, settings, generator, labelled.digests, reader, labelled.texts
+    )
     return router, came_of_it
 
 
@@ -121,7 +128,7 @@ def _labelled(heard: Heard, routed: Routed, fitness: Fitness) -> Labelled:
         there = [text for text in texts if text is not None]
         if len(there) == len(texts):
             answered.append((told, there))
-    dev = fitness.dataset.dev
+    dev, queries = fitness.dataset.dev, fitness.queries()
     examples = [dev[told.index] for told, _ in answered]
     scores = np.zeros((len(answered), len(routed.members)))
     for place in range(len(routed.members) if answered else 0):
@@ -132,6 +139,7 @@ def _labelled(heard: Heard, routed: Routed, fitness: Fitness) -> Labelled:
         digests=[member.digest for member in routed.members],
         questions=len({told.index for told, _ in answered}),
         told=len(heard.told),
+        texts=[queries[told.index].text for told, _ in answered],
     )
 
 

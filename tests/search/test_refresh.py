@@ -16,6 +16,7 @@ from swarm.routers.artefact import load_router, read_facts, save_router
 from swarm.routers.fit import RouterSettings, fit_router, settings_of
 from swarm.routers.knn import KnnSettings
 from swarm.routers.member import Chooser, as_completion
+from swarm.routers.seen import seen_questions
 from swarm.routers.shelf import RouterShelf
 from swarm.search.config import make_config
 from swarm.search.fitness import Fitness
@@ -132,6 +133,7 @@ def test_it_learns_what_its_members_have_become(tmp_path, settings):
     assert state.refreshed == (Refresh("routed", 24, 24, 24),)
     place = world.shelf.place_of("routed", state.routers["routed"])
     assert read_facts(place)["digests"] == [member.digest for member in members[:3]]
+    assert loaded(place).seen == seen_questions([example.question for example in dataset().dev]), "not the prompts"
     assert settings_of(loaded(place)) == settings_of(loaded(tmp_path / "fitted")), "fitted as the first one was"
     test = [Query(example.question) for example in dataset().test]
 
