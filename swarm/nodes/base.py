@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import Any
 
 from swarm.engines.base import Completion, Member, Request
 from swarm.errors import UserError
-from swarm.weights.base_model import base_folder
+from swarm.weights.base_model import base_folder, names_a_folder
 
 NODE_FILE = "node.json"
 
@@ -73,8 +72,13 @@ class Composite(ABC):
         """Hash of its settings and of what it reads beside them; its members' weights are not in it."""
         return digest_of(self.record)
 
-    def write(self, folder: Path, final: Path) -> None:
-        """Its folder again, for a system that uses it; paths in it count from where it will lie in the end, `final`."""
+    @property
+    def outside(self) -> tuple[str, ...]:
+        """The folders that what `write` writes names; they stay where they are."""
+        return tuple(model for model, _ in self.models if Path(model).is_dir())
+
+    def write(self, folder: Path) -> None:
+        """Its folder again, for a system that uses it; the folders that it names are absolute."""
         folder.mkdir(parents=True)
         (folder / NODE_FILE).write_text(json.dumps(dict(self.record), indent=2) + "\n", encoding="utf8")
 
@@ -167,13 +171,7 @@ def located_model(path: Path, model: str) -> str:
     folder = path.parent
     if (folder / model).is_dir():
         return str((folder / model).resolve())
-    hub_id = model.partition("@")[0]
-    if not Path(model).is_dir() and (model.startswith((".", "~", "/")) or hub_id.count("/") > 1):
+    if not Path(model).is_dir() and names_a_folder(model):
         raise UserError(f"{path}: model {model} is not there; wanted a model's folder, from {folder} on, or a hub id")
     # a folder is to be the same one from any working directory
     return str(Path(model).resolve()) if Path(model).is_dir() else model
-
-
-def model_from(model: str, final: Path) -> str:
-    """How a node.json in the folder `final` names a model that `located_model` has given."""
-    return os.path.relpath(model, final) if Path(model).is_dir() else model

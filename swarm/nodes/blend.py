@@ -26,7 +26,6 @@ from swarm.nodes.base import (
     digest_of,
     located_model,
     member_names,
-    model_from,
 )
 from swarm.weights.base_model import base_model_digest, model_folder
 
@@ -92,11 +91,11 @@ class Blend(Composite):
     def _fusing(self) -> str:
         return digest_of("fuse", VERSION, content(self.fuser), asdict(self.settings)) if self.fuser else ""
 
-    def write(self, folder: Path, final: Path) -> None:
-        """Its folder again; the models stay where they are, and are named from where it will lie."""
+    def write(self, folder: Path) -> None:
+        """Its folder again; the models stay where they are."""
         folder.mkdir(parents=True)
         models = {"ranker": self.ranker} | ({"fuser": self.fuser} if self.fuser else {})
-        record = dict(self.record) | {field: model_from(model, final) for field, model in models.items()}
+        record = dict(self.record) | models
         (folder / NODE_FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf8")
 
 

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
@@ -15,7 +14,7 @@ from swarm.fusion.artefact import saved_digest, saved_rule
 from swarm.fusion.member import FusionMember, OtherModel
 from swarm.fusion.settings import FIELDS, FusionSettings, read_settings, switched_off
 from swarm.fusion.unused import check_not_contradicting, listed, without_effect
-from swarm.nodes.base import NODE_FILE, Composite, digest_of, located_model, model_from
+from swarm.nodes.base import NODE_FILE, Composite, digest_of, located_model
 from swarm.weights.base_model import base_model_digest, model_folder
 
 log = logging.getLogger(__name__)
@@ -99,14 +98,19 @@ class Fusion(Composite):
         others = {one.name: content(one) for one in self.others}
         return digest_of("fusion", self._facts(), [others.get(name, name) for name in self.voices])
 
-    def write(self, folder: Path, final: Path) -> None:
-        """Its folder again; other models stay where they are, and are named from where it will lie."""
+    @property
+    def outside(self) -> tuple[str, ...]:
+        """The other models' folders, and the artefact."""
+        return (*super().outside, *map(str, self.reads))
+
+    def write(self, folder: Path) -> None:
+        """Its folder again; other models and the artefact stay where they are."""
         folder.mkdir(parents=True)
         models = {one.name: one for one in self.others}
-        entries = [entry if isinstance(entry, str) else _entry(models[_name(entry)], final) for entry in self._entries]
+        entries = [entry if isinstance(entry, str) else _entry(models[_name(entry)]) for entry in self._entries]
         record = dict(self.record) | {"members": entries}
         if self.settings.artefact:
-            record["artefact"] = os.path.relpath(self.settings.artefact, final)
+            record["artefact"] = self.settings.artefact
         (folder / NODE_FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf8")
 
     @property
@@ -194,6 +198,6 @@ def _name(entry: Mapping[str, Any]) -> str:
     return str(entry.get("name") or Path(entry["model"]).name)
 
 
-def _entry(model: Named, final: Path) -> dict[str, Any]:
+def _entry(model: Named) -> dict[str, Any]:
     revision = {} if model.revision is None else {"revision": model.revision}
-    return {"name": model.name, "model": model_from(model.model, final)} | revision
+    return {"name": model.name, "model": model.model} | revision

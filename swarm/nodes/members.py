@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -102,15 +103,17 @@ def read_members(
     rank: int | None = None,
     beside: Path | None = None,
     preview: bool = False,
+    moved: Mapping[str, str] = MappingProxyType({}),
 ) -> Members:
     """The members in a directory, and the composites in another one `beside` it.
 
     A `preview` is for looking only, as in `read_pool`: models that this machine does not have are not looked at.
+    `moved` says of folders that members name where they lie now.
 
     Raises UserError if experts do not fit together (`read_pool`), or a composite cannot be.
     """
-    pool = read_pool(directory, base, combine, rank, preview)
-    members = Members(pool, read_composites(pool.names, directory, beside))
+    pool = read_pool(directory, base, combine, rank, preview, moved)
+    members = Members(pool, read_composites(pool.names, directory, beside, moved))
     for composite in members.composites:
         if not preview or not missing_models(composite):
             with speaking_of(str(composite.folder / NODE_FILE)):
@@ -128,15 +131,22 @@ def missing_models(composite: Composite) -> list[str]:
     return [model for model, revision in composite.models if not is_here(model, revision)]
 
 
-def read_composites(experts: Sequence[str], directory: Path, beside: Path | None = None) -> tuple[Composite, ...]:
+def read_composites(
+    experts: Sequence[str],
+    directory: Path,
+    beside: Path | None = None,
+    moved: Mapping[str, str] = MappingProxyType({}),
+) -> tuple[Composite, ...]:
     """The composites in a directory and in another one `beside` it, by name; no model is read.
+
+    `moved` says of folders that they name where they lie now.
 
     Raises UserError if there are none `beside`, or one cannot be, alone or among the others and these `experts`.
     """
     folders = [*composite_folders(directory), *(composite_folders(beside) if beside else ())]
     if beside is not None and not composite_folders(beside):
         raise UserError(f"{beside} holds no composites; wanted one sub-folder with a {NODE_FILE} for each")
-    composites = tuple(sorted((read_composite(folder) for folder in folders), key=lambda one: one.name))
+    composites = tuple(sorted((read_composite(folder, moved) for folder in folders), key=lambda one: one.name))
     names = [*experts, *(composite.name for composite in composites)]
     for composite in composites:
         if names.count(composite.name) > 1:
@@ -155,8 +165,11 @@ def generations_of(names: Sequence[str], composites: Sequence[Composite]) -> lis
     return [found[composite.name] for composite in composites]
 
 
-def read_composite(folder: Path) -> Composite:
-    """The composite in a folder. Raises UserError if its node.json cannot be read, or is of no type that there is."""
+def read_composite(folder: Path, moved: Mapping[str, str] = MappingProxyType({})) -> Composite:
+    """The composite in a folder. Raises UserError if its node.json cannot be read, or is of no type that there is.
+
+    `moved` says of folders that it names where they lie now.
+    """
     path = folder / NODE_FILE
     try:
         record = json.loads(read_text(path, "utf-8-sig"))  # editors put a byte order mark there
@@ -167,7 +180,20 @@ def read_composite(folder: Path) -> Composite:
     kind = record.get("type") if isinstance(record, dict) else None
     if not isinstance(kind, str) or kind not in NODE_TYPES:
         raise UserError(f"{path}: type is {kind!r}; wanted one of: {', '.join(NODE_TYPES)}")
-    return NODE_TYPES[kind](folder, record, path)
+    return NODE_TYPES[kind](folder, _with_moved(record, moved), path)
+
+
+def _with_moved(record: Mapping[str, Any], moved: Mapping[str, str]) -> dict[str, Any]:
+    """What a node.json says, with the folders that have moved, its own or its members', where they lie now."""
+
+    def fields(of: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: moved.get(value, value) if isinstance(value, str) else value for name, value in of.items()}
+
+    lists = {name: value for name, value in record.items() if isinstance(value, list)}
+    return fields(record) | {
+        name: [fields(entry) if isinstance(entry, dict) else entry for entry in entries]
+        for name, entries in lists.items()
+    }
 
 
 def in_order(composites: Sequence[Composite]) -> list[Composite]:

@@ -78,7 +78,7 @@ class RouterNode(Composite):
         """Of its members' names, the classifier's content and the threshold."""
         return digest_of("router", self.fitted, self.threshold, list(self.names))
 
-    def write(self, folder: Path, final: Path) -> None:
+    def write(self, folder: Path) -> None:
         """Its folder again, the classifier in it; members of a found system have other weights than at the start."""
         folder.mkdir(parents=True)
         shutil.copytree(self.classifier, folder / COPIED)

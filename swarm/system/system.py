@@ -14,13 +14,13 @@ from swarm.engines.base import GenerationParams, Member
 from swarm.errors import UserError
 from swarm.files import read_text, whole_folder
 from swarm.maths.decode import end_node, topological_order
-from swarm.nodes.base import used_members
+from swarm.nodes.base import Composite, used_members
 from swarm.nodes.members import Members, read_members
 from swarm.weights.adapters import write_adapter
 from swarm.weights.base_model import base_folder
 from swarm.weights.full_model import FullWeights, write_full_model
 from swarm.weights.materialise import materialise
-from swarm.weights.pool import Expert, Pool, portable_base
+from swarm.weights.pool import Expert, Pool, fixed_base, relative_to
 
 FILE = "system.json"
 FORMAT = 1
@@ -127,27 +127,30 @@ def save_system(
     in the number format of the initial ones, which need no base; a composite's holds its node.json. system.json says
     who sits where and tells whom, adjacency.npy and assignment.json
     are the published program's files (indices into the run's whole pool).
+    The base and composites' models stay where they are: a system that is moved names them by absolute paths, and
+    finds them from its folder, too, if they are moved along (`outside`).
     `about` is kept with it: where it comes from, what it scored; `texts` are further files, by name.
     """
     pool = initial.pool
+    used = _in_use(system)
+    composites = {composite.name: composite for composite in initial.composites if composite.name in used}
     record = {
         "format": FORMAT,
         "places": [system.members[index].name for index in system.assignment],
         "edges": _edges(system.graph),
         "later_edges": None if system.later_graph is None else _edges(system.later_graph),
-        "base": None if pool.models else portable_base(pool.base, folder),
+        "base": None if pool.models else fixed_base(pool.base),
         "revision": pool.revision,
+        "outside": _outside(pool, composites.values(), folder),
         "generation": asdict(system.params) if system.params else None,
         "about": about or {},
     }
     with whole_folder(folder) as waiting:
-        composites = {composite.name: composite for composite in initial.composites}
-        for name, member in _in_use(system).items():
-            target, final = waiting / "experts" / name, folder / "experts" / name
+        for name, member in used.items():
             if isinstance(member, Expert):
-                _write_expert(target, final, member, pool)
-            elif name in composites:  # models beside the pool stay where they are
-                composites[name].write(target, final)
+                _write_expert(waiting / "experts" / name, member, pool)
+            elif name in composites:
+                composites[name].write(waiting / "experts" / name)
         (waiting / FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf8")
         (waiting / "assignment.json").write_text(json.dumps(list(system.assignment)) + "\n", encoding="utf8")
         np.save(waiting / "adjacency.npy", adjacency.astype(np.float64), allow_pickle=False)
@@ -165,13 +168,26 @@ def _in_use(system: System) -> dict[str, Member]:
     return used
 
 
-def _write_expert(target: Path, final: Path, expert: Expert, pool: Pool) -> None:
+def _outside(pool: Pool, composites: Iterable[Composite], folder: Path) -> dict[str, str]:
+    """The way from a system's folder to each folder that its members name by its absolute path."""
+    named = [part for one in composites for part in one.outside]
+    if not pool.models and Path(pool.base).is_dir():
+        named.append(fixed_base(pool.base))
+    return {path: relative_to(path, folder) for path in dict.fromkeys(named)}
+
+
+def _moved_along(folder: Path, record: Mapping[str, Any]) -> dict[str, str]:
+    """Where the folders that a system names lie now, of those to which the way from it is still the same."""
+    ways = {str(path): folder / str(way) for path, way in dict(record.get("outside", {})).items()}
+    return {path: str(place.resolve()) for path, place in ways.items() if place.is_dir()}
+
+
+def _write_expert(target: Path, expert: Expert, pool: Pool) -> None:
     weights = materialise(pool, expert.coefficients)
     if isinstance(weights, FullWeights):
         write_full_model(target, weights, base_folder(pool.base, pool.revision))
     else:
-        # the base is named relative to where the folder will lie in the end
-        write_adapter(target, weights, portable_base(pool.base, final), pool.revision)
+        write_adapter(target, weights, fixed_base(pool.base), pool.revision)
 
 
 def load_system(folder: Path, base: str | None = None) -> LoadedSystem:
@@ -183,7 +199,7 @@ def load_system(folder: Path, base: str | None = None) -> LoadedSystem:
         record = json.loads(read_text(path))
         if record["format"] != FORMAT:
             raise UserError(f"{path} has format {record['format']}, this version reads {FORMAT}: update h-swarm")
-        saved = read_members(folder / "experts", base)
+        saved = read_members(folder / "experts", base, moved=_moved_along(folder, record))
         places, later = len(record["places"]), record.get("later_edges")
         params = GenerationParams(**record["generation"]) if record["generation"] else None
         return LoadedSystem(

@@ -53,6 +53,11 @@ def base_folder(base: str, revision: str | None = None, named_in: str = "with -b
     return Path(found).parent
 
 
+def names_a_folder(model: str) -> bool:
+    """Whether a model's name can be no hub id."""
+    return Path(model).is_absolute() or model.startswith((".", "~")) or model.partition("@")[0].count("/") > 1
+
+
 def is_here(model: str, revision: str | None = None) -> bool:
     """Whether this machine has a model's config: its folder, or the hub's cache. Asks nobody.
 

@@ -2,16 +2,17 @@
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
 from swarm.errors import UserError
 from swarm.files import check_readable
 from swarm.weights.adapters import Adapter, factor_pairs, is_adapter, read_adapter
-from swarm.weights.base_model import base_folder, is_here, model_folder
+from swarm.weights.base_model import base_folder, is_here, model_folder, names_a_folder
 from swarm.weights.fit import check_adapters_fit, check_base_fits, check_models_fit
 from swarm.weights.full_model import FullModel, is_full_model, read_full_model
 
@@ -115,12 +116,19 @@ def _folders(directory: Path) -> list[Path]:
 
 
 def read_pool(
-    directory: Path, base: str | None = None, combine: str = "linear", rank: int | None = None, preview: bool = False
+    directory: Path,
+    base: str | None = None,
+    combine: str = "linear",
+    rank: int | None = None,
+    preview: bool = False,
+    moved: Mapping[str, str] = MappingProxyType({}),
 ) -> Pool:
     """The pool in a directory with one folder per expert, PEFT adapters or full models; `base` overrides their own.
 
     Composites that lie between them are passed over. A `preview` is for looking only: nothing is fetched, and of full
     models the headers are read and no weights, so that such a pool has no digest.
+
+    `moved` says of bases that adapters name where they lie now.
 
     Raises UserError, naming folder and key, if there is no expert or if they do not fit together.
     """
@@ -138,7 +146,7 @@ def read_pool(
         check_adapters_fit(adapters[0], adapter)
     if combine != "linear":
         _check_combines_exactly(adapters[0], combine)
-    named, revision = (base, None) if base is not None else _common_base(directory, adapters)
+    named, revision = (base, None) if base is not None else _common_base(directory, adapters, moved)
     return Pool(adapters, named, revision, combine, rank)
 
 
@@ -183,8 +191,8 @@ def _check_kinds(folders: list[Path]) -> None:
             )
 
 
-def _common_base(directory: Path, adapters: Sequence[Adapter]) -> tuple[str, str | None]:
-    bases = {adapter.name: resolve_base(adapter) for adapter in adapters}
+def _common_base(directory: Path, adapters: Sequence[Adapter], moved: Mapping[str, str]) -> tuple[str, str | None]:
+    bases = {adapter.name: resolve_base(adapter, moved) for adapter in adapters}
     first = adapters[0].name
     for name, base in bases.items():
         if base != bases[first]:
@@ -195,13 +203,25 @@ def _common_base(directory: Path, adapters: Sequence[Adapter]) -> tuple[str, str
     return bases[first]
 
 
-def resolve_base(adapter: Adapter) -> tuple[str, str | None]:
-    """The base model that an adapter names, and its revision; a relative path counts from the adapter's folder."""
+def resolve_base(adapter: Adapter, moved: Mapping[str, str] = MappingProxyType({})) -> tuple[str, str | None]:
+    """The base model that an adapter names, and its revision; a relative path counts from the adapter's folder.
+
+    `moved` says of folders where they lie now. Raises UserError if it names none, or a folder that is not there.
+    """
     named = adapter.config.get("base_model_name_or_path")
     if not isinstance(named, str) or not named:
         raise UserError(f"{adapter.folder} names no base model (base_model_name_or_path); name it with -b")
+    named = moved.get(named, named)
     beside = adapter.folder / named
-    return (str(beside.resolve()), None) if beside.is_dir() else (named, adapter.config.get("revision"))
+    if beside.is_dir():
+        return str(beside.resolve()), None
+    if names_a_folder(named) and not Path(named).is_dir():
+        places = dict.fromkeys(os.path.abspath(place) for place in (beside, named))
+        raise UserError(
+            f"{adapter.folder} names the base model {named}, and there is no folder {' and no '.join(places)}: put the "
+            "base there, or name it with -b"
+        )
+    return named, adapter.config.get("revision")
 
 
 def _named(base: tuple[str, str | None]) -> str:
@@ -210,8 +230,18 @@ def _named(base: tuple[str, str | None]) -> str:
 
 
 def portable_base(base: str, folder: Path) -> str:
-    """How an adapter written to `folder` names its base: a hub id as it is, a local folder relative to it."""
-    return os.path.relpath(base, folder) if Path(base).is_dir() else base
+    """How an adapter that moves with its base, written to `folder`, names it: a local folder relative to it."""
+    return relative_to(base, folder) if Path(base).is_dir() else base
+
+
+def fixed_base(base: str) -> str:
+    """How an adapter that moves without its base names it: a hub id as it is, a local folder by its absolute path."""
+    return os.path.abspath(base) if Path(base).is_dir() else base
+
+
+def relative_to(path: str, folder: Path) -> str:
+    """The way to a path from a folder, which may itself be reached through links."""
+    return os.path.relpath(os.path.abspath(path), os.path.realpath(folder))
 
 
 def _check_combines_exactly(adapter: Adapter, combine: str) -> None:
