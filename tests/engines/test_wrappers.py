@@ -1,5 +1,7 @@
 """What stands around an engine: work counted, budgets kept, answers remembered by content."""
 
+import time
+
 import pytest
 from worlds import PARAMS, chaotic, paper_pool
 
@@ -8,6 +10,9 @@ from swarm.engines.completion_cache import CompletionCache
 from swarm.engines.metered import Budget, Metered, Usage
 from swarm.engines.scripted import ScriptedEngine
 from swarm.errors import BudgetReached
+from swarm.system.messages import Query
+from swarm.system.scheduler import Scheduler
+from swarm.system.system import single
 
 EXPERTS = paper_pool().experts()
 
@@ -105,6 +110,36 @@ def test_a_budget_stops_between_batches(budget, message, answered, rows):
         for finished in handed_in(meter, [request(0, i) for i in range(5)]):
             got += finished
     assert meter.usage.generations == len(got) == answered, "what was done is handed out before the stop"
+
+
+def test_time_is_up_though_every_answer_is_known():
+    """What is answered out of the cache reaches no engine, but whoever asks looks for a free worker first."""
+    scheduler = Scheduler(meter := Metered(ScriptedEngine(chaotic)))
+    system, params = single(EXPERTS[0]), PARAMS
+    known = scheduler.answer_all([(system, [Query("one")])], params)
+    meter.budget = Budget(generations=1, tokens=1)
+    assert scheduler.answer_all([(system, [Query("one")])], params) == known, "other limits stop work only"
+    meter.budget = Budget(seconds=0)
+    with pytest.raises(BudgetReached, match="--max_time 0 reached"):
+        scheduler.answer_all([(system, [Query("one")])], params)
+
+
+def test_loading_before_the_first_request_counts_as_time():
+    meter = Metered(ScriptedEngine(chaotic), Usage(seconds=5.0), began=time.monotonic() - 100)
+    assert 105 <= meter.usage.seconds < 1000
+
+
+def test_whoever_watches_hears_of_work_before_the_answers_go_on():
+    meter, heard = Metered(ScriptedEngine(chaotic, rows=2)), []
+    meter.on_work = lambda usage: heard.append(usage.generations)
+    told = [len(heard) for _ in handed_in(meter, [request(0, i) for i in range(5)])]
+    assert heard == [2, 4, 5] and told == [1, 2, 3]
+
+
+def test_usages_add_up_and_their_difference_is_never_less_than_nothing():
+    one, two = Usage(1, 2, 3, 4.0), Usage(10, 20, 30, 1.0)
+    assert one.plus(two) == Usage(11, 22, 33, 5.0)
+    assert two.since(one) == Usage(9, 18, 27, 0)
 
 
 def test_a_budget_that_is_just_enough_stops_nothing():

@@ -1,4 +1,4 @@
-"""A run's folder that came from somebody else: nothing in it leads what is written to another place, or waits for ever."""
+"""A run's folder that came from somebody else: nothing in it leads what is written elsewhere, or waits for ever."""
 
 import os
 import shutil

@@ -88,10 +88,10 @@ class Meter:
 
     def admit(self, prompt: str) -> Ticket | None:
         """A ticket if a call may be made now."""
+        if reached := self.other_limit():  # without the lock: it may look at what is used here
+            self._reached = reached
+            return None
         with self._lock:
-            if reached := self.other_limit():
-                self._reached = reached
-                return None
             used, limits = self._usage, self._limits
             cost = self._price.of(len(prompt.encode()) * self._tokens_per_byte, self._max_new_tokens)
             if limits.calls is not None and used.calls + self._held_back >= limits.calls:

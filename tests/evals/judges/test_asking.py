@@ -109,6 +109,18 @@ def test_the_limit_of_calls_is_never_exceeded_and_what_was_paid_for_is_kept(cach
         assert judge.ask(questions, read_number, STRICTER) == list(range(1, 11))  # the cache is free
 
 
+def test_a_limit_that_is_not_the_judge_s_own_lets_no_further_call_through(cache):
+    """The search's time: what is in flight is waited for and kept, and the reason is that limit's."""
+    with judging(JudgeServer(answer=length)) as server:
+        judge = make_judge(server, at_once=1, cache=cache)
+        judge.watch(lambda usage: None, lambda: "--max_time 1 reached" if judge.usage.calls >= 2 else "")
+        with pytest.raises(BudgetReached, match="--max_time 1 reached"):
+            judge.ask(["a", "bb", "ccc", "dddd"], read_number, STRICTER)
+        assert server.prompts == ["a", "bb"]
+        assert make_judge(server, cache=cache).ask(["a", "bb"], read_number, STRICTER) == [1, 2]
+    assert server.prompts == ["a", "bb"], "what came was kept"
+
+
 def test_the_limit_of_cost_waits_for_calls_in_flight_whose_cost_is_not_yet_known():
     price = Price(read=1e6, written=1e6)  # 1 per token
     questions = [f"{letter} " * 5 for letter in "abcdefgh"]  # 5 tokens read and 1 written: 6 each
