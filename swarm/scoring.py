@@ -1,5 +1,6 @@
 """evaluate.py: a system from disk scored on a dataset."""
 
+import argparse
 import json
 import logging
 from contextlib import closing
@@ -18,7 +19,7 @@ from swarm.search.config import SearchConfig, make_config
 from swarm.search.finish import summarise
 from swarm.search.fitness import Fitness
 from swarm.search.options import Parser, add_setting
-from swarm.search.run import ARGS, BEST, DATA_SETTINGS, KEPT_WITH_A_SYSTEM, read_json
+from swarm.search.run import ARGS, BEST, DATA_SETTINGS, KEPT_WITH_A_SYSTEM, LIMITS_OF_DATA, RESULT, read_json
 from swarm.search.seen import warn_of_seen
 from swarm.system.scheduler import Scheduler
 from swarm.system.system import LoadedSystem, load_system
@@ -27,6 +28,7 @@ from swarm.weights.written import written_as
 
 log = logging.getLogger(__name__)
 
+ALL = "all"
 
 ENGINE_SETTINGS = ("engine", "ray_address", "ray_cores", "gpus", "workers", "worker_timeout", "dtype", "token_budget",
                    "fold", "no_cache", "cache_size", "trust_remote_code")  # fmt: skip
@@ -62,7 +64,9 @@ def evaluate_parser() -> Parser:
     parser = Parser(prog="evaluate.py", description="Scores a found system again.", allow_abbrev=False)
     parser.add_argument("folder", help="a run (search/<name>) or a system's folder (search/<name>/best)")
     parser.add_argument("--split", default="test", choices=("dev", "test"), help="(default: test)")
-    parser.add_argument("--limit", type=int, help="only the first so many examples")
+    parser.add_argument(
+        "--limit", type=_limit, metavar="N|all", help="only the first so many examples (default: as it was found)"
+    )
     for setting in fields(SearchConfig):
         if setting.name in SETTINGS:
             add_setting(parser, setting, SETTINGS[setting.name])
@@ -74,8 +78,8 @@ def evaluate_program(arguments: list[str] | None = None) -> int:
     """evaluate.py. Returns the exit code."""
     options = evaluate_parser().parse_args(arguments)
     front_doors.log_to(None)
-    if options.limit is not None and options.limit < 1:
-        raise UserError(f"--limit is {options.limit}; wanted at least 1")
+    if options.limit is not None and options.limit != ALL and options.limit < 1:
+        raise UserError(f"--limit is {options.limit}; wanted at least 1, or {ALL}")
     system = load_system(_system_folder(Path(options.folder)), options.base_model)
     config = _settings(options, system.about)
     task = read_task(config).for_places(len(system.assignment))
@@ -85,13 +89,21 @@ def evaluate_program(arguments: list[str] | None = None) -> int:
     params = _params(system, task)
     scorer = task.evaluation.scorers[0]
     with closing(make_crew(system.saved, config)) as crew:
+        _warn_of_another_engine(Path(options.folder), crew.facts())
         system = system if config.no_cache else _as_searched(system)
         scheduler = Scheduler(crew, make_cache(crew, config))
         fitness = Fitness(scheduler, task.evaluation, task.dataset, params, scorer)
         examples = task.dataset.dev if options.split == "dev" else task.dataset.test
         scores = summarise(fitness.judge([system], examples)[0], task.evaluation)
-    _show(options, system, scores)
+    _show(options, system, scores, getattr(config, f"{options.split}_limit"))
     return front_doors.DONE
+
+
+def _limit(text: str) -> int | str:
+    """A number of examples, or all."""
+    if text == ALL or text.removeprefix("-").isdecimal():
+        return text if text == ALL else int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is neither a number nor {ALL}")
 
 
 def _as_searched(system: LoadedSystem) -> LoadedSystem:
@@ -125,17 +137,41 @@ def _params(system: LoadedSystem, task: Task) -> GenerationParams:
     )
 
 
-def _where_it_ran(folder: Path) -> dict[str, Any]:
-    """Dataset and data directory of a run's own settings, which a system alone does not have."""
+def _warn_of_another_engine(folder: Path, facts: dict[str, str]) -> None:
+    """Says what of the engine differs from the one by which a run was scored, in its result: texts may differ."""
+    path = folder / RESULT
+    before = read_json(path).get("engine") if path.is_file() else None
+    known = before if isinstance(before, dict) else {}
+    changed = [f"{fact} {now} (was {known[fact]})" for fact, now in facts.items() if known.get(fact, now) != now]
+    if changed:
+        log.warning("this engine is not the run's, so that texts may differ: %s", ", ".join(changed))
+
+
+def _settings_of(folder: Path, about: dict[str, Any]) -> dict[str, Any]:
+    """What a system was found with, as its system.json says it, and in a run's folder the run's own settings.
+
+    Those also have where its data lies; systems saved by earlier versions do not have all of it. What may change when a
+    run is resumed the system knows best.
+    """
+    settings = about.get("settings", {})
+    if not isinstance(settings, dict):
+        raise UserError(f"{folder}: the settings in its system.json are {settings!r}, no object: restore it")
+    found = {name: settings[name] for name in (*KEPT_WITH_A_SYSTEM, "dataset") if name in settings}
     path = folder / ARGS
-    kept = read_json(path) if path.is_file() else {}
-    return {name: kept[name] for name in ("dataset", "data_directory") if isinstance(kept.get(name), str)}
+    ran = {name: value for name, value in (read_json(path) if path.is_file() else {}).items() if value is not None}
+    for name in (*KEPT_WITH_A_SYSTEM, "dataset", "data_directory"):
+        if name in ran and not (name in found and name in ("dtype", "fold")):
+            found[name] = ran[name]
+    if ran.get("gpus") == "cpu":
+        found["gpus"] = "cpu"
+    return {"dataset": about.get("dataset")} | found
 
 
 def _settings(options: Any, about: dict[str, Any]) -> SearchConfig:
     """What the user gives, else what the system was found with; how its data was read holds for that data only.
 
-    A system's folder can come from anybody: it says what its questions and its judge were, and nothing else.
+    A system's folder can come from anybody: it says what its questions, its judge and its number format were, and
+    nothing else.
     """
     eval_type = options.eval_type or about.get("eval")
     if options.eval_type is None and is_file_name(str(eval_type)):
@@ -143,26 +179,28 @@ def _settings(options: Any, about: dict[str, Any]) -> SearchConfig:
             f"the system was found by the eval {eval_type}, whose file does not travel with it: name it with "
             "-e path/to/file.py:name"
         )
-    settings = about.get("settings", {})
-    if not isinstance(settings, dict):
-        raise UserError(f"{options.folder}: the settings in its system.json are {settings!r}, no object: restore it")
-    found = {name: settings[name] for name in (*KEPT_WITH_A_SYSTEM, "dataset") if name in settings}
-    found = {"dataset": about.get("dataset")} | found | _where_it_ran(Path(options.folder))
+    found = _settings_of(Path(options.folder), about)
     if options.dataset is not None and Path(options.dataset).stem != about.get("dataset"):
-        found = {name: value for name, value in found.items() if name not in DATA_SETTINGS}
+        found = {name: value for name, value in found.items() if name not in (*DATA_SETTINGS, *LIMITS_OF_DATA)}
     given = {name: getattr(options, name) for name in SETTINGS if getattr(options, name) is not None}
-    return make_config(found | given | {"eval_type": eval_type, f"{options.split}_limit": options.limit})
+    if given.get("engine", "in_process") != "in_process":
+        found.pop("gpus", None)  # a device of this machine, of which a cluster knows nothing
+    if options.limit is not None:
+        given[f"{options.split}_limit"] = None if options.limit == ALL else options.limit
+    return make_config(found | given | {"eval_type": eval_type})
 
 
 def _system_folder(folder: Path) -> Path:
     return folder / BEST if (folder / BEST).is_dir() else folder
 
 
-def _show(options: Any, system: LoadedSystem, scores: dict[str, Any]) -> None:
+def _show(options: Any, system: LoadedSystem, scores: dict[str, Any], limit: int | None) -> None:
     if options.json:
         log.info("%s", json.dumps({"folder": options.folder, "split": options.split, "scores": scores}))
         return
     for line in graph_as_text(system):
         log.info("%s", line)
+    if limit is not None and options.limit is None:
+        log.info("on the first %d examples at most, as it was found; --limit %s for all of them", limit, ALL)
     for scorer in sorted(scores, key=lambda name: name != "strict"):
         log.info("%s %s score: %s", options.split, scorer, Estimate(**scores[scorer]))

@@ -61,7 +61,7 @@ def data_file(place, change):
         ([*TASK, "--edges", "star"], ["invalid choice: 'star'"]),
         ([*TASK, "-i", "nowhere"], ["nowhere holds no experts", "-i"]),
         ([*TASK, "-g", "7"], ["--gpus names device 7", "leave out -g"]),
-        ([*TASK, "-g", "cpu"], ["--gpus is 'cpu'; wanted CUDA device ids"]),
+        ([*TASK, "-g", "gpu"], ["--gpus is 'gpu'; wanted CUDA device ids such as 0 or 0,1,2, or cpu"]),
         ([*TASK, "-g", "0,,1"], ["--gpus is '0,,1'; wanted CUDA device ids such as 0 or 0,1,2"]),
         ([*TASK, "--workers", "5000"], ["--workers 5000 are more workers than devices", "give at most --workers"]),
         ([*TASK, "--workers", "0"], ["--workers is 0; wanted a number of at least 1"]),

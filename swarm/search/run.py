@@ -50,7 +50,8 @@ FILES = (ARGS, ORIGIN, STATE, RESULT, METRICS, SCRATCHPAD, LOG, JUDGED, USED, GR
 FOLDERS = (BEST, ROUTERS, GRAPHS, WRITTEN_BY_WANDB)
 
 DATA_SETTINGS = ("columns", "splits", "hub_config", "data_revision", "dev_size", "share_chunks")
-KEPT_WITH_A_SYSTEM = ("compat", "judge_model", "judge_tokens", *DATA_SETTINGS)
+LIMITS_OF_DATA = ("dev_limit", "test_limit")
+KEPT_WITH_A_SYSTEM = ("compat", "judge_model", "judge_tokens", "dtype", "fold", *LIMITS_OF_DATA, *DATA_SETTINGS)
 
 
 class Run:
@@ -321,7 +322,7 @@ def _is_data_path(dataset: str, config: SearchConfig) -> bool:
 
 def _about(problem: Problem, best: Best, scores: dict[str, Any] | None) -> dict[str, Any]:
     """What is noted with a system: where it comes from, and what scoring it again has to know beside names."""
-    config = problem.config
+    config = _from_anywhere(problem.config)
     settings = {name: getattr(config, name) for name in KEPT_WITH_A_SYSTEM if getattr(config, name) is not None}
     dataset = str(config.dataset)
     if is_hub_id(dataset) and not _is_data_path(dataset, config):
