@@ -3,6 +3,7 @@
 import json
 import pickle
 import shutil
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +15,9 @@ from tiny import make_base, make_models, make_pool
 
 from swarm.blending.member import asked
 from swarm.engine import make_engine
+from swarm.engines import devices
 from swarm.engines.base import GenerationParams, Request
+from swarm.engines.devices import CudaFacts
 from swarm.nodes.members import read_members
 from swarm.routers.artefact import save_router
 from swarm.routers.fit import RouterSettings, fit_router
@@ -177,6 +180,11 @@ def test_a_machine_that_will_not_do(tmp_path, monkeypatch):
     with monkeypatch.context() as little:
         little.setattr(psutil, "virtual_memory", lambda: type("Memory", (), {"available": 1000}))
         refused(told, "the models take 0.0 GiB in float32", "what fits are 0.0 billion parameters", "smaller models")
+    with monkeypatch.context() as old:
+        old.setattr(devices, "cuda_facts", lambda: CudaFacts(False, "/dev/nvidia3", "535.1", "2.13", "13.0", "old"))
+        refused(replace(told, device="cuda"), "there is an NVIDIA device (/dev/nvidia3, driver 535.1)", "--ray_cores")
+        old.setattr(devices, "cuda_facts", CudaFacts)
+        refused(replace(told, device="cuda"), "cuda is wanted, and no NVIDIA device shows itself here", "--ray_cores")
     told.packages["torch"] = "2.1"
     refused(told, "torch is ", "the search's is 2.1: install the same there")
     told = errand_of(read_members(tmp_path / "experts"))
