@@ -137,7 +137,11 @@ FAULTS_OF_POOLS = {
         experts("lora"),
         "have different base models",
     ),
-    "a base that is not there": (lambda: shutil.rmtree("lora/base"), experts("lora"), "names the base model ../../base"),
+    "a base that is not there": (
+        lambda: shutil.rmtree("lora/base"),
+        experts("lora"),
+        "names the base model ../../base",
+    ),
     "a base without config": (lambda: Path("lora/base/config.json").unlink(), experts("lora"), "has no config.json"),
     "a base without weights": (
         lambda: Path("lora/base/model.safetensors").unlink(),
