@@ -1,6 +1,7 @@
 """What the search brings on the embedded experts: against single experts, votes, random search, and without its parts.
 
     python scripts/embedded_table.py --worlds data/embedded other/world --seeds 10 --out table.json
+    python scripts/embedded_table.py --seeds 10 --rows single average ballot router found
     python scripts/embedded_table.py --read table.json more.json
 
 Every seed has its own dev questions and its own draws; all share the test questions. Prints a Markdown table of test
@@ -13,11 +14,13 @@ import json
 import statistics
 import sys
 import time
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from swarm.baselines import majority_vote
 from swarm.engine import quieten_libraries
 from swarm.engines.in_process import InProcessEngine
 from swarm.engines.metered import Budget, Metered
@@ -25,13 +28,15 @@ from swarm.evals.base import Dataset, Example
 from swarm.evals.exact_match import ExactMatch
 from swarm.evals.graph_tasks import make_dataset
 from swarm.maths.decode import decode
+from swarm.maths.routing import at
 from swarm.nodes.members import Members
+from swarm.routers.fit import RouterSettings, best_single, fit_router
 from swarm.search.config import make_config
 from swarm.search.fitness import Fitness
 from swarm.search.loop import Watcher, search
 from swarm.search.state import Decoded, SearchState, first_state
 from swarm.search.steps import STEPS, Problem
-from swarm.system.messages import Query
+from swarm.system.messages import Query, node_prompt
 from swarm.system.scheduler import Scheduler
 from swarm.system.system import System, single
 from swarm.weights.pool import read_pool
@@ -58,6 +63,8 @@ ROWS = {
     "average": "uniform average of the experts",
     "vote": "majority vote of the experts",
     "vote_known": "majority vote, 'unknown' not counted",
+    "ballot": "majority vote, as scripts/baselines.py counts it",
+    "router": "router, fitted on the dev questions",
     "initial": "best of the initial graphs",
     "random": "random search over trees, as many evaluations",
     "mixed": "random search over trees and weights, as many evaluations",
@@ -66,6 +73,7 @@ ROWS = {
     "original_weights": "the found graph and assignment with the initial experts",
     "found": "**the found system**",
 }
+CHEAP = ("single", "average", "vote", "vote_known", "ballot", "router")  # what takes no search
 
 
 class World:
@@ -112,7 +120,32 @@ def votes(problem: Problem, world: World) -> dict[str, float]:
         right["vote"] += collections.Counter(said).most_common(1)[0][0] == example.answer
         known = [text for text in said if text != "unknown"] or ["unknown"]
         right["vote_known"] += collections.Counter(known).most_common(1)[0][0] == example.answer
-    return {name: count / len(world.test) for name, count in right.items()}
+    ballots = majority_vote(problem.fitness, systems, world.test)
+    assert ballots is not None
+    return {name: count / len(world.test) for name, count in right.items()} | {
+        "ballot": float(ballots["strict"].mean())
+    }
+
+
+def without_search(world: World, seed: int, dev_size: int) -> dict[str, float]:
+    """Test accuracy of what takes no search."""
+    problem, _ = world.problem(seed, dev_size)
+    fitness, experts = problem.fitness, world.pool.experts()
+    dev, test = (
+        np.stack([judged["strict"] for judged in fitness.judge([single(expert) for expert in experts], part)], axis=1)
+        for part in (fitness.dataset.dev, world.test)
+    )
+    prompts = [
+        [node_prompt(Query(example.question), []) for example in part] for part in (fitness.dataset.dev, world.test)
+    ]
+    router = fit_router(prompts[0], dev, world.pool.names, RouterSettings(), np.random.default_rng(seed))
+    picked = np.array([choice.member for choice in router.choose(prompts[1])])
+    average = single(world.pool.expert("average", [1 / len(experts)] * len(experts)))
+    return votes(problem, world) | {
+        "single": float(test[:, best_single(dev)].mean()),
+        "average": world.accuracy(problem, average),
+        "router": float(at(test, picked).mean()),
+    }
 
 
 def random_search(problem: Problem, evaluations: int, seed: int, mixed: bool) -> System:
@@ -133,38 +166,49 @@ def random_search(problem: Problem, evaluations: int, seed: int, mixed: bool) ->
     return systems[int(np.argmax(problem.fitness.utilities(systems)))]
 
 
-def one_seed(world: World, seed: int, dev_size: int, settings: dict[str, object]) -> dict[str, float]:
-    """Every row's test accuracy for one seed, and the found system's on dev."""
+def by_search(
+    world: World, seed: int, dev_size: int, settings: dict[str, object], rows: Collection[str]
+) -> dict[str, float]:
+    """Test accuracy of what a search finds and of what it is compared with, and the found system's on dev."""
     problem, state = searched(world, seed, dev_size, **settings)
     start = STEPS["start_role"](problem, first_state(seed))
     assert state.best is not None and start.best is not None
-    config, system, experts = problem.config, problem.best_system(state.best), world.pool.experts()
+    config, system = problem.config, problem.best_system(state.best)
     evaluations = (config.graph_num + config.trial_num) * len(state.best_history)
-    row = {
-        "single": single(experts[int(np.argmax(state.singles))]),
-        "average": single(world.pool.expert("average", [1 / problem.size] * problem.size)),
+    found = {
         "initial": problem.best_system(start.best),
-        "random": random_search(problem, evaluations, seed, mixed=False),
-        "mixed": random_search(problem, evaluations, seed, mixed=True),
-        "original_weights": replace(system, members=tuple(experts)),
+        "original_weights": replace(system, members=tuple(world.pool.experts())),
         "found": system,
     }
+    for name, mixed in (("random", False), ("mixed", True)):
+        if name in rows:
+            found[name] = random_search(problem, evaluations, seed, mixed)
     for name, off in (("no_role", "move_graphs"), ("no_weight", "move_experts")):
-        part, end = searched(world, seed, dev_size, **settings, **{off: False})
-        assert end.best is not None
-        row[name] = part.best_system(end.best)
-    scores = {name: world.accuracy(problem, system) for name, system in row.items()}
-    return scores | votes(problem, world) | {"dev": state.best.score, "evaluations": evaluations}
+        if name in rows:
+            part, end = searched(world, seed, dev_size, **settings, **{off: False})
+            assert end.best is not None
+            found[name] = part.best_system(end.best)
+    scores = {name: world.accuracy(problem, system) for name, system in found.items()}
+    return scores | {"dev": state.best.score, "evaluations": evaluations}
 
 
-def table(results: dict[str, list[dict[str, float]]], test_size: int) -> list[str]:
+def one_seed(
+    world: World, seed: int, dev_size: int, settings: dict[str, object], rows: Collection[str]
+) -> dict[str, float]:
+    """The test accuracies of these rows for one seed, and others that come with them."""
+    scores = without_search(world, seed, dev_size) if {*rows} & {*CHEAP} else {}
+    return scores | (by_search(world, seed, dev_size, settings, rows) if {*rows} - {*CHEAP} else {})
+
+
+def table(results: dict[str, list[dict[str, float]]], test_size: int, rows: Collection[str] = tuple(ROWS)) -> list[str]:
     """Markdown: means over seeds with intervals, and the paired differences to what the found system has to beat."""
     lines = ["| test accuracy | " + " | ".join(results) + " |", "|---" * (len(results) + 1) + "|"]
-    for key, label in ROWS.items():
-        lines.append(
-            f"| {label} | " + " | ".join(mean_of([s[key] for s in seeds]) for seeds in results.values()) + " |"
-        )
-    for key in ("random", "mixed", "initial", "no_weight", "no_role", "original_weights"):
+    there = [key for key in ROWS if key in rows and all(key in seed for seeds in results.values() for seed in seeds)]
+    for key in there:
+        cells = " | ".join(mean_of([s[key] for s in seeds]) for seeds in results.values())
+        lines.append(f"| {ROWS[key]} | {cells} |")
+    against = ("router", "random", "mixed", "initial", "no_weight", "no_role", "original_weights")
+    for key in (key for key in against if key in there and "found" in there):
         cells = " | ".join(mean_of([s["found"] - s[key] for s in seeds], "+") for seeds in results.values())
         lines.append(f"| found − {ROWS[key].split(',')[0].split(' (')[0]}, paired | {cells} |")
     seeds = len(next(iter(results.values())))
@@ -194,6 +238,7 @@ def main() -> None:
     parser.add_argument("--dev", type=int, default=120, help="dev questions per seed (default: 120)")
     parser.add_argument("--test", type=int, default=1200, help="test questions (default: 1200)")
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="other settings of the search")
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), help="only these (default: all)")
     parser.add_argument("--out", type=Path, help="write every number there, as JSON")
     parser.add_argument(
         "--read", nargs="+", type=Path, help="print the table of files that --out wrote, search nothing"
@@ -202,7 +247,7 @@ def main() -> None:
     if options.read:
         read = [json.loads(path.read_text()) for path in options.read]
         merged = {world: seeds for record in read for world, seeds in record["results"].items()}
-        print("\n".join(table(merged, read[0]["test"])))
+        print("\n".join(table(merged, read[0]["test"], options.rows)))
         return
     settings = {name: json.loads(value) for name, value in (part.split("=", 1) for part in options.set)}
     quieten_libraries()
@@ -210,7 +255,7 @@ def main() -> None:
     for folder in options.worlds:
         world, began = World(folder, options.test), time.monotonic()
         for seed in range(options.first_seed, options.first_seed + options.seeds):
-            scores = one_seed(world, seed, options.dev, settings)
+            scores = one_seed(world, seed, options.dev, settings, options.rows)
             results.setdefault(str(folder), []).append(scores)
             short = " ".join(f"{name} {value:.3f}" for name, value in scores.items())
             print(f"{folder} seed {seed} ({time.monotonic() - began:.0f} s): {short}", file=sys.stderr, flush=True)
@@ -218,7 +263,7 @@ def main() -> None:
         options.out.write_text(
             json.dumps({"settings": SETTINGS | settings, "test": options.test, "results": results}, indent=2) + "\n"
         )
-    print("\n".join(table(results, options.test)))
+    print("\n".join(table(results, options.test, options.rows)))
 
 
 if __name__ == "__main__":

@@ -3,15 +3,23 @@
 import json
 import re
 import shutil
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from swarm import front_doors
+from swarm.engines.base import GenerationParams
+from swarm.nodes.members import NODE_TYPES
+from swarm.search.options import search_parser
 from swarm.searching import search_program
+from swarm.system.messages import Query, node_prompt
 
 ROOT = Path(__file__).resolve().parent.parent
 COMPAT = (ROOT / "docs" / "compat.md").read_text(encoding="utf8")
+README = (ROOT / "README.md").read_text(encoding="utf8")
+DATA = (ROOT / "docs" / "data.md").read_text(encoding="utf8")
+COMPOSITES = (ROOT / "docs" / "composites.md").read_text(encoding="utf8")
 OWN_EVALS = (ROOT / "docs" / "add_an_eval.md").read_text(encoding="utf8")
 
 
@@ -42,3 +50,34 @@ def test_the_evals_that_it_shows_run(tmp_path, monkeypatch, number):
     assert front_doors.guarded(lambda: search_program(["-e", named, "-d", "mine.json", *small])) == 0
     scores = json.loads((tmp_path / "search/mine/result.json").read_text())["scores"]["found"]["dev"]
     assert set(scores) == ({"strict"} if number == 0 else {"strict", "brevity"})
+
+
+def test_what_nodes_are_told_is_shown_word_by_word():
+    query = Query("QUESTION")
+    assert f"```\n{node_prompt(query, [])}\n```" in DATA
+    assert f"```\n{node_prompt(query, ['ANSWER', 'ANSWER'])}\n```" in DATA
+    [heading] = [line.removeprefix("## ") for line in DATA.splitlines() if line.startswith("## How nodes")]
+    assert f"docs/data.md#{heading.lower().replace(',', '').replace(' ', '-')})" in README
+    settings = {field.name for field in fields(GenerationParams)}
+    assert settings == {"max_new_tokens", "chat", "second_bos"}, "the documents say that nothing else can be set"
+
+
+def test_every_type_of_composite_is_named_wherever_they_are_listed():
+    paragraph = README.split("**Composites.**")[1].split("\n\n")[0]
+    assert {name for name in NODE_TYPES if f"`{name}`" in paragraph} == set(NODE_TYPES)
+    introduction = COMPOSITES.split("## ")[0]
+    assert {name for name in NODE_TYPES if re.search(rf"[\[*]{name}[\]*]", introduction)} == set(NODE_TYPES)
+    headings = set(re.findall(r"^## (\w+): ", COMPOSITES, re.MULTILINE))
+    assert headings | {"router"} == set(NODE_TYPES), "routers have a page of their own"
+    [listed] = re.findall(r"folder of composites \(([^)]*)\)", search_parser().format_help().replace("\n", " "))
+    assert listed.split(", ") == list(NODE_TYPES)
+
+
+def test_links_within_and_between_documents_lead_somewhere():
+    for path in (ROOT / "docs").glob("*.md"):
+        for target, anchor in re.findall(r"\]\((?!http)([^)#]*)(?:#([^)]*))?\)", path.read_text(encoding="utf8")):
+            there = path.parent / target if target else path
+            assert there.exists(), (path.name, target)
+            headings = re.findall(r"^#+ (.*)$", there.read_text(encoding="utf8"), re.MULTILINE) if anchor else []
+            slugs = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+            assert not anchor or anchor in slugs, (path.name, anchor)

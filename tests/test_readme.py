@@ -34,18 +34,22 @@ def test_every_file_of_the_package_is_in_the_tree():
 
 
 def test_links_lead_somewhere():
-    for target in re.findall(r"\]\((?!http)([^)]+)\)", README):
+    for target in re.findall(r"\]\((?!http)([^)#]+)[^)]*\)", README):
         assert (ROOT / target).exists(), target
 
 
-def test_the_lines_of_python_run(tmp_path, monkeypatch, capsys):
+def test_the_lines_of_python_print_what_they_say(tmp_path, monkeypatch, capsys):
+    """Against a system that a search has really found, and the question's right answer."""
     shutil.copytree(ROOT / "data", tmp_path / "data")
     monkeypatch.chdir(tmp_path)
-    small = ["--graph_num", "2", "--trial_num", "2", "--dev_limit", "6", "--test_limit", "6", "-m", "0", "-n", "mine"]
+    small = "--graph_num 4 --trial_num 2 --dev_limit 40 --test_limit 6 -m 0 -n mine".split()
     assert search_program(["-e", "exact_match", "-d", "graph_tasks_small", *small]) == 0
     capsys.readouterr()
-    exec(README.split("```python")[1].split("```")[0], {})
-    assert re.fullmatch(r"\['\w+'\]\n", capsys.readouterr().out)
+    code = README.split("```python")[1].split("```")[0]
+    exec(code, {})
+    edges, pair, answer = re.search(r'\["([^"]+) ; weight of (\S+)"\]\)\)  # \[\'(\d)\'\]\n', code).groups()
+    assert capsys.readouterr().out == f"['{answer}']\n"
+    assert dict(edge.split(":") for edge in edges.split())[pair] == answer
 
 
 @pytest.mark.parametrize("split", ["dev", "test"])

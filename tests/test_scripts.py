@@ -14,12 +14,16 @@ def test_the_table_of_the_embedded_experts(tmp_path):
     command += ["--set", *small, "--out", str(tmp_path / "table.json")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("|\n") == 2 + 11 + 6
+    assert done.stdout.count("|\n") == 2 + 13 + 7
     [seeds] = json.loads((tmp_path / "table.json").read_text())["results"].values()
     assert [seed["evaluations"] for seed in seeds] == [8, 8]
     assert all(0 <= value <= 1 for seed in seeds for name, value in seed.items() if name != "evaluations")
     command = [sys.executable, "scripts/embedded_table.py", "--read", str(tmp_path / "table.json")]
     assert subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout == done.stdout
+    some = subprocess.run([*command, "--rows", "router", "ballot", "found"], cwd=ROOT, capture_output=True, text=True)
+    lines = done.stdout.splitlines()
+    assert [line for line in some.stdout.splitlines() if line not in lines] == [], "the same, and fewer"
+    assert some.stdout.count("|\n") == 2 + 3 + 1
 
 
 def test_the_table_of_routers(tmp_path):

@@ -66,7 +66,7 @@ class SearchConfig:
         short="i",
     )
     composites: str | None = option(
-        None, TASK, "folder of composites (fusion, vote, mbr, router) over the experts, beside those in -i"
+        None, TASK, "folder of composites (vote, mbr, fusion, router, blend) over the experts, beside those in -i"
     )
     base_model: str | None = option(None, TASK, "hub id or folder of the base (default: the adapters' own)", short="b")
     compat: str | None = option(
