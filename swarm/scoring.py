@@ -19,7 +19,8 @@ from swarm.search.config import SearchConfig, make_config
 from swarm.search.finish import summarise
 from swarm.search.fitness import Fitness
 from swarm.search.options import Parser, add_setting
-from swarm.search.run import ARGS, BEST, DATA_SETTINGS, KEPT_WITH_A_SYSTEM, LIMITS_OF_DATA, RESULT, read_json
+from swarm.search.origins import DATA_SETTINGS, KEPT_WITH_A_SYSTEM, LIMITS_OF_DATA
+from swarm.search.run import ARGS, BEST, RESULT, read_json
 from swarm.search.seen import warn_of_seen
 from swarm.system.scheduler import Scheduler
 from swarm.system.system import LoadedSystem, load_system

@@ -10,10 +10,9 @@ from typing import Any
 from urllib.parse import urlparse
 
 from swarm.files import read_text, write_whole
+from swarm.search.run import WANDB_ID
 
 log = logging.getLogger(__name__)
-
-WANDB_ID = "wandb_id"
 
 
 class Tracker:

@@ -18,9 +18,7 @@ import numpy as np
 
 from swarm.engines.metered import Usage
 from swarm.errors import UserError
-from swarm.evals.hub import is_hub_id
 from swarm.evals.judges.budget import NO_WORK, JudgeUsage
-from swarm.evals.plugins import file_of, is_file_name
 from swarm.files import (
     check_own_file,
     check_own_folder,
@@ -35,23 +33,20 @@ from swarm.files import (
 )
 from swarm.search.config import SearchConfig, make_config
 from swarm.search.numbers import scratchpad
+from swarm.search.origins import about_system, from_anywhere
 from swarm.search.resume import FREE_ON_RESUME
-from swarm.search.state import Best, SearchState, state_from_json, state_to_json
+from swarm.search.state import SearchState, state_from_json, state_to_json
 from swarm.search.steps import Problem
 from swarm.system.system import save_system
-from swarm.tracking import WANDB_ID
 
 ARGS, ORIGIN, STATE, RESULT = "args.json", "origin.json", "state.json", "result.json"
 METRICS, SCRATCHPAD, LOG, BEST = "metrics.jsonl", "utility_scratchpad.json", "log.txt", "best"
 JUDGED, USED, ROUTERS, GRAPHS = "judge_usage.json", "usage.json", "routers", "graphs"
-WRITTEN_BY_WANDB = "wandb"
+WRITTEN_BY_WANDB, WANDB_ID = "wandb", "wandb_id"
 GRAPH_PICTURE, CURVES_PICTURE = "graph.png", "curves.png"
 FILES = (ARGS, ORIGIN, STATE, RESULT, METRICS, SCRATCHPAD, LOG, JUDGED, USED, GRAPH_PICTURE, CURVES_PICTURE, WANDB_ID)
 FOLDERS = (BEST, ROUTERS, GRAPHS, WRITTEN_BY_WANDB)
 
-DATA_SETTINGS = ("columns", "splits", "hub_config", "data_revision", "dev_size", "share_chunks")
-LIMITS_OF_DATA = ("dev_limit", "test_limit")
-KEPT_WITH_A_SYSTEM = ("compat", "judge_model", "judge_tokens", "dtype", "fold", *LIMITS_OF_DATA, *DATA_SETTINGS)
 
 
 class Run:
@@ -206,7 +201,7 @@ class Run:
             system,
             problem.members_with(state.best.routers),
             state.best.decoded.adjacency,
-            _about(problem, state.best, scores),
+            about_system(problem, state.best, scores),
             {"README.md": card} if card else {},
         )
 
@@ -236,7 +231,7 @@ def create_run(root: Path, config: SearchConfig, origin: dict[str, Any]) -> Run:
     try:
         write_json(waiting / ORIGIN, origin)
         for name in [config.name] if config.name else _fresh_names(config):
-            write_json(waiting / ARGS, asdict(replace(_from_anywhere(config), name=name)))
+            write_json(waiting / ARGS, asdict(replace(from_anywhere(config), name=name)))
             try:
                 return Run(waiting.rename(root / name))
             except OSError as error:
@@ -294,48 +289,6 @@ def _fresh_names(config: SearchConfig) -> Iterator[str]:
     yield base
     while True:
         yield f"{base}_{secrets.token_hex(2)}"
-
-
-def _from_anywhere(config: SearchConfig) -> SearchConfig:
-    """The settings with local paths made absolute, so that a run can be resumed from any folder."""
-    names = ["data_directory", "initial_expert_directory", "composites", "base_model", "dataset"]
-    if config.judge_url is None:  # a server's model may have the name of a folder
-        names.append("judge_model")
-    given = {name: getattr(config, name) for name in names}
-    here: dict[str, Any] = {
-        name: str(Path(value).resolve())
-        for name, value in given.items()
-        if value and (_is_data_path(value, config) if name == "dataset" else Path(value).is_dir())
-    }
-    name = str(config.eval_type)
-    if is_file_name(name):
-        here["eval_type"] = f"{file_of(name).resolve()}:{name.partition(':')[2]}"
-    return replace(config, **here)
-
-
-def _is_data_path(dataset: str, config: SearchConfig) -> bool:
-    """Whether a dataset is meant as a path: a name in the data directory goes before a folder of that name."""
-    if (Path(config.data_directory) / f"{dataset}.json").is_file():
-        return False
-    return Path(dataset).exists()
-
-
-def _about(problem: Problem, best: Best, scores: dict[str, Any] | None) -> dict[str, Any]:
-    """What is noted with a system: where it comes from, and what scoring it again has to know beside names."""
-    config = _from_anywhere(problem.config)
-    settings = {name: getattr(config, name) for name in KEPT_WITH_A_SYSTEM if getattr(config, name) is not None}
-    dataset = str(config.dataset)
-    if is_hub_id(dataset) and not _is_data_path(dataset, config):
-        settings["dataset"] = dataset  # a local path would be another one elsewhere
-    return {
-        "eval": problem.fitness.evaluation.name,
-        "dataset": problem.fitness.dataset.name,
-        "dataset_digest": problem.fitness.dataset.digest,
-        "settings": settings,
-        "found": best.found,
-        "dev_in_search": best.score,
-        "scores": scores,
-    }
 
 
 def _step_of(line: str) -> float:
