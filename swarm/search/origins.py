@@ -41,8 +41,10 @@ def _is_data_path(dataset: str, config: SearchConfig) -> bool:
 
 def about_system(problem: Problem, best: Best, scores: dict[str, Any] | None) -> dict[str, Any]:
     """What is noted with a system: where it comes from, and what scoring it again has to know beside names."""
-    config = from_anywhere(problem.config)
+    config = problem.config
     settings = {name: getattr(config, name) for name in KEPT_WITH_A_SYSTEM if getattr(config, name) is not None}
+    if config.judge_url is None and Path(str(config.judge_model)).is_dir():
+        settings["judge_model"] = str(Path(str(config.judge_model)).resolve())
     dataset = str(config.dataset)
     if is_hub_id(dataset) and not _is_data_path(dataset, config):
         settings["dataset"] = dataset  # a local path would be another one elsewhere
