@@ -64,14 +64,14 @@ def calibrate(task: Task, members: Members, crew: Crew) -> int:
     )
     measuring = Measuring(crew, members.pool.experts(), queries, task.params)
     speed = measuring.run(lambda line: log.info("%s", line))
-    remember_speed(_engine_name(task.config), _task_name(task), speed)
+    remember_speed(_engine_name(task.config, members), _task_name(task), speed)
     log.info("%s", measuring)
     return show_cost(task, members)
 
 
 def show_cost(task: Task, members: Members) -> int:
     """Says what the search costs at most. Returns the exit code."""
-    speed = known_speed(_engine_name(task.config), _task_name(task))
+    speed = known_speed(_engine_name(task.config, members), _task_name(task))
     lengths = speed.lengths if speed else USUAL
     most, likely = (_forecast(task, members, each) for each in (replace(lengths, answer=1.0), lengths))
     for line in describe(most):
@@ -93,7 +93,7 @@ def _task_name(task: Task) -> str:
     return f"{task.evaluation.name} on {task.dataset.name}, {task.params.max_new_tokens} tokens"
 
 
-def _engine_name(config: SearchConfig) -> str:
-    model = config.base_model or config.initial_expert_directory or "default experts"
+def _engine_name(config: SearchConfig, members: Members) -> str:
+    model = members.pool.base
     workers = f" by {config.workers} workers" if config.workers is not None else ""
     return f"{model} on {config.gpus or 'default device'} in {config.dtype or 'default format'}{workers}"

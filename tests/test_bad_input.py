@@ -155,4 +155,7 @@ def test_a_calibration_gives_the_forecast_a_time(place, capsys, monkeypatch):
     assert front_doors.guarded(lambda: search_program([*TASK, "--max_new_tokens", "50", "--dry-run"])) == 0
     other = capsys.readouterr().out
     assert "measured here: about" in other and "as long as those" not in other, "of another task"
+    shutil.copytree("data/embedded", "other")
+    assert front_doors.guarded(lambda: search_program([*TASK, "-i", "other/experts", "--dry-run"])) == 0
+    assert "measure this machine once" in capsys.readouterr().out, "of another base"
     assert oct((place / "cache" / "h_swarm").stat().st_mode)[-3:] == "700"

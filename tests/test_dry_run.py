@@ -14,9 +14,12 @@ from scorers import make_classifier, make_fuser
 from tiny import change_json, make_base, make_models, make_pool
 
 from swarm import front_doors
+from swarm.engines.in_process import InProcessEngine
 from swarm.nodes.members import read_members
 from swarm.routers.artefact import save_router
+from swarm.routers.engine import language_model_of
 from swarm.routers.fit import RouterSettings, fit_router
+from swarm.routers.hidden import HiddenSettings
 from swarm.searching import search_program
 
 WORDS = ("red", "green", "blue", "yes", "no", "one")
@@ -235,6 +238,17 @@ def test_a_router_of_other_weights(place, capsys):
     assert run([*TASK, *words, "--dry-run"], capsys)[0] == 0
     change_tensor(place / "lora/experts/expert_1", "q_proj.lora_A", lambda tensor: tensor + 1)
     refused_alike(words, capsys, "the classifier was fitted for other weights of expert_1")
+
+
+def test_a_router_that_reads_with_a_base_that_full_models_do_not_have(place, capsys):
+    members = read_members(place / "lora" / "experts")
+    reader = language_model_of(InProcessEngine(members.pool))
+    settings, scores = RouterSettings(HiddenSettings()), np.eye(3)[[0] * len(WORDS) + [1] * len(WORDS)]
+    router = fit_router(PROMPTS, scores, members.names, settings, np.random.default_rng(0), (), reader)
+    save_router(place / "reading", router)
+    composite(place / "composites" / "mine", type="router", members=MEMBERS, classifier="../../reading")
+    assert run([*TASK, *experts("lora", "--composites", "composites"), "--dry-run"], capsys)[0] == 0
+    refused_alike(experts("full", "--composites", "composites"), capsys, "need the base model, and none was given")
 
 
 @pytest.mark.parametrize(

@@ -206,19 +206,13 @@ def remember_speed(engine: str, task: str, speed: Speed) -> None:
 
 
 def known_speed(engine: str, task: str) -> Speed | None:
-    """The speed measured for this engine; answers of another task count as if they were of full length.
-
-    A single number, as it was kept once, holds for reading and writing alike.
-    """
+    """The speed measured for this engine; answers of another task count as if they were of full length."""
     known = _speeds().get(engine)
     if known is None:
         return None
     try:
-        if isinstance(known, int | float):
-            speed = Speed(known, known)
-        else:
-            lengths = Lengths(known["lengths"]["answer"] if known["task"] == task else 1.0, known["lengths"]["letters"])
-            speed = Speed(known["read"], known["written"], lengths)
+        lengths = Lengths(known["lengths"]["answer"] if known["task"] == task else 1.0, known["lengths"]["letters"])
+        speed = Speed(known["read"], known["written"], lengths)
         if not min(speed.read, speed.written, *vars(speed.lengths).values()) > 0:
             raise ValueError("numbers above 0 are wanted")
     except (TypeError, ValueError, KeyError) as error:

@@ -110,8 +110,10 @@ def test_a_speed_is_kept_for_its_engine_and_lengths_for_their_task():
     assert known_speed("mine", "this") == speed and known_speed("other", "this") is None
     assert known_speed("mine", "that") == replace(speed, lengths=Lengths(1.0, 3.0))
     path = own_cache() / "speed.json"
-    path.write_text(json.dumps({"mine": 50.0}))  # as it was kept before
-    assert known_speed("mine", "this") == Speed(50.0, 50.0, USUAL)
+    path.write_text(json.dumps({"experts on default device": 50.0}))  # as earlier versions kept it, by other names
+    assert known_speed("mine", "this") is None
+    remember_speed("mine", "this", speed)
+    assert known_speed("mine", "this") == speed
     for damaged in ("[1]", '{"mine": {}}', '{"mine": "fast"}', '{"mine": 0}', "{"):
         path.write_text(damaged)
         with pytest.raises(UserError, match=r"speed\.json is damaged .*delete it and measure again \(--calibrate\)"):
