@@ -154,7 +154,10 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     Raises UserError where a link or a file is in its place.
     """
     check_own_folder(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:  # which says it of a file that a folder's name leads through
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder.parent)) from error
     with _room_beside(folder) as room:
         waiting = room / folder.name
         waiting.mkdir()

@@ -162,7 +162,7 @@ def test_a_base_from_the_hub(clone, tmp_path):
         environment["HF_HUB_DISABLE_XET"] = "1"
         task = ("-e", "exact_match", "-d", "graph_tasks_small", "-b", "some/base", "-n", "hub")
         done = python(clone, "search.py", *task, *SMALL, "--max_generations", "300", **environment)
-        assert done.returncode == 3, done.stderr
+        assert done.returncode == 0 and "--max_generations 300 reached" in done.stdout, done.stderr
         assert "some/base/model.safetensors" in hub.fetched
     done = python(clone, "search.py", "--resume", "search/hub", **(environment | {"HF_HUB_OFFLINE": "1"}))
     assert done.returncode == 0, done.stderr

@@ -66,8 +66,8 @@ def test_a_run_is_scored_again_on_its_own_data_wherever_that_lies(place, capsys)
 
 def test_a_run_goes_on_with_the_same_file_and_with_another_one_only_if_it_is_named(place, capsys):
     Path("my_eval.py").write_text(GOOD)
-    assert search("-e", "my_eval.py:digits", *SMALL.split(), "--max_generations", "90") == 3
-    assert search("--resume", "search/mine", "--max_generations", "91") == 3
+    assert search("-e", "my_eval.py:digits", *SMALL.split(), "--max_generations", "90") == 0
+    assert search("--resume", "search/mine", "--max_generations", "91") == 0
     Path("my_eval.py").write_text(GOOD + "# another line\n")
     capsys.readouterr()
     assert search("--resume", "search/mine") == 2
@@ -78,7 +78,7 @@ def test_a_run_goes_on_with_the_same_file_and_with_another_one_only_if_it_is_nam
 
 def test_code_that_a_run_s_folder_names_is_never_run_unasked(place, capsys):
     Path("my_eval.py").write_text(GOOD)
-    assert search("-e", "my_eval.py:digits", *SMALL.split(), "--max_generations", "90") == 3
+    assert search("-e", "my_eval.py:digits", *SMALL.split(), "--max_generations", "90") == 0
     Path("search/mine/evil.py").write_text(GOOD + "open('ran', 'w')\n")
     settings, origin = Path("search/mine/args.json"), Path("search/mine/origin.json")
     evil = {"eval_type": "search/mine/evil.py:digits"}

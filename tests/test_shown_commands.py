@@ -89,7 +89,7 @@ def run(program, words):
 def test_it_runs(place, program, words):
     if RUN in words:
         begun = ["-e", "exact_match", "-d", "gsm8k", "-n", Path(RUN).name, *SMALL, "--max_generations", "40"]
-        assert front_doors.guarded(lambda: search_program(begun)) == 3
+        assert front_doors.guarded(lambda: search_program(begun)) in (front_doors.DONE, front_doors.LIMIT_REACHED)
     if any(word.startswith("routers") for word in words) and "fit" not in words:
         assert front_doors.guarded(lambda: route_program(FIT)) == 0
     assert run(program, words) == 0
