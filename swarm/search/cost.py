@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from swarm.engines.base import GenerationParams
 from swarm.evals.base import Dataset, Eval, Example
 from swarm.search.config import SearchConfig
-from swarm.search.speed import USUAL, Lengths, Speed
+from swarm.search.speed import FEW, USUAL, Lengths, Speed
 from swarm.system.messages import LATER_HEADER, Query, context_at, node_prompt
 
 USUALLY_SAVED = 0.4  # share of requests that equal another one, on random graphs (measured on graph structure)
@@ -119,9 +119,14 @@ def describe_time(most: Forecast, likely: Forecast, speed: Speed) -> str:
     )
     full = f"about {duration(all_full)} if every answer is of full length"
     lengths = f"about {duration(as_measured)} if answers are as long as those were, " if likely != most else ""
+    more = (
+        f" It was measured on {speed.rows} at a time; a search asks more, which can be several times as fast."
+        if speed.rows < FEW
+        else ""
+    )
     return (
         f"At the speed measured here: {lengths}{full}. That is for all iterations, with {USUALLY_SAVED:.0%} saved; "
-        "making new experts and judging come on top."
+        f"making new experts and judging come on top.{more}"
     )
 
 

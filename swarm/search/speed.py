@@ -23,6 +23,7 @@ from swarm.weights.pool import Expert
 ENOUGH = 30.0  # seconds of measuring after which no further round begins
 MOST = 120.0  # seconds after which a round is broken off
 FIRST_TOKENS = 4  # of the first answers, which only show how slow the models are
+SHORT = 8  # tokens of answers that take too long to be written to their end
 FIRST_QUESTIONS = 4
 FEW = 32  # questions to an expert at a time that leave much to gain by asking more
 GROWTH, LEAST_GROWTH = 4, 1.5  # how many times the questions of the last round the next one has
@@ -51,11 +52,13 @@ class Speed:
     Attributes:
       read, written: tokens per second of prompts, and of answers, in batches as large as were measured.
       lengths: of the texts that it was measured on.
+      rows: questions in such a batch.
     """
 
     read: float
     written: float
     lengths: Lengths = USUAL
+    rows: int = 1
 
     def seconds(self, read: float, written: float) -> float:
         """What so many tokens take."""
@@ -114,9 +117,9 @@ class Round:
         if tokens > 0 and seconds > 0:
             reading = self.first.seconds - self.first.new_tokens * seconds / tokens
             if reading > 0:
-                return Speed(self.first.prompt_tokens / reading, tokens / seconds, lengths)
+                return Speed(self.first.prompt_tokens / reading, tokens / seconds, lengths, self.questions)
         one = self.whole.tokens / max(self.whole.seconds, 1e-9)
-        return Speed(one, one, lengths)
+        return Speed(one, one, lengths, self.questions)
 
 
 class Measuring:
@@ -138,7 +141,7 @@ class Measuring:
         return self._meter.usage.seconds
 
     def run(self, tell: Callable[[str], None]) -> Speed:
-        """Rounds until half a minute is over, and none beyond two minutes; `tell` is told of each.
+        """Rounds until half a minute is over, with few questions also beyond, up to two; `tell` is told of each.
 
         The last one counts: it has the largest batches, as a search has, and in it nothing is done for the first time.
         Raises UserError if not even the first few tokens come within the bound.
@@ -161,14 +164,16 @@ class Measuring:
         yield 1, 1, few
         if self.seconds < ENOUGH / 4:
             yield 1, 1, few  # without what is done only once
-        one = self.rounds[-1].forecast(self._most)
         experts, most = len(self._experts), self._most
-        if experts * one > ENOUGH / 2:
-            experts, most = 1, max(int(self._most * min(ENOUGH / 2 / one, 1)), few)
-        questions = max(min(int(ENOUGH / 4 / (experts * one)), FIRST_QUESTIONS, len(self._queries)), 1)
+        if experts * self.rounds[-1].forecast(most) > ENOUGH / 2:
+            # of many answers at a time a token takes little longer than of one: a few of many tell more
+            experts, most = 1, min(SHORT, most)
+        one = experts * self.rounds[-1].forecast(most)
+        questions = max(min(int(ENOUGH / 4 / one), FIRST_QUESTIONS, len(self._queries)), 1)
         yield experts, questions, most
         while questions < len(self._queries):
-            growth = min((ENOUGH - self.seconds) / self.rounds[-1].seconds, GROWTH)
+            bound = MOST if questions < FIRST_QUESTIONS else ENOUGH  # one at a time says little about many
+            growth = min((bound - self.seconds) / self.rounds[-1].seconds, GROWTH)
             larger = min(int(questions * growth), len(self._queries))
             if growth < LEAST_GROWTH or larger == questions:
                 return
@@ -192,11 +197,10 @@ class Measuring:
     def __str__(self) -> str:
         last = self.rounds[-1]
         speed = last.speed(self._most)
-        more = "; a search asks more at a time, which is seldom slower" if last.questions < FEW else ""
         return (
             f"measured in {self.seconds:.0f} s: {speed.read:,.0f} tokens read and {speed.written:,.0f} written per "
             f"second, by {last.questions} questions to each of {last.experts} experts, whose answers had "
-            f"{last.mean_length:.1f} tokens on average of at most {last.most}{more}"
+            f"{last.mean_length:.1f} tokens on average of at most {last.most}"
         )
 
 
@@ -212,8 +216,8 @@ def known_speed(engine: str, task: str) -> Speed | None:
         return None
     try:
         lengths = Lengths(known["lengths"]["answer"] if known["task"] == task else 1.0, known["lengths"]["letters"])
-        speed = Speed(known["read"], known["written"], lengths)
-        if not min(speed.read, speed.written, *vars(speed.lengths).values()) > 0:
+        speed = Speed(known["read"], known["written"], lengths, known["rows"])
+        if not min(speed.read, speed.written, speed.rows, *vars(speed.lengths).values()) > 0:
             raise ValueError("numbers above 0 are wanted")
     except (TypeError, ValueError, KeyError) as error:
         raise _damaged(error) from error
