@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from swarm.baselines import AVERAGE, VOTE, baselines_program
 from swarm.search.config import SearchConfig
 from swarm.search.options import search_parser
 from swarm.searching import search_program
@@ -50,6 +51,19 @@ def test_the_lines_of_python_print_what_they_say(tmp_path, monkeypatch, capsys):
     edges, pair, answer = re.search(r'\["([^"]+) ; weight of (\S+)"\]\)\)  # \[\'(\d)\'\]\n', code).groups()
     assert capsys.readouterr().out == f"['{answer}']\n"
     assert dict(edge.split(":") for edge in edges.split())[pair] == answer
+
+
+def test_rows_of_the_results_that_no_seed_decides(tmp_path, monkeypatch, capsys):
+    shutil.copytree(ROOT / "data", tmp_path / "data")
+    monkeypatch.chdir(tmp_path)
+    assert baselines_program(["-e", "exact_match", "-d", "graph_tasks_small", "--json"]) == 0
+    scores = json.loads(capsys.readouterr().out.splitlines()[-1])
+    experts = [who for who in scores if who.startswith("expert_")]
+    best = max(experts, key=lambda who: scores[who]["dev"]["strict"]["mean"])
+    table = README.split("| right answers on test |")[1].split("\n\n")[0]
+    for start, who in (("best single", best), ("uniform average", AVERAGE), ("majority vote", VOTE)):
+        said = re.search(rf"\n\| {start}[^|]* \| (\.\d+) \| no seed \|", table)[1]
+        assert said == f"{scores[who]['test']['strict']['mean']:.3f}"[1:]
 
 
 @pytest.mark.parametrize("split", ["dev", "test"])
