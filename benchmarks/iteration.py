@@ -72,13 +72,15 @@ class Iteration:
         self._forget()
         with tempfile.TemporaryDirectory() as folder:
             run = create_run(Path(folder), self.config, {})
+            frozen = gc.get_freeze_count()
             gc.freeze()  # as our programs do once the model is there
             state, begun = self.start, time.perf_counter()
             for _ in ("role", "weight"):
                 before, state = state, step(problem, requests, state)
                 write_step(run, problem, before, state)
             seconds = time.perf_counter() - begun
-            gc.unfreeze()
+            if not frozen:
+                gc.unfreeze()
             run.close()
         assert isinstance(problem.fitness, NotingFitness)
         self.texts, self.systems = evaluation.texts, problem.fitness.systems

@@ -1,10 +1,12 @@
 """No test reaches the network, a tracker, or the user's own caches."""
 
+import gc
 import logging
 import os
 import signal
 
 import pytest
+from preloaded import Preloaded
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["WANDB_MODE"] = "disabled"
@@ -28,9 +30,24 @@ def no_device_that_torch_cannot_use():
 
 
 @pytest.fixture(scope="session", autouse=True)
+def modules_that_stay():
+    """All tests and the libraries that they need are imported by now: no collection of garbage looks through them."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
 def cache_of_the_session(tmp_path_factory):
     """For what fixtures of a whole file do."""
     os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session")
+def programs(tmp_path_factory):
+    """Programs that start in no time: `run` a search or an evaluation, or what `python` would."""
+    started = Preloaded(tmp_path_factory.mktemp("programs"))
+    yield started
+    started.close()
 
 
 @pytest.fixture(autouse=True)

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import networkx as nx
@@ -37,12 +38,12 @@ def bench():
     sys.path[:] = before
 
 
-def run(*arguments):
-    command = [sys.executable, "scripts/bench.py", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, env=HERE, capture_output=True, text=True)
+@pytest.fixture
+def run(programs):
+    return partial(programs.python, "scripts/bench.py", cwd=ROOT, env=HERE, by_forks=True)
 
 
-def test_every_row_small(tmp_path):
+def test_every_row_small(run, tmp_path):
     listed = [line.split()[0] for line in run("--list").stdout.splitlines()]
     done = run("--small", "--repeats", 1, "--json", tmp_path / "figures.json")
     assert done.returncode == 0, done.stderr
@@ -58,7 +59,7 @@ def test_every_row_small(tmp_path):
 
 
 @pytest.mark.parametrize("arguments", [["iteratoin"], ["sharing", "--repeats", "0"]])
-def test_a_wrong_command_is_one_line(arguments):
+def test_a_wrong_command_is_one_line(run, arguments):
     done = run(*arguments)
     assert done.returncode == 2 and not done.stdout
     assert re.fullmatch(r"error: [^\n]+\n", done.stderr)
@@ -97,7 +98,7 @@ def test_the_pieces_for_an_accelerator(tmp_path):
         (["--card", "swap", "--folder", "x", "--shape", "huge"], "no shape 'huge'; there are gemma-7b, tiny"),
     ],
 )
-def test_a_card_s_wrong_command_is_one_line(arguments, message):
+def test_a_card_s_wrong_command_is_one_line(run, arguments, message):
     done = run(*arguments)
     assert done.returncode == 2 and message in done.stderr and done.stderr.count("\n") == 1
 

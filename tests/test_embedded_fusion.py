@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 
 import pytest
-from preloaded import Preloaded
 
 from swarm.baselines import baselines_program
 
@@ -16,13 +15,6 @@ ROOT = Path(__file__).resolve().parent.parent
 TASK = ("-e", "exact_match", "-d", "graph_tasks_small")
 SEARCH = (*TASK, "--composites", "data/embedded/composites", "--graph_num", 3, "--trial_num", 3, "--max_iteration", 1,
           "--dev_limit", 8, "--test_limit", 6, "--seed", 0)  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def programs(tmp_path_factory):
-    started = Preloaded(tmp_path_factory.mktemp("programs"))
-    yield started
-    started.close()
 
 
 @pytest.fixture(scope="module")

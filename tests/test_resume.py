@@ -12,7 +12,6 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from preloaded import Preloaded
 
 ROOT = Path(__file__).resolve().parent.parent
 SEARCH = (
@@ -47,13 +46,6 @@ SEARCH = (
     "--seed",
     5,
 )
-
-
-@pytest.fixture(scope="module")
-def programs(tmp_path_factory):
-    started = Preloaded(tmp_path_factory.mktemp("programs"))
-    yield started
-    started.close()
 
 
 @pytest.fixture(scope="module")
@@ -274,19 +266,16 @@ def test_a_full_disk_stops_it_with_the_state_safe(programs, undisturbed, tmp_pat
     assert story(tmp_path / "search" / "full") == story(undisturbed)
 
 
-def test_a_second_start_in_the_same_folder(programs, undisturbed, tmp_path_factory, tmp_path):
+def test_a_second_start_in_the_same_folder(programs, undisturbed, tmp_path):
     """The folder is in use while a process works in it."""
-    other = Preloaded(tmp_path_factory.mktemp("other"))
-    other.run("search", "--help", cwd=tmp_path)  # it has imported everything by now
     started = programs.start("search", *SEARCH, "-n", "busy", cwd=tmp_path)
     while not (tmp_path / "search" / "busy" / "state.json").exists():
         time.sleep(0.01)
-    code, _, err = other.run("search", "--resume", "search/busy", cwd=tmp_path)
+    code, _, err = programs.run("search", "--resume", "search/busy", cwd=tmp_path)
     assert code == 2 and "search/busy is in use by another process" in err
     started.kill(signal.SIGKILL)
     started.wait()
-    code, out, _ = other.run("search", "--resume", "search/busy", cwd=tmp_path)
-    other.close()
+    code, out, _ = programs.run("search", "--resume", "search/busy", cwd=tmp_path)
     assert code == 0, out
     assert story(tmp_path / "search" / "busy") == story(undisturbed)
 

@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 
 import pytest
-from preloaded import Preloaded
 
 from swarm import front_doors
 from swarm.report import draw_graph
@@ -38,13 +37,6 @@ def composites(tmp_path_factory):
             words = ["fit", *TASK, "--dev_limit", 48, "--out", folder / name, *options]
             assert route_program([str(word) for word in words]) == 0
     return folder
-
-
-@pytest.fixture(scope="module")
-def programs(tmp_path_factory):
-    started = Preloaded(tmp_path_factory.mktemp("programs"))
-    yield started
-    started.close()
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-from preloaded import Preloaded
 from route_runs import bring_data, of, record, said
 
 from swarm.errors import UserError
@@ -77,23 +76,19 @@ def test_who_is_asked_and_what_is_said(here, fitted, capsys):
     assert whole["answer"] and "answer" not in only
 
 
-def test_a_search_places_the_router(clone, fitted, tmp_path):
-    programs = Preloaded(tmp_path)
-    try:
-        code, out, err = programs.run(
-            "search", *TASK, "--composites", fitted.parent, "--graph_num", 2, "--trial_num", 2, "--max_iteration", 1,
-            "--dev_limit", 12, "--test_limit", 12, "--seed", 1, "-n", "routed", cwd=clone,
-        )  # fmt: skip
-        assert code == 0, out + err
-        result = json.loads((clone / "search/routed/result.json").read_text())
-        assert result["routers"]["mine"]["prompts"] > 0
-        assert result["scores"]["best_composite"]["name"] == "mine"
-        single, router = (result["scores"][who]["test"]["strict"]["mean"] for who in ("best_single", "best_composite"))
-        assert router > single
-        code, out, err = programs.run("evaluate", "search/routed", "--json", "--limit", 4, cwd=clone)
-        assert code == 0, out + err
-    finally:
-        programs.close()
+def test_a_search_places_the_router(programs, clone, fitted):
+    code, out, err = programs.run(
+        "search", *TASK, "--composites", fitted.parent, "--graph_num", 2, "--trial_num", 2, "--max_iteration", 1,
+        "--dev_limit", 12, "--test_limit", 12, "--seed", 1, "-n", "routed", cwd=clone,
+    )  # fmt: skip
+    assert code == 0, out + err
+    result = json.loads((clone / "search/routed/result.json").read_text())
+    assert result["routers"]["mine"]["prompts"] > 0
+    assert result["scores"]["best_composite"]["name"] == "mine"
+    single, router = (result["scores"][who]["test"]["strict"]["mean"] for who in ("best_single", "best_composite"))
+    assert router > single
+    code, out, err = programs.run("evaluate", "search/routed", "--json", "--limit", 4, cwd=clone)
+    assert code == 0, out + err
 
 
 def test_a_replay_generates_nothing(here, capsys, tmp_path):

@@ -9,8 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 from obeying import Obeying
-from preloaded import Preloaded
-from run_stories import steps_written, story, wait_for, without_counts
+from run_stories import alive, steps_written, story, wait_for, without_counts
 
 from swarm import front_doors, searching
 from swarm.engine import cores
@@ -28,13 +27,6 @@ FUSED = (*TASK, "--composites", ROOT / "data/embedded/composites",
          "--graph_num", 2, "--trial_num", 2, "--dev_limit", 4, "--test_limit", 4, "--max_iteration", 0)  # fmt: skip
 TWO = ("--workers", 2)
 pytestmark = pytest.mark.skipif(cores() < 2, reason="two workers need two cores")
-
-
-@pytest.fixture(scope="module")
-def programs(tmp_path_factory):
-    started = Preloaded(tmp_path_factory.mktemp("programs"))
-    yield started
-    started.close()
 
 
 def by_one_process(programs, folder, options):
@@ -68,8 +60,8 @@ def workers_below(number):
 
 
 def at_work(started):
-    """The numbers of its workers, once both are busy."""
-    found = workers_below(started.pid)
+    """The numbers of its workers, started by a fork of it, once both are busy."""
+    found = [child for child in processes_below(started.pid) if child.ppid() != started.pid]
     before = {child.pid: sum(child.cpu_times()[:2]) for child in found}
     wait_for(lambda: all(sum(child.cpu_times()[:2]) > before[child.pid] + 0.02 for child in found))
     return sorted(before)
@@ -92,7 +84,8 @@ def test_two_processes_do_what_one_does(programs, fused, tmp_path):
 
 def test_lost_in_mid_step_then_interrupted_then_one_process(programs, plain, tmp_path):
     """One worker is killed and one stops for good; Ctrl-C leaves nothing behind; one process ends the run."""
-    started = programs.start("search", *PLAIN, *TWO, "--worker_timeout", 1, "-n", "run", cwd=tmp_path)
+    options = (*TWO, "--worker_timeout", 1, "-n", "run")
+    started = programs.start("search", *PLAIN, *options, cwd=tmp_path, by_forks=True)
     run = tmp_path / "search" / "run"
     wait_for(lambda: steps_written(run) >= 1 or started.done())
     first, second = at_work(started)
@@ -108,7 +101,7 @@ def test_lost_in_mid_step_then_interrupted_then_one_process(programs, plain, tmp
     assert code == 130, out + err
     assert "was lost: it was killed by signal 9 (Killed)" in err and "was lost: it gave no sign for 1 s" in err
     assert "Traceback" not in err and "nothing is lost: " in out
-    wait_for(lambda: not any(map(psutil.pid_exists, below)), 10)
+    wait_for(lambda: not alive(below), 10)
     assert len(below) >= 2
     code, out, err = programs.run("search", "--resume", run, "--workers", 1, cwd=tmp_path)
     assert code == 0, out + err
@@ -154,7 +147,7 @@ def test_a_found_system_is_scored_by_two_processes(programs, plain, tmp_path):
     scores = []
     for workers in (1, 2):
         options = ("--limit", 24, "--no-cache", "--json", "--workers", workers)
-        code, out, err = programs.run("evaluate", plain, *options, cwd=tmp_path)
+        code, out, err = programs.run("evaluate", plain, *options, cwd=tmp_path, by_forks=True)
         assert (code, err) == (0, ""), out + err
         scores.append(json.loads(out))
     assert scores[0] == scores[1]

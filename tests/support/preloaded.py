@@ -1,25 +1,41 @@
 """Processes that start in no time: one process imports everything once and forks for every command.
 
-What a fork runs is what a front door runs; it can be killed like any process. `python preloaded.py` is the forking
+What a fork runs is what `python` would run, from the script to the exit code; it can be killed like any process. Only
+what an interpreter does by itself, such as reading PYTHONPATH, needs a real start. `python preloaded.py` is the forking
 side, `Preloaded` the one that tests hold.
 """
 
+import atexit
 import contextlib
+import gc
+import importlib
 import json
 import os
 import resource
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
+
+from forked_starts import run_words, start_by_forks
+
+# what programs import once they know that they need it
+IMPORTED_LATER = (
+    "matplotlib.pyplot",
+    "peft",
+    "sklearn.feature_extraction.text",
+    "swarm.fusion.engine",
+    "swarm.routers.engine",
+    "transformers.models.gemma.modeling_gemma",
+)
 
 
 class Running:
     """A command that has been started."""
 
-    def __init__(self, server, out, err):
-        self._server, self._out, self._err = server, out, err
-        self.pid = json.loads(server.stdout.readline())["pid"]
+    def __init__(self, server, pid, out, err):
+        self._server, self.pid, self._out, self._err = server, pid, out, err
 
     def kill(self, number):
         """Sends a signal, if the process is still there."""
@@ -28,10 +44,8 @@ class Running:
 
     def wait(self):
         """(exit code or minus the signal, stdout, stderr)."""
-        self._server.stdin.write("wait\n")
-        self._server.stdin.flush()
-        code = json.loads(self._server.stdout.readline())["code"]
-        return code, self._out.read_text(), self._err.read_text()
+        code = self._server.ask({"wait": self.pid})
+        return code, *(path.read_text() if path.is_file() else "" for path in (self._out, self._err))
 
     def done(self):
         """Whether it has ended."""
@@ -40,32 +54,58 @@ class Running:
 
 
 class Preloaded:
-    """Starts commands; one at a time."""
+    """Starts commands, as many side by side as are wanted."""
 
     def __init__(self, folder):
         self.folder = folder
+        self._started = 0
         self._server = subprocess.Popen(
             [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
 
-    def start(self, program, *arguments, cwd, file_limit=None):
-        """Starts `search` or `evaluate` with these arguments; `file_limit` is the largest file that it may write."""
-        out, err = self.folder / "out", self.folder / "err"
+    def ask(self, command):
+        """The forking process's answer."""
+        self._server.stdin.write(json.dumps(command) + "\n")
+        self._server.stdin.flush()
+        return json.loads(self._server.stdout.readline())
+
+    def start(self, program, *arguments, cwd, **options):
+        """Starts `search` or `evaluate` with these arguments.
+
+        Options: `file_limit`, the largest file that it may write; `by_forks`, for `start_by_forks` in it.
+        """
+        environment = dict(os.environ) | {"XDG_CACHE_HOME": f"{cwd}/.cache"}
+        return self._start([program, *arguments], cwd, environment, **options)
+
+    def run(self, program, *arguments, cwd, **options):
+        """The same, to its end."""
+        return self.start(program, *arguments, cwd=cwd, **options).wait()
+
+    def start_python(self, *words, cwd, env=None, **options):
+        """Starts what `python` would with these words: a script, -c or -m, and its arguments.
+
+        `env` is the whole environment. Options as in `start`, and `out`, the existing file or terminal for all it says.
+        """
+        return self._start(words, cwd, dict(os.environ if env is None else env), **options)
+
+    def python(self, *words, cwd, env=None, **options):
+        """The same, to its end, as `subprocess.run` tells it."""
+        return subprocess.CompletedProcess(words, *self.start_python(*words, cwd=cwd, env=env, **options).wait())
+
+    def _start(self, words, cwd, environment, out=None, file_limit=None, by_forks=False):
+        self._started += 1
+        own = (self.folder / f"{name}_{self._started}" for name in ("out", "err"))
+        out, err = own if out is None else (Path(out), Path(out))
         command = {
-            "program": program,
-            "arguments": [str(a) for a in arguments],
+            "words": [str(word) for word in words],
             "cwd": str(cwd),
+            "environment": environment,
             "out": str(out),
             "err": str(err),
             "file_limit": file_limit,
+            "by_forks": by_forks,
         }
-        self._server.stdin.write(json.dumps(command) + "\n")
-        self._server.stdin.flush()
-        return Running(self._server, out, err)
-
-    def run(self, program, *arguments, cwd, file_limit=None):
-        """The same, to its end."""
-        return self.start(program, *arguments, cwd=cwd, file_limit=file_limit).wait()
+        return Running(self, self.ask(command), out, err)
 
     def close(self):
         """Ends the forking process."""
@@ -76,47 +116,73 @@ class Preloaded:
 
 def _child(command):
     os.chdir(command["cwd"])
-    os.environ["XDG_CACHE_HOME"] = command["cwd"] + "/.cache"
-    for number, path in ((0, "/dev/null"), (1, command["out"]), (2, command["err"])):
-        opened = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+    os.environ.clear()
+    os.environ.update(command["environment"])
+    for number, path in ((0, os.devnull), (1, command["out"]), (2, command["err"])):
+        opened = os.open(path, (os.O_WRONLY if number else os.O_RDONLY) | os.O_CREAT | os.O_TRUNC, 0o600)
         os.dup2(opened, number)
+        os.close(opened)
     if command["file_limit"]:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (command["file_limit"],) * 2)
-    from swarm import front_doors
+    if command["by_forks"]:
+        start_by_forks()
+    os._exit(_code_of(command["words"]))
 
+
+def _code_of(words):
+    """Exit code of what runs here, with all that it has said written out."""
     try:
-        code = front_doors.guarded(lambda: PROGRAMS[command["program"]](command["arguments"]))
+        code = _run(*words)
     except SystemExit as ended:
         code = ended.code
+        if isinstance(code, str):
+            print(code, file=sys.stderr)
+            code = 1
     except BaseException:
         import traceback
 
         traceback.print_exc()
         code = 1
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+    threading._shutdown()  # as multiprocessing ends the processes that it has forked
+    atexit._run_exitfuncs()
+    with contextlib.suppress(OSError):  # whoever reads it may have gone
+        sys.stdout.flush()
+    with contextlib.suppress(OSError):
+        sys.stderr.flush()
+    return code or 0
+
+
+def _run(first, *arguments):
+    from swarm import front_doors
+
+    if first in PROGRAMS:
+        return front_doors.guarded(lambda: PROGRAMS[first](list(arguments)))
+    return run_words(first, *arguments)
+
+
+def _serve():
+    for line in sys.stdin:
+        command = json.loads(line)
+        if "wait" in command:
+            answer = os.waitstatus_to_exitcode(os.waitpid(command["wait"], 0)[1])
+        else:
+            answer = os.fork()
+            if answer == 0:
+                _child(command)
+        print(json.dumps(answer), flush=True)
 
 
 if __name__ == "__main__":
-    import sklearn.feature_extraction.text  # noqa: F401
     import torch
 
-    import swarm.fusion.engine
-    import swarm.routers.engine  # noqa: F401 (what a program imports once it knows its members)
     from swarm.scoring import evaluate_program
     from swarm.searching import search_program
 
+    for name in IMPORTED_LATER:
+        importlib.import_module(name)
     torch.set_num_threads(1)
+    gc.collect()
+    gc.freeze()  # no fork has to look through all these modules
     PROGRAMS = {"search": search_program, "evaluate": evaluate_program}
-    pid = 0
-    for line in sys.stdin:
-        if line == "wait\n":
-            _, status = os.waitpid(pid, 0)
-            print(json.dumps({"code": os.waitstatus_to_exitcode(status)}), flush=True)
-            continue
-        pid = os.fork()
-        if pid == 0:
-            _child(json.loads(line))
-        print(json.dumps({"pid": pid}), flush=True)
+    _serve()

@@ -2,6 +2,9 @@
 
 import json
 import time
+from contextlib import suppress
+
+import psutil
 
 
 def story(run):
@@ -40,3 +43,13 @@ def wait_for(happened, seconds=240):
     while not happened():
         assert time.monotonic() < deadline
         time.sleep(0.002)
+
+
+def alive(numbers):
+    """Which of these processes are there, zombies not counted."""
+    found = []
+    for number in numbers:
+        with suppress(psutil.NoSuchProcess):
+            if psutil.Process(number).status() != psutil.STATUS_ZOMBIE:
+                found.append(number)
+    return found

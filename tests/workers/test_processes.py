@@ -12,6 +12,7 @@ import obeying
 import psutil
 import pytest
 from obeying import Obeying
+from run_stories import alive
 from worlds import PARAMS, chaotic, paper_pool
 
 from swarm.engines.scripted import ScriptedEngine
@@ -32,12 +33,6 @@ def queries(*commands):
 
 def answers(engine, asked):
     return Scheduler(engine).answer_all([(single(EXPERT), asked)], PARAMS)[0]
-
-
-def alive(numbers):
-    """Which of these processes are there, zombies not counted."""
-    found = [psutil.Process(number) for number in numbers if psutil.pid_exists(number)]
-    return [each.pid for each in found if each.status() != psutil.STATUS_ZOMBIE]
 
 
 def numbers_of(crew):

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-from preloaded import Preloaded
 from run_stories import steps_written, story, wait_for, without_counts
 
 from swarm import front_doors
@@ -56,13 +55,6 @@ def cluster(cache):
         os.environ.pop(name) if value is None else os.environ.update({name: value})
     yield started
     started.shutdown()
-
-
-@pytest.fixture(scope="module")
-def programs(tmp_path_factory):
-    started = Preloaded(tmp_path_factory.mktemp("programs"))
-    yield started
-    started.close()
 
 
 def on(cluster, *options):
