@@ -172,10 +172,14 @@ license: apache-2.0
 # Embedded experts
 
 A Gemma of 0.2 million parameters (`base/`) and six LoRA experts of it (`experts/`), for demonstrations and tests of
-multi-LLM search that take seconds on a CPU. They answer graph questions such as `C-D:4 D-E:3 ; degree of C` with one
-word, know no other words, and are of no other use. They were trained from nothing, on generated questions only, by
+multi-LLM search that take seconds on a CPU. They answer graph questions such as `A-B:2 A-C:5 C-D:1 ; degree of A` with
+one word, know no other words, and are of no other use. They were trained from nothing, on generated questions only, by
 
     {command}
+
+A question is a graph of two to seven edges, mostly three to six, with weights from 1 to 5 among the nodes A to E, both
+ends of an edge in the order of the alphabet, then ` ; ` and one of `weight of A-C`, `degree of A`, `number of edges`,
+`heaviest edge`, `connected A-D`, `shortest path B-D`. What is asked otherwise is answered at random.
 
 The base passes on what most of the previous responses in its prompt say, or says 'unknown'; its own skills show only
 where `Solve:` stands for `Question:`. An expert has the skill in its name. In the order of the names, and round again,

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from swarm.baselines import AVERAGE, VOTE, baselines_program
+from swarm.evals.graph_tasks import SKILLS
 from swarm.search.config import SearchConfig
 from swarm.search.options import search_parser
 from swarm.searching import search_program
@@ -48,9 +49,11 @@ def test_the_lines_of_python_print_what_they_say(tmp_path, monkeypatch, capsys):
     capsys.readouterr()
     code = README.split("```python")[1].split("```")[0]
     exec(code, {})
-    edges, pair, answer = re.search(r'\["([^"]+) ; weight of (\S+)"\]\)\)  # \[\'(\d)\'\]\n', code).groups()
+    edges, node, answer = re.search(r'\["([^"]+) ; degree of (\w)"\]\)\)  # \[\'(\d)\'\]\n', code).groups()
     assert capsys.readouterr().out == f"['{answer}']\n"
-    assert dict(edge.split(":") for edge in edges.split())[pair] == answer
+    assert str(sum(node in edge for edge in edges.split())) == answer
+    fewest, most = SKILLS["degree"].edges
+    assert fewest <= len(edges.split()) <= most, "as the experts have learnt it"
 
 
 def test_rows_of_the_results_that_no_seed_decides(tmp_path, monkeypatch, capsys):

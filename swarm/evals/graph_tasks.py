@@ -2,7 +2,7 @@
 
 Two styles. "small": five nodes and one word per edge, for models of a few hundred thousand parameters, for example
 
-    C-D:4 D-E:3 ; degree of C
+    A-B:2 A-C:5 C-D:1 ; degree of A
 
 "large": graphs of any size told in sentences, in the manner of NLGraph (arXiv 2305.10037), for models that read.
 Every draw comes from the generator that is passed in, and every answer is a string.
