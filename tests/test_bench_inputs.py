@@ -49,11 +49,10 @@ def test_the_instant_engine_says_the_same_in_every_process():
         "expert = nameless_pool(1).experts()[0]; "
         "print(completions(engine, [Request(expert, 'a', GenerationParams(1))])[0].text)"
     )
-    texts = {
-        subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=HERE | seed, capture_output=True, text=True).stdout
-        for seed in ({"PYTHONHASHSEED": "1"}, {"PYTHONHASHSEED": "2"})
-    }
-    assert len(texts) == 1 and texts != {""}
+    seed = {"PYTHONHASHSEED": "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"}
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=HERE | seed, capture_output=True, text=True)
+    exec(code.replace("print(", "said = ("), here := {})
+    assert done.stdout == here["said"] + "\n" != "\n"
 
 
 def test_the_engine_s_own_limit_holds_all_experts_of_a_step(tmp_path, monkeypatch):

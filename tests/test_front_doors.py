@@ -31,7 +31,7 @@ def clone(tmp_path_factory):
 
 
 def python(clone, *arguments, **environment):
-    """The finished process of `python ...` in the clone."""
+    """The finished process of `python ...` in the clone, really started."""
     return subprocess.run(
         [sys.executable, *map(str, arguments)],
         cwd=clone,
@@ -41,7 +41,7 @@ def python(clone, *arguments, **environment):
     )
 
 
-def test_search_then_evaluate(clone):
+def test_search_then_evaluate(clone, programs):
     """A run without a name, shown as it ends; its system scored again to the same numbers."""
     done = python(clone, "search.py", "-e", "exact_match", "-d", "graph_tasks_small", *SMALL)
     assert done.returncode == 0, done.stderr
@@ -68,21 +68,11 @@ def test_search_then_evaluate(clone):
     assert (run / "graph.png").read_bytes()[:4] == b"\x89PNG"
     assert "found system" in (run / "log.txt").read_text()
     scores = json.loads((run / "result.json").read_text())["scores"]["found"]
-    for split in ("dev", "test"):
-        again = python(
-            clone,
-            "evaluate.py",
-            run,
-            "-e",
-            "exact_match",
-            "-d",
-            "graph_tasks_small",
-            "--split",
-            split,
-            "--json",
-            "--limit",
-            12,
-        )
+    words = ("evaluate.py", run, "-e", "exact_match", "-d", "graph_tasks_small", "--json", "--limit", 12)
+    for again, split in (
+        (python(clone, *words, "--split", "dev"), "dev"),
+        (programs.python(*words, "--split", "test", cwd=clone), "test"),
+    ):
         assert again.returncode == 0, again.stderr
         assert json.loads(again.stdout)["scores"] == scores[split]
 
@@ -134,23 +124,27 @@ def test_tests_do_not_see_the_front_doors_either():
 
 
 @pytest.mark.parametrize("arguments", [("-e", "exact_match", "-d", "gsm8k"), ("-e", "multiple_choice", "-d", "mmlu")])
-def test_real_data_with_long_prompts(clone, arguments):
+def test_real_data_with_long_prompts(clone, programs, arguments):
     """The published data through the toy experts: scores near zero, but everything runs."""
     source = SHARED / "data" / "eval" / f"{arguments[-1]}.json"
     if not source.exists():
         pytest.skip(f"needs the published {source.name} (set H_SWARM_SHARED)")
     shutil.copy(source, clone / "data" / "eval")
     limits = ("--max_iteration", "1", "--dev_limit", "20", "--test_limit", "20")
-    done = python(clone, "search.py", *arguments, *limits, "-n", arguments[-1])
-    assert done.returncode == 0, done.stderr
+    code, _, errors = programs.run("search", *arguments, *limits, "-n", arguments[-1], cwd=clone)
+    assert code == 0, errors
     scores = json.loads((clone / "search" / arguments[-1] / "result.json").read_text())["scores"]
     assert scores["found"]["test"]["strict"]["size"] == 20
 
 
-def test_a_reader_that_goes_away_does_not_end_it(clone):
-    command = f"{sys.executable} search.py -e exact_match -d graph_tasks_small {' '.join(SMALL)} -n piped | head -1"
-    done = subprocess.run(["bash", "-c", command], cwd=clone, capture_output=True, text=True)
-    assert done.stderr == ""
+def test_a_reader_that_goes_away_does_not_end_it(clone, programs, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    words = ("search.py", "-e", "exact_match", "-d", "graph_tasks_small", *SMALL, "-n", "piped")
+    started = programs.start_python(*words, cwd=clone, out=tmp_path / "pipe")
+    with (tmp_path / "pipe").open() as reader:
+        assert reader.readline()
+    code, _, errors = started.wait()
+    assert (code, errors) == (0, "")
     assert (clone / "search" / "piped" / "result.json").exists()
 
 
@@ -170,14 +164,14 @@ def test_a_base_from_the_hub(clone, tmp_path):
     assert {json.loads(path.read_text())["base_model_name_or_path"] for path in adapters} == {"some/base"}
 
 
-def test_a_terminal_sees_a_bar(clone):
+def test_a_terminal_sees_a_bar(clone, programs):
     """Under a pseudo-terminal the bar appears; without one it does not (see above)."""
     main, worker = pty.openpty()
     fcntl.ioctl(worker, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
-    command = [sys.executable, "search.py", "-e", "exact_match", "-d", "graph_tasks_small", *SMALL, "-n", "seen"]
-    running = subprocess.Popen(command, cwd=clone, stdout=worker, stderr=worker)
-    os.close(worker)
-    shown = b""
+    words = ("search.py", "-e", "exact_match", "-d", "graph_tasks_small", *SMALL, "-n", "seen")
+    started = programs.start_python(*words, cwd=clone, out=os.ttyname(worker), err=os.ttyname(worker))
+    shown = os.read(main, 4096)
+    os.close(worker)  # it has opened it by now
     while True:
         try:
             part = os.read(main, 4096)
@@ -186,5 +180,5 @@ def test_a_terminal_sees_a_bar(clone):
         if not part:
             break
         shown += part
-    assert running.wait() == 0
+    assert started.wait()[0] == 0
     assert b"req/s" in shown and b"best 0." in shown

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -119,24 +118,15 @@ def test_a_score_out_of_range_stops_the_search(place, capsys, value, shown):
     assert f"eval my_eval.py:digits gave example 0 the strict score {shown}; wanted a number from 0 to 1" in error
 
 
-def test_an_installed_package_brings_an_eval(tmp_path):
+def test_an_installed_package_brings_an_eval(programs, place, tmp_path):
     """Really installed by pip, found by its entry point, and used from the command line."""
     source = shutil.copytree(ROOT / "tests" / "plugin_package", tmp_path / "source")
     install = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-index", "--no-build-isolation", "--quiet"]
     subprocess.run([*install, "--target", tmp_path / "site", source], check=True, capture_output=True, text=True)
-    clone = tmp_path / "clone"
-    for name in ("swarm", "data"):
-        shutil.copytree(ROOT / name, clone / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "search.py", clone)
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONSAFEPATH"}
-    done = subprocess.run(
-        [sys.executable, "search.py", "-e", "shouting", *SMALL.split()],
-        cwd=clone,
-        capture_output=True,
-        text=True,
-        env=environment | {"PYTHONPATH": str(tmp_path / "site")},
-    )
+    site = f"import sys; sys.path.append({str(tmp_path / 'site')!r}); del sys.argv[0]"  # what PYTHONPATH would do
+    script = "import runpy; runpy.run_path(sys.argv[0], run_name='__main__')"
+    done = programs.python("-c", f"{site}; {script}", ROOT / "search.py", "-e", "shouting", *SMALL.split(), cwd=place)
     assert done.returncode == 0, done.stderr
-    scores = json.loads((clone / "search/mine/result.json").read_text())["scores"]
+    scores = json.loads(Path("search/mine/result.json").read_text())["scores"]
     assert -1 <= scores["found"]["test"]["strict"]["low"] <= scores["found"]["test"]["strict"]["mean"] <= 1
-    assert json.loads((clone / "search/mine/origin.json").read_text())["eval_code"] == "shouting-eval 1.2"
+    assert json.loads(Path("search/mine/origin.json").read_text())["eval_code"] == "shouting-eval 1.2"

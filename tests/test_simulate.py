@@ -4,7 +4,6 @@ import csv
 import json
 import math
 import random
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -155,12 +154,11 @@ def run(capsys, *words):
 SIZES = "--experts 3 --graphs 2 --assignments 2 --questions 5 --iterations 0".split()
 
 
-def test_the_command_and_its_files(tmp_path, capsys):
+def test_the_command_and_its_files(programs, tmp_path, capsys):
     pytest.importorskip("matplotlib")
     files = {name: tmp_path / f"figures.{name}" for name in ("json", "csv", "png")}
     words = [*SIZES, "--workers", 2, 4, "--json", files["json"], "--csv", files["csv"], "--picture", files["png"]]
-    command = [sys.executable, "scripts/simulate.py", *map(str, words)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = programs.python("scripts/simulate.py", *words, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     assert "ASSUMED" in done.stdout
     assert run(capsys, *SIZES, "--workers", 2, 4)[1] == done.stdout

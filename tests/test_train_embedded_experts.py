@@ -1,14 +1,15 @@
 """Guards the script that trains the embedded experts and what it made: folders that transformers and PEFT read."""
 
-import os
 import re
-import subprocess
-import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 import torch
 from peft import PeftModel
+from preloaded import Preloaded
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from swarm.evals.graph_tasks import make_dataset
@@ -26,16 +27,17 @@ EXPERTS = [
 ]
 
 
-def train(out: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "scripts" / "train_embedded_experts.py"), "--out", str(out), *options]
-    return subprocess.run(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+@pytest.fixture(scope="session")
+def train(programs: Preloaded) -> Callable[..., CompletedProcess[str]]:
+    """Runs the script."""
+    return partial(programs.python, "scripts/train_embedded_experts.py", cwd=ROOT)
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+def trained(train: Callable[..., CompletedProcess[str]], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A world trained on a small budget, and what the script said meanwhile."""
     out = tmp_path_factory.mktemp("embedded") / "world"
-    done = train(out, "--base_steps", "20", "--expert_steps", "10")
+    done = train("--out", out, "--base_steps", 20, "--expert_steps", 10)
     assert done.returncode == 0, done.stderr
     return out, done.stdout
 
@@ -88,9 +90,9 @@ def test_the_folder_loads_with_plain_libraries(trained: tuple[Path, str]) -> Non
         assert all(len(text.split()) <= 4 for text in said)
 
 
-def test_a_folder_in_use_is_left_alone(tmp_path: Path) -> None:
+def test_a_folder_in_use_is_left_alone(train: Callable[..., CompletedProcess[str]], tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("keep")
-    done = train(tmp_path)
+    done = train("--out", tmp_path)
     assert done.returncode == 2
     assert "is not empty; name a new folder" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]

@@ -1,12 +1,10 @@
 """Guards the second embedded model and the script that trains it: another family and vocabulary, the same answers."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from preloaded import Preloaded
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from swarm.evals.graph_tasks import SKILLS, make_dataset
@@ -38,10 +36,9 @@ def questions(seed: int, count: int) -> dict[str, list[tuple[str, str]]]:
     return found
 
 
-def test_the_script_makes_a_whole_folder_of_the_shipped_kind(tmp_path: Path) -> None:
+def test_the_script_makes_a_whole_folder_of_the_shipped_kind(programs: Preloaded, tmp_path: Path) -> None:
     out, shipped = tmp_path / "made", SHIPPED / "second"
-    command = [sys.executable, str(ROOT / "scripts" / "train_embedded_second.py"), "--out", str(out), "--steps", "3"]
-    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    done = programs.python("scripts/train_embedded_second.py", "--out", out, "--steps", 3, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     assert sorted(path.name for path in out.iterdir()) == sorted(path.name for path in shipped.iterdir())
     vocabularies = [read_vocabulary(AutoTokenizer.from_pretrained(folder), "x") for folder in (out, shipped)]

@@ -2,10 +2,7 @@
 
 import itertools
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from random import Random
 
@@ -13,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from preloaded import Preloaded
 
 from swarm.evals.data import load_dataset
 from swarm.evals.graph_tasks import (
@@ -207,12 +205,10 @@ def test_demands_that_cannot_be_met_say_so() -> None:
         Difficulty(density=0)
 
 
-def test_the_script_makes_the_shipped_file_again(tmp_path: Path) -> None:
+def test_the_script_makes_the_shipped_file_again(programs: Preloaded, tmp_path: Path) -> None:
     out = tmp_path / "graph_tasks_small.json"
-    command = [sys.executable, str(ROOT / "scripts" / "make_graph_data.py"), "--out", str(out)]
-    done = subprocess.run(
-        command, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True
-    )
+    done = programs.python("scripts/make_graph_data.py", "--out", out, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
     assert out.read_bytes() == SHIPPED.read_bytes()
     assert "--style small --dev 120 --test 600 --seed 0" in done.stdout
     assert [path.name for path in tmp_path.iterdir()] == [out.name]

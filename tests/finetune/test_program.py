@@ -79,17 +79,15 @@ def test_what_is_there_is_left_alone_and_another_recipe_is_told(trained, tmp_pat
     assert "another recipe (data has changed)" in capsys.readouterr().err
 
 
-def test_killed_and_started_again_it_comes_to_the_same_weights(trained, tmp_path, capsys):
+def test_killed_and_started_again_it_comes_to_the_same_weights(programs, trained, tmp_path, capsys):
     path = recipe(tmp_path, {"name": "one"}, **DROPOUT)
-    command = [sys.executable, str(ROOT / "scripts" / "finetune.py"), str(path)]
-    running = subprocess.Popen(command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)},
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # fmt: skip
+    started = programs.start_python(ROOT / "scripts" / "finetune.py", path, cwd=tmp_path)
     work = tmp_path / "out" / ".one.work"
-    while newest_state(work) is None and running.poll() is None:
+    while newest_state(work) is None and not started.done():
         time.sleep(0.005)
-    running.send_signal(signal.SIGKILL)
-    said, complaints = running.communicate()
-    assert running.returncode == -signal.SIGKILL, complaints
+    started.kill(signal.SIGKILL)
+    code, said, complaints = started.wait()
+    assert code == -signal.SIGKILL, complaints
     assert "one: 120 rows, 240 tokens to learn, 24 steps of 16 rows" in said
     assert not (tmp_path / "out" / "one").exists()
     with pytest.raises(Exception, match="holds no experts"):

@@ -1,8 +1,5 @@
 """Rows: dense and lazy agree, the cache forgets what was used least lately, and memory stays small."""
 
-import subprocess
-import sys
-
 import pytest
 import torch
 from fusion_worlds import fusion_world, row_error
@@ -151,7 +148,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 """
 
 
-def test_a_vocabulary_of_256_thousand_needs_under_a_gigabyte_beyond_its_embeddings():
-    done = subprocess.run([sys.executable, "-c", LARGE], capture_output=True, text=True, check=False)
+def test_a_vocabulary_of_256_thousand_needs_under_a_gigabyte_beyond_its_embeddings(programs, tmp_path):
+    done = programs.python("-c", LARGE, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert float(done.stdout) < 1024  # MB, with dense rows 410,000

@@ -1,7 +1,6 @@
 """The small data set of stored answers: made again to the byte, in the format, and with something to learn."""
 
-import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +14,12 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "data" / "routing"
 
 
-def make(*arguments):
-    command = [sys.executable, str(ROOT / "scripts" / "make_routing_data.py"), *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+@pytest.fixture
+def make(programs):
+    return partial(programs.python, "scripts/make_routing_data.py", cwd=ROOT)
 
 
-def test_the_committed_files_are_what_the_command_makes(tmp_path):
+def test_the_committed_files_are_what_the_command_makes(make, tmp_path):
     done = make("--out", tmp_path / "new")
     assert done.returncode == 0, done.stderr
     for name in ("validation.jsonl", "test.jsonl"):
@@ -28,7 +27,7 @@ def test_the_committed_files_are_what_the_command_makes(tmp_path):
     assert sum(path.stat().st_size for path in FOLDER.iterdir()) < 600_000
 
 
-def test_seeds_differ_and_nonsense_is_refused(tmp_path):
+def test_seeds_differ_and_nonsense_is_refused(make, tmp_path):
     assert make("--seed", 1, "--out", tmp_path / "one").returncode == 0
     assert (tmp_path / "one" / "test.jsonl").read_text() != (FOLDER / "test.jsonl").read_text()
     refused = make("--val", 0, "--out", tmp_path / "none")

@@ -1,8 +1,6 @@
 """A run's folder: names, lock, whole files, what a resume accepts."""
 
 import json
-import subprocess
-import sys
 import textwrap
 from dataclasses import replace
 
@@ -101,7 +99,7 @@ def test_the_state_comes_back(tmp_path):
         run.load()
 
 
-def test_a_full_disk_leaves_the_old_state_whole(tmp_path):
+def test_a_full_disk_leaves_the_old_state_whole(programs, tmp_path):
     """A real write that fails in the middle: the process may write 4 kB at most."""
     path = tmp_path / "state.json"
     write_json(path, {"old": 1})
@@ -119,7 +117,7 @@ def test_a_full_disk_leaves_the_old_state_whole(tmp_path):
             sys.exit(str(error))
         """
     )
-    result = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True)
+    result = programs.python("-c", program, path, cwd=tmp_path)
     assert result.returncode == 1
     assert "state.json cannot be written (File too large); what was there is untouched" in result.stderr
     assert json.loads(path.read_text()) == {"old": 1}

@@ -84,7 +84,7 @@ class Preloaded:
     def start_python(self, *words, cwd, env=None, **options):
         """Starts what `python` would with these words: a script, -c or -m, and its arguments.
 
-        `env` is the whole environment. Options as in `start`, and `out`, the existing file or terminal for all it says.
+        `env` is the whole environment. Options as in `start`, and `out` and `err`: files, pipes or terminals.
         """
         return self._start(words, cwd, dict(os.environ if env is None else env), **options)
 
@@ -92,10 +92,10 @@ class Preloaded:
         """The same, to its end, as `subprocess.run` tells it."""
         return subprocess.CompletedProcess(words, *self.start_python(*words, cwd=cwd, env=env, **options).wait())
 
-    def _start(self, words, cwd, environment, out=None, file_limit=None, by_forks=False):
+    def _start(self, words, cwd, environment, out=None, err=None, file_limit=None, by_forks=False):
         self._started += 1
-        own = (self.folder / f"{name}_{self._started}" for name in ("out", "err"))
-        out, err = own if out is None else (Path(out), Path(out))
+        out = Path(out or self.folder / f"out_{self._started}")
+        err = Path(err or self.folder / f"err_{self._started}")
         command = {
             "words": [str(word) for word in words],
             "cwd": str(cwd),
@@ -146,10 +146,12 @@ def _code_of(words):
         code = 1
     threading._shutdown()  # as multiprocessing ends the processes that it has forked
     atexit._run_exitfuncs()
-    with contextlib.suppress(OSError):  # whoever reads it may have gone
+    try:
         sys.stdout.flush()
-    with contextlib.suppress(OSError):
-        sys.stderr.flush()
+    except OSError as error:  # whoever reads it has gone, and the program did not see to that
+        print(f"{error!r} ignored", file=sys.stderr)
+        code = 120
+    sys.stderr.flush()
     return code or 0
 
 
