@@ -127,7 +127,6 @@ class Measuring:
 
     Attributes:
       rounds: what was asked so far.
-      seconds: that have passed.
     """
 
     def __init__(self, crew: Crew, experts: Sequence[Expert], queries: Sequence[Query], params: GenerationParams):
@@ -138,6 +137,7 @@ class Measuring:
 
     @property
     def seconds(self) -> float:
+        """That all rounds took."""
         return self._meter.usage.seconds
 
     def run(self, tell: Callable[[str], None]) -> Speed:
