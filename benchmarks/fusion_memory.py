@@ -17,6 +17,7 @@ from swarm.fusion.settings import FusionSettings
 from swarm.fusion.step import FusedStep
 
 LIMIT = 1000 / 1.048576  # MiB that make a gigabyte
+ROW_MEMORY = 256  # MB of each model: what a fusion takes on the smallest machine
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def rows(size: Size) -> list[Row]:
     note = (
         f"{size.models} models, V = {size.tokens:,}, d = {size.anchors:,}, D = {size.width} (float16; embeddings "
         f"not counted); {size.steps} steps, none like another; {found['kept']:,} rows worked out, room for "
-        f"{found['slots']:,} of each model in the {FusionSettings().row_memory} MB that these may take by default; "
+        f"{found['slots']:,} of each model in the {ROW_MEMORY} MB that these may take; "
         f"dense rows would be {dense:,.0f} GB; {LOGITS}"
     )
     return [Row("fusion: memory", exactly(found["peak"], "MiB"), goals=(below(round(LIMIT)),), note=note)]
@@ -52,7 +53,7 @@ def probe(size: Size) -> dict[str, float]:
     members = Members.drawn([size.tokens] * size.models, size.anchors, size.width, torch.float16)
     members.steps(1)  # what drawing logits takes is no part of a fusion
     before = max(resident(), peak())
-    settings = FusionSettings()
+    settings = FusionSettings(row_memory=ROW_MEMORY)
     tables = [
         make_rows(own, ids, settings, True, False) for own, ids in zip(members.embeddings, members.anchors, strict=True)
     ]

@@ -11,7 +11,7 @@ from swarm.deepen.unused import check_unused_anchors
 from swarm.errors import UserError
 from swarm.front_doors import DONE
 from swarm.fusion.artefact import save_artefact
-from swarm.fusion.build import make_artefact
+from swarm.fusion.build import make_artefact, recognition, rows_of
 from swarm.fusion.loading import Lexicon
 
 log = logging.getLogger(__name__)
@@ -29,13 +29,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def program(options: argparse.Namespace) -> int:
-    """Makes and saves the artefact; tells where it is, its anchors, and every model's self-mass."""
+    """Makes and saves the artefact; tells where it is, its anchors, and how far main recognises the others."""
     paths, folder, entries = _what(options)
     settings = matrix_settings(options)
     check_unused_anchors(options, settings)
     check_models(paths)
     _, device = check_devices([], options.device)
     say_unread(entries)
+    log.info("reading tokenizers and embeddings of %s", ", ".join(paths))
     lexicons = [
         Lexicon(own.name, own.tokenizer, own.embeddings.to(device))
         for own in load_lexicons(paths, options.trust_remote_code)
@@ -43,8 +44,12 @@ def program(options: argparse.Namespace) -> int:
     artefact = make_artefact(lexicons, settings, options.dense)
     save_artefact(folder, artefact)
     log.info("%d anchors of %d models (%s, %s)", len(artefact.anchors), len(paths), settings.keys, settings.anchors)
-    for member in artefact.members:
-        log.info("  %s: %d tokens, self-mass %.3f", member.name, member.rows, member.self_mass)
+    rows = rows_of([own.embeddings for own in lexicons], artefact, settings)
+    shares = recognition(lexicons, rows, artefact, settings)
+    main, *others = artefact.members
+    log.info("  %s: %d tokens", main.name, main.rows)
+    for other, share in zip(others, shares, strict=True):
+        log.info("  %s: %d tokens; of the common ones %s recognises %.2f", other.name, other.rows, main.name, share)
     log.info("artefact: %s", folder)
     return DONE
 

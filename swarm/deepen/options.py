@@ -36,7 +36,8 @@ FUSION = (
     Flag("--temperature", "temperature", float, None, "of --weigh perplexity (default: 1)"),
     Flag("--top", "top", int, None, "tokens of each model in --space union (default: 10)"),
     Flag("--rows", "rows", str, None, f"relative rows: {', '.join(ROWS)} (default: auto)"),
-    Flag("--row_memory", "row_memory", int, None, "MB that each model's relative rows may take (default: 256)"),
+    Flag("--row_memory", "row_memory", int, None, "MB that each model's relative rows may take (default: what "
+         "memory is free)"),
     Flag("--candidates", "candidates", str, None, f"tokens that a step works on: {', '.join(CANDIDATES)} "
          "(default: needed)"),
     Flag("--dropped", "dropped", float, None, "most probability that a step may leave out (default: 0.001)"),
@@ -50,7 +51,7 @@ def add_anchor_options(parser: argparse.ArgumentParser) -> None:
     group: Any = parser.add_argument_group("anchors")
     for flag in ANCHORS:
         group.add_argument(flag.name, dest=flag.attribute, type=flag.kind, help=flag.help)
-    _switch(group, "--centre", "centre", True, "subtract the mean embedding first: where self-mass is low")
+    _switch(group, "--centre", "centre", True, "subtract the mean embedding first: where main recognises few tokens")
     _switch(group, "--no_normalise", "normalise", False, "do not divide rows of cosines by their length")
 
 
@@ -111,6 +112,7 @@ def matrix_settings(options: argparse.Namespace) -> FusionSettings:
 def flat_settings(settings: FusionSettings) -> dict[str, Any]:
     """All settings that can change a text, by their names; an artefact by its content."""
     record = asdict(settings)
+    del record["row_memory"]
     record |= record.pop("step")
     record["artefact"] = saved_digest(Path(settings.artefact)) if settings.artefact else ""
     plain: dict[str, Any] = json.loads(json.dumps(record))  # tuples are lists in a file

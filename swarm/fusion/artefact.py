@@ -6,7 +6,6 @@ another embedding matrix fit in shape and give garbage without a word; so a dige
 
 import hashlib
 import json
-import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -24,11 +23,8 @@ from swarm.weights.tensors import file_digest
 
 FORMAT = 1
 TENSORS, FACTS = "anchors.safetensors", "fusion.json"
-LOW_SELF_MASS = 0.5
 AGAIN = "build it again with `python scripts/deepen.py matrix`"
 _BLOCK = 1 << 22  # numbers of an embedding matrix that are hashed at a time
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -40,7 +36,8 @@ class MemberFacts:
       tokenizer: digest of its vocabulary and rules.
       embedding: digest of its input embedding matrix, values in float32.
       rows: of that matrix.
-      self_mass: mean share of an anchor's own column in its row of the relative representation.
+      self_mass: mean share of an anchor's own column in its row of the relative representation, which is next to
+        nothing with many anchors, whatever they are: kept for earlier versions, which do not read a file without.
     """
 
     name: str
@@ -78,22 +75,10 @@ def embedding_digest(embedding: torch.Tensor) -> str:
     return digest.hexdigest()
 
 
-def member_facts(vocabulary: Vocabulary, embedding: torch.Tensor, self_mass: float, centred: bool) -> MemberFacts:
-    """What is known of a model; a self-mass under 0.5 is logged as a warning, with the cure."""
-    warn_of_low_self_mass(vocabulary.name, self_mass, centred)
+def member_facts(vocabulary: Vocabulary, embedding: torch.Tensor, self_mass: float) -> MemberFacts:
+    """What is known of a model."""
     digest = embedding_digest(embedding)
     return MemberFacts(vocabulary.name, vocabulary.digest, digest, len(embedding), float(self_mass))
-
-
-def warn_of_low_self_mass(name: str, self_mass: float, centred: bool) -> None:
-    """Logs a warning, with the cure, where a relative representation hardly tells tokens apart."""
-    if self_mass < LOW_SELF_MASS:
-        cure = "more anchors blur it, fewer may help" if centred else "subtract the mean embedding (mean-centring)"
-        log.warning(
-            "%s: an anchor's row keeps %.3f of its mass on the anchor itself, wanted at least %.1f, so that tokens are "
-            "hardly told apart: %s",
-            name, self_mass, LOW_SELF_MASS, cure,
-        )  # fmt: skip
 
 
 def save_artefact(folder: Path, artefact: FusionArtefact) -> None:

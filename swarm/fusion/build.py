@@ -8,8 +8,10 @@ import numpy as np
 import torch
 
 from swarm.fusion.anchors import Anchors, common_anchors, select_anchors
-from swarm.fusion.artefact import FusionArtefact, load_artefact, member_facts, saved_rule, warn_of_low_self_mass
+from swarm.fusion.artefact import FusionArtefact, load_artefact, member_facts, saved_rule
 from swarm.fusion.choosers import Chooser, MappedChooser, RelativeChooser, UnionChooser
+from swarm.fusion.recognition import recognised_shares, warn_of_unrecognised
+from swarm.fusion.row_memory import LEAST, row_memory
 from swarm.fusion.rows import DenseRows, LazyRows, Rows, RowSource
 from swarm.fusion.settings import FusionSettings
 from swarm.fusion.step import FusedStep
@@ -17,7 +19,7 @@ from swarm.fusion.unions import encoder_within, nearest_tokens
 from swarm.fusion.vocabulary import Vocabulary, read_vocabulary
 from swarm.maths.relative import embedding_mean, self_mass
 
-MEGABYTE = 1_000_000
+SMALL = LEAST  # bytes up to which a matrix of rows is kept in float32, be it whole or as rows are needed
 
 
 class Tokens(Protocol):
@@ -67,19 +69,13 @@ def make_chooser(
     embeddings = [voice.embeddings for voice in voices]
     if settings.artefact:
         artefact = load_artefact(Path(settings.artefact), vocabularies, saved or embeddings)
-        rows = [
-            DenseRows.of(artefact.rows[index].to(own.device))
-            if artefact.rows
-            else make_rows(own, artefact.anchors.ids[index], settings, artefact.normalised, artefact.centred)
-            for index, own in enumerate(embeddings)
-        ]
-        return RelativeChooser(FusedStep(rows, artefact.anchors.ids, settings.step))
-    anchors = chosen_anchors(vocabularies, embeddings, settings)
-    rows = []
-    for voice, ids in zip(voices, anchors.ids, strict=True):
-        rows.append(make_rows(voice.embeddings, ids, settings, settings.normalise, settings.centre))
-        warn_of_low_self_mass(voice.name, anchors_self_mass(voice.embeddings, ids, settings), settings.centre)
-    return RelativeChooser(FusedStep(rows, anchors.ids, settings.step))
+    else:
+        anchors = chosen_anchors(vocabularies, embeddings, settings)
+        artefact = FusionArtefact(anchors, (), settings.centre, settings.normalise)
+    rows = rows_of(embeddings, artefact, settings)
+    if settings.step.inverse != "none":  # which needs no rows
+        recognition(voices, rows, artefact, settings)
+    return RelativeChooser(FusedStep(rows, artefact.anchors.ids, settings.step))
 
 
 def chosen_anchors(
@@ -92,14 +88,35 @@ def chosen_anchors(
 
 
 def make_rows(
-    embeddings: torch.Tensor, anchors: torch.Tensor, settings: FusionSettings, normalise: bool, centre: bool
+    embeddings: torch.Tensor,
+    anchors: torch.Tensor,
+    settings: FusionSettings,
+    normalise: bool,
+    centre: bool,
+    models: int = 1,
 ) -> Rows:
-    """A model's relative rows, all of them at once where that is allowed and fits into `row_memory`."""
+    """A model's relative rows, all of them at once where that is allowed, they are few and fit into `row_memory`.
+
+    So many `models` share the device. The numbers are the same whatever memory there is.
+    """
     source = _source(embeddings, anchors, normalise, centre)
-    capacity = settings.row_memory * MEGABYTE
-    if settings.rows == "dense" or (settings.rows == "auto" and 4 * len(embeddings) * len(anchors) <= capacity):
+    memory = row_memory(settings.row_memory, embeddings.device, models)
+    size = 4 * len(embeddings) * len(anchors)
+    small = settings.rows == "auto" and size <= SMALL
+    if settings.rows == "dense" or (small and size <= memory.capacity):
         return DenseRows.build(source)
-    return LazyRows(source, capacity)
+    return LazyRows(source, memory.capacity, "float32" if small else "bfloat16", memory.may_grow)
+
+
+def rows_of(embeddings: Sequence[torch.Tensor], artefact: FusionArtefact, settings: FusionSettings) -> list[Rows]:
+    """Every model's rows, as they were saved where they were."""
+    devices = [own.device for own in embeddings]
+    return [
+        DenseRows.of(artefact.rows[index].to(own.device))
+        if artefact.rows
+        else make_rows(own, ids, settings, artefact.normalised, artefact.centred, models=devices.count(own.device))
+        for index, (own, ids) in enumerate(zip(embeddings, artefact.anchors.ids, strict=True))
+    ]
 
 
 def _source(embeddings: torch.Tensor, anchors: torch.Tensor, normalise: bool, centre: bool) -> RowSource:
@@ -107,20 +124,26 @@ def _source(embeddings: torch.Tensor, anchors: torch.Tensor, normalise: bool, ce
     return RowSource(embeddings, anchors.to(embeddings.device), normalise, mean)
 
 
-def anchors_self_mass(embeddings: torch.Tensor, anchors: torch.Tensor, settings: FusionSettings) -> float:
-    """A model's self-mass under the settings."""
-    mean = embedding_mean(embeddings) if settings.centre else None
-    return self_mass(embeddings, anchors.to(embeddings.device), settings.normalise, mean)
+def recognition(
+    voices: Sequence[Tokens], rows: Sequence[Rows], artefact: FusionArtefact, settings: FusionSettings
+) -> list[float]:
+    """How the first model, the main one, recognises the tokens of each other one; a low share is warned of."""
+    shares = recognised_shares(rows, artefact.anchors.ids, settings.step)
+    for voice, share in zip(voices[1:], shares, strict=True):
+        warn_of_unrecognised(voices[0].name, voice.name, share, artefact.centred)
+    return shares
 
 
 def make_artefact(voices: Sequence[Tokens], settings: FusionSettings, dense: bool) -> FusionArtefact:
-    """What `scripts/deepen.py matrix` saves: anchors, digests, self-mass; with all relative rows if `dense`."""
+    """What `scripts/deepen.py matrix` saves: anchors, and digests of what they come from; all rows if `dense`."""
     vocabularies = [read_vocabulary(voice.tokenizer, voice.name, settings.keys) for voice in voices]
     embeddings = [voice.embeddings for voice in voices]
     anchors = chosen_anchors(vocabularies, embeddings, settings)
     facts, rows = [], []
     for vocabulary, own, ids in zip(vocabularies, embeddings, anchors.ids, strict=True):
-        facts.append(member_facts(vocabulary, own, anchors_self_mass(own, ids, settings), settings.centre))
+        source = _source(own, ids, settings.normalise, settings.centre)
+        mass = self_mass(own, source.anchors, settings.normalise, source.centre)
+        facts.append(member_facts(vocabulary, own, mass))
         if dense:
-            rows.append(DenseRows.build(_source(own, ids, settings.normalise, settings.centre)).all())
+            rows.append(DenseRows.build(source).all())
     return FusionArtefact(anchors, tuple(facts), settings.centre, settings.normalise, tuple(rows))

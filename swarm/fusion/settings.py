@@ -33,8 +33,8 @@ class FusionSettings:
       anchors, anchor_count, anchor_seed: all common tokens, or so many of them at random or of most consistency.
       normalise: divide rows of cosines by their length before the softmax.
       centre: subtract the mean embedding first.
-      rows: dense, lazy, or dense where a matrix takes less than `row_memory`.
-      row_memory: megabytes per model that relative rows may take.
+      rows: dense, lazy, or dense where a matrix is small and takes less than `row_memory`.
+      row_memory: megabytes per model that relative rows may take, None for what can be spared; changes no text.
       gate: the main model chooses alone where its first token has at least this probability; above 1 never.
       eos: main: the main model alone decides when to end; shared: ends are tokens like others.
       stop: texts at which an answer ends; they are not part of it.
@@ -55,7 +55,7 @@ class FusionSettings:
     normalise: bool = True
     centre: bool = False
     rows: str = "auto"
-    row_memory: int = 256
+    row_memory: int | None = None
     gate: float = 2.0
     eos: str = "main"
     stop: tuple[str, ...] = ()
@@ -136,8 +136,9 @@ def _check_together(where: str, settings: FusionSettings, count: int) -> None:
         except ValueError as error:
             raise UserError(f"{where}: {error}; wanted one for each member, in their order") from None
     for name, least in (("top", 1), ("row_memory", 1), ("anchor_seed", 0)):
-        if getattr(settings, name) < least:
-            raise UserError(f"{where}: {name} is {getattr(settings, name)}; wanted at least {least}")
+        value = getattr(settings, name)
+        if value is not None and value < least:
+            raise UserError(f"{where}: {name} is {value}; wanted at least {least}")
     for name in ("gate", "temperature"):
         if not getattr(settings, name) > 0:
             raise UserError(f"{where}: {name} is {getattr(settings, name)}; wanted more than 0")

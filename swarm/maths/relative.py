@@ -4,13 +4,26 @@ Models with different vocabularies and widths have no common space, but the cosi
 of d common tokens, the anchors, mean the same in each of them.
 """
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from torch import Tensor
+
+from swarm.maths.inverse import adamw, mix
+
+Inverse = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Main's logits (B, K) after a step, from those before, rows (B, K, d) and a target (B, d); see `adamw`."""
 
 TEMPERATURE = 100.0  # what the row's cosines are multiplied by before the softmax
 NORM_FLOOR = 1e-8  # least norm of an embedding, so that a zero one has cosine 0 with everything
 ROW_FLOOR = 1e-12  # least norm of a row of cosines
 BLOCK_BYTES = 1 << 24  # of float32 copies that are made of embeddings at a time
+SPAN = 1 << 20  # numbers of rows that are worked on at a time on a CPU: they stay in its cache from pass to pass
+ROUND = 16  # rows are worked out in multiples of it: a product of fewer rows is summed in another order
+
+BEHIND = 0.5  # nat, a third of what the published step can close: a token that another model has to bring forward
+PUBLISHED: Inverse = partial(adamw, learning_rate=0.15, updates=5)
 
 
 def unit_rows(embeddings: Tensor, floor: float = NORM_FLOOR) -> Tensor:
@@ -63,20 +76,51 @@ def relative_rows_of(
     norms: Tensor,
     normalise: bool = True,
     centre: Tensor | None = None,
+    at_hand: Tensor | None = None,
 ) -> Tensor:
     """`relative_rows` (K, d) of the token ids (K,) to the anchor ids (d,), both of rows of `embeddings` (V, D).
 
     `norms` are the anchors', as `anchor_norms` gives them. Embeddings may have any float type; no more than
-    `BLOCK_BYTES` of them are copied at a time, so that a large model needs little beyond the (K, d) result.
+    `BLOCK_BYTES` of them are copied at a time, so that a large model needs little beyond the (K, d) result. `at_hand`,
+    what `anchor_embeddings` gives, saves copying those again. A row is the same to the bit whatever is worked out
+    beside it.
     """
-    own = unit_rows(_gathered(embeddings, tokens, centre))
-    rows = torch.empty(len(tokens), len(anchors), device=embeddings.device)
+    count = len(tokens)
+    own = unit_rows(_gathered(embeddings, _rounded(tokens), centre))
+    rows = torch.empty(len(own), len(anchors), device=embeddings.device)
     start = 0
     for ids in anchors.split(_rows_at_a_time(embeddings)):
         stop = start + len(ids)
-        rows[:, start:stop] = own @ _gathered(embeddings, ids, centre).T
+        block = _gathered(embeddings, ids, centre) if at_hand is None else at_hand[start:stop]
+        rows[:, start:stop] = own @ block.T
         start = stop
-    return rows_from_cosines(rows.div_(norms), normalise)
+    for part in rows.split(_span(rows)):
+        rows_from_cosines(part.div_(norms), normalise)
+    return rows[:count]
+
+
+def anchor_embeddings(embeddings: Tensor, anchors: Tensor, centre: Tensor | None = None) -> Tensor:
+    """The embeddings (d, D) of `anchors`, ids (d,) of rows of `embeddings` (V, D), less the centre, float32."""
+    found = torch.empty(len(anchors), embeddings.shape[1], device=embeddings.device)
+    size = _rows_at_a_time(embeddings)
+    for ids, part in zip(anchors.split(size), found.split(size), strict=True):
+        part.copy_(_gathered(embeddings, ids, centre))
+    return found
+
+
+def recognised(own: Tensor, rivals: Tensor, other: Tensor, inverse: Inverse = PUBLISHED) -> Tensor:
+    """Whether the main model writes each of m tokens of which another model is certain: (m,) bool.
+
+    `own` and `other` are the tokens' relative representations (m, d) in the main and the other model, `rivals` those of
+    other tokens in the main model, which puts each token `BEHIND` its rival. Then the step of two models of one weight
+    is made. All are recognised where representations tell tokens apart and mean the same in both models; few are where
+    they are so flat that the step hardly moves (that of `adamw` where gradients vanish in its epsilon).
+    """
+    rows = torch.stack([rivals, own], 1)  # (m, 2, d)
+    logits = own.new_tensor([0.0, -BEHIND]).expand(len(own), 2)
+    wanted = (mix(logits.softmax(-1), rows) + other) / 2
+    moved = inverse(logits, rows, wanted)
+    return moved[:, 1] > moved[:, 0]
 
 
 def self_mass(
@@ -99,6 +143,19 @@ def self_mass(
         rows = relative_rows_of(embeddings, anchors[columns], anchors, norms, normalise, centre)
         total += rows.gather(1, columns[:, None]).double().sum().item()
     return total / len(looked_at)
+
+
+def _rounded(tokens: Tensor) -> Tensor:
+    """The ids, filled up with the last of them to a multiple of `ROUND`."""
+    missing = -len(tokens) % ROUND
+    return torch.cat([tokens, tokens[-1:].expand(missing)]) if missing and len(tokens) else tokens
+
+
+def _span(rows: Tensor) -> int:
+    """Rows that are worked on at a time: all of them on a GPU."""
+    if rows.device.type != "cpu":
+        return max(len(rows), 1)
+    return max(SPAN // rows.shape[1] // ROUND, 1) * ROUND
 
 
 def _rows_at_a_time(embeddings: Tensor) -> int:

@@ -20,6 +20,7 @@ from swarm.weights.base_model import base_model_digest, model_folder
 log = logging.getLogger(__name__)
 
 VERSION = 2  # to be raised with every change to fused decoding that can change a text
+UNSET_ROW_MEMORY = 256  # megabytes by which answers are known that are kept without a `row_memory` in node.json
 OWN_FIELDS = ("type", "members", "main")
 OF_ANCHORS = ("keys", "anchors", "anchor_count", "anchor_seed", "normalise", "centre")  # which an artefact brings
 
@@ -55,8 +56,10 @@ class Fusion(Composite):
         return FusionMember(self.name, digest, found, self.settings)
 
     def _facts(self) -> dict[str, Any]:
-        """The settings, an artefact by its content."""
-        return asdict(self.settings) | {"artefact": self._anchors}
+        """The settings that answers are kept under, an artefact by its content."""
+        # changes no text, but answers were always kept under it
+        row_memory = self.settings.row_memory or UNSET_ROW_MEMORY
+        return asdict(self.settings) | {"artefact": self._anchors, "row_memory": row_memory}
 
     def check(self, experts: Sequence[str], names: Sequence[str]) -> None:
         """Raises UserError as its base does, for a member that is a composite, and for a model of a member's name."""

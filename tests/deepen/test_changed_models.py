@@ -74,3 +74,15 @@ def test_a_sweep_is_not_gone_on_with(own, capsys, monkeypatch):
     error = capsys.readouterr().err
     assert "two has changed since the first answers of" in error and "name another folder with --out" in error
     assert deepen(*words, "0.5") == 0, "nothing is left to be worked out"
+
+
+def test_answers_that_were_made_with_other_memory_for_rows_are_gone_on_with(own, capsys):
+    words = ("run", "--config", own, "-lr", "0.5", "-rsd", own.parent / "res")
+    assert deepen(*words, "--limit", "2", "--row_memory", "300") == 0
+    path = own.parent / "res" / result_name(0.5, 5)
+    recipe = json.loads(path.with_suffix(".json").read_text())
+    assert "row_memory" not in recipe
+    path.with_suffix(".json").write_text(json.dumps(recipe | {"row_memory": 256}))  # as earlier versions wrote it
+    capsys.readouterr()
+    assert deepen(*words) == 0 and len(read_results(path)) == 5
+    assert "warning" not in capsys.readouterr().err

@@ -1,7 +1,6 @@
 """What is saved of a fusion comes back, or says what differs."""
 
 import json
-import logging
 import shutil
 from dataclasses import replace
 
@@ -36,7 +35,7 @@ EMBEDDINGS = [
 
 def artefact(rows=False, vocabularies=VOCABULARIES):
     anchors = common_anchors(vocabularies)
-    members = [member_facts(v, e, 0.75, True) for v, e in zip(vocabularies, EMBEDDINGS, strict=True)]
+    members = [member_facts(v, e, 0.75) for v, e in zip(vocabularies, EMBEDDINGS, strict=True)]
     dense = tuple((torch.rand(len(e), len(anchors)) + i).bfloat16() for i, e in enumerate(EMBEDDINGS)) if rows else ()
     return FusionArtefact(anchors, tuple(members), centred=True, normalised=False, rows=dense)
 
@@ -78,7 +77,7 @@ def test_another_model_may_be_main(folder):
 
 def test_two_equal_models_keep_their_places(tmp_path):
     vocabularies, matrices = [VOCABULARIES[0], replace(VOCABULARIES[0], name="twin")], [EMBEDDINGS[0]] * 2
-    members = tuple(member_facts(v, e, 0.9, False) for v, e in zip(vocabularies, matrices, strict=True))
+    members = tuple(member_facts(v, e, 0.9) for v, e in zip(vocabularies, matrices, strict=True))
     save_artefact(tmp_path / "fused", FusionArtefact(common_anchors(vocabularies), members))
     loaded = load_artefact(tmp_path / "fused", vocabularies, matrices)
     assert [member.name for member in loaded.members] == ["level", "twin"]
@@ -174,13 +173,6 @@ def test_a_folder_of_other_things_is_not_written_over(tmp_path):
     save_artefact(tmp_path / "mine", artefact())
 
 
-def test_a_low_self_mass_is_said_with_its_cure(caplog):
-    with caplog.at_level(logging.WARNING):
-        assert member_facts(VOCABULARIES[0], EMBEDDINGS[0], 0.5, False).self_mass == 0.5
-        assert not caplog.records
-        member_facts(VOCABULARIES[0], EMBEDDINGS[0], 0.31, False)
-    assert "level" in caplog.text and "0.310" in caplog.text and "mean-centring" in caplog.text
-    caplog.clear()
-    with caplog.at_level(logging.WARNING):
-        member_facts(VOCABULARIES[0], EMBEDDINGS[0], 0.005, True)
-    assert "mean-centring" not in caplog.text and "fewer" in caplog.text
+def test_earlier_versions_find_what_they_ask_for(folder):
+    facts = json.loads((folder / FACTS).read_text())
+    assert [member["self_mass"] for member in facts["members"]] == [0.75, 0.75]

@@ -86,6 +86,89 @@ def test_the_cache_counts_and_forgets_what_was_used_least_lately():
     assert (rows.take(torch.tensor([3, 4, 1, 6])) - EXPECTED[[3, 4, 1, 6]]).abs().max() < ROUNDING
 
 
+def exact_source(dtype=torch.float32):
+    """Embeddings whose products float32 holds exactly, in whatever order they are summed."""
+    return RowSource(SOURCE.embeddings.sign().to(dtype), SOURCE.anchors)
+
+
+@pytest.mark.parametrize("kept", ["float32", "bfloat16"])
+def test_rows_and_mixtures_are_the_same_to_the_bit_with_any_room(kept):
+    source, a_row = exact_source(), A_ROW if kept == "float32" else A_ROW // 2
+    ids, shares = drawn(3, 600)
+    dense = DenseRows.build(source, kept)
+    taken, mixed = dense.take(ids[0]), dense.project(ids, shares)
+    kinds = {count: LazyRows(source, count * a_row, kept) for count in (20, 250, 700)}
+    kinds["anchors at hand"] = LazyRows(source, 1 << 24, kept)
+    kinds["growing"] = LazyRows(source, 3 * a_row, kept, lambda size: True)
+    for rows in kinds.values():
+        for _ in range(2):
+            assert torch.equal(rows.project(ids, shares), mixed)
+            assert torch.equal(rows.take(ids[0]), taken)
+        assert torch.equal(rows.all(), DenseRows.build(source).all()), "in float32, whatever they are kept in"
+    assert kinds[20].slots == 20 and kinds[250].slots <= 250
+    assert kinds["growing"].slots == kinds["anchors at hand"].slots == 700
+
+
+def test_a_prompts_mixture_is_the_same_to_the_bit_whatever_stands_beside_it(monkeypatch):
+    monkeypatch.setattr("swarm.fusion.rows.MIXED_AT_A_TIME", 700 * 500)
+    ids, shares = drawn(3, 600)
+    for rows in (DenseRows.build(SOURCE), DenseRows.build(SOURCE, "bfloat16"), LazyRows(SOURCE, 300 * A_ROW)):
+        together = rows.project(ids, shares)
+        for row in range(3):
+            assert torch.equal(rows.project(ids[row : row + 1], shares[row : row + 1])[0], together[row])
+
+
+def test_a_cache_grows_where_it_may_and_keeps_what_it_has():
+    asked = []
+
+    def may_grow(size):
+        asked.append(size)
+        return size <= 40 * A_ROW
+
+    rows = LazyRows(SOURCE, 10 * A_ROW, "float32", may_grow)
+    assert asked == [SOURCE.anchors_size] and rows.slots == 10
+    rows.take(torch.arange(10))
+    assert len(asked) == 1, "there is room"
+    for first in (5, 15):
+        ids = torch.arange(first, first + 10)
+        assert (rows.take(ids) - EXPECTED[ids]).abs().max() < ROUNDING
+    assert asked[1:] == [20 * A_ROW, 40 * A_ROW] and rows.slots == 40
+    assert (rows.hits, rows.misses) == (5, 25), "what was there has stayed"
+    ids = torch.arange(100, 160)
+    assert (rows.take(ids) - EXPECTED[ids]).abs().max() < ROUNDING
+    assert set(asked[3:]) == {80 * A_ROW} and rows.slots == 40, "refused, and asked again, since memory may be free now"
+
+
+def test_a_cache_never_grows_beyond_all_rows():
+    rows = LazyRows(SOURCE, 500 * A_ROW, "float32", lambda size: True)
+    rows.take(torch.arange(700))
+    assert rows.slots == 700
+    rows.take(torch.arange(1400) % 700)
+    assert (rows.slots, rows.misses) == (700, 700)
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+)
+def test_where_memory_is_refused_after_all_it_goes_on_with_what_it_has(monkeypatch, error):
+    def refused(store, count):
+        raise error
+
+    monkeypatch.setattr("swarm.fusion.row_store.RowStore.grown", refused)
+    rows = LazyRows(SOURCE, 10 * A_ROW, "float32", lambda size: True)
+    ids = torch.arange(60)
+    assert (rows.take(ids) - EXPECTED[ids]).abs().max() < ROUNDING and rows.slots == 10
+
+
+def test_another_fault_while_growing_is_none_of_memory(monkeypatch):
+    def broken(store, count):
+        raise RuntimeError("something else")
+
+    monkeypatch.setattr("swarm.fusion.row_store.RowStore.grown", broken)
+    with pytest.raises(RuntimeError, match="something else"):
+        LazyRows(SOURCE, 10 * A_ROW, "float32", lambda size: True).take(torch.arange(60))
+
+
 def test_embeddings_that_are_being_trained_leave_no_graph():
     source = RowSource(torch.nn.Parameter(SOURCE.embeddings.clone()), SOURCE.anchors)
     for rows in (LazyRows(source, dtype="float32"), DenseRows.build(source)):

@@ -4,9 +4,12 @@ import pytest
 import torch
 from fusion_worlds import row_error
 
+from swarm.maths.inverse import em
 from swarm.maths.relative import (
+    anchor_embeddings,
     anchor_norms,
     embedding_mean,
+    recognised,
     relative_rows,
     relative_rows_of,
     rows_from_cosines,
@@ -92,3 +95,40 @@ def test_a_shared_direction_spoils_the_self_mass_and_centring_cures_it():
 def test_a_few_anchors_and_extreme_cosines_stay_finite():
     rows = rows_from_cosines(torch.tensor([[1.0, -1.0], [0.0, 0.0], [1e-30, 1e-30]]))
     assert rows.isfinite().all() and torch.allclose(rows.sum(-1), torch.ones(3))
+
+
+def exact_products(count=300, width=64, seed=0):
+    """Embeddings whose products and norms float32 holds exactly, in whatever order they are summed."""
+    return embeddings(count, width, seed).sign()
+
+
+@pytest.mark.parametrize("centred", [True, False])
+def test_a_row_is_the_same_to_the_bit_whatever_is_worked_out_beside_it(monkeypatch, centred):
+    monkeypatch.setattr("swarm.maths.relative.SPAN", 1)
+    table, anchors = exact_products(), torch.arange(0, 300, 2)
+    centre = torch.ones(64) if centred else None
+    norms, at_hand = anchor_norms(table, anchors, centre), anchor_embeddings(table, anchors, centre)
+    whole = relative_rows_of(table, torch.arange(300), anchors, norms, centre=centre)
+    assert (whole - relative_rows(table, table[anchors], centre=centre)).abs().max() < row_error(64, 150)
+    for ids in ([7], [299, 0], list(range(40))):
+        for known in (None, at_hand):
+            rows = relative_rows_of(table, torch.tensor(ids), anchors, norms, centre=centre, at_hand=known)
+            assert torch.equal(rows, whole[ids])
+    assert relative_rows_of(table, torch.tensor([], dtype=torch.long), anchors, norms).shape == (0, 150)
+
+
+def test_tokens_are_recognised_where_rows_tell_them_apart():
+    own, other = relative_rows(embeddings(), embeddings()), relative_rows(embeddings(seed=1), embeddings(seed=1))
+    assert recognised(own, own.roll(7, 0), other).all(), "models have nothing but the anchors in common"
+    for inverse in (lambda *step: em(*step, updates=5), lambda *step: em(*step, updates=1)):
+        assert recognised(own, own.roll(7, 0), other, inverse).all()
+
+
+def test_tokens_are_not_recognised_where_rows_are_flat_or_say_something_else():
+    own = relative_rows(embeddings(), embeddings())
+    flat = torch.full_like(own, 1 / 300)
+    assert not recognised(flat, flat, own).any()
+    assert not recognised(own, own.roll(7, 0), own.roll(7, 0)).any(), "the other model is certain of the rivals"
+    # differences that vanish in the epsilon of AdamW, which the exact fixed point would follow
+    faint = (flat + 1e-9 * own) / (1 + 1e-9)
+    assert not recognised(faint, faint.roll(7, 0), faint).any()

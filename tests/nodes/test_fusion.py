@@ -154,6 +154,7 @@ def test_the_digest_follows_all_that_counts(directory, tmp_path):
     ]
     assert len(set(digests)) == 5
     assert digest(*pair, learning_rate=0.15, mode="vanilla") == digests[0], "defaults that are spelt out"
+    assert digest(*pair, row_memory=256) == digests[0], "by which answers are known since that was the default"
     assert digest("expert_0", {"model": str(tmp_path / "other"), "name": "by another name"}) == digests[0]
     made = {}
     for name, chosen in (("one", {}), ("again", {}), ("few", {"anchors": "random", "anchor_count": 3})):
