@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -45,6 +45,7 @@ class Answerer:
       count: what was decoded so far.
       seconds: how long that took.
       batch: questions at a time, fewer than were asked for where memory has run out.
+      on_step: called after every token of a batch.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Answerer:
             chooser = DigitVote(chooser, [read_vocabulary(voice.tokenizer, voice.name) for voice in voices])
         self.voices, self.settings, self.batch = voices, settings, batch
         self.count, self.seconds = FusionCount(), 0.0
+        self.on_step: Callable[[], object] = lambda: None
         self._chooser, self._choice, self._most = chooser, processor == "choice", max_new_tokens
 
     def answers(self, questions: Sequence[Asked]) -> Iterator[str]:
@@ -100,7 +102,7 @@ class Answerer:
 
     def _decoding(self) -> FusedDecoding:
         decoding = FusedDecoding(self.voices, self._chooser, self.settings)
-        decoding.count = self.count
+        decoding.count, decoding.on_step = self.count, self.on_step
         return decoding
 
     def _prompts(self, questions: Sequence[Asked]) -> list[list[Prompt]]:

@@ -2,14 +2,11 @@
 
 import argparse
 import logging
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
-
-from tqdm import tqdm
 
 from swarm.deepen.asking import Answerer, Asked, chooser_of, with_artefact
 from swarm.deepen.config import DeepenConfig, read_config
@@ -44,6 +41,7 @@ from swarm.engine import quieten_libraries
 from swarm.errors import UserError
 from swarm.front_doors import DONE
 from swarm.fusion.settings import FusionSettings
+from swarm.progress_bar import ProgressBar
 
 log = logging.getLogger(__name__)
 
@@ -117,6 +115,7 @@ def program(options: argparse.Namespace) -> int:
         if not left:
             log.info("%s has all %d answers already", path, file.done)
             return DONE
+        log.info("loading %s", ", ".join(job.paths))
         contents = model_contents(job.paths, bool(options.trust_remote_code))
         check_contents(path, contents, file.done, CURE)
         if file.done:
@@ -190,16 +189,16 @@ def results_folder(job: Job) -> Path:
 
 
 def _answer(job: Job, answerer: Answerer, file: ResultFile, left: Sequence[Asked]) -> None:
-    """Answers the rest; every answer is on the disk before the bar moves."""
+    """Answers the rest; every answer is on the disk before it is counted."""
     done = file.done
-    bar = tqdm(total=job.limit, initial=done, desc="questions", unit="q", leave=False, disable=not sys.stderr.isatty())
-    with bar:
+    with ProgressBar("answers", job.limit, "questions", done) as bar:
+        answerer.on_step = lambda: bar.show(file.done, f"{answerer.count.tokens} tokens")
         texts = answerer.answers(left)
         for question, asked, text in zip(islice(job.questions, done, None), left, texts, strict=False):
             prompt = asked.prompts[0]
             prediction = cut_generated(prompt, text, job.config.cutting)
             file.append(result_record(question, job.config.demo.fields, prompt, text, prediction))
-            bar.update()
+            answerer.on_step()
 
 
 def _say(path: Path, answerer: Answerer, answered: int) -> None:

@@ -3,7 +3,6 @@
 import argparse
 import json
 import logging
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -11,7 +10,6 @@ from pathlib import Path
 from typing import IO, Any
 
 import torch
-from tqdm import tqdm
 
 from swarm.deepen.asking import Answerer, Asked, chooser_of
 from swarm.deepen.config import DeepenConfig, read_config
@@ -25,6 +23,7 @@ from swarm.deepen.prompts import cut_generated
 from swarm.deepen.recipe import check_contents, check_recipe, write_recipe
 from swarm.deepen.results import result_record
 from swarm.deepen.run import add_asking, ask
+from swarm.deepen.table import AXES, is_at, line, read_rows
 from swarm.deepen.unused import Way, check_unused
 from swarm.engine import quieten_libraries
 from swarm.errors import UserError
@@ -34,10 +33,10 @@ from swarm.fusion.choosers import Chooser, MainAlone, RelativeChooser
 from swarm.fusion.settings import FusionSettings
 from swarm.fusion.unused import without_effect
 from swarm.fusion.voices import Voice
+from swarm.progress_bar import ProgressBar
 
 log = logging.getLogger(__name__)
 
-AXES = ("models", "anchors", "updates", "learning_rate")
 TABLE, LOCK = "sweep.jsonl", "lock"
 ALL = "all"
 
@@ -118,23 +117,25 @@ def _taken(folder: Path) -> IO[str]:
 def _work(options: argparse.Namespace, plan: Plan, machine: _Machine) -> None:
     """Works out the missing points, one after the other, and draws."""
     table = options.out / TABLE
-    rows, recipe = _read_rows(table), _recipe(plan, options, machine.dtypes)
+    rows, recipe = read_rows(table), _recipe(plan, options, machine.dtypes)
     cure = "name another folder with --out, or delete it"
     check_recipe(table, recipe, len(rows), cure)
-    left = [point for point in plan.points if not any(_is_at(row, point) for row in rows)]
+    left = [point for point in plan.points if not any(is_at(row, point.place) for row in rows)]
     if left:
+        log.info("loading %s", ", ".join(machine.paths))
         contents = model_contents(machine.paths, bool(options.trust_remote_code))
         check_contents(table, contents, len(rows), cure)
         write_recipe(table, recipe, contents)
         quieten_libraries()
         voices = load_voices(machine.paths, machine.devices, options.dtype, bool(options.trust_remote_code))
         choosers = _Choosers(voices, machine.paths, machine.step, bool(options.trust_remote_code))
-        for point in tqdm(left, desc="points", leave=False, disable=not sys.stderr.isatty()):
-            rows.append(_measured(plan, point, voices, choosers(point), options.batch))
-            write_whole(table, "".join(f"{json.dumps(row)}\n" for row in rows))
-            log.info("%s", _line(rows[-1]))
+        with ProgressBar("sweep", len(left) * len(plan.asked), "answers") as bar:
+            for point in left:
+                rows.append(_measured(plan, point, voices, choosers(point), options.batch, bar))
+                write_whole(table, "".join(f"{json.dumps(row)}\n" for row in rows))
+                log.info("%s", line(rows[-1]))
     log.info("table: %s", table)
-    wanted = [row for row in rows if any(_is_at(row, point) for point in plan.points)]
+    wanted = [row for row in rows if any(is_at(row, point.place) for point in plan.points)]
     for picture in draw_axes(wanted, AXES, options.out):
         log.info("picture: %s", picture)
 
@@ -226,7 +227,9 @@ class _Choosers:
         return made
 
 
-def _measured(plan: Plan, point: Point, voices: Sequence[Voice], chooser: Chooser, batch: int) -> dict[str, Any]:
+def _measured(
+    plan: Plan, point: Point, voices: Sequence[Voice], chooser: Chooser, batch: int, bar: ProgressBar
+) -> dict[str, Any]:
     """A row of the table: scores, and seconds per token after a first question that does not count."""
     config = plan.config
     settings = point.settings if point.models > 1 else replace(point.settings, weights="uniform")
@@ -234,12 +237,14 @@ def _measured(plan: Plan, point: Point, voices: Sequence[Voice], chooser: Choose
         Answerer(voices[: point.models], chooser, settings, point.flags.processor, config.max_new_tokens, batch)
         for _ in range(2)
     )
+    first.on_step = answerer.on_step = lambda: bar.show(bar.done)
     list(first.answers(plan.asked[:1]))
     records = []
     for question, asked, text in zip(plan.questions, plan.asked, answerer.answers(plan.asked), strict=True):
         prompt = asked.prompts[0]
         prediction = cut_generated(prompt, text, config.cutting)
         records.append(result_record(question, config.demo.fields, prompt, text, prediction))
+        bar.show(bar.done + 1)
     scores, count = score(plan.task, records), answerer.count
     return {
         **point.place,
@@ -273,25 +278,3 @@ def _recipe(plan: Plan, options: argparse.Namespace, dtypes: Sequence[str]) -> d
         "selection": options.anchors or "random",
         **{name: value for name, value in common.items() if name not in varied},
     }
-
-
-def _read_rows(table: Path) -> list[dict[str, Any]]:
-    if not table.is_file():
-        return []
-    try:
-        rows = [json.loads(line) for line in table.read_text(encoding="utf8").splitlines()]
-        if all(isinstance(row, dict) and {*AXES, "strict", "seconds_per_token"} <= row.keys() for row in rows):
-            return rows
-    except (OSError, ValueError):
-        pass
-    raise UserError(f"{table} is not the table of a sweep; name another folder with --out, or delete it")
-
-
-def _is_at(row: dict[str, Any], point: Point) -> bool:
-    return all(row[axis] == point.place[axis] for axis in AXES)
-
-
-def _line(row: dict[str, Any]) -> str:
-    place = ", ".join(f"{axis.replace('_', ' ')} {row[axis]}" for axis in AXES)
-    interval = f"{row['strict']:.3f} [{row['low']:.3f}, {row['high']:.3f}] n={row['questions']}"
-    return f"{place}: {interval}, {1000 * row['seconds_per_token']:.1f} ms per token"

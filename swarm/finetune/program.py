@@ -46,12 +46,14 @@ def finetune_program(arguments: list[str] | None = None) -> int:
     try:
         check_surroundings()
         recipe = read_recipe(options.recipe)
-        jobs = plan(_chosen(recipe, options.only), _out(recipe, options.out))
+        experts, out = _chosen(recipe, options.only), _out(recipe, options.out)
+        log.info("%s: reading data and bases for %s", recipe.path, ", ".join(expert.name for expert in experts))
+        jobs = plan(experts, out)
         for job in jobs:
             _announce(job)
         if not options.check:
-            for job in jobs:
-                _do(job, options.wandb)
+            for number, job in enumerate(jobs, 1):
+                _do(job, f"expert {number} of {len(jobs)}", options.wandb)
     except UserError:
         if is_main():
             raise
@@ -92,14 +94,15 @@ def _announce(job: Job) -> None:
     )
 
 
-def _do(job: Job, wandb: str) -> None:
-    """Trains one expert and writes its folder; one that is there is left alone."""
+def _do(job: Job, place: str, wandb: str) -> None:
+    """Trains one expert, which has this place among all, and writes its folder; one that is there is left alone."""
     import torch
     from accelerate import PartialState  # type: ignore[import-untyped]
 
     together = PartialState(cpu=not torch.cuda.is_available())
     if not job.finished:
         began = time.monotonic()
+        log.info("%s: training begins (%s)", job.expert.name, place)
         if is_main():
             begin_work(job.work, job.sitting)
         together.wait_for_everyone()

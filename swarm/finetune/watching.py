@@ -1,16 +1,15 @@
-"""What is seen of a training while it runs: a bar on a terminal, numbers to a tracker, and a loss that breaks down."""
+"""What is seen of a training while it runs: how far it is, numbers to a tracker, and a loss that breaks down."""
 
 import math
-import sys
 from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState  # type: ignore[import-untyped]
-from tqdm import tqdm
 from transformers import TrainerCallback
 
 from swarm.errors import UserError
 from swarm.finetune.work import mark_whole
+from swarm.progress_bar import ProgressBar
 from swarm.tracking import Tracker
 
 
@@ -19,20 +18,19 @@ class Watch(TrainerCallback):  # type: ignore[misc]
 
     def __init__(self, place: str, name: str, work: Path, tracker: Tracker | None) -> None:
         self._place, self._name, self._work, self._tracker = place, name, work, tracker
-        self._bar: tqdm | None = None  # type: ignore[type-arg]
+        self._bar: ProgressBar | None = None
+        self._loss = ""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Shows the bar."""
-        if sys.stderr.isatty() and state.is_world_process_zero:
-            self._bar = tqdm(
-                total=state.max_steps, initial=state.global_step, desc=self._name, unit="step", leave=False
-            )
+        """Begins to show how far it is."""
+        if state.is_world_process_zero:
+            self._bar = ProgressBar(self._name, state.max_steps, "steps", state.global_step)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Moves the bar, and has a state hold all losses so far: the trainer forgets what it has not logged."""
+        """Says how far it is, and has a state hold all losses so far: the trainer forgets what it has not logged."""
         control.should_log = control.should_log or control.should_save
         if self._bar is not None:
-            self._bar.update(state.global_step - self._bar.n)
+            self._bar.show(state.global_step, self._loss)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         """Hands numbers on; raises UserError for a loss that is no number any more."""
@@ -43,8 +41,8 @@ class Watch(TrainerCallback):  # type: ignore[misc]
                 f"{self._place}: the loss is {loss} at step {state.global_step}: lower learning_rate, or give another "
                 f"dtype; what was written so far is in {self._work}"
             )
-        if self._bar is not None and loss is not None:
-            self._bar.set_postfix(loss=f"{loss:.3f}")
+        if loss is not None:
+            self._loss = f"loss {loss:.3f}"
         if self._tracker is not None and state.is_world_process_zero:
             self._tracker.log(dict(logs), state.global_step)
 

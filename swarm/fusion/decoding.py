@@ -1,6 +1,6 @@
 """Models with different vocabularies write one text together, token by token (arXiv 2404.12715)."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -51,12 +51,14 @@ class FusedDecoding:
     Attributes:
       chooser: what chooses the tokens.
       count: what was done so far, in all batches.
+      on_step: called after every token of a batch.
     """
 
     def __init__(self, voices: Sequence[Voice], chooser: Chooser, settings: FusionSettings):
         self.voices, self.settings = voices, settings
         self.count = FusionCount()
         self.chooser = chooser
+        self.on_step: Callable[[], object] = lambda: None
 
     def decode(
         self, prompts: Sequence[Sequence[Prompt]], max_new_tokens: int, weights: torch.Tensor | None = None
@@ -73,7 +75,9 @@ class FusedDecoding:
             listeners = attendance.open(prompts, max_new_tokens)
             batch = _Batch(self, attendance, listeners, max_new_tokens, weights)
             while batch.active:
-                yield from batch.step()
+                ended = batch.step()
+                self.on_step()
+                yield from ended
         finally:
             attendance.choir.close()
 

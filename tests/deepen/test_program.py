@@ -1,7 +1,9 @@
 """The program as a user types it, on tiny models of three tokenizers and configs in the published layout."""
 
+import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -61,7 +63,11 @@ def test_the_four_steps(conf, capsys):
     assert deepen("matrix", "--config", conf) == 0
     said = capsys.readouterr().out
     artefact = conf.parent / "matrices" / "one_two" / "one_two"
-    assert f"artefact: {artefact}" in said and "self-mass 1.000" in said and "anchors of 2 models" in said
+    assert (
+        f"artefact: {artefact}" in said
+        and "two: 368 tokens; of the common ones one recognises 1.00" in said
+        and "anchors of 2 models" in said
+    )
     (artefact.parent / "one.pth").write_bytes(b"no tensor at all")
     records = run(conf)
     said = capsys.readouterr().out
@@ -217,3 +223,17 @@ def test_choices_by_option(tmp_path, models, capsys):
     [scores] = json.loads(capsys.readouterr().out)
     right = sum(record["prediction"] == choice["answer"] for record, choice in zip(records, CHOICES, strict=True))
     assert scores["strict"]["mean"] == scores["fork"]["mean"] == right / 3
+
+
+def test_without_a_terminal_it_says_how_far_it_is(conf, capsys, monkeypatch):
+    seconds = itertools.count(0, 40)  # at every look at the clock
+    monkeypatch.setattr("swarm.progress_bar.monotonic", lambda: next(seconds))
+    run(conf, "--batch", "2", "--limit", "3", name="watched")
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith(("loading", "answers"))]
+    assert re.fullmatch(r"loading \S+/one, \S+/two", said[0])
+    assert said[1] == "answers: 0 of 3 questions, 2 tokens", "within a batch, too"
+    assert any(re.fullmatch(r"answers: 2 of 3 questions, \d+ tokens, about .* left", line) for line in said)
+    words = ("sweep", "--config", conf, "-lr", "0.15", "0.5", "--limit", "2", "--batch", "1")
+    assert deepen(*words, "--out", conf.parent / "swept") == 0
+    said = capsys.readouterr().out.splitlines()
+    assert any(re.fullmatch(r"sweep: 3 of 4 answers, about .* left", line) for line in said)

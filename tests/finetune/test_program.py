@@ -1,7 +1,9 @@
 """scripts/finetune.py as a user types it, on the embedded base."""
 
+import itertools
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -101,6 +103,21 @@ def test_killed_and_started_again_it_comes_to_the_same_weights(programs, trained
     assert weights(tmp_path / "out" / "one") == weights(trained / "out" / "one")
     records = [json.loads((folder / "out" / "one" / "finetune.json").read_text()) for folder in (tmp_path, trained)]
     assert records[0] == records[1]
+
+
+def test_without_a_terminal_it_says_how_far_it_is(trained, tmp_path, capsys, monkeypatch):
+    seconds = itertools.count(0, 40)  # at every look at the clock
+    monkeypatch.setattr("swarm.progress_bar.monotonic", lambda: next(seconds))
+    path = recipe(tmp_path, {"name": "one"}, **DROPOUT)
+    assert finetune(path) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == f"{path}: reading data and bases for one"
+    assert said[1].startswith("one: 120 rows, 240 tokens to learn, 24 steps of 16 rows, base ")
+    assert said[2] == "one: training begins (expert 1 of 1)"
+    assert said[3] == "one: 1 of 24 steps, about 15 min left" and len(said[3:-1]) == 23
+    assert re.fullmatch(r"one: 13 of 24 steps, loss \d+\.\d{3}, about 7 min left", said[15])
+    assert re.fullmatch(r"one: 24 steps, loss .*: " + str(tmp_path / "out" / "one"), said[-1])
+    assert weights(tmp_path / "out" / "one") == weights(trained / "out" / "one")
 
 
 def test_stopped_before_it_was_written_nothing_is_trained_again(trained, tmp_path, capsys, monkeypatch):
