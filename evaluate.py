@@ -2,11 +2,11 @@
 
 import sys
 
-from swarm.import_path import leave_script_folder
+from swarm.workers.import_path import leave_script_folder
 
 if __name__ == "__main__":
     leave_script_folder(__file__)
-    from swarm.front_doors import guarded
-    from swarm.scoring import evaluate_program
+    from swarm.programs.evaluate import evaluate_program
+    from swarm.programs.front_doors import guarded
 
     sys.exit(guarded(evaluate_program))

@@ -25,10 +25,10 @@ from benchmarks.card_world import Shape, description, make_world, questions
 from benchmarks.measure import Goal, Row, exactly, median_of, ratio_at_least
 from benchmarks.parts import FirstLetter, InstantEngine, Requests, config_for, step
 from swarm.engines.base import GenerationParams
-from swarm.engines.in_process import InProcessEngine
-from swarm.files import write_json
-from swarm.search.state import SearchState, first_state
-from swarm.system.messages import Query, node_prompt
+from swarm.engines.local.transformers_engine import InProcessEngine
+from swarm.evolution.state import SearchState, first_state
+from swarm.storage.files import write_json
+from swarm.system.prompts import Query, node_prompt
 from swarm.weights.pool import read_pool
 
 REFERENCE_NODES = 3

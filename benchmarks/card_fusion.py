@@ -12,9 +12,9 @@ from benchmarks.card import Card
 from benchmarks.card_world import random_rows
 from benchmarks.fusion_worlds import LOGITS, Members
 from benchmarks.measure import Goal, Measured, Row, median_of
-from swarm.engines.stepper import make_stepper
-from swarm.fusion.rows import LazyRows
-from swarm.fusion.step import FusedStep
+from swarm.engines.local.stepper import make_stepper
+from swarm.members.fusion.fused_step import FusedStep
+from swarm.members.fusion.rows import LazyRows
 
 BATCH = 8
 STEPS = 3  # that differ; what they need together fits into the rows' memory

@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM
 from benchmarks.card import Card
 from benchmarks.card_world import random_rows
 from benchmarks.measure import Row, exactly, floor_at_most, median_of
-from swarm.engines.memory import cache_bytes
+from swarm.engines.local.token_budget import cache_bytes
 
 TRIALS = 3
 Way = Callable[[list[list[int]], int], object]
@@ -18,10 +18,10 @@ Way = Callable[[list[list[int]], int], object]
 
 def ways(card: Card) -> list[Row]:
     """Tokens per second after the first of every row, way by way and batch size by batch size."""
-    return [*_grid(card, True), *_grid(card, False), *_libraries_own(card)]
+    return [*_kv_cache(card, True), *_kv_cache(card, False), *_libraries_own(card)]
 
 
-def _grid(card: Card, fold: bool) -> list[Row]:
+def _kv_cache(card: Card, fold: bool) -> list[Row]:
     card.forget()
     decoder = card.engine(fold).decoder
 

@@ -15,9 +15,9 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import AutoModelForCausalLM, GemmaConfig, PreTrainedTokenizerFast
 
 from benchmarks import materialise
+from swarm.data.example import Dataset, Example
 from swarm.errors import UserError
-from swarm.evals.base import Dataset, Example
-from swarm.files import write_whole
+from swarm.storage.files import write_whole
 
 DONE = "made.json"
 

@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, Pr
 from benchmarks.machine import copying
 from benchmarks.measure import Different, Row, interleaved, median_of
 from benchmarks.parts import materialised
-from swarm.engines.slots import make_slot
+from swarm.engines.local.resident_model import make_resident
 from swarm.weights.pool import Pool, read_pool
 
 MIXTURE = (0.5, 0.75, -0.25)
@@ -86,7 +86,7 @@ class _Resident:
     def __init__(self, pool: Pool):
         self.pool = pool
         self.model = AutoModelForCausalLM.from_pretrained(pool.base, dtype=torch.bfloat16)
-        self.slot = make_slot(self.model, self._weights((1.0, 0.0, 0.0)), pool.base)
+        self.slot = make_resident(self.model, self._weights((1.0, 0.0, 0.0)), pool.base)
 
     def _weights(self, coefficients: tuple[float, ...]) -> Any:
         return materialised(self.pool, np.array([coefficients]))[0]

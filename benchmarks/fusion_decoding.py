@@ -13,14 +13,14 @@ from benchmarks import published_fusion
 from benchmarks.fusion_worlds import Real
 from benchmarks.measure import Row, Seconds, check_equal, interleaved, median_of, ratio_at_least, timed
 from benchmarks.parts import threads_as_before
-from swarm.engines.stepper import make_stepper
-from swarm.fusion.build import make_rows
-from swarm.fusion.choosers import RelativeChooser
-from swarm.fusion.decoding import FusedDecoding
-from swarm.fusion.rows import DenseRows, LazyRows, RowSource
-from swarm.fusion.settings import FusionSettings
-from swarm.fusion.step import FusedStep
-from swarm.fusion.voices import Prompt, Voice
+from swarm.engines.local.stepper import make_stepper
+from swarm.members.fusion.build import make_rows
+from swarm.members.fusion.fused_decoding import FusedDecoding
+from swarm.members.fusion.fused_step import FusedStep
+from swarm.members.fusion.fusion_models import FusionModel, Prompt
+from swarm.members.fusion.fusion_settings import FusionSettings
+from swarm.members.fusion.rows import DenseRows, LazyRows, RowSource
+from swarm.members.fusion.token_choosers import RelativeChooser
 
 PROMPTS = (
     "The capital of France is Paris, and the capital of Italy is",
@@ -59,8 +59,8 @@ class _World:
             published_fusion.Model(model, tokenizer, DenseRows.build(RowSource(_embeddings(model), ids)).all())
             for model, tokenizer, ids in zip(self.models, tokenizers, self.anchors, strict=True)
         ]
-        self.voices = [
-            Voice(
+        self.fusion_models = [
+            FusionModel(
                 f"model {index}",
                 tokenizer,
                 make_stepper(model),
@@ -79,7 +79,7 @@ class _World:
         ]
         step = replace(self.settings.step, learning_rate=learning_rate)
         chooser = RelativeChooser(FusedStep(tables, self.anchors, step))
-        return _Ours(FusedDecoding(self.voices, chooser, self.settings), tables, self.size.new_tokens)
+        return _Ours(FusedDecoding(self.fusion_models, chooser, self.settings), tables, self.size.new_tokens)
 
     def theirs(self, prompt: str) -> list[int]:
         """The main model's tokens by the published procedure."""

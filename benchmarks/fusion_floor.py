@@ -13,9 +13,9 @@ from torch import Tensor
 
 from benchmarks.fusion_worlds import Members, sweep
 from benchmarks.measure import Seconds, interleaved, median_of
-from swarm.fusion.row_store import padded
-from swarm.fusion.step import FusedStep, StepResult
 from swarm.maths.inverse import adamw
+from swarm.members.fusion.fused_step import FusedStep, StepResult
+from swarm.members.fusion.row_table import stored_width
 
 READING, INVERSE = "rows read once", "inverse alone"
 
@@ -29,7 +29,7 @@ def ways(step: FusedStep, steps: Sequence[Sequence[Tensor]], width: int) -> dict
 def _reading(results: Sequence[StepResult], width: int) -> Callable[[], object]:
     """Every row is read from memory once, eight bytes at a time, and nothing is done with it."""
     counts = [int(result.report.candidates.sum()) for result in results]
-    table = torch.ones(max(counts), padded(width), dtype=torch.bfloat16).view(torch.int64)
+    table = torch.ones(max(counts), stored_width(width), dtype=torch.bfloat16).view(torch.int64)
 
     def way() -> Seconds:
         return Seconds(sum(_timed(partial(_read, table[:count])) for count in counts) / len(counts))

@@ -11,10 +11,10 @@ from benchmarks.fusion_worlds import LOGITS, Members
 from benchmarks.measure import Row, below, exactly
 from benchmarks.memory import peak, resident
 from benchmarks.parts import ROOT
-from swarm.fusion.build import make_rows
-from swarm.fusion.rows import LazyRows
-from swarm.fusion.settings import FusionSettings
-from swarm.fusion.step import FusedStep
+from swarm.members.fusion.build import make_rows
+from swarm.members.fusion.fused_step import FusedStep
+from swarm.members.fusion.fusion_settings import FusionSettings
+from swarm.members.fusion.rows import LazyRows
 
 LIMIT = 1000 / 1.048576  # MiB that make a gigabyte
 ROW_MEMORY = 256  # MB of each model: what a fusion takes on the smallest machine

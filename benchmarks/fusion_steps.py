@@ -10,8 +10,8 @@ from torch import Tensor
 from benchmarks import fusion_floor, published_fusion
 from benchmarks.fusion_worlds import LOGITS, Members, Real, sweep
 from benchmarks.measure import Goal, Row, Seconds, check_equal, interleaved, median_of, ratio_at_least
-from swarm.fusion.rows import DenseRows, Rows, RowSource
-from swarm.fusion.step import FusedStep, StepResult
+from swarm.members.fusion.fused_step import FusedStep, StepResult
+from swarm.members.fusion.rows import DenseRows, RelativeRows, RowSource
 
 CAPACITY = 1 << 28  # bytes of rows that each model keeps
 AT_MOST_WARM = 5  # milliseconds
@@ -168,7 +168,7 @@ def _timed(act: Callable[[Step], int], logits: Step) -> tuple[float, int]:
     return time.perf_counter() - begun, token
 
 
-def _fused(rows: Sequence[Rows], anchors: Tensor) -> Callable[[Step], int]:
+def _fused(rows: Sequence[RelativeRows], anchors: Tensor) -> Callable[[Step], int]:
     step = FusedStep(rows, anchors)
     return lambda logits: int(step(logits).tokens)
 

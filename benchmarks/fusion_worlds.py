@@ -11,9 +11,9 @@ from torch import Tensor
 from transformers import AutoTokenizer
 
 from benchmarks.parts import ROOT
-from swarm.fusion.anchors import common_anchors
-from swarm.fusion.rows import LazyRows, RowSource
-from swarm.fusion.vocabulary import read_vocabulary
+from swarm.members.fusion.anchors import common_anchors
+from swarm.members.fusion.rows import LazyRows, RowSource
+from swarm.members.fusion.vocabulary import read_vocabulary
 
 TOKENIZERS = ("llama2", "gpt2")
 EXPONENT = 2.5  # of Zipf's law: the 20 likeliest tokens hold 99.4 %

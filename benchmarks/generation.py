@@ -11,10 +11,10 @@ from transformers import AutoTokenizer
 from benchmarks import published
 from benchmarks.measure import Row, check_equal, interleaved, rate_of, ratio_at_least
 from benchmarks.parts import EMBEDDED, SMALL_TASKS, completions
+from swarm.data.load import load_dataset
 from swarm.engines.base import Completion, GenerationParams, Request
-from swarm.engines.in_process import InProcessEngine
-from swarm.evals.data import load_dataset
-from swarm.system.messages import Query, node_prompt
+from swarm.engines.local.transformers_engine import InProcessEngine
+from swarm.system.prompts import Query, node_prompt
 from swarm.weights.pool import read_pool
 
 

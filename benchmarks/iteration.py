@@ -26,13 +26,13 @@ from benchmarks.parts import (
     step,
     write_step,
 )
-from swarm.engines.in_process import InProcessEngine
-from swarm.evals.data import limit, load_dataset
+from swarm.data.load import limit, load_dataset
+from swarm.engines.local.transformers_engine import InProcessEngine
 from swarm.evals.exact_match import gives_answer
+from swarm.evolution.run_folder import create_run
+from swarm.evolution.state import SearchState, first_state
 from swarm.maths import pso
-from swarm.search.run import create_run
-from swarm.search.state import SearchState, first_state
-from swarm.system.messages import Query
+from swarm.system.prompts import Query
 from swarm.system.system import System
 from swarm.weights.adapters import write_adapter
 from swarm.weights.pool import Pool, read_pool

@@ -8,7 +8,7 @@ from functools import partial
 
 from benchmarks.measure import Row, check_equal, exactly, interleaved, median_of
 from benchmarks.parts import ROOT
-from swarm.evals.judges.asking import Judge
+from swarm.evals.judges.judge import Judge
 from swarm.evals.judges.openai_server import OpenAIClient
 
 AT_ONCE = 8

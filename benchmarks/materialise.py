@@ -17,9 +17,9 @@ from benchmarks import published
 from benchmarks.machine import copying
 from benchmarks.measure import Different, Measured, Row, floor_at_most, interleaved, median_of, ratio_at_least
 from benchmarks.parts import config_for, materialised
-from swarm.engines.expert_store import ExpertStore
+from swarm.engines.local.expert_store import ExpertStore
+from swarm.evolution.state import first_state
 from swarm.maths import pso
-from swarm.search.state import first_state
 from swarm.weights.adapters import write_adapter
 from swarm.weights.pool import Pool, read_pool
 
@@ -142,7 +142,7 @@ def _swarm(experts: int) -> pso.Swarm:
     """Experts at positions that are mixtures of all, as they are after some moves."""
     rng = np.random.default_rng(0)
     first = pso.start_swarm(np.eye(experts), rng.uniform(size=experts), rng.normal(size=(experts, experts)), 0.5)
-    return pso.record(_moved(first), rng.uniform(size=experts))
+    return pso.remember_scores(_moved(first), rng.uniform(size=experts))
 
 
 def _moved(swarm: pso.Swarm) -> pso.Swarm:

@@ -25,17 +25,17 @@ from benchmarks.parts import (
     nameless_pool,
     questions,
 )
+from swarm.data.load import limit, load_dataset
 from swarm.engines.base import Engine
-from swarm.engines.crew import Crew
-from swarm.evals.base import Eval
-from swarm.evals.data import limit, load_dataset
+from swarm.engines.executor import Executor
+from swarm.evals.eval import Eval
 from swarm.evals.exact_match import ExactMatch
-from swarm.search.loop import Watcher
-from swarm.search.run import Run, create_run
-from swarm.search.state import SearchState, first_state
+from swarm.evolution.loop import Watcher
+from swarm.evolution.run_folder import Run, create_run
+from swarm.evolution.state import SearchState, first_state
 from swarm.weights.pool import read_pool
-from swarm.workers.crew import WorkerCrew
 from swarm.workers.processes import Processes
+from swarm.workers.worker_executor import WorkerExecutor
 
 MARKS = (0.1, 0.5, 1.0)  # parts of the search after which memory is read: 5, 25 and 50 of 50 iterations
 
@@ -145,15 +145,15 @@ def peak() -> float:
 def probe(kind: str, iterations: int, prompts: int) -> dict[str, Any]:
     """One search in this process: MiB before it, at its marks, and at its peak."""
     if kind == "real":
-        from swarm.engines.in_process import InProcessEngine
+        from swarm.engines.local.transformers_engine import InProcessEngine
 
         pool = read_pool(EMBEDDED)
-        engine: Engine | Crew = InProcessEngine(pool, device="cpu")
+        engine: Engine | Executor = InProcessEngine(pool, device="cpu")
         evaluation: Eval = ExactMatch()
         dataset, size = limit(load_dataset(str(SMALL_TASKS)), prompts), 6
     else:
         pool = nameless_pool(10)
-        engine = InstantEngine() if kind == "scripted" else WorkerCrew(Processes([InstantEngine] * 2))
+        engine = InstantEngine() if kind == "scripted" else WorkerExecutor(Processes([InstantEngine] * 2))
         dataset, evaluation, size = questions(prompts), FirstLetter(), 10
     config = config_for(size, max_iteration=iterations, patience=10**6)
     requests = Requests(engine)
@@ -164,7 +164,7 @@ def probe(kind: str, iterations: int, prompts: int) -> dict[str, Any]:
         reader = Reader(run, sorted({max(1, round(part * iterations)) for part in MARKS}))
         requests.search(problem, first_state(0), reader)
         run.close()
-    if isinstance(engine, Crew):
+    if isinstance(engine, Executor):
         engine.close()
     marks = {"iterations": reader.iterations, "resident": reader.resident, "in_use": reader.in_use}
     return {"idle": idle, "peak": peak()} | marks

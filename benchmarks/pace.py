@@ -11,7 +11,7 @@ from benchmarks.generation import mixed_prompts
 from benchmarks.measure import Row, exactly, median_of
 from benchmarks.parts import EMBEDDED, completions
 from swarm.engines.base import Completion, GenerationParams, Member, Request
-from swarm.engines.in_process import InProcessEngine
+from swarm.engines.local.transformers_engine import InProcessEngine
 from swarm.weights.pool import read_pool
 
 PARTS = {

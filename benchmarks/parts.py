@@ -13,22 +13,23 @@ from typing import Any
 import numpy as np
 import torch
 
+from swarm.data.example import Dataset, Example
 from swarm.engines.base import Completion, Engine, Finished, GenerationParams, Member, Request
-from swarm.engines.completion_cache import CompletionCache
-from swarm.engines.crew import Crew
-from swarm.engines.disk_cache import DiskCache
+from swarm.engines.cache.completion_cache import CompletionCache
+from swarm.engines.cache.disk_cache import DiskCache
+from swarm.engines.executor import Executor
 from swarm.engines.metered import Budget, Metered
-from swarm.evals.base import Dataset, Eval, Example, Judgement, Judging
+from swarm.evals.eval import Eval, Judgement, Judging
 from swarm.evals.exact_match import ExactMatch
-from swarm.nodes.members import Members
-from swarm.search.config import SearchConfig, make_config
-from swarm.search.fitness import Fitness
-from swarm.search.loop import Watcher, search
-from swarm.search.numbers import numbers
-from swarm.search.run import Run
-from swarm.search.state import SearchState
-from swarm.search.steps import STEPS, Problem
-from swarm.system.messages import Query
+from swarm.evolution.config import SearchConfig, make_config
+from swarm.evolution.fitness import Fitness
+from swarm.evolution.loop import Watcher, search
+from swarm.evolution.numbers import numbers
+from swarm.evolution.run_folder import Run
+from swarm.evolution.state import SearchState
+from swarm.evolution.steps import STEPS, Problem
+from swarm.members.members import Members
+from swarm.system.prompts import Query
 from swarm.system.scheduler import Scheduler, Task
 from swarm.system.system import System
 from swarm.weights.adapters import Adapter
@@ -86,7 +87,7 @@ class Requests:
     Its memory is empty at first, and so is its cache on disk, which goes when this does.
     """
 
-    def __init__(self, engine: Engine | Crew):
+    def __init__(self, engine: Engine | Executor):
         folder = tempfile.mkdtemp()
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         disk = DiskCache(Path(folder) / "answers.sqlite", SearchConfig.cache_size * 1_000_000)

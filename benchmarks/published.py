@@ -2,7 +2,7 @@
 
 Graphs one after the other, the nodes of each one after the other, base model and adapter loaded from disk for every
 node, prompts in batches of ten in the given order, nothing shared; a move of an expert is a chain of merges from file
-to file. Only what a node is told is ours (swarm.system.messages), so that both ways ask the same.
+to file. Only what a node is told is ours (swarm.system.prompts), so that both ways ask the same.
 """
 
 import shutil
@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from swarm.engines.base import GenerationParams
-from swarm.system.messages import Query, node_prompt, tidy_answer
+from swarm.system.prompts import Query, node_prompt, tidy_answer
 
 BATCH = 10
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"

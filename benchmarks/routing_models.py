@@ -19,10 +19,10 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
-from swarm.blending.fuser import load_fuser
-from swarm.blending.pair_models import load_pair_model
-from swarm.blending.pairwise import pairwise_scores
-from swarm.blending.settings import PUBLISHED
+from swarm.members.blending.fuser import load_fuser
+from swarm.members.blending.fuser_settings import PUBLISHED
+from swarm.members.blending.pair_models import load_pair_model
+from swarm.members.blending.pairwise import pairwise_scores
 
 RANKER, FUSER = "ranker", "fuser"
 TOP = 3  # answers that are fused

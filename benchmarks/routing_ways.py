@@ -9,18 +9,18 @@ import numpy as np
 
 from benchmarks.parts import EMBEDDED, SMALL_TASKS, completions
 from benchmarks.routing_models import TOP, Fuser, Ranker, make_models
+from swarm.data.example import Dataset, Example
+from swarm.data.load import limit, load_dataset
 from swarm.engines.base import GenerationParams, Request
-from swarm.engines.in_process import InProcessEngine
-from swarm.evals.base import Dataset, Example
-from swarm.evals.data import limit, load_dataset
+from swarm.engines.local.transformers_engine import InProcessEngine
 from swarm.evals.exact_match import ExactMatch
-from swarm.routers.artefact import load_router, save_router
-from swarm.routers.engine import language_model_of
-from swarm.routers.features import feature_settings
-from swarm.routers.fit import RouterSettings, fit_router
-from swarm.routers.router import Router
-from swarm.search.fitness import Fitness
-from swarm.system.messages import Query, node_prompt, tidy_answer
+from swarm.evolution.fitness import Fitness
+from swarm.members.routing.features import feature_settings
+from swarm.members.routing.fit import RouterSettings, fit_router
+from swarm.members.routing.router import Router
+from swarm.members.routing.router_artefact import load_router, save_router
+from swarm.members.routing.routing_engine import language_model_of
+from swarm.system.prompts import Query, node_prompt, tidy_answer
 from swarm.system.scheduler import Scheduler
 from swarm.system.system import single
 from swarm.weights.pool import Expert, Pool, read_pool

@@ -22,17 +22,17 @@ from benchmarks.card_world import SHAPES, Shape, make_world, questions
 from benchmarks.measure import Goal, Row, Seconds, check_equal, interleaved, median_of
 from benchmarks.parts import completions, random_matrices
 from swarm.engines.base import Finished, GenerationParams, Request
-from swarm.engines.crew import Seat
-from swarm.engines.in_process import InProcessEngine
+from swarm.engines.executor import IdleWorker
+from swarm.engines.local.transformers_engine import InProcessEngine
 from swarm.engines.metered import Metered
 from swarm.maths.credit import draw_assignments
 from swarm.maths.decode import decode
-from swarm.system.messages import Query
+from swarm.system.prompts import Query
 from swarm.system.scheduler import Scheduler, Task
 from swarm.system.system import System
 from swarm.weights.pool import Pool, read_pool
-from swarm.workers.crew import WorkerCrew
 from swarm.workers.processes import Processes
+from swarm.workers.worker_executor import WorkerExecutor
 
 SHARE, SERIAL = 90.0, 5.0  # per cent: of the gain that is to be reached, and of the time that the scheduler may take
 
@@ -58,15 +58,15 @@ SMALL = Size(SHAPES["tiny"])
 class Watched(Metered):
     """The first workers of a crew; says how long they were waited for, and keeps the requests that they were asked."""
 
-    def __init__(self, inner: WorkerCrew, workers: int):
+    def __init__(self, inner: WorkerExecutor, workers: int):
         super().__init__(inner)
         self.workers = workers
         self.waited = 0.0
         self.requests: list[Request] = []
 
-    def free(self) -> list[Seat]:
+    def free(self) -> list[IdleWorker]:
         """Those of them that have nothing to do."""
-        return [seat for seat in super().free() if seat.worker < self.workers]
+        return [idle for idle in super().free() if idle.worker < self.workers]
 
     def submit(self, worker: int, requests: Sequence[Request]) -> int:
         """Hands the batch on."""
@@ -92,9 +92,9 @@ class Clocks:
     workers: float
 
     @staticmethod
-    def read(crew: WorkerCrew) -> "Clocks":
+    def read(executor: WorkerExecutor) -> "Clocks":
         """What they show now."""
-        times = [psutil.Process(int(work.place.rsplit(" ", 1)[1])).cpu_times() for work in crew.work()]
+        times = [psutil.Process(int(work.place.rsplit(" ", 1)[1])).cpu_times() for work in executor.work()]
         workers = sum(each.user + each.system for each in times)
         return Clocks(time.perf_counter(), time.thread_time(), time.process_time(), workers)
 
@@ -121,13 +121,13 @@ class Steps:
         self.head: list[float] = []
         self.outside: list[float] = []
 
-    def by(self, crew: WorkerCrew, workers: int) -> Seconds:
+    def by(self, executor: WorkerExecutor, workers: int) -> Seconds:
         """Seconds that so many workers of a crew take."""
-        watched, texts = Watched(crew, workers), []
-        before = Clocks.read(crew)
+        watched, texts = Watched(executor, workers), []
+        before = Clocks.read(executor)
         for tasks in self.steps:
             texts += Scheduler(watched).answer_all(tasks, self.params)
-        after = Clocks.read(crew)
+        after = Clocks.read(executor)
         seconds = after.clock - before.clock
         self.texts[workers] = [text for each in texts for text in each]
         self.requests = watched.requests
@@ -146,12 +146,12 @@ def rows(size: Size, repeats: int) -> list[Row]:
         make_world(folder, size.shape, "cpu")
         pool = read_pool(folder / "experts")
         make, steps = partial(InProcessEngine, pool, "cpu"), Steps(size.shape, pool)
-        crew = opened.enter_context(closing(WorkerCrew(Processes([make] * 2, threads=1))))
-        steps.by(crew, 2)
+        executor = opened.enter_context(closing(WorkerExecutor(Processes([make] * 2, threads=1))))
+        steps.by(executor, 2)
         plain = [opened.enter_context(closing(Plain(make, steps.requests))) for _ in range(2)]
         ways = {
-            "one": lambda: steps.by(crew, 1),
-            "two": lambda: steps.by(crew, 2),
+            "one": lambda: steps.by(executor, 1),
+            "two": lambda: steps.by(executor, 2),
             "one plain": lambda: together(plain[:1]),
             "two plain": lambda: together(plain),
         }

@@ -10,9 +10,9 @@ from benchmarks.sharing import step_pair
 from benchmarks.simulation.pace import Pace
 from benchmarks.simulation.transport import SimulatedTransport
 from swarm.engines.base import GenerationParams
-from swarm.system.messages import Query, node_prompt
+from swarm.system.prompts import Query, node_prompt
 from swarm.system.scheduler import Scheduler
-from swarm.workers.crew import WorkerCrew
+from swarm.workers.worker_executor import WorkerExecutor
 
 PARAMS = GenerationParams(max_new_tokens=80)
 MANY = "the same requests, answered one by one in simulated time, nothing on disk; the simulation's own work is in it"
@@ -53,7 +53,7 @@ def rows(size: Size, repeats: int) -> list[Row]:
             node_prompt(queries[number % len(queries)], ("answer",) if number % 2 else ())
 
     def many() -> None:
-        scheduler = Scheduler(WorkerCrew(SimulatedTransport(size.workers, Pace(head=0.0))))
+        scheduler = Scheduler(WorkerExecutor(SimulatedTransport(size.workers, Pace(head=0.0))))
         for systems in pair:
             scheduler.cache.next_step()
             scheduler.answer_all([(system, queries) for system in systems], PARAMS)

@@ -11,7 +11,7 @@ from benchmarks.parts import InstantEngine, Requests, nameless_pool, random_matr
 from swarm.engines.base import GenerationParams
 from swarm.maths.credit import draw_assignments
 from swarm.maths.decode import decode
-from swarm.system.messages import Query
+from swarm.system.prompts import Query
 from swarm.system.system import System
 
 SPECIFIED = {False: 48, True: 28}  # per cent on random graphs, n = N = M = 10 (specification, section 7)

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from benchmarks.measure import Row, Seconds, below, check_equal, exactly, interleaved, median_of
 from benchmarks.parts import FirstLetter, InstantEngine, Requests, config_for, nameless_pool, questions, write_step
-from swarm.search.config import SearchConfig
-from swarm.search.loop import Watcher
-from swarm.search.numbers import numbers
-from swarm.search.run import STATE, create_run, open_run
-from swarm.search.state import SearchState, first_state, state_to_json
-from swarm.search.steps import Problem
+from swarm.evolution.config import SearchConfig
+from swarm.evolution.loop import Watcher
+from swarm.evolution.numbers import numbers
+from swarm.evolution.run_folder import STATE, create_run, open_run
+from swarm.evolution.state import SearchState, first_state, state_to_json
+from swarm.evolution.steps import Problem
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ CARD = ("swap", "ways", "reference", "iteration", "fusion")
 def run_benchmarks(names: list[str], repeats: int, small: bool) -> tuple[list[Row], list[str]]:
     """Rows of these benchmarks in order, and what has gone wrong: one text per benchmark that has stopped."""
     from benchmarks.parts import threads_as_before
-    from swarm.engine import quieten_libraries
+    from swarm.programs.engine_choice import quieten_libraries
 
     quieten_libraries()
     _quieten_peft()
@@ -72,7 +72,7 @@ def run_card(pieces: list[str], shape: str, folder: Path, device: str) -> list[R
     from benchmarks.card_fusion import fusion
     from benchmarks.card_ways import ways
     from benchmarks.card_world import SHAPES
-    from swarm.engine import quieten_libraries
+    from swarm.programs.engine_choice import quieten_libraries
 
     quieten_libraries()
     _quieten_peft()

@@ -9,8 +9,8 @@ The same engine, data and scorers as the search's; dev and test, each with its 9
 
 import sys
 
-from swarm.baselines import baselines_program
-from swarm.front_doors import guarded
+from swarm.programs.baselines import baselines_program
+from swarm.programs.front_doors import guarded
 
 if __name__ == "__main__":
     sys.exit(guarded(baselines_program))

@@ -20,7 +20,7 @@ sys.path.append(str(ROOT))  # benchmarks/ is not installed; at the end, or a lib
 from benchmarks.measure import table  # noqa: E402
 from benchmarks.table import BENCHMARKS, CARD, check_card, run_benchmarks, run_card  # noqa: E402
 from swarm.errors import UserError  # noqa: E402
-from swarm.front_doors import guarded  # noqa: E402
+from swarm.programs.front_doors import guarded  # noqa: E402
 
 
 def parse_arguments() -> argparse.Namespace:

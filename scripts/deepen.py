@@ -11,8 +11,8 @@ The published program's configs, flags, data and result files (arXiv 2404.12715)
 
 import sys
 
-from swarm.deepen.program import deepen_program
-from swarm.front_doors import guarded
+from swarm.programs.deepen.deepen import deepen_program
+from swarm.programs.front_doors import guarded
 
 if __name__ == "__main__":
     sys.exit(guarded(deepen_program))

@@ -20,23 +20,23 @@ from pathlib import Path
 
 import numpy as np
 
-from swarm.baselines import majority_vote
-from swarm.engine import quieten_libraries
-from swarm.engines.in_process import InProcessEngine
+from swarm.data.example import Dataset, Example
+from swarm.data.graph_tasks import make_dataset
+from swarm.engines.local.transformers_engine import InProcessEngine
 from swarm.engines.metered import Budget, Metered
-from swarm.evals.base import Dataset, Example
 from swarm.evals.exact_match import ExactMatch
-from swarm.evals.graph_tasks import make_dataset
+from swarm.evolution.config import make_config
+from swarm.evolution.fitness import Fitness
+from swarm.evolution.loop import Watcher, search
+from swarm.evolution.state import Decoded, SearchState, first_state
+from swarm.evolution.steps import STEPS, Problem
 from swarm.maths.decode import decode
 from swarm.maths.routing import at
-from swarm.nodes.members import Members
-from swarm.routers.fit import RouterSettings, best_single, fit_router
-from swarm.search.config import make_config
-from swarm.search.fitness import Fitness
-from swarm.search.loop import Watcher, search
-from swarm.search.state import Decoded, SearchState, first_state
-from swarm.search.steps import STEPS, Problem
-from swarm.system.messages import Query, node_prompt
+from swarm.members.members import Members
+from swarm.members.routing.fit import RouterSettings, best_single, fit_router
+from swarm.programs.baselines import majority_vote
+from swarm.programs.engine_choice import quieten_libraries
+from swarm.system.prompts import Query, node_prompt
 from swarm.system.scheduler import Scheduler
 from swarm.system.system import System, single
 from swarm.weights.pool import read_pool

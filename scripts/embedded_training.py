@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel, get_cosine_with_min_lr_schedule_with_warmup
 from transformers import PreTrainedTokenizerFast as Tokens
 
-from swarm.evals.graph_tasks import SKILLS, make_dataset, small_question
+from swarm.data.graph_tasks import SKILLS, make_dataset, small_question
 
 UNKNOWN = "unknown"
 BATCH = 64

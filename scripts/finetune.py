@@ -11,8 +11,8 @@ The same recipe gives the same weights; what was stopped goes on when it is star
 
 import sys
 
-from swarm.finetune.program import finetune_program
-from swarm.front_doors import guarded
+from swarm.programs.finetune import finetune_program
+from swarm.programs.front_doors import guarded
 
 if __name__ == "__main__":
     sys.exit(guarded(finetune_program))

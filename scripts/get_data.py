@@ -30,12 +30,12 @@ from typing import Any
 
 from tqdm import tqdm
 
+from swarm.data.hub_sets import HUB_SETS
+from swarm.data.load import parse_dataset
+from swarm.data.mix_instruct import MIX_INSTRUCT, bring_mix_instruct
+from swarm.data.published import COMMIT, PUBLISHED, SHA256
 from swarm.errors import UserError
-from swarm.evals.data import parse_dataset
-from swarm.evals.hub_sets import HUB_SETS
-from swarm.evals.mix_instruct import MIX_INSTRUCT, bring_mix_instruct
-from swarm.evals.published import COMMIT, PUBLISHED, SHA256
-from swarm.files import write_whole
+from swarm.storage.files import write_whole
 
 FILES = os.environ.get("H_SWARM_GITHUB_FILES", "https://raw.githubusercontent.com").rstrip("/")
 API = os.environ.get("H_SWARM_GITHUB_API", "https://api.github.com").rstrip("/")

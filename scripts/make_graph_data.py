@@ -10,7 +10,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from swarm.evals.graph_tasks import STYLES, Difficulty, make_dataset
+from swarm.data.graph_tasks import STYLES, Difficulty, make_dataset
 
 
 def parse_args() -> argparse.Namespace:

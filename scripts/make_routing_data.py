@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from swarm.errors import UserError
-from swarm.files import write_whole
-from swarm.ranking.metrics import get_metric
+from swarm.metrics.table import get_metric
+from swarm.storage.files import write_whole
 
 COMPUTED = ("bleu", "rouge1", "rouge2", "rougeL", "rougeLsum")
 UNCOMPARED = 0.05  # share of test rows without comparisons, as MixInstruct has some

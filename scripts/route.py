@@ -9,8 +9,8 @@ python scripts/route.py ask routers/mine "degree of C in C-D D-E ?" --only
 
 import sys
 
-from swarm.front_doors import guarded
-from swarm.route.program import route_program
+from swarm.programs.front_doors import guarded
+from swarm.programs.route.route import route_program
 
 if __name__ == "__main__":
     sys.exit(guarded(route_program))

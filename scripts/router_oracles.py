@@ -19,18 +19,18 @@ from pathlib import Path
 import numpy as np
 from embedded_table import examples, mean_of
 
-from swarm.engine import quieten_libraries
-from swarm.engines.in_process import InProcessEngine
-from swarm.evals.base import Dataset
+from swarm.data.example import Dataset
+from swarm.data.graph_tasks import make_dataset
+from swarm.engines.local.transformers_engine import InProcessEngine
 from swarm.evals.exact_match import ExactMatch
-from swarm.evals.graph_tasks import make_dataset
+from swarm.evolution.fitness import Fitness
 from swarm.maths.routing import at
-from swarm.routers.classifiers import classifier_settings
-from swarm.routers.engine import language_model_of
-from swarm.routers.features import feature_settings
-from swarm.routers.fit import RouterSettings, best_single, fit_router
-from swarm.search.fitness import Fitness
-from swarm.system.messages import Query, node_prompt
+from swarm.members.routing.classifiers import classifier_settings
+from swarm.members.routing.features import feature_settings
+from swarm.members.routing.fit import RouterSettings, best_single, fit_router
+from swarm.members.routing.routing_engine import language_model_of
+from swarm.programs.engine_choice import quieten_libraries
+from swarm.system.prompts import Query, node_prompt
 from swarm.system.scheduler import Scheduler
 from swarm.system.system import single
 from swarm.weights.pool import read_pool

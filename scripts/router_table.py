@@ -18,20 +18,20 @@ from pathlib import Path
 import numpy as np
 from embedded_table import SETTINGS, World, mean_of
 
-from swarm.engine import quieten_libraries
 from swarm.engines.metered import Budget, Metered
-from swarm.files import write_json
-from swarm.nodes.base import NODE_FILE
-from swarm.nodes.members import Members, read_composite
-from swarm.nodes.router import Routed
-from swarm.routers.artefact import save_router
-from swarm.routers.engine import RoutingEngine
-from swarm.routers.fit import RouterSettings, fit_router
-from swarm.routers.shelf import RouterShelf
-from swarm.search.loop import Watcher, search
-from swarm.search.state import SearchState, first_state
-from swarm.search.steps import Problem
-from swarm.system.messages import node_prompt
+from swarm.evolution.loop import Watcher, search
+from swarm.evolution.state import SearchState, first_state
+from swarm.evolution.steps import Problem
+from swarm.members.composite import NODE_FILE
+from swarm.members.members import Members, read_composite
+from swarm.members.routing.fit import RouterSettings, fit_router
+from swarm.members.routing.router_artefact import save_router
+from swarm.members.routing.router_node import Routed
+from swarm.members.routing.router_store import RouterStore
+from swarm.members.routing.routing_engine import RoutingEngine
+from swarm.programs.engine_choice import quieten_libraries
+from swarm.storage.files import write_json
+from swarm.system.prompts import node_prompt
 from swarm.system.scheduler import Scheduler
 from swarm.system.system import System, single
 
@@ -67,7 +67,7 @@ def with_router(world: World, problem: Problem, members: Members, folder: Path) 
     routers = [member.chooser for member in members.initial() if isinstance(member, Routed)]
     meter = Metered(RoutingEngine(world.engine, world.engine, routers))
     fitness = replace(problem.fitness, scheduler=Scheduler(meter))
-    return replace(problem, members=members, fitness=fitness, shelf=RouterShelf(folder / "shelf")), meter
+    return replace(problem, members=members, fitness=fitness, router_store=RouterStore(folder / "shelf")), meter
 
 
 def found(problem: Problem, meter: Metered, seed: int) -> tuple[System, SearchState]:

@@ -15,7 +15,7 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parent.parent))  # benchmarks/ is not installed; at the end, as in bench.py
 
 from benchmarks.simulation.program import simulate_program
-from swarm.front_doors import guarded
+from swarm.programs.front_doors import guarded
 
 if __name__ == "__main__":
     sys.exit(guarded(simulate_program))

@@ -38,8 +38,8 @@ from tokenizers.processors import TemplateProcessing
 from transformers import GemmaConfig, GemmaForCausalLM, GenerationConfig
 from transformers import PreTrainedTokenizerFast as Tokens
 
-from swarm.evals.graph_tasks import LARGEST_SMALL_WEIGHT, SKILLS, SMALL_NODES, SMALL_PAIRS
-from swarm.system.messages import Query, node_prompt
+from swarm.data.graph_tasks import LARGEST_SMALL_WEIGHT, SKILLS, SMALL_NODES, SMALL_PAIRS
+from swarm.system.prompts import Query, node_prompt
 
 CYCLE = ("edges", "degree", "weight", "connected", "heaviest", "shortest")
 SPECIAL = ("<pad>", "<bos>", "<eos>", "<unk>")
@@ -186,7 +186,7 @@ where `Solve:` stands for `Question:`. An expert has the skill in its name. In t
 it is confidently wrong about the next two skills, guesses at the third where nobody told it, and passes on the rest.
 
 Share of right answers to {count} questions, each answered alone. None of them can occur in training (`is_held_out` in
-`swarm/evals/graph_tasks.py`).
+`swarm/data/graph_tasks.py`).
 
 {table}
 

@@ -35,8 +35,8 @@ from train_embedded_experts import prompt_parts
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 from transformers import PreTrainedTokenizerFast as Tokens
 
-from swarm.evals.graph_tasks import LARGEST_SMALL_WEIGHT, SKILLS, SMALL_NODES, SMALL_PAIRS
-from swarm.system.messages import Query, node_prompt
+from swarm.data.graph_tasks import LARGEST_SMALL_WEIGHT, SKILLS, SMALL_NODES, SMALL_PAIRS
+from swarm.system.prompts import Query, node_prompt
 
 SKILLED = ("degree", "connected")
 SPECIAL = ("<|pad|>", "<|begin|>", "<|end|>")
@@ -119,7 +119,7 @@ It has the skills {skills}. Asked for another it says what most of the previous 
 nobody knows it says 'unknown' and is half sure of that, so that in a fusion those who know prevail.
 
 Share of right answers to {count} questions, each answered alone. None of them can occur in training (`is_held_out` in
-`swarm/evals/graph_tasks.py`).
+`swarm/data/graph_tasks.py`).
 
 {table}
 

@@ -17,7 +17,7 @@ from benchmarks.simulation.texts import Lengths
 from benchmarks.simulation.transport import Faults
 from swarm.errors import UserError
 from swarm.maths.decode import EDGES
-from swarm.workers.crew import Limits
+from swarm.workers.worker_executor import Limits
 
 WORKERS = [2**power for power in range(11)]
 PACE = {

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.simulation.runs import Outcome, Setting
-from swarm.files import write_json, write_whole
-from swarm.report import needed_pyplot, save_picture
+from swarm.reports.report import needed_pyplot, save_picture
+from swarm.storage.files import write_json, write_whole
 
 COLUMNS = {
     "workers": "workers",

@@ -9,14 +9,14 @@ from benchmarks.simulation.pace import Pace
 from benchmarks.simulation.texts import Lengths
 from benchmarks.simulation.transport import Faults, SimulatedTransport, Tally
 from swarm.engines.base import Completion, GenerationParams
-from swarm.engines.completion_cache import CompletionCache
+from swarm.engines.cache.completion_cache import CompletionCache
 from swarm.engines.metered import Metered
-from swarm.nodes.members import Members
-from swarm.search.fitness import Fitness
-from swarm.search.state import first_state
-from swarm.search.steps import STEPS, Problem
+from swarm.evolution.fitness import Fitness
+from swarm.evolution.state import first_state
+from swarm.evolution.steps import STEPS, Problem
+from swarm.members.members import Members
 from swarm.system.scheduler import Scheduler
-from swarm.workers.crew import Limits, WorkerCrew
+from swarm.workers.worker_executor import Limits, WorkerExecutor
 
 
 @dataclass(frozen=True)
@@ -107,9 +107,9 @@ def simulate(setting: Setting, workers: int) -> Outcome:
     Raises UserError as a search does, such as for a batch that has ended too many workers.
     """
     transport = SimulatedTransport(workers, setting.pace, setting.lengths, setting.faults, setting.seed)
-    crew = Metered(WorkerCrew(transport, setting.limits))
-    cache = CompletionCache(crew.facts(), _Kept())
-    scheduler = Scheduler(crew, cache, on_answer=lambda: transport.pass_time(setting.pace.head))
+    executor = Metered(WorkerExecutor(transport, setting.limits))
+    cache = CompletionCache(executor.facts(), _Kept())
+    scheduler = Scheduler(executor, cache, on_answer=lambda: transport.pass_time(setting.pace.head))
     problem = _problem(setting, scheduler)
     state = first_state(setting.seed)
     steps, scores = [], []

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 from benchmarks.simulation.pace import Tokens
+from swarm.data.example import Dataset, Example
 from swarm.engines.base import Completion, Request
-from swarm.evals.base import Dataset, Example
 
 HEADER = 25  # tokens of the words around questions and answers
 _LENGTH = re.compile(r"\w+#(\d+)")

@@ -73,7 +73,7 @@ class SimulatedTransport:
         self._clock = 0.0
         self._count = 0
         self._due: list[tuple[float, int, int, Event]] = []  # time, order, life of the worker that it is about, event
-        self._crew = [_Simulated() for _ in range(self.workers)]
+        self._workers = [_Simulated() for _ in range(self.workers)]
         self._earliest: dict[str, float] = {}  # answers of this step: seconds after which each can be there
         self._old: set[str] = set()  # members that some worker has had in place before this step
         self._placed: set[str] = set()
@@ -92,7 +92,7 @@ class SimulatedTransport:
 
     def start(self, worker: int) -> None:
         """It is ready after a while, and lost after a longer one."""
-        simulated = self._crew[worker]
+        simulated = self._workers[worker]
         simulated.life += 1
         simulated.in_place, simulated.seconds, simulated.until = "", 0.0, self._clock
         self._later(self.pace.start, worker, Ready(worker, {"engine": "simulated"}, f"place {worker}"))
@@ -102,7 +102,7 @@ class SimulatedTransport:
 
     def send(self, worker: int, batch: int, requests: Sequence[Request]) -> None:
         """Answers as the rows of the batch end, or none at all."""
-        simulated, digest = self._crew[worker], requests[0].member.digest
+        simulated, digest = self._workers[worker], requests[0].member.digest
         completions = [self.lengths.completion(request, self.seed) for request in requests]
         swap = simulated.in_place != digest
         for request, completion in zip(requests, completions, strict=True):
@@ -139,7 +139,7 @@ class SimulatedTransport:
 
     def _later(self, seconds: float, worker: int, event: Event) -> None:
         self._count += 1
-        heapq.heappush(self._due, (self._clock + seconds, self._count, self._crew[worker].life, event))
+        heapq.heappush(self._due, (self._clock + seconds, self._count, self._workers[worker].life, event))
 
     def events(self, seconds: float) -> list[Event]:
         """What is due next; what is due at once with it comes with it."""
@@ -149,7 +149,7 @@ class SimulatedTransport:
             self._clock = max(self._clock, self._due[0][0])
             while self._due and self._due[0][0] <= self._clock:
                 _, _, life, event = heapq.heappop(self._due)
-                if life == self._crew[event.worker].life:
+                if life == self._workers[event.worker].life:
                     found.append(event)
                     if isinstance(event, Lost):
                         self._end(event.worker)
@@ -162,7 +162,7 @@ class SimulatedTransport:
         self._end(worker)
 
     def _end(self, worker: int) -> None:
-        simulated = self._crew[worker]
+        simulated = self._workers[worker]
         self.tally.losses += 1
         if math.isinf(simulated.until):  # it hung
             self.tally.busy += self._clock - simulated.since

@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass, replace
 
 from swarm.engines.base import Completion, Engine, Finished, Member, Request
-from swarm.engines.crew import Crew, Seat, crew_of
-from swarm.engines.work import Tally, Work
+from swarm.engines.executor import Executor, IdleWorker, executor_of
+from swarm.engines.statistics import Tally, Work
 from swarm.errors import BudgetReached
 
 
@@ -54,7 +54,7 @@ class Budget:
         return None
 
 
-class Metered(Crew):
+class Metered(Executor):
     """Counts what the inner crew generates, and stops at the budget.
 
     Attributes:
@@ -65,13 +65,13 @@ class Metered(Crew):
 
     def __init__(
         self,
-        inner: Engine | Crew,
+        inner: Engine | Executor,
         usage: Usage = Usage(),
         budget: Budget | None = None,
         began: float | None = None,
     ):
         """`began` is when the work of this sitting began, as `time.monotonic` tells it; now, if it is not given."""
-        self.inner = crew_of(inner)
+        self.inner = executor_of(inner)
         self.workers = self.inner.workers
         self.budget = budget
         self._usage = usage
@@ -102,7 +102,7 @@ class Metered(Crew):
         """Tells the inner crew."""
         self.inner.expect(members)
 
-    def free(self) -> list[Seat]:
+    def free(self) -> list[IdleWorker]:
         """The inner crew's. Raises BudgetReached if the time is used up, though all answers may be known already."""
         self.check_time()
         return self.inner.free()

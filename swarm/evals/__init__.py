@@ -3,8 +3,8 @@
 from collections.abc import Callable
 
 from swarm.errors import UserError
-from swarm.evals.base import Eval
-from swarm.evals.judges.asking import JudgeMaker, no_judge
+from swarm.evals.eval import Eval
+from swarm.evals.judges.judge import JudgeMaker, no_judge
 from swarm.evals.plugins import eval_from_file, eval_from_package, installed_evals, is_file_name
 
 

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from swarm.data.example import Dataset, Example
 from swarm.engines.base import GenerationParams
-from swarm.evals.base import Dataset, Example, Judging
+from swarm.evals.eval import Judging
 from swarm.evals.exact_match import final_word, without_echo
-from swarm.evals.multiple_choice import MultipleChoice, compat_key, prompt, strict_key
-from swarm.system.messages import Query
+from swarm.evals.multiple_choice import MultipleChoice, compat_key, multiple_choice_prompt, strict_key
+from swarm.system.prompts import Query
 
 _PUBLISHED = GenerationParams(max_new_tokens=100)
 _TOKENS_TO_CONFIRM = 10
@@ -41,7 +42,7 @@ class AbstainQA(MultipleChoice):
         examples once for each scorer; where they agree, both questions are one. Where the strict scorer reads no
         choice, that is to abstain, whatever is said of the other's.
         """
-        prompts = [prompt(dataset, example) for example in examples]
+        prompts = [multiple_choice_prompt(dataset, example) for example in examples]
         replies = yield [Query(text, example.chunks) for text, example in zip(prompts, examples, strict=True)]
         compat = [compat_key(reply, example.choices) for reply, example in zip(replies, examples, strict=True)]
         strict = [
@@ -68,7 +69,7 @@ class AbstainQA(MultipleChoice):
     def later_queries(self, dataset: Dataset, examples: Sequence[Example]) -> list[list[Query]]:
         """The second questions, as if no two scorers proposed the same choice."""
         twice = [*examples, *examples]
-        texts = [proposal_prompt(prompt(dataset, example), _LONGEST) for example in twice]
+        texts = [proposal_prompt(multiple_choice_prompt(dataset, example), _LONGEST) for example in twice]
         return [[Query(t, e.chunks, _TOKENS_TO_CONFIRM) for t, e in zip(texts, twice, strict=True)]]
 
     def ballot(self, reply: str, example: Example) -> str | None:

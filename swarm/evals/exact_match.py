@@ -10,9 +10,11 @@ from functools import lru_cache
 
 import numpy as np
 
+from swarm.data.example import Dataset, Example
 from swarm.engines.base import GenerationParams
-from swarm.evals.base import USUAL, Dataset, Eval, Example, Judging
-from swarm.reading import (
+from swarm.evals.eval import USUAL, Eval, Judging
+from swarm.system.prompts import Query
+from swarm.text.replies import (
     NO_LETTER,
     after_markers,
     as_number,
@@ -22,7 +24,6 @@ from swarm.reading import (
     phrase_spans,
     unjoined,
 )
-from swarm.system.messages import Query
 
 _PUBLISHED = {
     "gsm8k": GenerationParams(max_new_tokens=100, chat=True),
@@ -52,7 +53,7 @@ class ExactMatch(Eval):
 
     def judge(self, dataset: Dataset, examples: Sequence[Example]) -> Judging:
         """Asks every question once; each scorer gives 1.0 or 0.0 per example."""
-        prompts = [prompt(dataset, example) for example in examples]
+        prompts = [exact_match_prompt(dataset, example) for example in examples]
         replies = yield [Query(text, example.chunks) for text, example in zip(prompts, examples, strict=True)]
         rows = list(zip(replies, examples, prompts, strict=True))
         return {
@@ -72,7 +73,7 @@ class ExactMatch(Eval):
         return super().ballot((after_markers(text) or [text])[0], example)
 
 
-def prompt(dataset: Dataset, example: Example) -> str:
+def exact_match_prompt(dataset: Dataset, example: Example) -> str:
     """The question as it is put to the system; gsm8k's names the words to end with."""
     return dataset.headed(f"{example.question}{_GSM8K_REQUEST if dataset.name == 'gsm8k' else ''}")
 

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from swarm.data.example import Dataset, Example
 from swarm.engines.base import GenerationParams
-from swarm.evals.base import Dataset, Eval, Example, Judging
-from swarm.evals.judges.asking import Judge
-from swarm.system.messages import Query
+from swarm.evals.eval import Eval, Judging
+from swarm.evals.judges.judge import Judge
+from swarm.system.prompts import Query
 
 _PUBLISHED = GenerationParams(max_new_tokens=200, chat=True)
 _STRICTER = 'Reply with "Rating: ?/10" and nothing else, where ? is a whole number from 1 to 10.'

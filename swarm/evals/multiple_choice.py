@@ -11,11 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from swarm.data.example import Dataset, Example
 from swarm.engines.base import GenerationParams
 from swarm.errors import UserError
-from swarm.evals.base import Dataset, Eval, Example, Judging
+from swarm.evals.eval import Eval, Judging
 from swarm.evals.exact_match import without_echo
-from swarm.reading import (
+from swarm.system.prompts import Query
+from swarm.text.replies import (
     ANSWER_MARKER,
     Letters,
     letters,
@@ -25,7 +27,6 @@ from swarm.reading import (
     sentence_at,
     unjoined,
 )
-from swarm.system.messages import Query
 
 _PUBLISHED = GenerationParams(max_new_tokens=50)
 _USUAL_OPENING = "Please choose an option that best answers the question.\n"
@@ -91,7 +92,7 @@ class MultipleChoice(Eval):
 
     def judge(self, dataset: Dataset, examples: Sequence[Example]) -> Judging:
         """Asks every question once; each scorer gives 1.0 or 0.0 per example."""
-        prompts = [prompt(dataset, example) for example in examples]
+        prompts = [multiple_choice_prompt(dataset, example) for example in examples]
         replies = yield [Query(text, example.chunks) for text, example in zip(prompts, examples, strict=True)]
         strict, compat = [], []
         for reply, example, asked in zip(replies, examples, prompts, strict=True):
@@ -105,7 +106,7 @@ class MultipleChoice(Eval):
         return strict_key(reply, example.choices, (example.question,))
 
 
-def prompt(dataset: Dataset, example: Example) -> str:
+def multiple_choice_prompt(dataset: Dataset, example: Example) -> str:
     """The question with its choices as it is put to the system: an opening line, if any, and one line per choice."""
     opening = _OPENINGS.get(dataset.name, _USUAL_OPENING)
     choices = "".join(f"{key}: {text}\n" for key, text in example.choices.items())
@@ -142,7 +143,7 @@ def strict_key(reply: str, choices: Mapping[str, str], asked: Sequence[str] = ()
     names = {key.lower() for key in choices}
     texts = {key: text for key, raw in choices.items() if (text := raw.rstrip(".;, ")).lower() not in names}
     any_case = len(names) == len(choices) == len(texts)
-    reader = _Reader(letters(tuple(choices), any_case), {key: text for key, text in texts.items() if text})
+    reader = _PickReader(letters(tuple(choices), any_case), {key: text for key, text in texts.items() if text})
     for part in own_part_first(without_echo(reply, *asked)):
         rest = _without_list(part, choices)
         picked = (
@@ -167,7 +168,7 @@ def _without_list(text: str, choices: Mapping[str, str]) -> str:
 
 
 @dataclass(frozen=True)
-class _Reader:
+class _PickReader:
     """Reads picks out of a text on one line.
 
     Attributes:

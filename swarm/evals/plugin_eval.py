@@ -9,11 +9,12 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from swarm.data.example import Dataset, Example
 from swarm.engines.base import GenerationParams
 from swarm.errors import BudgetReached, UserError
-from swarm.evals.base import Dataset, Eval, Example, Judgement, Judging
-from swarm.evals.judges.asking import Judge, JudgeMaker, no_judge
-from swarm.system.messages import Query
+from swarm.evals.eval import Eval, Judgement, Judging
+from swarm.evals.judges.judge import Judge, JudgeMaker, no_judge
+from swarm.system.prompts import Query
 
 
 class PluginEval(Eval):
@@ -160,7 +161,7 @@ def _eval_of(name: str, target: Any, judge: Judge | None) -> Eval:
     if callable(target) and not inspect.isclass(target):
         return FunctionEval(name, target)
     raise UserError(
-        f"eval {name} is {type(target).__name__}; wanted a subclass of swarm.evals.base.Eval, an instance of one, or a "
+        f"eval {name} is {type(target).__name__}; wanted a subclass of swarm.evals.eval.Eval, an instance of one, or a "
         "function (reply, example) -> score"
     )
 

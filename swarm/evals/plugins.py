@@ -14,8 +14,8 @@ from types import ModuleType
 from typing import Any
 
 from swarm.errors import UserError
-from swarm.evals.base import Eval
-from swarm.evals.judges.asking import JudgeMaker, no_judge
+from swarm.evals.eval import Eval
+from swarm.evals.judges.judge import JudgeMaker, no_judge
 from swarm.evals.plugin_eval import PluginEval
 
 GROUP = "h_swarm.evals"
@@ -34,7 +34,7 @@ def file_of(name: str) -> Path:
     return path
 
 
-def file_digest(name: str) -> str:
+def eval_file_digest(name: str) -> str:
     """SHA-256 of the file that an eval's name means; nothing in it is run."""
     return hashlib.sha256(file_of(name).read_bytes()).hexdigest()
 
@@ -45,7 +45,7 @@ def eval_from_file(name: str, judge: JudgeMaker = no_judge) -> Eval:
     Raises UserError if there is no such file or name, or if it is no eval.
     """
     path, wanted = file_of(name), name.partition(":")[2]
-    digest = file_digest(name)
+    digest = eval_file_digest(name)
     module = _run(path, digest)
     there = [key for key in vars(module) if not key.startswith("_") and _is_offer(getattr(module, key), module)]
     if not wanted or not hasattr(module, wanted):

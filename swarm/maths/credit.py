@@ -7,22 +7,22 @@ import numpy as np
 
 def draw_assignments(
     count: int,
-    places: int,
+    nodes: int,
     members: int,
     rng: np.random.Generator,
     around: Sequence[int] | None = None,
     redraw: float = 1.0,
 ) -> np.ndarray:
-    """Random assignments of members to places, shape (count, places), each place drawn uniformly with replacement.
+    """Random assignments of members to nodes, shape (count, nodes), each node drawn uniformly with replacement.
 
-    With `around`, an assignment, a place keeps the member that it has there with probability 1 - `redraw`.
+    With `around`, an assignment, a node keeps the member that it has there with probability 1 - `redraw`.
 
     A member that no assignment holds would have no score, so it is put in the place of one that occurs more than
-    once. This needs count * places >= members; raises ValueError otherwise.
+    once. This needs count * nodes >= members; raises ValueError otherwise.
     """
-    if count * places < members:
-        raise ValueError(f"{count} assignments of {places} places cannot hold each of {members} members")
-    flat = rng.integers(0, members, size=count * places)
+    if count * nodes < members:
+        raise ValueError(f"{count} assignments of {nodes} nodes cannot hold each of {members} members")
+    flat = rng.integers(0, members, size=count * nodes)
     if around is not None and redraw < 1:
         kept = rng.uniform(size=flat.shape) >= redraw
         flat[kept] = np.tile(np.asarray(around), count)[kept]
@@ -32,7 +32,7 @@ def draw_assignments(
         counts[flat[spare]] -= 1
         counts[missing] += 1
         flat[spare] = missing
-    return flat.reshape(count, places)
+    return flat.reshape(count, nodes)
 
 
 def jfk_scores(assignments: Sequence[Sequence[int]] | np.ndarray, scores: Sequence[float], members: int) -> np.ndarray:

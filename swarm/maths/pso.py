@@ -182,7 +182,7 @@ def move_all(
     return replace(swarm, positions=positions, velocities=velocities, cooldowns=cooldowns)
 
 
-def record(swarm: Swarm, scores: Scores) -> Swarm:
+def remember_scores(swarm: Swarm, scores: Scores) -> Swarm:
     """The swarm after its positions have been scored; a best is replaced only by a strictly better score."""
     scores = np.asarray(scores, dtype=float).tolist()
     personal_bests = swarm.personal_bests.copy()

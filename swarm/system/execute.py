@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from swarm.engines.base import Engine, GenerationParams
-from swarm.engines.crew import Crew
-from swarm.system.messages import Query
+from swarm.engines.executor import Executor
+from swarm.system.prompts import Query
 from swarm.system.scheduler import Scheduler, Task
 from swarm.system.system import System
 
@@ -22,6 +22,6 @@ def answer(
     return answer_all(engine, [(system, [Query(q) if isinstance(q, str) else q for q in queries])], params)[0]
 
 
-def answer_all(engine: Engine | Crew, tasks: Sequence[Task], params: GenerationParams) -> list[list[str]]:
+def answer_all(engine: Engine | Executor, tasks: Sequence[Task], params: GenerationParams) -> list[list[str]]:
     """Every task's answers, in the order of its queries, with no memory of earlier ones."""
     return Scheduler(engine).answer_all(tasks, params)

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from swarm.engines.base import Completion, Engine, GenerationParams, Request
-from swarm.engines.completion_cache import CompletionCache
-from swarm.engines.crew import Crew, crew_of
-from swarm.nodes.base import Relay, used_members
-from swarm.system.messages import Query, node_prompt, tidy_answer
-from swarm.system.queue import Queue
+from swarm.engines.cache.completion_cache import CompletionCache
+from swarm.engines.executor import Executor, executor_of
+from swarm.members.composite import Relay, used_members
+from swarm.system.prompts import Query, node_prompt, tidy_answer
+from swarm.system.request_queue import Queue
 from swarm.system.system import System
 
 Task = tuple[System, Sequence[Query]]
@@ -27,11 +27,11 @@ class Scheduler:
 
     def __init__(
         self,
-        engine: Engine | Crew,
+        engine: Engine | Executor,
         cache: CompletionCache | None = None,
         on_answer: Callable[[], None] | None = None,
     ):
-        self.crew = crew_of(engine)
+        self.executor = executor_of(engine)
         self.cache = cache or CompletionCache(engine.facts())
         self.asked = 0
         self.shared = 0
@@ -45,74 +45,74 @@ class Scheduler:
         """
         walks = [_Walk(system, queries, params, self.on_answer) for system, queries in tasks]
         placed = {member.digest: member for system, _ in tasks for member in map(system.member_at, system.graph)}
-        self.crew.expect([part for member in placed.values() for part in used_members(member)])
-        queue: Queue[_Waiting] = Queue(self.crew.workers)
-        ready: list[_Listener] = [node for walk in walks for node in walk.start()]
+        self.executor.expect([part for member in placed.values() for part in used_members(member)])
+        queue: Queue[_Waiting] = Queue(self.executor.workers)
+        ready: list[_Receiver] = [node for walk in walks for node in walk.start()]
         try:
             while ready or queue:
-                seats = self.crew.free() if ready or queue.ready else []
-                if ready and (seats or not queue.flying):
+                idle_workers = self.executor.free() if ready or queue.ready else []
+                if ready and (idle_workers or not queue.flying):
                     self._line_up(ready, queue)
                     ready = []
-                for seat in seats:
-                    if not (batch := queue.take(seat)):
+                for idle in idle_workers:
+                    if not (batch := queue.take(idle)):
                         break
-                    queue.sent(self.crew.submit(seat.worker, [waiting.request for _, waiting in batch]), batch)
-                if queue.flying or (queue and not seats):
-                    ready += self._hear(queue)
+                    queue.sent(self.executor.submit(idle.worker, [waiting.request for _, waiting in batch]), batch)
+                if queue.flying or (queue and not idle_workers):
+                    ready += self._receive(queue)
         except BaseException:
-            self.crew.abandon()
+            self.executor.abandon()
             raise
         return [walk.answers() for walk in walks]
 
-    def _line_up(self, ready: list["_Listener"], queue: "Queue[_Waiting]") -> None:
+    def _line_up(self, ready: list["_Receiver"], queue: "Queue[_Waiting]") -> None:
         """Puts requests into the queue, equal ones once; what is known is answered here, and what that makes ready."""
         while ready:
-            asked = [(listener, listener.request()) for listener in ready]
+            asked = [(receiver, receiver.request()) for receiver in ready]
             woken = self._pass_on([each for each in asked if isinstance(each[1].member, Relay)])
             asked = [each for each in asked if not isinstance(each[1].member, Relay)]
             self.asked += len(asked)
             keys = [self.cache.key(request) for _, request in asked]
             known = self.cache.get_many(keys)
-            for (listener, request), key in zip(asked, keys, strict=True):
+            for (receiver, request), key in zip(asked, keys, strict=True):
                 if key in known:
                     self.shared += 1
-                    woken += listener.hear(known[key])
+                    woken += receiver.receive(known[key])
                     continue
-                waiting = queue.add(request.group, key, _Waiting(request), listener.ahead)
-                self.shared += bool(waiting.listeners)
-                waiting.listeners.append(listener)
+                waiting = queue.add(request.group, key, _Waiting(request), receiver.ahead)
+                self.shared += bool(waiting.receivers)
+                waiting.receivers.append(receiver)
             ready = woken
 
-    def _pass_on(self, asked: Sequence[tuple["_Listener", Request]]) -> list["_Listener"]:
+    def _pass_on(self, asked: Sequence[tuple["_Receiver", Request]]) -> list["_Receiver"]:
         """What relays ask of their members, each relay for all who ask it now."""
-        of_relay: dict[str, list[tuple[_Listener, Request]]] = {}
+        of_relay: dict[str, list[tuple[_Receiver, Request]]] = {}
         for each in asked:
             of_relay.setdefault(each[1].member.digest, []).append(each)
-        parts: list[_Listener] = []
+        parts: list[_Receiver] = []
         for waiting in of_relay.values():
             relay = waiting[0][1].member
             assert isinstance(relay, Relay)
             passed_on = relay.pass_on([request for _, request in waiting])
-            for (listener, request), further in zip(waiting, passed_on, strict=True):
-                parts += _Whole(relay, request, listener).ask(further)
+            for (receiver, request), further in zip(waiting, passed_on, strict=True):
+                parts += _Whole(relay, request, receiver).ask(further)
         return parts
 
-    def _hear(self, queue: "Queue[_Waiting]") -> list["_Listener"]:
+    def _receive(self, queue: "Queue[_Waiting]") -> list["_Receiver"]:
         """Waits for answers; gives what became ready by them."""
-        ready: list[_Listener] = []
-        for number, finished in self.crew.wait():
+        ready: list[_Receiver] = []
+        for number, finished in self.executor.wait():
             answered = queue.answered(number, [index for index, _ in finished])
             kept = self.cache.put_many(
                 {key: completion for (key, _), (_, completion) in zip(answered, finished, strict=True)}
             )
             for key, waiting in answered:
-                for listener in waiting.listeners:
-                    ready += listener.hear(kept[key])
+                for receiver in waiting.receivers:
+                    ready += receiver.receive(kept[key])
         return ready
 
 
-class _Listener(Protocol):
+class _Receiver(Protocol):
     """Whoever waits for an answer."""
 
     @property
@@ -124,28 +124,28 @@ class _Listener(Protocol):
         """What is asked."""
         ...
 
-    def hear(self, completion: Completion) -> Sequence["_Listener"]:
+    def receive(self, completion: Completion) -> Sequence["_Receiver"]:
         """Takes the answer; gives who can ask now, because of it."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class _Node:
-    """One place of one task's graph, for one of its queries."""
+    """One node of one task's graph, for one of its queries."""
 
     walk: "_Walk"
     index: int
-    place: int
+    node: int
 
     @property
     def ahead(self) -> int:
-        return self.walk.ahead[self.place]
+        return self.walk.ahead[self.node]
 
     def request(self) -> Request:
-        return self.walk.request(self.index, self.place)
+        return self.walk.request(self.index, self.node)
 
-    def hear(self, completion: Completion) -> list["_Node"]:
-        return self.walk.hear(self.index, self.place, tidy_answer(completion.text))
+    def receive(self, completion: Completion) -> list["_Node"]:
+        return self.walk.receive(self.index, self.node, tidy_answer(completion.text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +154,7 @@ class _Whole:
 
     relay: Relay
     asked: Request
-    listener: _Listener
+    receiver: _Receiver
     answered: list[dict[int, Completion]] = field(default_factory=list)  # of every stage, by index of the part
     counts: list[int] = field(default_factory=list)  # parts of every stage
 
@@ -163,13 +163,13 @@ class _Whole:
         self.counts.append(len(further))
         return [_Part(self, request, index) for index, request in enumerate(further)]
 
-    def hear(self, index: int, completion: Completion) -> Sequence[_Listener]:
+    def receive(self, index: int, completion: Completion) -> Sequence[_Receiver]:
         self.answered[-1][index] = completion
         if len(self.answered[-1]) < self.counts[-1]:
             return []
         stages = [[stage[part] for part in range(len(stage))] for stage in self.answered]
         following = self.relay.go_on(self.asked, stages)
-        return self.listener.hear(following) if isinstance(following, Completion) else self.ask(following)
+        return self.receiver.receive(following) if isinstance(following, Completion) else self.ask(following)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,13 +182,13 @@ class _Part:
 
     @property
     def ahead(self) -> int:
-        return self.whole.listener.ahead + 1
+        return self.whole.receiver.ahead + 1
 
     def request(self) -> Request:
         return self.asked
 
-    def hear(self, completion: Completion) -> Sequence[_Listener]:
-        return self.whole.hear(self.index, completion)
+    def receive(self, completion: Completion) -> Sequence[_Receiver]:
+        return self.whole.receive(self.index, completion)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,14 +196,14 @@ class _Waiting:
     """A request, and all who wait for its answer."""
 
     request: Request
-    listeners: list[_Listener] = field(default_factory=list)
+    receivers: list[_Receiver] = field(default_factory=list)
 
 
 class _Walk:
-    """One system on its way through its queries: texts[query][place] is what a place has answered.
+    """One system on its way through its queries: texts[query][node] is what a node has answered.
 
     Attributes:
-      ahead: by place, how many others its answer has to pass at most until the end has spoken.
+      ahead: by node, how many others its answer has to pass at most until the end has spoken.
     """
 
     def __init__(
@@ -221,35 +221,35 @@ class _Walk:
             for query in queries
         ]
         self._end = system.end
-        self._listens = {place: system.listens_to(place) for place in system.graph}
-        self._tells = {place: sorted(system.graph.successors(place)) for place in system.graph}
-        self._position = {place: position for position, place in enumerate(system.order)}
+        self._predecessors = {node: system.predecessors(node) for node in system.graph}
+        self._successors = {node: sorted(system.graph.successors(node)) for node in system.graph}
+        self._position = {node: position for position, node in enumerate(system.order)}
         self.ahead: dict[int, int] = {}
-        for place in reversed(system.order):
-            self.ahead[place] = max((1 + self.ahead[told] for told in self._tells[place]), default=0)
+        for node in reversed(system.order):
+            self.ahead[node] = max((1 + self.ahead[told] for told in self._successors[node]), default=0)
         self._texts: list[dict[int, str]] = [{} for _ in queries]
 
     def start(self) -> list[_Node]:
-        """The places that listen to nobody, for every query."""
-        sources = [place for place in self._position if not self._listens[place]]
-        return [_Node(self, index, place) for place in sources for index in range(len(self._queries))]
+        """The nodes that listen to nobody, for every query."""
+        sources = [node for node in self._position if not self._predecessors[node]]
+        return [_Node(self, index, node) for node in sources for index in range(len(self._queries))]
 
-    def request(self, index: int, place: int) -> Request:
-        """What a place is asked for a query."""
-        told = [self._texts[index][source] for source in self._listens[place]]
-        prompt = node_prompt(self._queries[index], told, self._position[place], len(self._position))
-        return Request(self._system.member_at(place), prompt, self._params[index])
+    def request(self, index: int, node: int) -> Request:
+        """What a node is asked for a query."""
+        told = [self._texts[index][source] for source in self._predecessors[node]]
+        prompt = node_prompt(self._queries[index], told, self._position[node], len(self._position))
+        return Request(self._system.member_at(node), prompt, self._params[index])
 
-    def hear(self, index: int, place: int, text: str) -> list[_Node]:
-        """Notes an answer; gives the places that now have heard all whom they listen to."""
+    def receive(self, index: int, node: int, text: str) -> list[_Node]:
+        """Notes an answer; gives the nodes that now have heard all whom they listen to."""
         texts = self._texts[index]
-        texts[place] = text
+        texts[node] = text
         if self._on_answer:
             self._on_answer()
         return [
             _Node(self, index, told)
-            for told in self._tells[place]
-            if all(source in texts for source in self._listens[told])
+            for told in self._successors[node]
+            if all(source in texts for source in self._predecessors[told])
         ]
 
     def answers(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""A system: the DAG, the assignment of members to its places, and the members. What answers, and what is saved."""
+"""A system: the DAG, the assignment of members to its nodes, and the members. What answers, and what is saved."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -12,10 +12,10 @@ import numpy as np
 
 from swarm.engines.base import GenerationParams, Member
 from swarm.errors import UserError
-from swarm.files import read_text, whole_folder
 from swarm.maths.decode import end_node, topological_order
-from swarm.nodes.base import Composite, used_members
-from swarm.nodes.members import Members, read_members
+from swarm.members.composite import Composite, used_members
+from swarm.members.members import Members, read_members
+from swarm.storage.files import read_text, whole_folder
 from swarm.weights.adapters import write_adapter
 from swarm.weights.base_model import base_folder
 from swarm.weights.full_model import FullWeights, write_full_model
@@ -31,8 +31,8 @@ class System:
     """A multi-LLM system.
 
     Attributes:
-      graph: nodes are places 0 .. k-1; an edge u -> v says that u tells v its answer; one end.
-      assignment: for every place the index of its member in `members`.
+      graph: nodes are nodes 0 .. k-1; an edge u -> v says that u tells v its answer; one end.
+      assignment: for every node the index of its member in `members`.
       members: the members that can be placed.
       params: how it was asked when it was found; None leaves this to whoever asks.
       later_graph: the graph for every pass of an eval after the first, where the published program uses another.
@@ -54,7 +54,7 @@ class System:
     def _check_graph(self, graph: nx.DiGraph) -> None:
         end_node(graph)
         if set(graph) != set(range(len(self.assignment))):
-            raise ValueError(f"{len(self.assignment)} places are assigned, but the graph has nodes {sorted(graph)}")
+            raise ValueError(f"{len(self.assignment)} nodes are assigned, but the graph has nodes {sorted(graph)}")
 
     def in_pass(self, number: int) -> "System":
         """This system as it answers the queries of an eval's pass, counted from 0."""
@@ -62,21 +62,21 @@ class System:
 
     @property
     def end(self) -> int:
-        """The place whose answer is the system's."""
+        """The node whose answer is the system's."""
         return end_node(self.graph)
 
     @property
     def order(self) -> list[int]:
-        """The places so that every one comes after those that it listens to."""
+        """The nodes so that every one comes after those that it listens to."""
         return topological_order(self.graph)
 
-    def member_at(self, place: int) -> Member:
-        """The member that speaks at a place."""
-        return self.members[self.assignment[place]]
+    def member_at(self, node: int) -> Member:
+        """The member that speaks at a node."""
+        return self.members[self.assignment[node]]
 
-    def listens_to(self, place: int) -> list[int]:
-        """The places whose answers a place is told, ascending."""
-        return sorted(self.graph.predecessors(place))
+    def predecessors(self, node: int) -> list[int]:
+        """The nodes whose answers a node is told, ascending."""
+        return sorted(self.graph.predecessors(node))
 
     @staticmethod
     def load(folder: str | Path) -> "LoadedSystem":
@@ -100,10 +100,10 @@ class LoadedSystem(System):
         return self.saved.pool
 
 
-def graph_of(places: int, edges: Iterable[tuple[int, int]]) -> nx.DiGraph:
-    """The DAG with nodes 0 .. places-1 and these edges."""
+def graph_of(nodes: int, edges: Iterable[tuple[int, int]]) -> nx.DiGraph:
+    """The DAG with nodes 0 .. nodes-1 and these edges."""
     graph = nx.DiGraph()
-    graph.add_nodes_from(range(places))
+    graph.add_nodes_from(range(nodes))
     graph.add_edges_from(edges)
     return graph
 
@@ -179,7 +179,7 @@ def _outside(pool: Pool, composites: Iterable[Composite], folder: Path) -> dict[
 def _moved_along(folder: Path, record: Mapping[str, Any]) -> dict[str, str]:
     """Where the folders that a system names lie now, of those to which the way from it is still the same."""
     ways = {str(path): folder / str(way) for path, way in dict(record.get("outside", {})).items()}
-    return {path: str(place.resolve()) for path, place in ways.items() if place.is_dir()}
+    return {path: str(node.resolve()) for path, node in ways.items() if node.is_dir()}
 
 
 def _write_expert(target: Path, expert: Expert, pool: Pool) -> None:
@@ -200,14 +200,14 @@ def load_system(folder: Path, base: str | None = None) -> LoadedSystem:
         if record["format"] != FORMAT:
             raise UserError(f"{path} has format {record['format']}, this version reads {FORMAT}: update h-swarm")
         saved = read_members(folder / "experts", base, moved=_moved_along(folder, record))
-        places, later = len(record["places"]), record.get("later_edges")
+        nodes, later = len(record["places"]), record.get("later_edges")
         params = GenerationParams(**record["generation"]) if record["generation"] else None
         return LoadedSystem(
-            graph_of(places, record["edges"]),
+            graph_of(nodes, record["edges"]),
             tuple(saved.names.index(name) for name in record["places"]),
             saved.initial(),
             params,
-            None if later is None else graph_of(places, later),
+            None if later is None else graph_of(nodes, later),
             saved=saved,
             about=dict(record["about"]),
         )

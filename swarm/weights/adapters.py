@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from swarm.errors import UserError
-from swarm.files import whole_folder
+from swarm.storage.files import whole_folder
 from swarm.weights.tensors import Shape, check_finite, file_digest
 
 CONFIG, WEIGHTS, PICKLED = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
@@ -91,7 +91,7 @@ def read_adapter(folder: Path) -> Adapter:
     return Adapter(folder.name, folder, config, shapes, _digest(config, weights))
 
 
-def digest_of(folder: Path) -> str:
+def adapter_digest(folder: Path) -> str:
     """The digest of the expert in a PEFT folder; raises UserError if its config cannot be read."""
     return _digest(_read_config(folder), folder / WEIGHTS)
 

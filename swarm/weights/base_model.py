@@ -10,7 +10,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from swarm.errors import UserError
-from swarm.files import check_readable
+from swarm.storage.files import check_readable
 from swarm.weights.tensors import content_digest
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from swarm.errors import UserError
-from swarm.files import whole_folder
+from swarm.storage.files import whole_folder
 from swarm.weights.base_model import CONFIG, INDEX, TEXT_FILES, WEIGHTS, index_of, weight_files
 from swarm.weights.tensors import Shape, check_finite, combined, content_digest
 
@@ -110,7 +110,7 @@ def read_full_model(folder: Path, headers_only: bool = False) -> FullModel:
     is missing, or a number is not finite; the message names file and tensor.
     """
     check_full_model(folder)
-    config, on_disk = read_config(folder), weight_files(folder)
+    config, on_disk = read_model_config(folder), weight_files(folder)
     files: dict[str, str] = {}
     shapes: dict[str, Shape] = {}
     for file in on_disk:
@@ -122,12 +122,14 @@ def read_full_model(folder: Path, headers_only: bool = False) -> FullModel:
             raise UserError(f"{folder / file} lacks tensor {name}, which {INDEX} places there: fetch or save it again")
     content = [] if headers_only else [content_digest(folder / file) for file in on_disk]
     digest = hashlib.sha256("\n".join(content).encode()).hexdigest() if content else ""
-    return FullModel(folder.name, folder, config, dict(sorted(shapes.items())), digest, files, read_vocabulary(folder))
+    return FullModel(
+        folder.name, folder, config, dict(sorted(shapes.items())), digest, files, vocabulary_digests(folder)
+    )
 
 
 def check_full_model(folder: Path) -> None:
     """Raises UserError if config or weight files are missing, no safetensors or quantised; no weights are read."""
-    read_config(folder)
+    read_model_config(folder)
     files = weight_files(folder)
     if not files:
         raise UserError(_no_weights(folder))
@@ -160,7 +162,7 @@ def write_full_model(folder: Path, weights: FullWeights, described_by: Path, sha
             (waiting / INDEX).write_text(json.dumps(index, indent=2, sort_keys=True) + "\n", encoding="utf8")
 
 
-def read_config(folder: Path) -> dict[str, Any]:
+def read_model_config(folder: Path) -> dict[str, Any]:
     """The content of a model's config.json. Raises UserError if it is none, or one of a quantised model."""
     path = folder / CONFIG
     try:
@@ -212,7 +214,7 @@ def _read_file(path: Path, headers_only: bool) -> dict[str, Shape]:
     return shapes
 
 
-def read_vocabulary(folder: Path) -> dict[str, str]:
+def vocabulary_digests(folder: Path) -> dict[str, str]:
     """Per tokenizer file a hash of its tokens; of tokenizer.json only those count, the rest differs by version."""
     found = {name: content_digest(folder / name) for name in VOCABULARY_FILES if (folder / name).is_file()}
     path = folder / VOCABULARY_FILES[0]

@@ -7,7 +7,7 @@ import torch
 from swarm.weights.adapters import Adapter, LoraWeights, Tensors, factor_pairs, scaling
 from swarm.weights.full_model import FullWeights
 from swarm.weights.pool import Pool
-from swarm.weights.streamed import Buffer, Layout, Terms, combine_rows, layout_of
+from swarm.weights.streamed import Buffer, BufferLayout, Terms, combine_rows, layout_of
 
 Rows = Sequence[Sequence[float]]  # coefficients: one row per expert that is wanted, one column per initial expert
 Buffers = Sequence[Buffer]
@@ -49,7 +49,7 @@ def new_buffers(pool: Pool, count: int) -> list[Buffer]:
     return [Buffer(layout, memory) for memory in torch.empty(count, layout.size, dtype=torch.uint8)]
 
 
-def linear_layout(pool: Pool) -> Layout:
+def linear_layout(pool: Pool) -> BufferLayout:
     """How a linear combination lies in its buffer."""
     return layout_of(pool.adapters[0].shapes)
 

@@ -10,10 +10,10 @@ from types import MappingProxyType
 import numpy as np
 
 from swarm.errors import UserError
-from swarm.files import check_readable
+from swarm.storage.files import check_readable
 from swarm.weights.adapters import Adapter, factor_pairs, is_adapter, read_adapter
 from swarm.weights.base_model import base_folder, is_here, model_folder, names_a_folder
-from swarm.weights.fit import check_adapters_fit, check_base_fits, check_models_fit
+from swarm.weights.compatibility import check_adapters_fit, check_base_fits, check_models_fit
 from swarm.weights.full_model import FullModel, is_full_model, read_full_model
 
 COMBINE = ("linear", "exact", "svd")
@@ -101,7 +101,7 @@ def expert_folders(directory: Path) -> list[Path]:
 
 
 def composite_folders(directory: Path) -> list[Path]:
-    """Those that hold composites (`swarm.nodes`), sorted by name."""
+    """Those that hold composites (`swarm.members`), sorted by name."""
     return [folder for folder in _folders(directory) if (folder / "node.json").exists()]
 
 

@@ -39,7 +39,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Layout:
+class BufferLayout:
     """How the tensors of one expert lie in one buffer of `size` bytes: those of one number format beside each other."""
 
     places: dict[str, Place]
@@ -62,13 +62,13 @@ class Layout:
 class Buffer:
     """Memory for one expert's tensors in a layout, and the tensors, which are views of it."""
 
-    def __init__(self, layout: Layout, memory: torch.Tensor):
+    def __init__(self, layout: BufferLayout, memory: torch.Tensor):
         """`memory` is (layout.size,) bytes, which need not be initialised."""
         self.memory = memory
         self.tensors = layout.tensors(memory)  # made once: hundreds of views take a fifth of the sums' time
 
 
-def layout_of(shapes: Mapping[str, Shape]) -> Layout:
+def layout_of(shapes: Mapping[str, Shape]) -> BufferLayout:
     """The layout for sums of tensors of these shapes: float32, and float64 where they are."""
     places: dict[str, Place] = {}
     end = 0
@@ -78,7 +78,7 @@ def layout_of(shapes: Mapping[str, Shape]) -> Layout:
                 places[name] = Place(_whole(end, ALIGNMENT), lengths, dtype)
                 end = places[name].end
         end = _whole(end, PIECE * torch.float64.itemsize)  # which is whole pieces of either
-    return Layout(places, end)
+    return BufferLayout(places, end)
 
 
 def _whole(size: int, unit: int) -> int:
@@ -118,7 +118,7 @@ class _Bags:
 class Terms:
     """The tensors of all initial experts, block by block: what a block's sums are made of lies beside each other."""
 
-    def __init__(self, mapped: Mapped, layout: Layout, kept: bool = False):
+    def __init__(self, mapped: Mapped, layout: BufferLayout, kept: bool = False):
         """`kept` holds every block from its first use on, which takes the experts' size in the numbers of the sums.
 
         That spares most of the time; without it, blocks are gathered from the mapped files every time.

@@ -10,11 +10,11 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from swarm.errors import UserError
-from swarm.own_cache import own_cache
-from swarm.own_database import Layout, OwnDatabase
-from swarm.weights.adapters import digest_of, is_adapter
+from swarm.storage.user_cache import own_cache
+from swarm.storage.user_database import DatabaseLayout, OwnDatabase
+from swarm.weights.adapters import adapter_digest, is_adapter
 
-_LAYOUT = Layout(
+_LAYOUT = DatabaseLayout(
     version=1,
     table="written",
     create=("CREATE TABLE written (file TEXT PRIMARY KEY, expert TEXT NOT NULL)",),
@@ -32,7 +32,7 @@ def remember_written(directory: Path, digests: Mapping[str, str]) -> None:
     Where that cannot be noted nothing is lost but time. Full models, which may be rounded when written, are left out.
     """
     folders = {name: directory / name for name in digests}
-    rows = [(digest_of(folder), digests[name]) for name, folder in folders.items() if is_adapter(folder)]
+    rows = [(adapter_digest(folder), digests[name]) for name, folder in folders.items() if is_adapter(folder)]
     with suppress(UserError), closing(_database()) as database, database.writing() as connection:
         connection.executemany("INSERT OR REPLACE INTO written VALUES (?, ?)", rows)
         connection.execute(

@@ -4,7 +4,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from swarm.engines.work import Tally, Work, total
+from swarm.engines.statistics import Tally, Work, total
 from swarm.workers.transport import Answered, Report
 
 SLOW = 0.5  # of the others' median speed, below which a worker is named

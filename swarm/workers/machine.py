@@ -13,12 +13,12 @@ import torch
 import transformers
 
 import swarm
-from swarm.engines.devices import usual_place
+from swarm.engines.local.devices import usual_place
 from swarm.errors import UserError
-from swarm.nodes.members import Members
+from swarm.members.members import Members
 from swarm.weights.base_model import CONFIG, model_files, model_folder, parameter_count, weight_files
 from swarm.weights.tensors import file_digest
-from swarm.workers.luggage import Folder, describe, differing
+from swarm.workers.sent_folders import SentFolder, describe_folder, differing
 
 SHARE = 0.95  # of the free memory that weights may take
 ON_CORES = "--ray_cores"  # with which workers compute on processors
@@ -36,7 +36,7 @@ class Model:
 
     name: str
     revision: str | None
-    content: Folder | None
+    content: SentFolder | None
 
 
 def models_of(members: Members, with_code: bool) -> tuple[Model, ...]:
@@ -75,7 +75,7 @@ def packages() -> dict[str, str]:
     return found | {package.__name__: package.__version__ for package in (torch, transformers, tokenizers, peft)}
 
 
-def check_models(models: Sequence[Model], with_code: bool) -> list[Path]:
+def model_folders(models: Sequence[Model], with_code: bool) -> list[Path]:
     """The folders of the models on this machine.
 
     Raises UserError if one is missing and cannot be fetched, or has another content than the head's.
@@ -129,7 +129,7 @@ def _from_anywhere(name: str) -> str:
     return str(Path(name).absolute()) if Path(name).is_dir() else name
 
 
-def _content(name: str, revision: str | None, with_code: bool, with_weights: bool) -> Folder | None:
+def _content(name: str, revision: str | None, with_code: bool, with_weights: bool) -> SentFolder | None:
     """A model as this machine has it, without fetching anything."""
     folder = Path(name)
     if not folder.is_dir():
@@ -141,4 +141,4 @@ def _content(name: str, revision: str | None, with_code: bool, with_weights: boo
         folder = Path(found).parent
     if with_weights and not all((folder / file).is_file() for file in weight_files(folder) or ["-"]):
         return None
-    return describe(folder, model_files(folder, with_code, with_weights))
+    return describe_folder(folder, model_files(folder, with_code, with_weights))

@@ -15,8 +15,8 @@ from threading import Thread
 from typing import Any
 
 from swarm.engines.base import Engine, Request
-from swarm.workers.child import PARENTS_SIGNALS, Said, import_path_of_workers, serve
 from swarm.workers.transport import Event, Lost
+from swarm.workers.worker_process import PARENTS_SIGNALS, Said, import_path_of_workers, serve
 
 log = logging.getLogger(__name__)
 

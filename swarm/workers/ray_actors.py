@@ -8,11 +8,11 @@ from typing import Any
 
 from swarm.engines.base import Request
 from swarm.errors import UserError
-from swarm.workers.luggage import Folder, pieces_of
-from swarm.workers.packed import Packing
 from swarm.workers.ray_cluster import Room
-from swarm.workers.ray_worker import Errand, RayWorker
+from swarm.workers.ray_worker import RayWorker, WorkerSetup
+from swarm.workers.sent_folders import SentFolder, pieces_of
 from swarm.workers.transport import Answered, Event, Failed, Lost, Ready
+from swarm.workers.wire_format import WireFormat
 
 log = logging.getLogger(__name__)
 
@@ -32,12 +32,12 @@ class RayActors:
     twice, which is the crew's to decide. One for which there is no place waits for one, without keeping others waiting.
     """
 
-    def __init__(self, room: Room, errand: Errand):
+    def __init__(self, room: Room, setup: WorkerSetup):
         """Sends the errand to the cluster's store; folders follow when a machine lacks them."""
         import ray
 
         self.workers = room.workers
-        self._errand, self._packing = ray.put(errand), Packing(errand.members)
+        self._setup, self._wire_format = ray.put(setup), WireFormat(setup.members)
         options = room.resources | {"max_restarts": 0, "max_task_retries": 0, "scheduling_strategy": "SPREAD"}
         self._actor_class = ray.remote(RayWorker).options(**options)
         self._actors: dict[int, Any] = {}
@@ -48,12 +48,12 @@ class RayActors:
         """Asks Ray for an actor; an earlier one of this number is ended."""
         self.stop(worker)
         self._actors[worker] = self._actor_class.remote(worker)
-        self._calls[worker] = _Call("look", self._actors[worker].look.remote(self._errand))
+        self._calls[worker] = _Call("look", self._actors[worker].look.remote(self._setup))
 
     def send(self, worker: int, batch: int, requests: Sequence[Request]) -> None:
         """Hands a batch over, every member once."""
         answers = self._actors[worker].answers.options(num_returns="streaming")
-        self._calls[worker] = _Call("answers", answers.remote(batch, self._packing.pack(requests)))
+        self._calls[worker] = _Call("answers", answers.remote(batch, self._wire_format.pack(requests)))
 
     def events(self, seconds: float) -> list[Event]:
         """What has happened; waits at most so long for the first."""
@@ -116,7 +116,7 @@ class RayActors:
             self.stop(worker)
         return said
 
-    def _put(self, folders: Sequence[Folder]) -> list[tuple[Folder, list[Any]]]:
+    def _put(self, folders: Sequence[SentFolder]) -> list[tuple[SentFolder, list[Any]]]:
         """Puts folders into the cluster's store, once for all machines."""
         import ray
 

@@ -14,19 +14,19 @@ import torch
 
 import swarm
 from swarm.engines.base import Engine
-from swarm.import_path import leave_script_folder
-from swarm.nodes.members import Members
+from swarm.members.members import Members
 from swarm.weights.adapters import CONFIG, WEIGHTS
 from swarm.weights.base_model import model_files
-from swarm.workers.luggage import Folder, describe, keep, place_of
-from swarm.workers.machine import Model, check_memory, check_models, check_packages, models_of, packages
-from swarm.workers.packed import Packed, Packing
+from swarm.workers.import_path import leave_script_folder
+from swarm.workers.machine import Model, check_memory, check_packages, model_folders, models_of, packages
+from swarm.workers.sent_folders import SentFolder, describe_folder, folder_here, keep
 from swarm.workers.serving import Server, failure
 from swarm.workers.transport import Answered, Failed, Ready
+from swarm.workers.wire_format import WireBatch, WireFormat
 
 
 @dataclass(frozen=True)
-class Errand:
+class WorkerSetup:
     """What all workers are told, once.
 
     Attributes:
@@ -40,7 +40,7 @@ class Errand:
     """
 
     members: Members
-    folders: Mapping[Path, Folder]
+    folders: Mapping[Path, SentFolder]
     models: tuple[Model, ...]
     packages: Mapping[str, str]
     make: Callable[[Members, str], Engine]
@@ -50,21 +50,21 @@ class Errand:
     with_code: bool
 
 
-def errand(
+def setup(
     members: Members,
     make: Callable[[Members, str], Engine],
     device: str,
     threads: int = 1,
     number_format: str | None = None,
     with_code: bool = False,
-) -> Errand:
+) -> WorkerSetup:
     """What workers need to answer for these members; reads the files that they will need."""
     pool = members.pool
     folders = {adapter.folder: [adapter.folder / CONFIG, adapter.folder / WEIGHTS] for adapter in pool.adapters}
     folders |= {model.folder: model_files(model.folder, with_code) for model in pool.models}
-    described = {folder: describe(folder, folders.get(folder)) for folder in members.reads}
+    described = {folder: describe_folder(folder, folders.get(folder)) for folder in members.reads}
     models = models_of(members, with_code)
-    return Errand(members, described, models, packages(), make, device, threads, number_format, with_code)
+    return WorkerSetup(members, described, models, packages(), make, device, threads, number_format, with_code)
 
 
 class RayWorker:
@@ -77,39 +77,39 @@ class RayWorker:
         self._places: dict[Path, Path] = {}
         self._server: Server | None = None
 
-    def look(self, errand: Errand) -> list[Folder] | Failed:
+    def look(self, setup: WorkerSetup) -> list[SentFolder] | Failed:
         """Sees whether the machine will do; gives the folders that have to be sent to it."""
-        self._errand = errand
-        if errand.device == "cpu":
-            torch.set_num_threads(errand.threads)
+        self._setup = setup
+        if setup.device == "cpu":
+            torch.set_num_threads(setup.threads)
         try:
-            check_packages(errand.packages)
-            folders = check_models(errand.models, errand.with_code)
-            check_memory(folders, errand.device, errand.number_format)
-            found = {own: place_of(folder) for own, folder in errand.folders.items()}
+            check_packages(setup.packages)
+            folders = model_folders(setup.models, setup.with_code)
+            check_memory(folders, setup.device, setup.number_format)
+            found = {own: folder_here(folder) for own, folder in setup.folders.items()}
         except Exception as error:
             return self._unfit(error)
         self._places = {own: place for own, place in found.items() if place is not None}
-        return [folder for own, folder in errand.folders.items() if found[own] is None]
+        return [folder for own, folder in setup.folders.items() if found[own] is None]
 
-    def load(self, sent: Sequence[tuple[Folder, Sequence[Any]]]) -> Ready | Failed:
+    def load(self, sent: Sequence[tuple[SentFolder, Sequence[Any]]]) -> Ready | Failed:
         """Keeps the folders that were sent, as references to their pieces, and makes the engine."""
         try:
             kept = {folder.digest: keep(folder, partial(_piece, references)) for folder, references in sent}
-            for own, folder in self._errand.folders.items():
+            for own, folder in self._setup.folders.items():
                 self._places.setdefault(own, kept.get(folder.digest, own))
-            members = self._errand.members.read_from(self._places)
-            self._packing = Packing(members)
-            self._server = Server(self._number, partial(self._errand.make, members, self._errand.device))
+            members = self._setup.members.read_from(self._places)
+            self._wire_format = WireFormat(members)
+            self._server = Server(self._number, partial(self._setup.make, members, self._setup.device))
             return self._server.ready()
         except Exception as error:
             return self._unfit(error)
 
-    def answers(self, batch: int, packed: Packed) -> Iterator[Answered | Failed]:
+    def answers(self, batch: int, wire: WireBatch) -> Iterator[Answered | Failed]:
         """A batch's answers, as they are finished."""
         assert self._server is not None
         try:
-            requests = self._packing.unpack(packed)
+            requests = self._wire_format.unpack(wire)
         except Exception as error:
             yield failure(self._number, error)
             return

@@ -10,8 +10,8 @@ import psutil
 import torch
 
 from swarm.engines.base import Engine, Finished, Request
-from swarm.engines.memory import is_out_of_memory
-from swarm.engines.work import tally_of
+from swarm.engines.local.token_budget import is_out_of_memory
+from swarm.engines.statistics import tally_of
 from swarm.errors import UserError
 from swarm.workers.transport import Answered, Failed, Ready, Report
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from swarm.engines.base import Finished, Request
-from swarm.engines.work import Tally
+from swarm.engines.statistics import Tally
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ import pytest
 from worlds import PARAMS, chaotic, paper_pool
 
 from swarm.engines.base import Completion, GenerationParams, Request
-from swarm.engines.completion_cache import CompletionCache
+from swarm.engines.cache.completion_cache import CompletionCache
 from swarm.engines.metered import Budget, Metered, Usage
 from swarm.engines.scripted import ScriptedEngine
 from swarm.errors import BudgetReached
-from swarm.system.messages import Query
+from swarm.system.prompts import Query
 from swarm.system.scheduler import Scheduler
 from swarm.system.system import single
 
@@ -77,11 +77,11 @@ def test_the_disk_is_asked_once_for_many_and_only_for_what_memory_does_not_hold(
     assert (cache.from_disk, later.from_disk) == (0, 2)
 
 
-def handed_in(crew, requests):
+def handed_in(executor, requests):
     """Batches of answers, as a crew of one gives them."""
-    crew.submit(0, requests)
-    while not crew.free():
-        for _, finished in crew.wait():
+    executor.submit(0, requests)
+    while not executor.free():
+        for _, finished in executor.wait():
             yield finished
 
 

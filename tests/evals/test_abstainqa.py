@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from swarm.data.example import Dataset, Example
 from swarm.evals import get_eval
 from swarm.evals.abstainqa import proposal_prompt
-from swarm.evals.base import Dataset, Example
-from swarm.evals.multiple_choice import prompt
+from swarm.evals.multiple_choice import multiple_choice_prompt
 
 CHOICES = {"A": "red", "B": "green"}
 EXAMPLES = (Example("first?", "A", choices=CHOICES), Example("second?", "B", choices=CHOICES))
@@ -27,7 +27,7 @@ def judged(replies, verdicts):
 
 def test_the_published_second_question():
     asked = "Please choose an option that best answers the question.\nQuestion: first?\nA: red\nB: green\nThe answer is"
-    assert prompt(MMLU, EXAMPLES[0]) == asked
+    assert multiple_choice_prompt(MMLU, EXAMPLES[0]) == asked
     assert proposal_prompt(asked, "A") == (
         asked + "\nProposed answer: A\nIs the proposed answer true or false? Directly answer with true or false."
     )
@@ -64,7 +64,7 @@ def test_settings():
     queries, _ = judged(["A", "B"], lambda text: "True")
     assert {query.max_new_tokens for query in queries} == {10}
     (forecast,) = evaluation.later_queries(MMLU, EXAMPLES)
-    assert [query.text for query in forecast][:1] == [proposal_prompt(prompt(MMLU, EXAMPLES[0]), "A")]
+    assert [query.text for query in forecast][:1] == [proposal_prompt(multiple_choice_prompt(MMLU, EXAMPLES[0]), "A")]
 
 
 @pytest.mark.parametrize(("reply", "vote"), [("B", "B"), ("true", "true"), ("False", "false"), ("perhaps", None)])

@@ -1,21 +1,19 @@
 """Guards exact match: the published substring rule as it is, and a strict reading that tricks do not win."""
 
-import os
 import re
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from repository import SHARED
 
+from swarm.data.example import Dataset, Example
+from swarm.data.load import load_dataset
 from swarm.engines.base import GenerationParams
 from swarm.evals import get_eval
-from swarm.evals.base import Dataset, Example
-from swarm.evals.data import load_dataset
-from swarm.evals.exact_match import compat, prompt, strict
-from swarm.reading import one_line, phrase_spans
+from swarm.evals.exact_match import compat, exact_match_prompt, strict
+from swarm.text.replies import one_line, phrase_spans
 
-SHARED = Path(os.environ.get("H_SWARM_SHARED") or Path(__file__).resolve().parents[3] / "shared")
 QUESTION = "How many apples do 3 boys have if each has 5 apples and 2 pears?"
 
 
@@ -252,8 +250,8 @@ def test_judge_asks_once_and_fills_both_scorers() -> None:
 
 
 def test_other_prompts_are_the_question_alone() -> None:
-    assert prompt(Dataset("nlgraph", (), ()), Example("q\\n?", "7")) == "q\\n?"
-    assert prompt(Dataset("toy", (), (), prefix="Like so."), Example("q?", "7")) == "Like so.\nq?"
+    assert exact_match_prompt(Dataset("nlgraph", (), ()), Example("q\\n?", "7")) == "q\\n?"
+    assert exact_match_prompt(Dataset("toy", (), (), prefix="Like so."), Example("q?", "7")) == "Like so.\nq?"
 
 
 @pytest.mark.parametrize(
@@ -285,7 +283,10 @@ def test_replies_that_know_nothing_fall_to_chance(reply: str, compat_score: floa
     dataset = published("nlgraph")
     rows = [(reply.replace("{question}", example.question.replace("\n", " ")), example) for example in dataset.test]
     assert sum(compat(text, example, "nlgraph") for text, example in rows) / len(rows) == pytest.approx(compat_score)
-    assert sum(strict(text, example, prompt(dataset, example)) for text, example in rows) / len(rows) <= strict_most
+    assert (
+        sum(strict(text, example, exact_match_prompt(dataset, example)) for text, example in rows) / len(rows)
+        <= strict_most
+    )
 
 
 def test_a_wrong_number_that_holds_the_gold_answer_is_wrong() -> None:
@@ -313,8 +314,8 @@ def test_a_wrong_number_that_holds_the_gold_answer_is_wrong() -> None:
 def test_right_replies_are_right_on_all_of_gsm8k(template: str) -> None:
     dataset = published("gsm8k")
     for example in dataset.test:
-        reply = template.format(n=int(example.answer.replace(",", "")), q=prompt(dataset, example))
-        assert strict(reply, example, prompt(dataset, example)), (reply, example.answer)
+        reply = template.format(n=int(example.answer.replace(",", "")), q=exact_match_prompt(dataset, example))
+        assert strict(reply, example, exact_match_prompt(dataset, example)), (reply, example.answer)
 
 
 def test_signs_are_spelled_in_one_way_only() -> None:

@@ -1,21 +1,19 @@
 """Guards multiple choice: prompts, the published search for letters as it is, and a strict reading of picks."""
 
-import os
 from collections.abc import Mapping
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from repository import SHARED
 
+from swarm.data.example import Dataset, Example
+from swarm.data.load import load_dataset
 from swarm.engines.base import GenerationParams
 from swarm.errors import UserError
 from swarm.evals import get_eval
-from swarm.evals.base import Dataset, Example
-from swarm.evals.data import load_dataset
-from swarm.evals.multiple_choice import compat_key, prompt, strict_key
+from swarm.evals.multiple_choice import compat_key, multiple_choice_prompt, strict_key
 
-SHARED = Path(os.environ.get("H_SWARM_SHARED") or Path(__file__).resolve().parents[3] / "shared")
 YES_NO = {"A": "yes", "B": "no", "C": "neutral"}
 TEN = {key: f"thing {key.lower() * 3}" for key in "ABCDEFGHIJ"}
 ROMAN = {"A": "I only", "B": "II only", "C": "I and II only", "D": "neither"}
@@ -36,10 +34,13 @@ def test_prompts_are_the_published_ones() -> None:
     example = Example("Is it so?", "A", choices=YES_NO)
     body = "Question: Is it so?\nA: yes\nB: no\nC: neutral\nThe answer is"
     usual = "Please choose an option that best answers the question.\n"
-    assert prompt(Dataset("normad", (), ()), example) == usual + body
-    assert prompt(Dataset("knowledge_crosswords", (), (), prefix="First one."), example) == "First one.\n" + body
+    assert multiple_choice_prompt(Dataset("normad", (), ()), example) == usual + body
+    assert (
+        multiple_choice_prompt(Dataset("knowledge_crosswords", (), (), prefix="First one."), example)
+        == "First one.\n" + body
+    )
     sentence = "Please choose an option that best completes the sentence.\n"
-    assert prompt(Dataset("hellaswag", (), ()), example) == sentence + body
+    assert multiple_choice_prompt(Dataset("hellaswag", (), ()), example) == sentence + body
 
 
 def test_params_are_the_published_ones_unless_the_file_says_more() -> None:
@@ -59,7 +60,7 @@ def test_judge_asks_once_and_fills_both_scorers() -> None:
     dataset = Dataset("normad", (Example("q", "B", choices=YES_NO),) * 3, ())
     judging = get_eval("multiple_choice").judge(dataset, dataset.dev)
     queries = next(judging)
-    assert [query.text for query in queries] == [prompt(dataset, dataset.dev[0])] * 3
+    assert [query.text for query in queries] == [multiple_choice_prompt(dataset, dataset.dev[0])] * 3
     with pytest.raises(StopIteration) as done:
         judging.send(["Answer: B", "The answer is B.", "none"])
     assert {name: scores.tolist() for name, scores in done.value.value.items()} == {
@@ -280,7 +281,7 @@ def test_right_replies_are_right_on_published_questions(name: str, template: str
         text = example.choices[example.answer]
         if list(example.choices.values()).count(text) > 1:
             continue  # a text that two choices have picks neither
-        asked = prompt(dataset, example)
+        asked = multiple_choice_prompt(dataset, example)
         other = next(choice for key, choice in example.choices.items() if key != example.answer)
         reply = template.format(key=example.answer, text=text, asked=asked, other=other)
         assert strict_key(reply, example.choices, (asked,)) == example.answer, (reply, example.choices)
@@ -290,7 +291,7 @@ def test_right_replies_are_right_on_published_questions(name: str, template: str
 def test_an_echo_picks_nothing(name: str) -> None:
     dataset = published(name)
     for example in dataset.test:
-        asked = prompt(dataset, example)
+        asked = multiple_choice_prompt(dataset, example)
         assert strict_key(asked, example.choices, (asked, dataset.prefix, example.question)) is None
         choices = " ".join(f"{key}: {text}" for key, text in example.choices.items())
         assert strict_key(choices, example.choices) is None

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from swarm.data.example import Dataset, Example
 from swarm.errors import UserError
 from swarm.evals import get_eval
-from swarm.evals.base import Dataset, Example
 
 EXAMPLES = (Example("one?", "1"), Example("two?", "2"))
 DATA = Dataset("numbers", EXAMPLES, EXAMPLES, prefix="Count.")
@@ -50,7 +50,7 @@ def test_a_function_declares_its_range(plugin):
 CLASS = """
 from dataclasses import dataclass
 import numpy as np
-from swarm.evals.base import Eval
+from swarm.evals.eval import Eval
 
 @dataclass
 class Rating:
@@ -84,7 +84,7 @@ def test_a_class_or_an_instance_with_passes_of_its_own(plugin, wanted):
     [
         ("def other(reply, example): return 1", r"has no 'score'; it offers -e \S+my_eval.py:other$"),
         ("from math import sin\n", "has no 'score'; it offers none: define one"),
-        ("score = 3", "is int; wanted a subclass of swarm.evals.base.Eval"),
+        ("score = 3", "is int; wanted a subclass of swarm.evals.eval.Eval"),
         ("def score(:", "cannot be run, line 1: SyntaxError"),
         ("import sys; sys.exit(0)", "cannot be run, line 1: SystemExit"),
         ("\nimport nowhere_at_all\n", "cannot be run, line 2: ModuleNotFoundError: No module named 'nowhere_at_all'"),
@@ -92,12 +92,12 @@ def test_a_class_or_an_instance_with_passes_of_its_own(plugin, wanted):
         ("def score(a, b): return 1\nscore.highest = float('inf')", "has the range 0.0 to inf"),
         ("def score(a, b): return 1\nscore.lowest = None", "has the range None to 1.0; wanted two rising numbers"),
         (
-            "from swarm.evals.base import Eval\nclass score(Eval):\n  scorers = ('strict')\n"
+            "from swarm.evals.eval import Eval\nclass score(Eval):\n  scorers = ('strict')\n"
             "  def judge(self, d, e): yield []",
             "has the scorers 'strict'; wanted names such as",
         ),
         (
-            "from swarm.evals.base import Eval\nclass score(Eval):\n  def __init__(self, x): pass\n"
+            "from swarm.evals.eval import Eval\nclass score(Eval):\n  def __init__(self, x): pass\n"
             "  def judge(self, d, e): yield []",
             "cannot be made .TypeError.*takes nothing, or a parameter `judge`",
         ),
@@ -136,7 +136,7 @@ def test_what_it_raises_is_reported_with_its_line(plugin, code, message):
 
 
 def test_a_judge_that_yields_nothing_is_no_judge(plugin):
-    code = "from swarm.evals.base import Eval\nclass score(Eval):\n  def judge(self, d, e): return {}\n"
+    code = "from swarm.evals.eval import Eval\nclass score(Eval):\n  def judge(self, d, e): return {}\n"
     with pytest.raises(UserError, match="judge is no generator"):
         next(get_eval(plugin(code)).judge(DATA, EXAMPLES))
 
@@ -152,7 +152,7 @@ def test_a_judge_that_yields_nothing_is_no_judge(plugin):
     ],
 )
 def test_a_judge_that_asks_or_returns_other_than_it_says(plugin, body, message):
-    code = f"from swarm.evals.base import Eval\nclass score(Eval):\n  def judge(self, d, e):\n{body}\n"
+    code = f"from swarm.evals.eval import Eval\nclass score(Eval):\n  def judge(self, d, e):\n{body}\n"
     judging = get_eval(plugin(code)).judge(DATA, EXAMPLES)
     with pytest.raises(UserError, match=message):
         next(judging)
@@ -186,7 +186,7 @@ def test_scores_become_arrays(plugin):
 
 
 JUDGED = """
-from swarm.evals.base import Eval
+from swarm.evals.eval import Eval
 class score(Eval):
     judge_calls = 1
     def __init__(self, judge):
@@ -200,8 +200,8 @@ class score(Eval):
 
 def test_a_class_may_take_a_judge_whose_work_is_counted(plugin):
     from swarm.engines.scripted import ScriptedEngine
-    from swarm.evals.judges.asking import Judge
-    from swarm.evals.judges.local import LocalClient
+    from swarm.evals.judges.judge import Judge
+    from swarm.evals.judges.local_judge import LocalClient
     from swarm.weights.pool import Expert
 
     def say(request):

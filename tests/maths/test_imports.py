@@ -4,9 +4,9 @@ import ast
 import re
 import subprocess
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from repository import ROOT
+
 TREE = (ROOT / "README.md").read_text(encoding="utf8").split("    swarm/maths/ ")[1].split("    swarm/weights/ ")[0]
 ABOUT, *LINES = TREE.splitlines()
 NAMED = {re.match(r"\s+(\w+)\.py", line)[1]: set(re.findall(r"\((torch|networkx)\)$", line)) for line in LINES if line}

@@ -52,7 +52,7 @@ def test_a_move_commutes_with_any_linear_map(seed, steps):
         velocities = pso.starting_velocities("random", start, scores[0], np.random.default_rng(seed))
         swarm, draws = pso.start_swarm(start, scores[0], velocities, 0.8), np.random.default_rng(seed + 1)
         for t in range(steps):
-            swarm = pso.record(pso.move_all(swarm, coefficients, rule, draws), scores[t + 1])
+            swarm = pso.remember_scores(pso.move_all(swarm, coefficients, rule, draws), scores[t + 1])
         swarms.append(swarm)
     small, large = swarms
     assert np.allclose(small.positions @ tensors, large.positions)
@@ -79,10 +79,10 @@ def test_starting_velocities():
 def test_bests_change_on_strictly_better_scores_only():
     swarm = small_swarm()
     moved = pso.move_all(swarm, NO_DRAW, NEVER, np.random.default_rng(0))
-    same = pso.record(moved, [0.5, 0.2, 0.3])
+    same = pso.remember_scores(moved, [0.5, 0.2, 0.3])
     assert (same.personal_bests == swarm.personal_bests).all()
     assert (same.global_best == swarm.global_best).all()
-    better = pso.record(moved, [0.6, 0.1, 0.3])
+    better = pso.remember_scores(moved, [0.6, 0.1, 0.3])
     assert (better.personal_bests[0] == moved.positions[0]).all()
     assert (better.global_best == moved.positions[0]).all()
     assert better.global_best_score == 0.6
@@ -95,7 +95,7 @@ def test_bests_change_on_strictly_better_scores_only():
 def test_scores_may_lie_anywhere():
     """No sentinels: a judge's 1 to 10, effective reliability's -1 to 1, or percentages over 101 all work."""
     swarm = small_swarm(scores=(-1.0, -1.0, -1.0))
-    swarm = pso.record(swarm, [-5.0, 200.0, -1.0])
+    swarm = pso.remember_scores(swarm, [-5.0, 200.0, -1.0])
     assert (swarm.global_best_score, swarm.global_worst_score) == (200.0, -5.0)
 
 
@@ -115,7 +115,7 @@ def test_restarts_and_their_rest():
 def test_a_restart_moves_from_the_personal_best_without_velocity():
     swarm = small_swarm()
     for _ in range(4):
-        swarm = pso.record(pso.move_all(swarm, NO_DRAW, NEVER, np.random.default_rng(3)), [0.1, 0.1, 0.1])
+        swarm = pso.remember_scores(pso.move_all(swarm, NO_DRAW, NEVER, np.random.default_rng(3)), [0.1, 0.1, 0.1])
     rule = pso.RestartRule(patience=6, fraction=0.67)
     moved = pso.move_all(swarm, NO_DRAW, rule, np.random.default_rng(4))
     bests = (swarm.personal_bests[0], swarm.global_best, swarm.global_worst)

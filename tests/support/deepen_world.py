@@ -5,8 +5,8 @@ import json
 from fusing import tiny_llama
 from kinds_of_tokenizers import LINES, byte_level_bpe, sentence_piece_bpe
 
-from swarm.deepen.program import deepen_program
-from swarm.front_doors import guarded
+from swarm.programs.deepen.deepen import deepen_program
+from swarm.programs.front_doors import guarded
 
 DIGITS = [f"{number} + {number} = {2 * number}" for number in range(10)] * 2
 LETTERS = ["which is A B C D"] * 4

@@ -1,12 +1,12 @@
 """Recipes for the embedded base, and the program that trains them."""
 
 import json
-from pathlib import Path
 
-from swarm.finetune.program import finetune_program
-from swarm.front_doors import guarded
+from repository import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
+from swarm.programs.finetune import finetune_program
+from swarm.programs.front_doors import guarded
+
 BASE, SECOND = ROOT / "data" / "embedded" / "base", ROOT / "data" / "embedded" / "second"
 QUESTIONS = ROOT / "data" / "eval" / "graph_tasks_small.json"
 FAST = {"learning_rate": 3e-3, "batch_size": 16, "steps": 24, "checkpoint_every": 5}  # 8 steps are an epoch

@@ -2,18 +2,18 @@
 
 import importlib.util
 import sys
-from pathlib import Path
 
 import torch
 from kinds_of_tokenizers import LINES, byte_level_bpe, sentence_piece_bpe
+from repository import ROOT
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from swarm.engines.stepper import make_stepper
-from swarm.fusion.build import make_chooser
-from swarm.fusion.decoding import FusedDecoding
-from swarm.fusion.settings import read_settings
-from swarm.fusion.voices import Prompt, Voice
+from swarm.engines.local.stepper import make_stepper
 from swarm.maths.member_weights import uniform
+from swarm.members.fusion.build import make_chooser
+from swarm.members.fusion.fused_decoding import FusedDecoding
+from swarm.members.fusion.fusion_models import FusionModel, Prompt
+from swarm.members.fusion.fusion_settings import read_settings
 
 PROMPTS = [
     "the cat sat on",
@@ -27,7 +27,7 @@ PROMPTS = [
 
 def plain_procedure():
     """benchmarks/published_fusion.py; the repository's root is not on the tests' import path."""
-    path = Path(__file__).resolve().parents[2] / "benchmarks" / "published_fusion.py"
+    path = ROOT / "benchmarks" / "published_fusion.py"
     spec = importlib.util.spec_from_file_location("published_fusion", path)
     module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -57,10 +57,12 @@ def tiny_llama(tokenizer, seed, width=64):
     return model
 
 
-def voice(name, model, tokenizer, stepper=None):
+def fusion_model(name, model, tokenizer, stepper=None):
     """A model as a fusion's voice."""
     embeddings = model.get_input_embeddings().weight.detach()
-    return Voice(name, tokenizer, stepper or make_stepper(model), -1, embeddings, frozenset({tokenizer.eos_token_id}))
+    return FusionModel(
+        name, tokenizer, stepper or make_stepper(model), -1, embeddings, frozenset({tokenizer.eos_token_id})
+    )
 
 
 def three_voices():
@@ -71,17 +73,17 @@ def three_voices():
         for seed, (tokenizer, width) in enumerate(zip(tokenizers, (64, 96, 64), strict=True))
     ]
     return [
-        voice(f"model {i}", model, tokenizer)
+        fusion_model(f"model {i}", model, tokenizer)
         for i, (model, tokenizer) in enumerate(zip(models, tokenizers, strict=True))
     ]
 
 
-def written(voices, prompts=PROMPTS, most=10, weights=None, decoding=None, **record):
+def written(fusion_models, prompts=PROMPTS, most=10, weights=None, decoding=None, **record):
     """The main voice's ids and text for each prompt, in one batch."""
-    settings = read_settings("here", record, len(voices))
-    decoding = decoding or FusedDecoding(voices, make_chooser(voices, settings), settings)
-    shares = (uniform(len(voices)) if weights is None else torch.tensor(weights)).expand(len(prompts), -1)
-    answers = decoding.decode([[Prompt(prompt, True) for prompt in prompts] for _ in voices], most, shares)
+    settings = read_settings("here", record, len(fusion_models))
+    decoding = decoding or FusedDecoding(fusion_models, make_chooser(fusion_models, settings), settings)
+    shares = (uniform(len(fusion_models)) if weights is None else torch.tensor(weights)).expand(len(prompts), -1)
+    answers = decoding.decode([[Prompt(prompt, True) for prompt in prompts] for _ in fusion_models], most, shares)
     found = {answer.row: answer for answer in answers}
     assert sorted(found) == list(range(len(prompts)))
     return [(list(found[row].ids), found[row].text) for row in range(len(prompts))]

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from swarm.fusion.rows import DenseRows, LazyRows, RowSource
 from swarm.maths.relative import TEMPERATURE
+from swarm.members.fusion.rows import DenseRows, LazyRows, RowSource
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """What three tiny models write together, in float64 by the plain procedure, kept in a file:
 
-    python tests/support/golden_fusion.py          # writes tests/fusion/golden.json again
+    python tests/support/golden_fusion.py          # writes tests/members/fusion/golden.json again
 
 Weights come from Python's own generator and tokenizers are spelt out, so that they are the same in every process and
 with every version of the libraries.
@@ -8,14 +8,14 @@ with every version of the libraries.
 
 import json
 import random
-from pathlib import Path
 
 import torch
-from fusing import plain_procedure, voice
+from fusing import fusion_model, plain_procedure
+from repository import ROOT
 from table_models import letters_tokenizer
 from transformers import LlamaConfig, LlamaForCausalLM
 
-GOLDEN = Path(__file__).resolve().parents[1] / "fusion" / "golden.json"
+GOLDEN = ROOT / "tests" / "members" / "fusion" / "golden.json"
 MODES = ("vanilla", "tas", "tas2", "tas2+mas2")
 ORDERS = {"two": (0, 1), "three": (2, 1, 0)}
 PROMPTS = ("hello", "abcabc", "inthe")
@@ -26,7 +26,7 @@ MERGES = (("th", "he", "in", "an"), ("he", "in", "re", "on", "ab"), ("an", "th",
 
 def golden_voices():
     """The models, in float32: two with byte-level pieces and one with other marks for blanks."""
-    voices = []
+    fusion_models = []
     for seed, merges in enumerate(MERGES):
         tokenizer = letters_tokenizer(seed, merges, byte_level=seed != 2)
         sizes = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2}
@@ -44,14 +44,14 @@ def golden_voices():
                 scale = 0.8 if "lm_head" in name or "embed" in name else 0.5
                 numbers = [scale * (2 * draw.random() - 1) for _ in range(weights.numel())]
                 weights.data = torch.tensor(numbers).view_as(weights)
-        voices.append(voice(f"model {seed}", model, tokenizer))
-    return voices
+        fusion_models.append(fusion_model(f"model {seed}", model, tokenizer))
+    return fusion_models
 
 
-def plainly(voices, order, mode, prompt):
+def plainly(fusion_models, order, mode, prompt):
     """Tokens, and each fused step's likeliest tokens with their logits."""
     published = plain_procedure()
-    some = [voices[index] for index in order]
+    some = [fusion_models[index] for index in order]
     vocabularies = [one.tokenizer.get_vocab() for one in some]
     common = sorted(set.intersection(*map(set, vocabularies)))
     models = []

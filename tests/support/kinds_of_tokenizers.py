@@ -1,17 +1,15 @@
 """Small real tokenizers of every kind, trained on the spot, and where the two large ones lie."""
 
 import json
-import os
 from functools import cache
-from pathlib import Path
 
 import pytest
+from repository import SHARED
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from swarm.fusion.vocabulary import read_vocabulary
+from swarm.members.fusion.vocabulary import read_vocabulary
 
-SHARED = Path(os.environ.get("H_SWARM_SHARED") or Path(__file__).resolve().parents[3] / "shared")
 LINES = [
     "the cat sat on the mat, and the dog sat by the door.",
     "two  cats and three dogs\nran over the café — naïve, isn't it?",

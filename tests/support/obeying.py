@@ -92,10 +92,10 @@ def hold(folder):
 
     import psutil
 
-    from swarm.workers.crew import WorkerCrew
+    from swarm.workers.worker_executor import WorkerExecutor
 
-    crew = WorkerCrew(Processes([partial(Obeying, folder)] * 2))
-    workers = sorted(int(work.place.split()[-1]) for work in crew.work())
+    executor = WorkerExecutor(Processes([partial(Obeying, folder)] * 2))
+    workers = sorted(int(work.place.split()[-1]) for work in executor.work())
     os.kill(workers[0], signal.SIGSTOP)
     print(*workers, *(child.pid for child in psutil.Process().children(recursive=True)), flush=True)
     signal.pause()

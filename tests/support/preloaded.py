@@ -25,8 +25,8 @@ IMPORTED_LATER = (
     "matplotlib.pyplot",
     "peft",
     "sklearn.feature_extraction.text",
-    "swarm.fusion.engine",
-    "swarm.routers.engine",
+    "swarm.members.fusion.fusion_engine",
+    "swarm.members.routing.routing_engine",
     "transformers.models.gemma.modeling_gemma",
 )
 
@@ -156,7 +156,7 @@ def _code_of(words):
 
 
 def _run(first, *arguments):
-    from swarm import front_doors
+    from swarm.programs import front_doors
 
     if first in PROGRAMS:
         return front_doors.guarded(lambda: PROGRAMS[first](list(arguments)))
@@ -178,8 +178,8 @@ def _serve():
 if __name__ == "__main__":
     import torch
 
-    from swarm.scoring import evaluate_program
-    from swarm.searching import search_program
+    from swarm.programs.evaluate import evaluate_program
+    from swarm.programs.search import search_program
 
     for name in IMPORTED_LATER:
         importlib.import_module(name)

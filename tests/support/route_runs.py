@@ -2,11 +2,12 @@
 
 import json
 import shutil
-from pathlib import Path
 
-from swarm.route.program import route_program
+from repository import ROOT
 
-DATA = Path(__file__).resolve().parents[2] / "data"
+from swarm.programs.route.route import route_program
+
+DATA = ROOT / "data"
 
 
 def bring_data(folder):

@@ -3,7 +3,7 @@
 import random
 
 import torch
-from fusing import voice
+from fusing import fusion_model
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -70,7 +70,7 @@ def table_model(tokenizer, table, embeddings=None):
 
 def table_voice(name, tokenizer, table, embeddings=None):
     """Such a model as a fusion's voice."""
-    return voice(name, table_model(tokenizer, table, embeddings), tokenizer)
+    return fusion_model(name, table_model(tokenizer, table, embeddings), tokenizer)
 
 
 def half_a_table(successors, known, sure, unsure, seed):

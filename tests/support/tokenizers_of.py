@@ -6,10 +6,10 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from repository import ROOT
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, ByT5Tokenizer, PreTrainedTokenizerFast
 
-ROOT = Path(__file__).parents[2]
 SHARED = Path(os.environ.get("H_SWARM_SHARED", ROOT.parent / "shared")) / "tokenizers"
 REAL = ("llama2", "gpt2")
 TEXTS = [

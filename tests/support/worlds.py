@@ -5,13 +5,14 @@ from pathlib import Path
 
 import numpy as np
 
+from swarm.data.example import Dataset, Example
 from swarm.engines.base import GenerationParams
 from swarm.engines.scripted import ScriptedEngine
-from swarm.evals.base import Dataset, Eval, Example
-from swarm.nodes.members import Members
-from swarm.search.config import make_config
-from swarm.search.fitness import Fitness
-from swarm.search.steps import Problem
+from swarm.evals.eval import Eval
+from swarm.evolution.config import make_config
+from swarm.evolution.fitness import Fitness
+from swarm.evolution.steps import Problem
+from swarm.members.members import Members
 from swarm.system.scheduler import Scheduler
 from swarm.weights.adapters import Adapter
 from swarm.weights.pool import Pool
@@ -42,7 +43,7 @@ class CountWords(Eval):
         return PARAMS
 
     def judge(self, dataset, examples):
-        from swarm.system.messages import Query
+        from swarm.system.prompts import Query
 
         texts = yield [Query(example.question) for example in examples]
         right = np.array([text == example.answer for text, example in zip(texts, examples, strict=True)], dtype=float)

@@ -8,7 +8,7 @@ from worlds import PARAMS, paper_pool
 
 from swarm.engines.scripted import ScriptedEngine
 from swarm.system.execute import answer
-from swarm.system.messages import Query, context_at
+from swarm.system.prompts import Query, context_at
 from swarm.system.system import System, single
 
 

@@ -11,13 +11,13 @@ import pytest
 from tiny import change_json, make_base, make_pool
 
 from swarm.engines.base import GenerationParams
-from swarm.engines.in_process import InProcessEngine
+from swarm.engines.local.transformers_engine import InProcessEngine
 from swarm.errors import UserError
-from swarm.fusion.artefact import save_artefact
-from swarm.fusion.build import make_artefact
-from swarm.fusion.loading import Source, load_lexicon
-from swarm.fusion.settings import read_settings
-from swarm.nodes.members import Members, read_members
+from swarm.members.fusion.build import make_artefact
+from swarm.members.fusion.fusion_artefact import save_artefact
+from swarm.members.fusion.fusion_settings import read_settings
+from swarm.members.fusion.loading import ModelSource, load_lexicon
+from swarm.members.members import Members, read_members
 from swarm.system.execute import answer
 from swarm.system.system import System, graph_of, load_system, save_system
 from swarm.weights.pool import read_pool
@@ -138,7 +138,7 @@ def test_ways_that_are_none(world, outside):
 def fusing(world):
     """The same with a model of another family, and a fusion with it whose anchors were saved."""
     make_base(world / "other", seed=5, family="gpt2")
-    lexicons = [load_lexicon(name, Source(str(world / name), None, False, "here")) for name in ("base", "other")]
+    lexicons = [load_lexicon(name, ModelSource(str(world / name), None, False, "here")) for name in ("base", "other")]
     save_artefact(world / "anchors", make_artefact(lexicons, read_settings("here", {"anchors": "all"}, 2), False))
     (world / "experts" / "fused").mkdir()
     members = ["expert_0", {"model": "../../other", "name": "other"}]

@@ -10,10 +10,10 @@ from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer, LlamaForCausalLM
 
 from swarm.engines.base import GenerationParams
-from swarm.engines.in_process import InProcessEngine
+from swarm.engines.local.transformers_engine import InProcessEngine
 from swarm.maths.decode import PUBLISHED, decode, topological_order
 from swarm.system.execute import answer_all
-from swarm.system.messages import Query
+from swarm.system.prompts import Query
 from swarm.system.system import System
 from swarm.weights.pool import read_pool
 

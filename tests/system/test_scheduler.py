@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 from worlds import PARAMS, chaotic, paper_pool
 
 from swarm.engines.base import Completion, Request
-from swarm.engines.completion_cache import CompletionCache
+from swarm.engines.cache.completion_cache import CompletionCache
 from swarm.engines.metered import Budget, Metered
 from swarm.engines.scripted import ScriptedEngine
 from swarm.errors import BudgetReached
 from swarm.maths.decode import DecodeRule, decode
-from swarm.system.messages import Query, node_prompt, tidy_answer
+from swarm.system.prompts import Query, node_prompt, tidy_answer
 from swarm.system.scheduler import Scheduler
 from swarm.system.system import System, graph_of, single
 
@@ -46,7 +46,7 @@ def node_by_node(system, query, seen):
     """The published procedure: one node after another."""
     said = {}
     for place in system.order:
-        prompt = node_prompt(query, [said[source] for source in system.listens_to(place)])
+        prompt = node_prompt(query, [said[source] for source in system.predecessors(place)])
         request = Request(system.member_at(place), prompt, PARAMS)
         seen.append((request.member.digest, prompt))
         said[place] = tidy_answer(chaotic(request))

@@ -11,11 +11,11 @@ from tiny import make_models, make_pool
 from transformers import AutoTokenizer, LlamaForCausalLM
 
 from swarm.engines.base import GenerationParams
-from swarm.engines.in_process import InProcessEngine
+from swarm.engines.local.transformers_engine import InProcessEngine
 from swarm.errors import UserError
-from swarm.nodes.members import Members
+from swarm.members.members import Members
 from swarm.system.execute import answer
-from swarm.system.messages import Query, node_prompt
+from swarm.system.prompts import Query, node_prompt
 from swarm.system.system import System, save_system, single
 from swarm.weights.pool import read_pool
 

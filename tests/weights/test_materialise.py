@@ -58,7 +58,7 @@ def test_coefficients_give_the_published_tensors(tmp_path):
         swarm, rng = pso.start_swarm(start, scores[0], velocities, 0.7), np.random.default_rng(2)
         for t in range(10):
             moved = pso.move_all(swarm, pso.MoveCoefficients(0.3, 0.3, 0.3, 0.05), rule, rng)
-            swarm = pso.record(moved, scores[t + 1])
+            swarm = pso.remember_scores(moved, scores[t + 1])
         swarms.append(swarm)
     plain, ours = swarms
     assert max(ours.cooldowns) > 0, "the moves should include a restart"

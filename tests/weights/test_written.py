@@ -10,9 +10,9 @@ from safetensors.torch import load_file, save_file
 from tiny import make_models, make_pool
 
 from swarm.engines.base import GenerationParams, Request
-from swarm.engines.in_process import InProcessEngine
-from swarm.nodes.members import Members
-from swarm.own_cache import own_cache
+from swarm.engines.local.transformers_engine import InProcessEngine
+from swarm.members.members import Members
+from swarm.storage.user_cache import own_cache
 from swarm.system.system import load_system, save_system, single
 from swarm.weights.adapters import WEIGHTS
 from swarm.weights.materialise import materialise

@@ -17,11 +17,11 @@ from worlds import PARAMS, chaotic, paper_pool
 
 from swarm.engines.scripted import ScriptedEngine
 from swarm.errors import UserError
-from swarm.system.messages import Query
+from swarm.system.prompts import Query
 from swarm.system.scheduler import Scheduler
 from swarm.system.system import single
-from swarm.workers.crew import Limits, WorkerCrew
 from swarm.workers.processes import Processes
+from swarm.workers.worker_executor import Limits, WorkerExecutor
 
 EXPERT = paper_pool(1).experts()[0]
 
@@ -35,19 +35,19 @@ def answers(engine, asked):
     return Scheduler(engine).answer_all([(single(EXPERT), asked)], PARAMS)[0]
 
 
-def numbers_of(crew):
-    return [int(work.place.split()[-1]) for work in crew.work()]
+def numbers_of(executor):
+    return [int(work.place.split()[-1]) for work in executor.work()]
 
 
 @pytest.fixture(scope="module")
-def crew(tmp_path_factory):
+def executor(tmp_path_factory):
     """Two workers; they are lost many times over."""
     folder = tmp_path_factory.mktemp("done")
     before = {child.pid for child in psutil.Process().children()}
-    crew = WorkerCrew(Processes([partial(Obeying, folder)] * 2), Limits(answer=1.5))
-    yield crew
-    crew.close()
-    crew.close()
+    executor = WorkerExecutor(Processes([partial(Obeying, folder)] * 2), Limits(answer=1.5))
+    yield executor
+    executor.close()
+    executor.close()
     children = [child for child in psutil.Process().children() if child.pid not in before]
     assert all("resource_tracker" in " ".join(child.cmdline()) for child in children), "no process is left, no zombie"
 
@@ -62,17 +62,17 @@ def crew(tmp_path_factory):
         (["leave"], "ended with exit code 3: the device is gone"),
     ],
 )
-def test_the_answers_are_those_of_this_process_whatever_happens(crew, caplog, commands, reason):
+def test_the_answers_are_those_of_this_process_whatever_happens(executor, caplog, commands, reason):
     asked = queries(*commands)
-    assert answers(crew, asked) == answers(ScriptedEngine(chaotic), asked)
-    losses = [text for work in crew.work() for text in work.losses]
+    assert answers(executor, asked) == answers(ScriptedEngine(chaotic), asked)
+    losses = [text for work in executor.work() for text in work.losses]
     assert (reason is None and not losses) or any(text.startswith(reason) for text in losses), losses
     assert reason is None or f"was lost: it {reason}" in caplog.text
 
 
-def test_what_a_worker_says_reaches_the_log_and_not_the_terminal(crew, caplog, capfd):
+def test_what_a_worker_says_reaches_the_log_and_not_the_terminal(executor, caplog, capfd):
     caplog.set_level("INFO")
-    answers(crew, queries("speak"))
+    answers(executor, queries("speak"))
     deadline = time.monotonic() + 10
     wanted = ("an information", "UserWarning: a warning", "wrote: to the terminal", "wrote: from another program")
     while time.monotonic() < deadline and not all(text in caplog.text for text in wanted):
@@ -85,46 +85,46 @@ def test_what_a_worker_says_reaches_the_log_and_not_the_terminal(crew, caplog, c
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_batch_larger_than_the_pipe_to_a_worker_that_has_stopped(crew):
+def test_a_batch_larger_than_the_pipe_to_a_worker_that_has_stopped(executor):
     """Nobody waits for it to be read."""
     # the other one may still be starting, after an earlier test
-    os.kill(next(number for number in numbers_of(crew) if psutil.pid_exists(number)), signal.SIGSTOP)
+    os.kill(next(number for number in numbers_of(executor) if psutil.pid_exists(number)), signal.SIGSTOP)
     asked = [Query(f"{number} ".ljust(100_000, ".")) for number in range(16)]
-    assert answers(crew, asked) == answers(ScriptedEngine(chaotic), asked)
+    assert answers(executor, asked) == answers(ScriptedEngine(chaotic), asked)
 
 
-def test_what_an_engine_raises(crew):
+def test_what_an_engine_raises(executor):
     """Reaches the caller; nobody is lost by it, and the crew can be asked again."""
 
     def losses():
         """A busy machine may leave a worker without a sign for as long as these tests wait."""
-        return [loss for work in crew.work() for loss in work.losses if not loss.startswith("gave no sign")]
+        return [loss for work in executor.work() for loss in work.losses if not loss.startswith("gave no sign")]
 
     before = losses()
     with pytest.raises(RuntimeError, match=r"(?s)worker \d .*Traceback.*in wrong.*ValueError: a fault of the program"):
-        answers(crew, [Query("do wrong")])
+        answers(executor, [Query("do wrong")])
     with pytest.raises(UserError, match="^shorter prompts are wanted$"):
-        answers(crew, [Query("do cure")])
-    assert answers(crew, queries()) == answers(ScriptedEngine(chaotic), queries())
+        answers(executor, [Query("do cure")])
+    assert answers(executor, queries()) == answers(ScriptedEngine(chaotic), queries())
     assert losses() == before
 
 
 def test_what_all_workers_have_done_is_added_up(tmp_path):
-    crew = WorkerCrew(Processes([partial(Obeying, tmp_path)] * 2), Limits(tries=2))
-    answers(crew, [Query(f"{number} halve") for number in range(24)])
-    first, second = crew.work()
-    assert crew.tally().halvings == 24 and first.requests + second.requests == 24 and first.requests >= 8
+    executor = WorkerExecutor(Processes([partial(Obeying, tmp_path)] * 2), Limits(tries=2))
+    answers(executor, [Query(f"{number} halve") for number in range(24)])
+    first, second = executor.work()
+    assert executor.tally().halvings == 24 and first.requests + second.requests == 24 and first.requests >= 8
     assert all(work.tokens and work.memory > 1e6 and 0 < work.busy <= work.seconds for work in (first, second))
     with pytest.raises(UserError, match="8 prompts for expert_0 have ended 2 workers .*killed by signal 9"):
-        answers(crew, [Query(f"{number} always") for number in range(8)])
-    numbers = numbers_of(crew)
-    crew.close()
+        answers(executor, [Query(f"{number} always") for number in range(8)])
+    numbers = numbers_of(executor)
+    executor.close()
     assert not alive(numbers)
 
 
 def test_an_engine_that_cannot_be_made_is_one_line(tmp_path):
     with pytest.raises(UserError, match="^the base is not there: bring it$"):
-        WorkerCrew(Processes([obeying.refused]))
+        WorkerExecutor(Processes([obeying.refused]))
     assert not [child for child in psutil.Process().children() if child.status() == psutil.STATUS_ZOMBIE]
 
 

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import psutil
 import pytest
+from repository import ROOT
 from run_stories import steps_written, story, wait_for, without_counts
 
-from swarm import front_doors
-from swarm.searching import search_program
+from swarm.programs import front_doors
+from swarm.programs.search import search_program
 from swarm.workers import ray_worker
 from swarm.workers.machine import packages
 from swarm.workers.ray_actors import lost
@@ -22,7 +23,6 @@ from swarm.workers.transport import Lost
 
 ray = pytest.importorskip("ray", reason="extra ray is not installed")
 
-ROOT = Path(__file__).resolve().parents[2]
 STORE = 80 * 2**20  # bytes of shared memory for each node's store, the least that Ray takes
 # a node that has gone is missed at once
 SOON = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 300, "health_check_failure_threshold": 3}

@@ -10,26 +10,27 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from repository import ROOT
 from scorers import make_classifier, make_fuser
 from tiny import make_base, make_models, make_pool
 
-from swarm.blending.member import asked
-from swarm.engine import make_engine
-from swarm.engines import devices
 from swarm.engines.base import GenerationParams, Request
-from swarm.engines.devices import CudaFacts
-from swarm.nodes.members import read_members
-from swarm.routers.artefact import save_router
-from swarm.routers.fit import RouterSettings, fit_router
-from swarm.routers.shelf import RouterShelf
-from swarm.search.config import SearchConfig
+from swarm.engines.local import devices
+from swarm.engines.local.devices import CudaFacts
+from swarm.evolution.config import SearchConfig
+from swarm.members.blending.blend_request import asked
+from swarm.members.members import read_members
+from swarm.members.routing.fit import RouterSettings, fit_router
+from swarm.members.routing.router_artefact import save_router
+from swarm.members.routing.router_store import RouterStore
+from swarm.programs.engine_choice import make_engine
 from swarm.workers import ray_worker
-from swarm.workers.luggage import pieces_of
-from swarm.workers.packed import Packing
 from swarm.workers.ray_worker import RayWorker, errand
+from swarm.workers.sent_folders import pieces_of
 from swarm.workers.transport import Failed, Ready
+from swarm.workers.wire_format import WireFormat
 
-EMBEDDED = Path(__file__).resolve().parents[2] / "data/embedded"
+EMBEDDED = ROOT / "data/embedded"
 PARAMS = GenerationParams(4)
 PROMPTS = ["what is red", "what is blue", "one two three", "two three one"]
 
@@ -56,7 +57,7 @@ def with_router(root):
 
 
 def answers(worker, requests, members):
-    events = list(worker.answers(1, pickle.loads(pickle.dumps(Packing(members).pack(requests)))))
+    events = list(worker.answers(1, pickle.loads(pickle.dumps(WireFormat(members).pack(requests)))))
     found = dict(pair for event in events for pair in event.finished)
     assert events[-1].done
     return [found[index].text for index in range(len(requests))]
@@ -97,13 +98,13 @@ def test_a_router_that_was_fitted_after_the_start_travels_with_its_requests(tmp_
     scores = np.array([[0.0, 0.0, 1.0]] * 4 + [[1.0, 0.0, 0.0]])
     settings, generator = RouterSettings(folds=2), np.random.default_rng(0)
     later = fit_router([*PROMPTS, "yes no"], scores, members.pool.names, settings, generator)
-    shelf = RouterShelf(tmp_path / "shelf", lambda: None)
-    moved = members.with_routers({"chooser": shelf.put("chooser", later)}, shelf)
+    router_store = RouterStore(tmp_path / "shelf", lambda: None)
+    moved = members.with_routers({"chooser": router_store.put("chooser", later)}, router_store)
     [old], [new] = (each.initial()[-1].sides for each in (members, moved))
     assert old.digest != new.digest
     requests = [Request(one, prompt, PARAMS) for one in (new, old) for prompt in PROMPTS]
     at_home = [text for one in (moved, members) for text in chosen_by(engine_on(one, "cpu"), one.initial()[-1])]
-    packed = pickle.dumps(Packing(members).pack(requests))
+    packed = pickle.dumps(WireFormat(members).pack(requests))
     (tmp_path / "shelf").rename(tmp_path / "elsewhere")
     events = list(worker.answers(1, pickle.loads(packed)))
     found = dict(pair for event in events for pair in event.finished)
@@ -132,7 +133,7 @@ def test_a_blends_models_are_wanted_everywhere_and_asked_there(tmp_path):
     assert worker.look(told) == [] and isinstance(worker.load([]), Ready)
     requests = [Request(members.initial()[-1].sides[0], asked("one", ["two", "three"]), PARAMS)]
     assert answers(worker, requests, members) == ["[0, 1]"] or answers(worker, requests, members) == ["[1, 0]"]
-    [*_, said] = worker.answers(2, Packing(members).pack(requests))
+    [*_, said] = worker.answers(2, WireFormat(members).pack(requests))
     assert said.report.tally.blended["blend"]["ranked"], "it counts as it does at home"
 
 
@@ -147,25 +148,25 @@ def test_a_batch_names_every_member_once_and_only_what_moves_of_it():
 
     prompts = [str(rng.integers(10**9)) for _ in range(500)]
     requests = [Request(fusion(), prompt, GenerationParams(4)) for prompt in prompts]
-    packed = Packing(members).pack(requests)
-    assert Packing(members).unpack(packed) == requests
+    packed = WireFormat(members).pack(requests)
+    assert WireFormat(members).unpack(packed) == requests
     alone = len(pickle.dumps(prompts))
     assert len(pickle.dumps(packed)) < 2 * alone + 2000 < len(pickle.dumps(requests))
     others = read_members(EMBEDDED / "experts")
     with pytest.raises(KeyError):
-        Packing(others).unpack(packed)
+        WireFormat(others).unpack(packed)
 
 
 def test_a_composite_that_is_another_one_there(tmp_path):
     members = read_members(EMBEDDED / "experts", beside=EMBEDDED / "composites")
-    packed = Packing(members).pack([Request(members.initial()[6], "one", PARAMS)])
+    packed = WireFormat(members).pack([Request(members.initial()[6], "one", PARAMS)])
     shutil.copytree(EMBEDDED / "composites", tmp_path / "composites")
     path = tmp_path / "composites/fusion/node.json"
     record = json.loads(path.read_text())
     record["members"][-1]["model"] = str(EMBEDDED / "second")
     path.write_text(json.dumps(record | {"main": "expert_2_weight"}))
     with pytest.raises(RuntimeError, match="composite fusion is another one here"):
-        Packing(read_members(EMBEDDED / "experts", beside=tmp_path / "composites")).unpack(packed)
+        WireFormat(read_members(EMBEDDED / "experts", beside=tmp_path / "composites")).unpack(packed)
 
 
 def refused(told, *messages):
@@ -199,7 +200,7 @@ def test_what_an_engine_cannot_do_is_told(tmp_path):
     worker = RayWorker(0)
     members = read_members(make_pool(tmp_path))
     assert worker.look(errand_of(members)) == [] and isinstance(worker.load([]), Ready)
-    [failed] = worker.answers(1, Packing(members).pack([Request(members.initial()[0], "", PARAMS)]))
+    [failed] = worker.answers(1, WireFormat(members).pack([Request(members.initial()[0], "", PARAMS)]))
     assert failed.cure and failed.message
     told = errand(members, partial(make_engine, config=SearchConfig(dtype="float8"), device="cpu"), "cpu")
     assert worker.look(told) == []

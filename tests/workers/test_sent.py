@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 from tiny import make_models, make_pool
 
-from swarm.engine import make_engine
 from swarm.engines.base import GenerationParams, Request
-from swarm.engines.work import Tally, Work, in_short, total
-from swarm.nodes.members import read_members
-from swarm.routers.artefact import save_router
-from swarm.routers.fit import RouterSettings, fit_router
-from swarm.search.config import SearchConfig
-from swarm.system.messages import Query
+from swarm.engines.statistics import Tally, Work, in_short, total
+from swarm.evolution.config import SearchConfig
+from swarm.members.members import read_members
+from swarm.members.routing.fit import RouterSettings, fit_router
+from swarm.members.routing.router_artefact import save_router
+from swarm.programs.engine_choice import make_engine
+from swarm.system.prompts import Query
 from swarm.system.scheduler import Scheduler
 from swarm.system.system import single
-from swarm.workers.crew import WorkerCrew
 from swarm.workers.serving import Server
+from swarm.workers.worker_executor import WorkerExecutor
 
 PARAMS = GenerationParams(6)
 PROMPTS = [f"what is {one} and {two}" for one in ("red", "blue", "green") for two in ("red", "blue", "one", "two")]
@@ -82,14 +82,14 @@ def test_all_kinds_of_members(tmp_path, kind):
     mixed = members.at(members.pool.names, np.array([[0.5, 0.5, 0], [0, 0.5, 0.5], [1, 0, 0]]))
     tasks = [(single(member), [Query(prompt) for prompt in PROMPTS]) for member in (*members.initial(), *mixed)]
     engine = make_engine(members, SearchConfig())
-    crew = WorkerCrew(SentHere([partial(make_engine, members, SearchConfig(), "cpu")] * 2))
-    assert Scheduler(crew).answer_all(tasks, PARAMS) == Scheduler(engine).answer_all(tasks, PARAMS)
-    assert crew.facts() == engine.facts()
-    assert all(work.requests > len(PROMPTS) for work in crew.work()), "both have worked"
+    executor = WorkerExecutor(SentHere([partial(make_engine, members, SearchConfig(), "cpu")] * 2))
+    assert Scheduler(executor).answer_all(tasks, PARAMS) == Scheduler(engine).answer_all(tasks, PARAMS)
+    assert executor.facts() == engine.facts()
+    assert all(work.requests > len(PROMPTS) for work in executor.work()), "both have worked"
     if kind == "routed and fused":
         routed, fused = engine.routed["routed"], engine.counts["fused"]
-        assert crew.tally().routed["routed"]["by_member"] == routed.by_member and sum(routed.by_member.values())
-        assert crew.tally().counts["fused"]["tokens"] == fused.tokens > 0
+        assert executor.tally().routed["routed"]["by_member"] == routed.by_member and sum(routed.by_member.values())
+        assert executor.tally().counts["fused"]["tokens"] == fused.tokens > 0
 
 
 def test_requests_are_told_apart_elsewhere_as_here(tmp_path):

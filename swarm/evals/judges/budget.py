@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from swarm.errors import BudgetReached, UserError
-from swarm.evals.judges.base import Reply, Ticket
+from swarm.evals.judges.client import Reply, Ticket
 
 _TOKENS_PER_BYTE = 1 / 3  # what English takes in most vocabularies is less; what a judge reports may raise it
 

@@ -8,8 +8,16 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, NoReturn
 
 from swarm.errors import UserError
-from swarm.evals.judges.base import Gate, Reply, TransportError
-from swarm.evals.judges.remote import PATIENT, Patience, asked_wait, concurrently, key_from, passing, shortened
+from swarm.evals.judges.client import Gate, Reply, TransportError
+from swarm.evals.judges.concurrent_calls import (
+    PATIENT,
+    Patience,
+    asked_wait,
+    concurrently,
+    key_from,
+    passing,
+    shortened,
+)
 
 _KEYS = ("GEMINI_API_KEY", "GOOGLE_API_KEY")
 _URL = "GOOGLE_GEMINI_BASE_URL"  # google-genai's own variable

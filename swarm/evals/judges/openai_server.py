@@ -6,8 +6,16 @@ from typing import Any, NoReturn
 from urllib.parse import urlsplit, urlunsplit
 
 from swarm.errors import UserError
-from swarm.evals.judges.base import Gate, Reply, TransportError
-from swarm.evals.judges.remote import PATIENT, Patience, asked_wait, concurrently, key_from, passing, shortened
+from swarm.evals.judges.client import Gate, Reply, TransportError
+from swarm.evals.judges.concurrent_calls import (
+    PATIENT,
+    Patience,
+    asked_wait,
+    concurrently,
+    key_from,
+    passing,
+    shortened,
+)
 
 _KEY = "OPENAI_API_KEY"
 _NAMES_SHOWN = 8

@@ -9,11 +9,11 @@ import tenacity
 from judge_server import MODEL, Fault, JudgeServer, judging
 
 from swarm.errors import BudgetReached, UserError
-from swarm.evals.judges.base import TransportError
 from swarm.evals.judges.budget import NO_WORK, JudgeLimits, Meter
+from swarm.evals.judges.client import TransportError
+from swarm.evals.judges.concurrent_calls import Patience, asked_wait
 from swarm.evals.judges.gemini import GeminiClient
 from swarm.evals.judges.openai_server import OpenAIClient
-from swarm.evals.judges.remote import Patience, asked_wait
 
 KEY = "AIza-very-secret"
 KEYS = ("OPENAI_API_KEY", "GEMINI_API_KEY", "GOOGLE_API_KEY")

@@ -6,15 +6,15 @@ from hypothesis import strategies as st
 from judge_server import MODEL, JudgeServer, judging
 from tiny import make_pool
 
+from swarm.data.example import Dataset, Example
 from swarm.engines.base import GenerationParams
-from swarm.engines.in_process import InProcessEngine
+from swarm.engines.local.transformers_engine import InProcessEngine
 from swarm.engines.scripted import ScriptedEngine
 from swarm.errors import BudgetReached
-from swarm.evals.base import Dataset, Example
 from swarm.evals.judged import GeminiMatch, judge_prompt, read_rating
-from swarm.evals.judges.asking import Judge
 from swarm.evals.judges.budget import NO_WORK, JudgeLimits, Meter
-from swarm.evals.judges.local import LocalClient
+from swarm.evals.judges.judge import Judge
+from swarm.evals.judges.local_judge import LocalClient
 from swarm.evals.judges.openai_server import OpenAIClient
 from swarm.weights.pool import Expert, read_pool
 

@@ -3,8 +3,8 @@
 import numpy as np
 
 from swarm.engines.base import GenerationParams
-from swarm.evals.base import Eval
-from swarm.system.messages import Query
+from swarm.evals.eval import Eval
+from swarm.system.prompts import Query
 
 
 class Shouting(Eval):

@@ -1,0 +1,1 @@
+"""Where questions come from: files, folders and sets of the hub become checked datasets."""

@@ -1,0 +1,52 @@
+"""Examples, and the dataset of them with its development and test splits."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from swarm.engines.base import GenerationParams
+
+
+@dataclass(frozen=True)
+class Example:
+    """One record of a dataset.
+
+    Attributes:
+      choices: letter -> text in file order; empty where there are none.
+      chunks: parts of a context too long for one node, of which each node of a graph reads its own.
+    """
+
+    question: str
+    answer: str
+    id: str = ""
+    domain: str = ""
+    choices: Mapping[str, str] = field(default_factory=dict)
+    chunks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A development and a test split, with what the whole file says.
+
+    Attributes:
+      name: file stem, by which datasets with special treatment are known (gsm8k, knowledge_crosswords, ...).
+      prefix: text that goes in front of every question (the file's `icl_prompt`), or "".
+      generation: generation settings that the file itself asks for, keys of `GenerationParams`.
+      digest: SHA-256 of the file's content, or of the examples where they are not as the file has them.
+    """
+
+    name: str
+    dev: tuple[Example, ...]
+    test: tuple[Example, ...]
+    prefix: str = ""
+    generation: Mapping[str, int | bool] = field(default_factory=dict)
+    digest: str = ""
+
+    def headed(self, text: str) -> str:
+        """A question with the file's own text in front."""
+        return f"{self.prefix}\n{text}" if self.prefix else text
+
+    def settings(self, usual: GenerationParams) -> GenerationParams:
+        """How nodes generate: what the file itself asks for, else as usual."""
+        own: dict[str, Any] = dict(self.generation)
+        return replace(usual, **own)

@@ -1,0 +1,204 @@
+"""Where questions come from: a file, a folder or a set of the hub becomes a checked Dataset.
+
+A record is `{question, answer, choices?, id?, domain?, context_chunks?}`; other fields are left alone, and columns of
+other names are mapped. Text stays as it is in the source unless it is to be mended, so a backslash followed by an n in
+a question remains those two characters, as in the published program.
+
+What is wrong is said here, before anything is loaded or generated, in one line that names the place: file, split,
+record and field.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from swarm.data.example import Dataset, Example
+from swarm.data.faults import mend_and_warn
+from swarm.data.hub import is_hub_id, read_hub
+from swarm.data.published import PUBLISHED
+from swarm.data.records import check_text, examples
+from swarm.data.source import DIRECTORY, SPLITS, Source
+from swarm.data.splits import divide, paired
+from swarm.data.tables import SUFFIXES, Row, Table, as_text, parse_json, read_data_file, read_table, show
+from swarm.errors import UserError
+
+
+def load_dataset(source: str | Source, directory: str | Path = DIRECTORY) -> Dataset:
+    """The checked dataset that a source means; a mere text is its `dataset`, with names looked up in `directory`.
+
+    Its digest is that of the file's bytes. For folders and hub sets, and where examples are mapped, drawn or mended, it
+    is that of the examples as canonical JSON: equal digests mean equal examples. Faults that need no refusal are
+    logged, one warning each.
+
+    Raises:
+      UserError: there is no such dataset, or what is there does not hold one.
+    """
+    if isinstance(source, str):
+        source = Source(source, str(directory))
+    path = _locate(source)
+    if path is None:
+        dataset = _from_hub(source)
+    elif path.is_dir():
+        dataset = _from_folder(path, source)
+    else:
+        dataset = parse_dataset(path, read_data_file(path), source)
+    dataset = mend_and_warn(dataset, source.mend)
+    return dataset if dataset.digest and source.changes_nothing else _with_own_digest(dataset)
+
+
+def parse_dataset(path: Path, content: bytes, source: Source | None = None) -> Dataset:
+    """The checked dataset that a file of this content at this path holds; the file itself is not looked at.
+
+    Raises UserError as load_dataset does.
+    """
+    source = source or Source(str(path))
+    prefix, generation = "", {}
+    if path.suffix.lower() == ".json":
+        raw = parse_json(path, as_text(path, content))
+        if isinstance(raw, list):
+            tables = divide(_elements(str(path), f"{path}: record", raw), source)
+        else:
+            tables = _published_shape(path, raw, source)
+            prefix, generation = raw.get("icl_prompt", ""), _generation(path, raw.get("generation", {}))
+            check_text(f"{path}: icl_prompt", prefix)
+    else:
+        tables = divide(read_table(path, content), source)
+    return replace(
+        _dataset(path.stem, tables, source),
+        prefix=prefix,
+        generation=generation,
+        digest=hashlib.sha256(content).hexdigest(),
+    )
+
+
+def limit(dataset: Dataset, dev_limit: int | None = None, test_limit: int | None = None) -> Dataset:
+    """The dataset with the first `dev_limit` and `test_limit` examples only; None keeps all of a split.
+
+    The digest stays: it is the file's.
+    """
+    for split, count in (("dev", dev_limit), ("test", test_limit)):
+        if count is not None and count < 1:
+            raise UserError(f"the limit of the {split} split is {count}; give at least 1, or none to keep all of it")
+    return replace(dataset, dev=dataset.dev[:dev_limit], test=dataset.test[:test_limit])
+
+
+def _locate(source: Source) -> Path | None:
+    """The file or folder that the source means; None if it means a set of the hub."""
+    given, directory = source.dataset, Path(source.directory)
+    if Path(given).suffix.lower() in SUFFIXES:
+        path: Path | None = Path(given)
+    else:
+        files = {file.stem: file for file in sorted(directory.glob("*.json"))}
+        path = files.get(given) or (Path(given) if Path(given).is_dir() else None)
+        if path is None and not is_hub_id(given):
+            there = f"it holds {', '.join(files)}" if files else "it holds no .json file, or is not a folder"
+            cure = f"give one of the names there, the path of a {', '.join(SUFFIXES)} file or a folder, or a hub id"
+            if given in PUBLISHED:
+                cure = f"bring it: python scripts/get_data.py {given}"
+            raise UserError(f"no dataset {show(given)} in {directory}: {there}; {cure}")
+    if path is not None and (source.hub_config or source.revision):
+        raise UserError(f"{path} is a file or folder, and --hub_config and --data_revision are for hub sets; drop them")
+    return path
+
+
+def _from_hub(source: Source) -> Dataset:
+    """The dataset made of a set of the hub."""
+    wanted = list(dict.fromkeys(map(source.split, SPLITS)))
+    tables = read_hub(source.dataset, wanted, source.hub_config, source.revision)
+    return _dataset(source.dataset.rpartition("/")[2], paired(source.dataset, tables, source), source)
+
+
+def _from_folder(folder: Path, source: Source) -> Dataset:
+    """The dataset made of a folder with a file for each split."""
+    tables = {}
+    for split in dict.fromkeys(map(source.split, SPLITS)):
+        files = [file for file in sorted(folder.glob("*.*")) if _is_split_file(file) and file.stem == split]
+        if len(files) != 1:
+            there = ", ".join(file.name for file in sorted(folder.glob("*.*")) if _is_split_file(file))
+            how_many = "no" if not files else "more than one"
+            cure = "leave one, or say which are dev and test with --splits dev=NAME,test=NAME"
+            raise UserError(f"{folder}: {how_many} file {split}.json, .jsonl, .csv or .parquet, only "
+                            f"{there or 'others'}; {cure}")  # fmt: skip
+        tables[split] = _file_table(files[0])
+    return _dataset(folder.resolve().name, paired(str(folder), tables, source), source)
+
+
+def _is_split_file(file: Path) -> bool:
+    return file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
+
+
+def _file_table(file: Path) -> Table:
+    """The rows of one file of a folder."""
+    content = read_data_file(file)
+    if file.suffix.lower() != ".json":
+        return read_table(file, content)
+    raw = parse_json(file, as_text(file, content))
+    if not isinstance(raw, list):
+        raise UserError(f"{file} is {show(raw)}, wanted a list of records; put them into [...]")
+    return _elements(str(file), f"{file}: record", raw)
+
+
+def _elements(where: str, each: str, records: list[Any]) -> Table:
+    return Table(where, [Row(f"{each} {index}", record) for index, record in enumerate(records)])
+
+
+def _published_shape(path: Path, raw: Any, source: Source) -> dict[str, Table]:
+    """dev and test of a file in the published program's shape."""
+    if not isinstance(raw, dict):
+        raise _fault(path, "the file", raw, "an object or a list", 'wrap the splits as {"dev": [...], "test": [...]}')
+    tables = {}
+    for split in dict.fromkeys(map(source.split, SPLITS)):
+        if split not in raw:
+            cure = f"add a list of records as {show(split)}, or say what is dev and test with --splits"
+            raise UserError(f"{path}: no {split} split, wanted {' and '.join(map(source.split, SPLITS))}; {cure}")
+        if not isinstance(raw[split], list):
+            raise _fault(path, f"the {split} split", raw[split], "a list of records", "put its records into [...]")
+        tables[split] = _elements(f"{path}: {split}", f"{path}: {split} record", raw[split])
+    return paired(str(path), tables, source)
+
+
+def _dataset(name: str, tables: Mapping[str, Table], source: Source) -> Dataset:
+    """The examples of both splits, at least one in each."""
+    for split, table in tables.items():
+        if not table.rows:
+            where = table.where.removesuffix(f": {source.split(split)}")
+            raise UserError(f"{where}: the {split} split is empty, wanted at least one record; add some")
+    dev, test = (examples(tables[split], source.columns) for split in SPLITS)
+    return Dataset(name, dev, test)
+
+
+def _with_own_digest(dataset: Dataset) -> Dataset:
+    """The dataset with the SHA-256 of its content as canonical JSON for its digest."""
+    content = [dict(dataset.generation), dataset.prefix, _plain(dataset.dev), _plain(dataset.test)]
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return replace(dataset, digest=hashlib.sha256(text.encode()).hexdigest())
+
+
+def _plain(records: tuple[Example, ...]) -> list[dict[str, Any]]:
+    # the order of choices changes prompts, so it is content: pairs, which sorting leaves alone
+    return [asdict(record) | {"choices": list(record.choices.items())} for record in records]
+
+
+def _generation(path: Path, raw: Any) -> dict[str, int | bool]:
+    """The generation settings that a file asks for."""
+    where = f"{path}: generation"
+    if not isinstance(raw, dict):
+        raise _fault(path, "generation", raw, "an object", 'write {"max_new_tokens": 100, "chat": true} or drop it')
+    for key, value in raw.items():
+        if key == "max_new_tokens":
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise UserError(f"{where}: max_new_tokens is {show(value)}, wanted a whole number from 1; write one")
+        elif key == "chat":
+            if not isinstance(value, bool):
+                raise UserError(f"{where}: chat is {show(value)}, wanted true or false; write one of them unquoted")
+        else:
+            raise UserError(f"{where}: no setting {show(key)}, only max_new_tokens and chat; drop or rename it")
+    return raw
+
+
+def _fault(path: Path, what: str, value: Any, wanted: str, cure: str) -> UserError:
+    """The error for a part of the file that has the wrong shape."""
+    return UserError(f"{path}: {what} is {show(value)}, wanted {wanted}; {cure}")

@@ -1,0 +1,140 @@
+"""Engines that work side by side: batches are handed to whichever is free, and finish in any order."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from swarm.engines.base import Engine, Finished, Member, Request
+from swarm.engines.statistics import Tally, Work, tally_of
+
+
+@dataclass(frozen=True)
+class IdleWorker:
+    """A worker that can take a batch now.
+
+    Attributes:
+      worker: its number.
+      in_place: digest of the member that it answered for last, which costs nothing to ask again; "" for none.
+    """
+
+    worker: int
+    in_place: str = ""
+
+
+class Executor(ABC):
+    """One or several engines, of which each answers one batch at a time.
+
+    Attributes:
+      workers: how many there are when none is missing.
+    """
+
+    workers: int
+
+    @abstractmethod
+    def facts(self) -> dict[str, str]:
+        """What of the engines can change a text; the same for all."""
+
+    @abstractmethod
+    def expect(self, members: Sequence[Member]) -> None:
+        """Says which members the next requests will name."""
+
+    @abstractmethod
+    def free(self) -> list[IdleWorker]:
+        """The workers that can take a batch now."""
+
+    @abstractmethod
+    def submit(self, worker: int, requests: Sequence[Request]) -> int:
+        """Hands a batch to a free worker; gives the batch's number."""
+
+    @abstractmethod
+    def wait(self) -> list[tuple[int, Finished]]:
+        """What has been answered since: numbers of batches, and completions by place in the batch.
+
+        Waits until there is something to tell: answers, or a worker that has become free, such as one that has taken
+        the place of a lost one. To be called only while a batch is not answered or nobody is free. Raises what an
+        engine raised.
+        """
+
+    @abstractmethod
+    def abandon(self) -> None:
+        """Forgets the batches that are not answered; their answers will never be told."""
+
+    @abstractmethod
+    def tally(self) -> Tally:
+        """What all engines have done beside answering."""
+
+    def work(self) -> list[Work]:
+        """What each of several workers has done so far; nothing where there is one engine only."""
+        return []
+
+    def glance(self) -> str:
+        """How it goes now, in a few words; nothing where there is one engine only."""
+        return ""
+
+    def close(self) -> None:
+        """Ends what was started for the engines; nothing more can be asked."""
+        return
+
+
+class SingleEngine(Executor):
+    """One engine in this process."""
+
+    workers = 1
+
+    def __init__(self, engine: Engine):
+        self.engine = engine
+        self._running: Iterator[Finished] | None = None
+        self._batches = 0
+        self._left = 0  # requests of the running batch
+
+    def facts(self) -> dict[str, str]:
+        """The engine's."""
+        return self.engine.facts()
+
+    def expect(self, members: Sequence[Member]) -> None:
+        """Tells the engine."""
+        self.engine.expect(members)
+
+    def free(self) -> list[IdleWorker]:
+        """The engine itself, unless it is at work."""
+        return [] if self._running is not None else [IdleWorker(0)]
+
+    def submit(self, worker: int, requests: Sequence[Request]) -> int:
+        """The engine begins when it is waited for."""
+        if self._running is not None:
+            raise RuntimeError("this engine is at work on a batch: wait for it first")
+        self._batches += 1
+        self._left = len(requests)
+        self._running = iter(self.engine.generate(requests)) if requests else None
+        return self._batches
+
+    def wait(self) -> list[tuple[int, Finished]]:
+        """The next rows that are answered. Raises RuntimeError if the engine ends with requests left."""
+        if self._running is None:
+            raise RuntimeError("there is no batch to wait for")
+        running, self._running = self._running, None  # nobody's, should the engine raise
+        finished = next(running, None)
+        if finished is None:
+            raise RuntimeError(f"the engine ended with {self._left} requests that it did not answer")
+        self._left -= len(finished)
+        if self._left:
+            self._running = running
+        else:
+            next(running, None)  # what it does after its last answer belongs to the batch
+        return [(self._batches, finished)]
+
+    def abandon(self) -> None:
+        """Ends what the engine is doing."""
+        running, self._running = self._running, None
+        close = getattr(running, "close", None)
+        if close is not None:
+            close()
+
+    def tally(self) -> Tally:
+        """The engine's."""
+        return tally_of(self.engine)
+
+
+def executor_of(engine: Engine | Executor) -> Executor:
+    """A crew as it is; one engine as a crew of one."""
+    return engine if isinstance(engine, Executor) else SingleEngine(engine)

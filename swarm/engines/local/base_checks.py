@@ -1,0 +1,61 @@
+"""Whether experts fit their base model, told from configs and the headers of files: no weight is read, none fetched."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from swarm.engines.local.devices import usual_place
+from swarm.engines.local.pretrained import load_base
+from swarm.engines.local.resident_model import make_resident
+from swarm.errors import UserError
+from swarm.weights.adapters import LoraWeights
+from swarm.weights.base_model import CONFIG, base_folder, is_here, weight_files
+from swarm.weights.full_model import FullWeights
+from swarm.weights.pool import Pool
+
+
+def check_base(pool: Pool, device: str | None, dtype: str | None, fold: bool | None, own_code: bool) -> str:
+    """Raises UserError where an engine with these options would refuse base and experts, as far as can be told so.
+
+    Returns what cannot be told, as a sentence; "" if nothing is left. `own_code` is whether the model's own may run.
+    """
+    base = f"base model {pool.base}"
+    if not is_here(pool.base, pool.revision):
+        return f"{base} is not on this machine: a search fetches it, and then it shows whether experts fit it"
+    folder = base_folder(pool.base, pool.revision, local_only=True)
+    if own_code and '"auto_map"' in (folder / CONFIG).read_text(encoding="utf8", errors="replace"):
+        return f"{base} brings code of its own, which only a search runs: then it shows whether the experts fit it"
+    model = _without_memory(pool, folder)
+    if model is None:
+        return f"{base} is on this machine in part: a search fetches the rest, and then it shows whether experts fit it"
+    _, number_format = usual_place(device, dtype)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of libraries, about what an engine does on purpose, too
+        make_resident(model.to(number_format).eval(), _without_numbers(pool), pool.base, fold)
+    return ""
+
+
+def _without_memory(pool: Pool, folder: Path) -> Any:
+    """The base model on torch's meta device; None where it is a hub's, of which some files are still to be fetched."""
+    fetched = not Path(pool.base).is_dir()
+    files = weight_files(folder)
+    if fetched and not (files and all((folder / file).is_file() for file in files)):
+        return None
+    try:
+        options = {"revision": pool.revision, "local_files_only": True, "device_map": "meta"}
+        return load_base(pool.base, "with -b", "auto", **options)[1]
+    except UserError:
+        if fetched:
+            return None
+        raise
+
+
+def _without_numbers(pool: Pool) -> LoraWeights | FullWeights:
+    """The first expert's tensors by name and shape; all hold one and the same zero."""
+    if pool.models:
+        return FullWeights(pool.models, pool.experts()[0].coefficients)
+    adapter = pool.adapters[0]
+    tensors = {name: torch.zeros(()).expand(shape) for name, (shape, _) in adapter.shapes.items()}
+    return LoraWeights(tensors, adapter.config)

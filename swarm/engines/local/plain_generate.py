@@ -1,0 +1,92 @@
+"""transformers' own `generate` behind the same face as our decoding, for models that cannot be stepped."""
+
+import copy
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+
+from swarm.engines.local.shared_prefixes import Tokens
+from swarm.engines.local.threads import Threads
+
+Answers = list[tuple[int, Tokens]]  # index of a row, and what was generated for it, its end token included
+
+
+# what makes generate greedy, with one answer per prompt; said outright, since what is None comes from the model again
+NEUTRAL = {"do_sample": False, "num_beams": 1, "num_return_sequences": 1, "min_length": 0} | dict.fromkeys(
+    ("temperature", "top_p", "top_k", "min_p", "typical_p", "max_length")
+)
+
+
+class PlainGenerate:
+    """Batches of prompts of about the same length, each as long as its longest answer takes.
+
+    Attributes:
+      one_by_one: whether every batch is a single row, for models that take notice of padding or of other rows.
+      token_budget: the most tokens, prompts and answers with padding, that one batch may hold.
+      rows: how many rows the last batch had.
+      held: how many tokens it held, with padding.
+    """
+
+    def __init__(self, model: Any, generation_config: Any, token_budget: int, one_by_one: bool = False):
+        self.model = model
+        self.one_by_one = one_by_one
+        self.token_budget = token_budget
+        self.rows = self.held = 0
+        self._settings = generation_config
+        self._threads = Threads(model)
+
+    def decode(self, rows: Sequence[Tokens], max_new_tokens: int) -> Iterator[Answers]:
+        """Every row's answer once; rows are the tokens of prompts, at least one each."""
+        order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))
+        while order:
+            width = len(rows[order[0]]) + max_new_tokens
+            taken = order[: 1 if self.one_by_one else max(self.token_budget // width, 1)]
+            self.rows, self.held = len(taken), len(taken) * width
+            order = order[len(taken) :]
+            answers = self._generate([rows[i] for i in taken], max_new_tokens)
+            yield list(zip(taken, answers, strict=True))
+
+    def release(self) -> None:
+        """Nothing is held between batches."""
+
+    @torch.inference_mode()
+    def _generate(self, rows: list[Tokens], max_new_tokens: int) -> list[Tokens]:
+        settings = copy.copy(self._settings)
+        settings.max_new_tokens = max_new_tokens
+        pad, width, device = settings.pad_token_id, max(map(len, rows)), self.model.device
+        ids = left_padded(rows, pad, device)
+        mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=device)
+        with self._threads.of_a_pass():
+            output = self.model.generate(input_ids=ids, attention_mask=mask, generation_config=settings)
+        ends = end_tokens(settings)
+        return [_until_end(answer, ends) for answer in output[:, width:].tolist()]
+
+
+def left_padded(rows: Sequence[Tokens], pad: int, device: torch.device) -> torch.Tensor:
+    """(rows, tokens of the longest), padding on the left."""
+    width = max(map(len, rows))
+    return torch.tensor([[pad] * (width - len(row)) + row for row in rows], device=device)
+
+
+def greedy(config: Any, pad_token_id: int) -> Any:
+    """The model's own generation settings with sampling and beams off, and no length but ours.
+
+    A repetition penalty, say, stays. A least length would count the padding of a batch.
+    """
+    settings = copy.deepcopy(config)
+    for name, value in NEUTRAL.items():
+        setattr(settings, name, value)
+    settings.pad_token_id = pad_token_id
+    return settings
+
+
+def end_tokens(settings: Any) -> set[int]:
+    """The tokens that end an answer."""
+    ends = settings.eos_token_id
+    return set(ends) if isinstance(ends, list) else set() if ends is None else {ends}
+
+
+def _until_end(answer: Tokens, ends: set[int]) -> Tokens:
+    """Without the padding behind the end token."""
+    return next((answer[: i + 1] for i, token in enumerate(answer) if token in ends), answer)

@@ -1,0 +1,107 @@
+"""The token level of an engine: one model, many rows of tokens, and what comes next in each."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import torch
+from peft import PeftModel
+from transformers import GenerationConfig
+
+from swarm.engines.local.attention_masks import mask_kinds
+from swarm.engines.local.decoder_choice import can_step
+from swarm.engines.local.lora_batch import RowAdapters
+from swarm.engines.local.positions import scaled_by_length
+from swarm.engines.local.ragged_stepper import RaggedStepper
+from swarm.engines.local.row_stepper import RowStepper
+from swarm.engines.local.shared_prefixes import Tokens
+from swarm.errors import UserError
+
+
+class Stepper(Protocol):
+    """One model whose rows are extended, changed and dropped token by token; what was read stays read.
+
+    Rows are numbered as `open` was given them, and keep their numbers when others are dropped. Every row's logits are
+    those that it would have alone (in float32 to 1e-5; in half precision the size of a batch decides about rounding).
+    A row that is not open raises ValueError, one that outgrows the model UserError.
+
+    Attributes:
+      model: the bare model that is stepped.
+      adapters: the experts that it hosts, if any.
+      separate_prompt: the prompt is read apart, by an encoder: `replace` must leave it as it is, and what comes behind
+        it is a text of its own.
+      limit: the tokens that a row may have; None for any number.
+      read: tokens read so far, which tells what reading anew costs.
+    """
+
+    @property
+    def separate_prompt(self) -> bool:
+        """See above."""
+        ...
+
+    model: Any
+    adapters: RowAdapters | None
+    limit: int | None
+    read: int
+
+    def open(self, rows: Sequence[Tokens], room: int, adapters: Sequence[int] | None = None) -> None:
+        """Begins a batch with each row's prompt, at least one token, and room for further ones; forgets all before.
+
+        `adapters` says which of the hosted experts each row speaks with; -1 is the bare model, as for all without it.
+        `room` is a plan of memory: rows that need more get it.
+        """
+        ...
+
+    def logits(self, rows: Sequence[int]) -> torch.Tensor:
+        """(len(rows), V) float32, not normalised: the next token of each row after all of its tokens."""
+        ...
+
+    def replace(self, row: int, tokens: Tokens) -> None:
+        """Sets all tokens of a row, its prompt included; what it has in common with before is not read again."""
+        ...
+
+    def append(self, row: int, token: int) -> None:
+        """One more token at a row's end."""
+        ...
+
+    def tokens(self, row: int) -> Tokens:
+        """All tokens of a row, its prompt included; without an encoder-decoder's start tokens."""
+        ...
+
+    def drop(self, row: int) -> None:
+        """The row is done and costs nothing any more."""
+        ...
+
+    def close(self) -> None:
+        """Forgets all rows, gives their memory back, and leaves the model as it was; `open` begins again."""
+        ...
+
+    def bytes(self) -> int:
+        """Memory that keys and values take."""
+        ...
+
+
+def make_stepper(
+    model: Any,
+    adapters: RowAdapters | None = None,
+    longest: int | None = None,
+    forced_bos_token_id: int | None = None,
+) -> Stepper:
+    """The fitting stepper for a model or a PeftModel: rows side by side where that is exact, else one by one.
+
+    `longest` is what no row will exceed. A model whose rotary positions depend on how long a row is (`dynamic`,
+    `longrope`) is stepped side by side only below the length where they begin to. `forced_bos_token_id` is what an
+    encoder-decoder's text begins with (NLLB's target language), by default what its config says. The generation
+    config of the model changes nothing else: logits are its own, without penalties.
+    Raises UserError for a forced token where there is no encoder-decoder, and as `RowStepper` does.
+    """
+    bare = model.get_base_model() if isinstance(model, PeftModel) else model
+    if forced_bos_token_id is not None and not bare.config.is_encoder_decoder:
+        raise UserError(
+            f"forced_bos_token_id {forced_bos_token_id} is for encoder-decoders, but {bare.config.model_type} is none: "
+            "leave it out"
+        )
+    fixed = scaled_by_length(bare)
+    kinds = mask_kinds(bare) if can_step(bare, GenerationConfig()) else None
+    if kinds and (fixed is None or (longest is not None and longest <= fixed)):
+        return RaggedStepper(bare, kinds, adapters)
+    return RowStepper(bare, adapters, forced_bos_token_id)

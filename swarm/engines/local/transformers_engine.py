@@ -1,0 +1,200 @@
+"""transformers in this process, on the CPU or one CUDA device: the base model stays, experts are exchanged."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import peft
+import tokenizers
+import torch
+import transformers
+
+from swarm.engines.base import Completion, Finished, GenerationParams, Member, Request
+from swarm.engines.local.chat_template import check_not_empty, rendered
+from swarm.engines.local.decoder_choice import make_decoder
+from swarm.engines.local.devices import usual_place, what_is_unusual
+from swarm.engines.local.expert_store import ExpertStore
+from swarm.engines.local.plain_generate import Answers
+from swarm.engines.local.positions import learned_positions
+from swarm.engines.local.pretrained import load_base
+from swarm.engines.local.prompt_tokens import TokenMemory
+from swarm.engines.local.resident_model import ResidentModel, make_resident
+from swarm.engines.local.shared_prefixes import Tokens
+from swarm.engines.local.token_budget import check_room, is_out_of_memory, measured_token_budget
+from swarm.errors import UserError
+from swarm.weights.adapters import LoraWeights
+from swarm.weights.base_model import base_folder, base_model_digest, parameter_count
+from swarm.weights.full_model import FullWeights
+from swarm.weights.pool import Expert, Pool
+
+log = logging.getLogger(__name__)
+
+DECODING = "2"  # to be raised with every change to how prompts are read or answers made that can change a text
+FEW_LETTERS = 100_000  # of prompts together, which one thread makes tokens of in some ten milliseconds
+
+
+class InProcessEngine:
+    """Answers requests with the pool's base model and whatever expert a request names; greedy decoding.
+
+    Attributes:
+      token_budget: the most tokens (padded prompt and answer) that one batch may hold.
+      known_prompts: the tokens of prompts that were read lately.
+      halvings: how often a batch did not fit into memory and was halved.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        device: str | None = None,
+        dtype: str | None = None,
+        token_budget: int | None = None,
+        trust_remote_code: bool = False,
+        fold: bool | None = None,
+    ):
+        """Loads the base model.
+
+        `device` is cpu, cuda or cuda:<id> (default: CUDA where there is any); `dtype` a key of `DTYPES` (default:
+        bfloat16 on CUDA devices that have it, else float32); `fold` is whether adapters are added to the base weights
+        (default: where that is exact, see `make_slot`). Raises UserError if base and experts do not fit or cannot be
+        had, or if there is a device that cannot be used.
+        """
+        self.pool = pool
+        self.device, self.dtype = usual_place(device, dtype)
+        if unusual := what_is_unusual(self.device, self.dtype, dtype):
+            log.warning("%s", unusual)
+        self.halvings = 0
+        folder = base_folder(pool.base, pool.revision)
+        if self.device.type == "cuda":
+            check_room(pool.base, parameter_count(folder), self.device, self.dtype)
+        options = {"revision": pool.revision, "trust_remote_code": trust_remote_code}
+        self.tokenizer, model = load_base(pool.base, "with -b", self.dtype, **options)
+        files = [name for name in self.tokenizer.vocab_files_names.values() if name]
+        self._base_digest = base_model_digest(folder, trust_remote_code, not pool.models, files)
+        self._store = ExpertStore(pool)
+        first = self._store.weights(pool.experts()[0])
+        try:
+            self._resident: ResidentModel = make_resident(model.to(self.device).eval(), first, pool.base, fold)
+        except torch.OutOfMemoryError:
+            raise UserError(
+                f"base model {pool.base} ({model.num_parameters() * self.dtype.itemsize / 2**30:.1f} GiB of weights) "
+                f"does not fit into the memory of {self.device}: use a smaller base or a device with more memory"
+            ) from None
+        self._placed = ""
+        self.known_prompts = TokenMemory()
+        self._positions = learned_positions(self._resident.model)
+        self.decoder = make_decoder(self._resident.model, self.tokenizer.pad_token_id)
+        self.token_budget = token_budget or measured_token_budget(self.decoder, self.device)
+        self.decoder.token_budget = self.token_budget
+
+    def facts(self) -> dict[str, str]:
+        """What of this engine can change a text."""
+        return {
+            "engine": "in_process",
+            "base": self._base_digest,
+            "weights": self._resident.kind,
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "device": self.device.type,
+            "decoding": DECODING,
+        } | {package.__name__: package.__version__ for package in (torch, transformers, tokenizers, peft)}
+
+    def expect(self, members: Sequence[Member]) -> None:
+        """Says which experts will be asked for soon: their weights are then made together, which is faster."""
+        self._store.expect([member for member in members if isinstance(member, Expert)])
+
+    def generate(self, requests: Sequence[Request]) -> Iterator[Finished]:
+        """Answers expert by expert, so that each is placed once."""
+        groups: dict[tuple[str, GenerationParams], list[int]] = {}
+        for index, request in enumerate(requests):
+            groups.setdefault(request.group, []).append(index)
+        # the expert that is in place already goes first
+        for digest, params in sorted(groups, key=lambda group: group[0] != self._placed):
+            indices = groups[digest, params]
+            self.place(_expert(requests[indices[0]].member))
+            tokens = self.known_prompts.tokens([requests[index].prompt for index in indices], params, self._tokenise)
+            self._check_prompts(tokens, params)
+            for answers in self._decode_within_memory(tokens, params):
+                texts = self.tokenizer.batch_decode([answer for _, answer in answers], skip_special_tokens=True)
+                yield [
+                    (indices[i], Completion(text, len(tokens[i]), len(answer)))
+                    for text, (i, answer) in zip(texts, answers, strict=True)
+                ]
+
+    def place(self, expert: Expert) -> None:
+        """Puts an expert in place, which `generate` does by itself."""
+        if expert.digest != self._placed:
+            self._placed = ""  # nobody's, should this be interrupted
+            self._resident.place(self._store.weights(expert))
+            self._placed = expert.digest
+
+    @property
+    def model(self) -> Any:
+        """The resident model, with whichever expert is in place; the bare base after `clear`."""
+        return self._resident.model
+
+    def weights(self, expert: Expert) -> LoraWeights | FullWeights:
+        """An expert's weights; an adapter's tensors hold until the engine is asked for another expert."""
+        return self._store.weights(expert)
+
+    def clear(self) -> None:
+        """Makes the resident model the bare base, nobody's, so that rows can speak with adapters of their own.
+
+        The next `generate` places its expert again. Raises ValueError for a pool of full models.
+        """
+        self._placed = ""
+        self._resident.clear()
+
+    def _tokenise(self, prompts: list[str], params: GenerationParams) -> list[list[int]]:
+        prompts, special = rendered(self.tokenizer, prompts, params)
+        if not self.tokenizer.is_fast:
+            return self.tokenizer(prompts, add_special_tokens=special)["input_ids"]
+        # without offsets into the text, which nobody asks for, this takes half as long
+        encode = self.tokenizer.backend_tokenizer.encode_batch_fast
+        # threads, which a call about several prompts starts, wait for torch's own before they gain anything
+        calls = [[prompt] for prompt in prompts] if sum(map(len, prompts)) < FEW_LETTERS else [prompts]
+        return [encoding.ids for call in calls for encoding in encode(call, add_special_tokens=special)]
+
+    def _check_prompts(self, tokens: list[Tokens], params: GenerationParams) -> None:
+        check_not_empty(f"base model {self.pool.base}", map(len, tokens))
+        longest = max(map(len, tokens))
+        limit = self._positions
+        if limit and longest + params.max_new_tokens > limit:
+            raise UserError(
+                f"a prompt of {longest} tokens and {params.max_new_tokens} new ones exceed the {limit} positions of "
+                f"base model {self.pool.base}: use one that reads more, or fewer --max_new_tokens"
+            )
+
+    def _decode_within_memory(self, tokens: list[Tokens], params: GenerationParams) -> Iterator[Answers]:
+        """The answers to all rows; where memory runs out, those that are left with half as many rows at a time."""
+        left = list(range(len(tokens)))
+        while left:
+            done: set[int] = set()
+            try:
+                for answers in self.decoder.decode([tokens[i] for i in left], params.max_new_tokens):
+                    done.update(left[row] for row, _ in answers)
+                    yield [(left[row], answer) for row, answer in answers]
+            except RuntimeError as error:  # torch.OutOfMemoryError is one, and the processor's allocator has no own
+                if not is_out_of_memory(error):
+                    raise
+                self._halve(max(len(tokens[i]) for i in left))
+            left = [i for i in left if i not in done]
+
+    def _halve(self, longest: int) -> None:
+        decoder = self.decoder
+        if decoder.rows == 1:
+            raise UserError(
+                f"one prompt of {longest} tokens does not fit into the memory of {self.device}: use a smaller base "
+                "model, a device with more memory or shorter prompts"
+            )
+        decoder.release()
+        self.token_budget = decoder.token_budget = max(decoder.held // 2, 1)
+        self.halvings += 1
+        level = logging.WARNING if self.halvings == 1 else logging.DEBUG
+        log.log(level, "out of memory: batches now hold at most %d tokens", self.token_budget)
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def _expert(member: Member) -> Expert:
+    if not isinstance(member, Expert):
+        raise TypeError(f"this engine answers for experts, not for {type(member).__name__} {member.name}")
+    return member

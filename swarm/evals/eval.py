@@ -1,0 +1,98 @@
+"""What an eval is: examples become queries, a system's texts become scores."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Generator, Sequence
+
+import numpy as np
+
+from swarm.data.example import Dataset, Example
+from swarm.engines.base import GenerationParams
+from swarm.evals.judges.budget import NO_WORK, JudgeUsage
+from swarm.evals.judges.judge import Judge
+from swarm.system.prompts import Query
+
+USUAL = GenerationParams(max_new_tokens=100, chat=True)  # the published program's most common setting
+
+Judgement = dict[str, np.ndarray]
+"""Scorer name -> one score per example, shape (examples,), higher is better.
+
+"strict" is what a search maximises by default; the published program's evals also fill "compat", its own scorer.
+"""
+
+Judging = Generator[list[Query], list[str], Judgement]
+"""A conversation with a system: yields a list of queries, is sent the list of its texts, returns the judgement.
+
+An eval with one pass yields once. Written this way, the queries of many systems under evaluation can be answered
+side by side, whatever number of passes the eval needs.
+"""
+
+
+class Eval(ABC):
+    """How good an answer is. Higher is better: of a loss, return the negative.
+
+    Attributes:
+      name: under which it is asked for.
+      lowest, highest: the range of the scores that an example can get.
+      scorers: names of the scores that `judge` returns.
+      passes: how often a system is asked about an example.
+      judge_calls: how many questions an example asks a judge (another model); 0 for evals without one.
+      higher_is_better: a declaration; an eval that says otherwise is refused.
+      rater: the judge that this eval asks, if it has one.
+      code: for an eval that is not part of this package, what identifies its code; "" for those that are.
+    """
+
+    name: str
+    lowest: float = 0.0
+    highest: float = 1.0
+    scorers: tuple[str, ...] = ("strict",)
+    passes: int = 1
+    judge_calls: int = 0
+    higher_is_better: bool = True
+    code: str = ""
+    rater: Judge | None = None
+
+    def check(self, dataset: Dataset) -> None:
+        """Raises UserError if the dataset lacks what this eval needs; called before anything is loaded."""
+        return
+
+    def prepare(self) -> None:
+        """Raises UserError if what this eval needs beside data, such as its judge, cannot be had; called once."""
+        if self.rater is not None:
+            self.rater.client.check()
+
+    @property
+    def judge_usage(self) -> JudgeUsage:
+        """What the judge has been made to do."""
+        return NO_WORK if self.rater is None else self.rater.usage
+
+    def watch_judge(self, on_change: Callable[[JudgeUsage], None], other_limit: Callable[[], str] = lambda: "") -> None:
+        """Calls `on_change` whenever the judge has been made to do more, so that it can be kept through a kill.
+
+        The judge is asked no further where `other_limit` names a limit that is used up.
+        """
+        if self.rater is not None:
+            self.rater.watch(on_change, other_limit)
+
+    def hold_back(self, questions: int) -> None:
+        """Keeps so many questions of the judge's limits for later; 0 frees them."""
+        if self.rater is not None:
+            self.rater.hold_back(questions)
+
+    def params(self, dataset: Dataset) -> GenerationParams:
+        """How nodes generate for this dataset where the user does not say; the dataset's own settings come first."""
+        return dataset.settings(USUAL)
+
+    @abstractmethod
+    def judge(self, dataset: Dataset, examples: Sequence[Example]) -> Judging:
+        """Asks about every example and scores the answers.
+
+        Each pass asks about all examples in their order, once or several times over.
+        """
+
+    def later_queries(self, dataset: Dataset, examples: Sequence[Example]) -> list[list[Query]]:
+        """Stand-ins for the queries of every pass after the first, for a forecast of cost."""
+        return []
+
+    def ballot(self, reply: str, example: Example) -> str | None:
+        """What a reply votes for where several experts vote on an answer; None abstains."""
+        return " ".join(reply.split()).casefold() or None

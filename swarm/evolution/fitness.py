@@ -1,0 +1,108 @@
+"""How good systems are: many of them judged side by side by one eval."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from swarm.data.example import Dataset, Example
+from swarm.engines.base import GenerationParams
+from swarm.errors import UserError
+from swarm.evals.eval import Eval, Judgement
+from swarm.system.prompts import Query
+from swarm.system.scheduler import Scheduler
+from swarm.system.system import System
+
+
+@dataclass(frozen=True)
+class Fitness:
+    """Judges systems on one dataset.
+
+    Attributes:
+      scheduler: what has the systems answer.
+      evaluation: what scores the answers.
+      dataset: its dev split is what a search sees.
+      params: how every node generates.
+      scorer: the score that is the utility, "strict" or "compat".
+    """
+
+    scheduler: Scheduler
+    evaluation: Eval
+    dataset: Dataset
+    params: GenerationParams
+    scorer: str
+
+    def utilities(self, systems: Sequence[System], ahead: Sequence[System] = ()) -> list[float]:
+        """Every system's utility on dev: the mean of its scores, higher is better.
+
+        The systems `ahead` answer beside them, so that their answers are remembered when they are asked for.
+        """
+        judgements = self.judge(systems, self.dataset.dev, ahead)
+        return [float(judgement[self.scorer].mean()) for judgement in judgements]
+
+    def judge(
+        self, systems: Sequence[System], examples: Sequence[Example], ahead: Sequence[System] = ()
+    ) -> list[Judgement]:
+        """Every system's scores, scorer by scorer, one per example; the systems `ahead` answer and are not scored.
+
+        Raises UserError if the eval gives a score that is missing, not finite or out of its range.
+        """
+        answering = [*systems, *ahead]
+        judgings = [self.evaluation.judge(self.dataset, examples) for _ in answering]
+        asked = {i: next(judging) for i, judging in enumerate(judgings)}
+        judgements: list[Judgement] = [{} for _ in systems]
+        number = 0
+        while asked:
+            order = list(asked)
+            tasks = [(answering[i].in_pass(number), asked[i]) for i in order]
+            texts = self.scheduler.answer_all(tasks, self.params)
+            number += 1
+            for i, answers in zip(order, texts, strict=True):
+                if i >= len(systems) and number == self.evaluation.passes:
+                    del asked[i]
+                    continue
+                try:
+                    asked[i] = judgings[i].send(answers)
+                except StopIteration as finished:
+                    judgements[i] = check_judgement(self.evaluation, finished.value, len(examples), self.scorer)
+                    del asked[i]
+        return judgements
+
+    def queries(self) -> list[Query]:
+        """What a system is asked about the dev examples in the first pass."""
+        return next(self.evaluation.judge(self.dataset, self.dataset.dev))
+
+    def score_texts(self, texts: Sequence[str], examples: Sequence[Example]) -> np.ndarray:
+        """The scores of texts that answer these examples, shape (texts,), of an eval that asks about each once.
+
+        Raises UserError for an eval that asks further.
+        """
+        judging = self.evaluation.judge(self.dataset, examples)
+        next(judging)
+        try:
+            judging.send(list(texts))
+        except StopIteration as finished:
+            checked = check_judgement(self.evaluation, finished.value, len(examples), self.scorer)
+            return np.asarray(checked[self.scorer], dtype=np.float64)
+        raise UserError(f"eval {self.evaluation.name} asks more than once about a text; wanted one that scores at once")
+
+
+def check_judgement(evaluation: Eval, judgement: Judgement, size: int, scorer: str) -> Judgement:
+    """The judgement, if it can be trusted as far as a program can tell."""
+    if scorer not in judgement:
+        raise UserError(
+            f"eval {evaluation.name} gives the scores {', '.join(sorted(judgement)) or 'none'}, not {scorer}: name one "
+            "of them with --scorer, or add it to the eval"
+        )
+    for name, scores in judgement.items():
+        if np.shape(scores) != (size,):
+            raise UserError(f"eval {evaluation.name} gave {name} scores of shape {np.shape(scores)}, wanted ({size},)")
+        with np.errstate(invalid="ignore"):
+            wrong = ~((scores >= evaluation.lowest) & (scores <= evaluation.highest))
+        if wrong.any():
+            index = int(np.flatnonzero(wrong)[0])
+            raise UserError(
+                f"eval {evaluation.name} gave example {index} the {name} score {scores[index]}; wanted a number from "
+                f"{evaluation.lowest:g} to {evaluation.highest:g}: mend the eval, then --resume"
+            )
+    return judgement

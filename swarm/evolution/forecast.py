@@ -1,0 +1,168 @@
+"""What a search will cost, before anything is loaded."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from swarm.data.example import Dataset, Example
+from swarm.engines.base import GenerationParams
+from swarm.evals.eval import Eval
+from swarm.evolution.config import SearchConfig
+from swarm.evolution.speed import FEW, USUAL, Lengths, Speed
+from swarm.system.prompts import LATER_HEADER, Query, context_at, node_prompt
+
+USUALLY_SAVED = 0.4  # share of requests that equal another one, on random graphs (measured on graph structure)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Upper bounds: every request generated, every answer of full length, no early end.
+
+    Attributes:
+      node_evaluations: nodes asked about the whole dev split.
+      generations: single prompts.
+      prompt_tokens, new_tokens: estimated from letters; and at most.
+      judge_calls: questions to a judge.
+    """
+
+    node_evaluations: int
+    generations: int
+    prompt_tokens: int
+    new_tokens: int
+    judge_calls: int = 0
+
+    def __add__(self, other: "Cost") -> "Cost":
+        return Cost(*(mine + its for mine, its in zip(vars(self).values(), vars(other).values(), strict=True)))
+
+    def times(self, factor: int) -> "Cost":
+        """So many of these."""
+        return Cost(*(value * factor for value in vars(self).values()))
+
+    def asked(self, times: float) -> "Cost":
+        """The same nodes where each takes so many answers of models."""
+        generations, read, written = (
+            math.ceil(times * value) for value in (self.generations, self.prompt_tokens, self.new_tokens)
+        )
+        return Cost(self.node_evaluations, generations, read, written, self.judge_calls)
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """The parts of a search: `start` once, `iteration` up to `iterations` times, `end` once."""
+
+    start: Cost
+    iteration: Cost
+    iterations: int
+    end: Cost
+
+    @property
+    def total(self) -> Cost:
+        """All of it, if patience never ends it early."""
+        return self.start + self.iteration.times(self.iterations) + self.end
+
+
+def forecast(
+    config: SearchConfig,
+    experts: int,
+    dataset: Dataset,
+    evaluation: Eval,
+    params: GenerationParams,
+    composites: Sequence[float] = (),
+    lengths: Lengths = USUAL,
+) -> Forecast:
+    """What this search costs at most, with `experts` experts in the pool, from which more may be bred.
+
+    `composites` says how many answers of models one answer of each composite takes; they are reckoned as if every
+    member spoke equally often. `lengths` are those of all texts.
+    """
+    alone, nodes = experts + len(composites), config.population(experts) + len(composites)
+    each = (nodes - len(composites) + sum(composites)) / nodes  # answers of models that a node's answer takes
+    dev, test = (
+        _cost_of(_passes(evaluation, dataset, split), params, len(split) * evaluation.judge_calls, lengths)
+        for split in (dataset.dev, dataset.test)
+    )
+    edges = nodes - 1 if config.edges == "tree" else nodes * (nodes - 1) // 2
+    graph, single = dev(nodes, edges).asked(each), dev(1, 0).asked(each)
+    iteration = graph.times(config.graph_num + config.trial_num)
+    singles = 3 if composites else 2
+    end = graph + test(nodes, edges).asked(each) + (single + test(1, 0).asked(each)).times(singles)
+    return Forecast(iteration + single.times(alone), iteration, config.max_iteration, end)
+
+
+def forecast_lines(plan: Forecast) -> list[str]:
+    """The forecast as lines for a person."""
+    lines = [f"{'':<22}{'node evaluations':>17}{'generations':>14}{'tokens read':>14}{'tokens written':>16}"]
+    for name, cost in (
+        ("start", plan.start),
+        ("each iteration", plan.iteration),
+        ("final scores", plan.end),
+        (f"all, {plan.iterations} iterations", plan.total),
+    ):
+        lines.append(
+            f"{name:<22}{cost.node_evaluations:>17,}{cost.generations:>14,}{cost.prompt_tokens:>14,}{cost.new_tokens:>16,}"
+        )
+    lines.append(
+        "These are upper bounds (tokens read: estimated from letters). Equal requests are asked once, which saves "
+        f"about {USUALLY_SAVED:.0%} on random graphs; patience may end the search early."
+    )
+    if plan.total.judge_calls:
+        lines.append(
+            f"The judge has {plan.total.judge_calls:,} questions at most ({plan.iteration.judge_calls:,} in each "
+            "iteration); equal ones are asked once, replies that cannot be read or are lost once more."
+        )
+    return lines
+
+
+def describe_time(most: Forecast, likely: Forecast, speed: Speed) -> str:
+    """How long models answer, in words, where all answers are of full length and where they are as long as measured."""
+    all_full, as_measured = (
+        (1 - USUALLY_SAVED) * speed.seconds(plan.total.prompt_tokens, plan.total.new_tokens) for plan in (most, likely)
+    )
+    full = f"about {duration(all_full)} if every answer is of full length"
+    lengths = f"about {duration(as_measured)} if answers are as long as those were, " if likely != most else ""
+    more = (
+        f" It was measured on {speed.rows} at a time; a search asks more, which can be several times as fast."
+        if speed.rows < FEW
+        else ""
+    )
+    return (
+        f"At the speed measured here: {lengths}{full}. That is for all iterations, with {USUALLY_SAVED:.0%} saved; "
+        f"making new experts and judging come on top.{more}"
+    )
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _passes(evaluation: Eval, dataset: Dataset, examples: Sequence[Example]) -> list[list[Query]]:
+    """What one system is asked, pass by pass, as far as it can be known without answers."""
+    first = next(evaluation.judge(dataset, examples))
+    later = evaluation.later_queries(dataset, examples)
+    return [first, *later, *[first] * (evaluation.passes - 1 - len(later))]
+
+
+def _cost_of(
+    passes: Sequence[Sequence[Query]], params: GenerationParams, judge_calls: int, lengths: Lengths
+) -> Callable[[int, int], Cost]:
+    """(nodes, edges) -> the cost of one system with so many of them."""
+    queries = [query for asked in passes for query in asked]
+    letters = sum(len(node_prompt(replace(query, chunks=("",) if query.chunks else ()), [])) for query in queries)
+    written = math.ceil(lengths.answer * sum(query.max_new_tokens or params.max_new_tokens for query in queries))
+    response = len(LATER_HEADER) + len("Previous response 1: \n")
+
+    def cost(nodes: int, edges: int) -> Cost:
+        context = sum(
+            len(context_at(query.chunks, position, nodes))
+            for query in queries
+            if query.chunks
+            for position in range(nodes)
+        )
+        answers = edges * (len(queries) * response + written * lengths.letters)
+        read = int((letters * nodes + context + answers) // lengths.letters)
+        return Cost(nodes * len(passes), nodes * len(queries), read, written * nodes, judge_calls)
+
+    return cost

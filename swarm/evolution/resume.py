@@ -1,0 +1,99 @@
+"""What a resumed run may change, and what it may not do unasked."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from swarm.errors import UserError
+from swarm.evals.plugins import eval_file_digest, is_file_name
+from swarm.evolution.config import SearchConfig
+from swarm.evolution.state import SearchState
+from swarm.storage.user_cache import remember_named, was_named
+
+EVAL_FILE, JUDGE_URL, RAY_ADDRESS = "eval_file", "judge_url", "ray_address"
+FREE_ON_RESUME = (
+    "max_generations",
+    "max_tokens",
+    "max_time",
+    "strict_exit",
+    "max_judge_calls",
+    "max_cost",
+    "judge_url",
+    "judge_at_once",
+    "judge_timeout",
+    "judge_price",
+    "eval_type",
+    "engine",
+    "ray_address",
+    "ray_cores",
+    "gpus",
+    "workers",
+    "worker_timeout",
+    "dtype",
+    "token_budget",
+    "fold",
+    "no_cache",
+    "cache_size",
+    "trust_remote_code",
+    "wandb",
+    "project_name_wb",
+    "base_model",
+    "initial_expert_directory",
+    "composites",
+    "data_directory",
+    "dataset",
+)
+
+
+def check_what_it_names(folder: Path, config: SearchConfig, given: dict[str, Any], recorded: object) -> None:
+    """Refuses a run whose settings would run code or send a key where the user did not say so on this machine.
+
+    A run's folder can come from anybody. An eval's file is run if the user names it now, or has named that very content
+    before and the run began with it (`recorded` is its digest); a judge's address is used if the user names it now or
+    has named it before, and so is a cluster's. Raises UserError.
+    """
+    name, again = str(config.eval_type), f"--resume {folder}"
+    if is_file_name(name) and "eval_type" not in given:
+        digest = eval_file_digest(name)
+        if digest != recorded:
+            raise UserError(f"the run's eval file {name} has changed since it began: read it, then {again} -e {name}")
+        if not was_named(EVAL_FILE, digest):
+            raise UserError(f"you have not run the eval file {name} here before: read it, then {again} -e {name}")
+    if config.judge_url and "judge_url" not in given and not was_named(JUDGE_URL, config.judge_url):
+        raise UserError(
+            f"the run asks a judge at {config.judge_url}, which you have not named here before: if it may have your "
+            f"texts and key, {again} --judge_url {config.judge_url}"
+        )
+    # whoever has a cluster can run code on the machines that join it, this one included
+    joins = config.ray_address if config.engine == "ray" and "ray_address" not in given else None
+    if joins and not was_named(RAY_ADDRESS, joins):
+        raise UserError(
+            f"the run joins a Ray cluster at {joins}, which you have not named here before: if it is one "
+            f"that you trust, {again} --ray_address {joins}"
+        )
+
+
+def remember_what_is_named(config: SearchConfig) -> None:
+    """What the user has named now need not be named again when a run is resumed."""
+    if is_file_name(str(config.eval_type)):
+        remember_named(EVAL_FILE, eval_file_digest(str(config.eval_type)))
+    if config.judge_url:
+        remember_named(JUDGE_URL, config.judge_url)
+    if config.ray_address:
+        remember_named(RAY_ADDRESS, config.ray_address)
+
+
+def without_used_limits(config: SearchConfig, given: dict[str, Any], state: SearchState) -> SearchConfig:
+    """The settings without limits that were kept from an earlier sitting and are used up.
+
+    Limits count the work of all sittings. One that ended the last sitting would end this one at once.
+    """
+    used = {
+        "max_generations": state.usage.generations,
+        "max_tokens": state.usage.tokens,
+        "max_time": state.usage.seconds,
+    }
+    limits = {name: getattr(config, name) for name in used if name not in given}
+    spent = [name for name, limit in limits.items() if limit is not None and used[name] >= limit]
+    lifted: dict[str, Any] = dict.fromkeys(spent)
+    return replace(config, **lifted)

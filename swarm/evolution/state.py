@@ -1,0 +1,202 @@
+"""The whole state of a search as a value: what a step takes and returns, and its form as JSON."""
+
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
+
+import networkx as nx
+import numpy as np
+
+from swarm.engines.metered import Usage
+from swarm.maths.pso import Swarm
+from swarm.system.system import graph_of
+
+FORMAT = 1
+PURPOSES = ("graphs", "experts", "assignments", "decode", "breeding", "routers")  # a new one comes last
+
+Edges = tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A continuous graph with the DAG that was read from it; with top_p > 0 the DAG cannot be read again."""
+
+    adjacency: np.ndarray  # (n, n)
+    edges: Edges
+
+    @property
+    def graph(self) -> nx.DiGraph:
+        """The DAG."""
+        return graph_of(len(self.adjacency), self.edges)
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best system found so far.
+
+    Attributes:
+      score: its utility on dev when it was found.
+      decoded: its graph.
+      assignment: index of the member at each node.
+      coefficients: of all experts then over the pool's, shape (experts that move, experts in the pool).
+      found: the step that found it, such as "role 3".
+      routers: name -> digest of the routers that had been fitted again by then.
+    """
+
+    score: float
+    decoded: Decoded
+    assignment: tuple[int, ...]
+    coefficients: np.ndarray
+    found: str
+    routers: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Refresh:
+    """What came of fitting a router again.
+
+    Attributes:
+      name: of the composite.
+      prompts: different prompts on dev that a node of the step's graphs was told.
+      labelled: those of them that all its members, as they now are, have answered in this step.
+      questions: dev questions that are behind these.
+      kept: why the router stayed as it was; "" where it was fitted again.
+    """
+
+    name: str
+    prompts: int
+    labelled: int
+    questions: int
+    kept: str = ""
+
+
+@dataclass(frozen=True)
+class SearchState:
+    """Everything that the next step needs.
+
+    Attributes:
+      next_step: start_role, start_weight, role, weight or final.
+      iteration: of the next step; 0 is the start.
+      generators: purpose -> state of its random generator, as numpy gives it.
+      usage: work of the search.
+      final_usage: work of the final scores of earlier sittings, which a limit had ended.
+      graphs, experts: the two swarms; None until they are started.
+      best_graph: the graph with the best role-step score ever, for credit.
+      iteration_graph: the graph with the best score of the running iteration.
+      best: the best system so far.
+      best_history: its score after each iteration, the start's first.
+      singles: each initial member's utility alone, on dev; experts first.
+      composite_credits: the last JFK-scores of the composites, which have nothing that moves.
+      routers: name -> digest of the routers that were fitted again; the others are as they were at the start.
+      refreshed: what came of that in the last step; empty where none was due.
+      stop_reason: why the search ended; "" while it goes on.
+    """
+
+    next_step: str
+    iteration: int
+    generators: dict[str, Any]
+    usage: Usage = Usage()  # noqa: RUF009 (frozen)
+    graphs: Swarm | None = None
+    experts: Swarm | None = None
+    best_graph: Decoded | None = None
+    iteration_graph: Decoded | None = None
+    best: Best | None = None
+    best_history: tuple[float, ...] = ()
+    singles: tuple[float, ...] = ()
+    composite_credits: tuple[float, ...] = ()
+    routers: dict[str, str] = field(default_factory=dict)
+    refreshed: tuple[Refresh, ...] = ()
+    stop_reason: str = ""
+    final_usage: Usage = Usage()  # noqa: RUF009 (frozen)
+
+    @property
+    def title(self) -> str:
+        """The next step as people call it: "first graphs", "first experts", "role 3", "weight 3", "final"."""
+        names = {"start_role": "first graphs", "start_weight": "first experts", "final": "final"}
+        return names.get(self.next_step) or f"{self.next_step} {self.iteration}"
+
+    @property
+    def steps_done(self) -> int:
+        """Steps that have led here; the two of the start count too."""
+        return 2 * self.iteration + {"start_weight": 1, "weight": 1, "final": 2}.get(self.next_step, 0)
+
+    def generator(self, purpose: str) -> np.random.Generator:
+        """A generator that goes on where this state left it."""
+        bits = np.random.PCG64()
+        bits.state = self.generators[purpose]
+        return np.random.Generator(bits)
+
+    def after(self, generators: dict[str, np.random.Generator], **changes: Any) -> "SearchState":
+        """This state with changes, and with the generators as they are after their draws."""
+        states = {purpose: rng.bit_generator.state for purpose, rng in generators.items()}
+        return replace(self, generators=self.generators | states, **changes)
+
+
+def first_state(seed: int) -> SearchState:
+    """Before the first step: one generator per purpose, spawned from the seed."""
+    children = np.random.SeedSequence(seed).spawn(len(PURPOSES))
+    states = {purpose: np.random.PCG64(child).state for purpose, child in zip(PURPOSES, children, strict=True)}
+    return SearchState("start_role", 0, states)
+
+
+def state_to_json(state: SearchState) -> dict[str, Any]:
+    """The state as plain lists, numbers and texts; floats keep every bit."""
+    return {"format": FORMAT} | _plain(asdict(state))
+
+
+def state_from_json(record: dict[str, Any]) -> SearchState:
+    """The state again. Raises ValueError for another format, KeyError or TypeError if something is missing."""
+    if record["format"] != FORMAT:
+        raise ValueError(f"state format is {record['format']}, this version reads {FORMAT}")
+    # states before there were composites, before routers were fitted again, and before final scores were counted
+    record = {"composite_credits": (), "routers": {}, "refreshed": (), "final_usage": {}} | record
+    values = {f.name: record[f.name] for f in fields(SearchState)}
+    best = values["best"]
+    values |= {
+        "usage": Usage(**record["usage"]),
+        "final_usage": Usage(**record["final_usage"]),
+        "graphs": _swarm(record["graphs"]),
+        "experts": _swarm(record["experts"]),
+        "best_graph": _decoded(record["best_graph"]),
+        "iteration_graph": _decoded(record["iteration_graph"]),
+        "best_history": tuple(record["best_history"]),
+        "singles": tuple(record["singles"]),
+        "composite_credits": tuple(record["composite_credits"]),
+        "refreshed": tuple(Refresh(**one) for one in record["refreshed"]),
+        "best": best
+        and Best(
+            best["score"],
+            _decoded(best["decoded"]),
+            tuple(best["assignment"]),
+            np.array(best["coefficients"]),
+            best["found"],
+            best.get("routers", {}),
+        ),
+    }
+    return SearchState(**values)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    return value
+
+
+def _swarm(record: dict[str, Any] | None) -> Swarm | None:
+    if record is None:
+        return None
+    arrays = ("positions", "velocities", "personal_bests", "global_best", "global_worst")
+    values = record | {name: np.array(record[name], dtype=np.float64) for name in arrays}
+    values["histories"] = tuple(tuple(history) for history in record["histories"])
+    values |= {name: tuple(record[name]) for name in ("best_history", "worst_history", "cooldowns")}
+    return Swarm(**values)
+
+
+def _decoded(record: dict[str, Any] | None) -> Any:
+    if record is None:
+        return None
+    edges = tuple((int(u), int(v)) for u, v in record["edges"])
+    return Decoded(np.array(record["adjacency"], dtype=np.float64), edges)

@@ -1,0 +1,104 @@
+"""Models of a fusion brought into memory: whole, or as far as their tokens go."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
+
+from swarm.engines.local.pretrained import loading, read_whole
+from swarm.engines.local.stepper import Stepper, make_stepper
+from swarm.weights.base_model import index_of, model_folder, weight_files
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """Where a model comes from.
+
+    Attributes:
+      model: its folder or hub id.
+      revision: of a hub id.
+      trusted: whether Python code that comes with it is run.
+      named_in: where it was named, as messages say it: "in node.json".
+    """
+
+    model: str
+    revision: str | None = None
+    trusted: bool = False
+    named_in: str = "in node.json"
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model in memory."""
+
+    model: Any
+    tokenizer: Any
+    stepper: Stepper
+
+
+@dataclass(frozen=True)
+class Lexicon:
+    """A model as far as its tokens go: its name, its tokenizer and its input embeddings, (V, D)."""
+
+    name: str
+    tokenizer: Any
+    embeddings: torch.Tensor
+
+
+def load_stepped_model(source: ModelSource, device: torch.device, dtype: torch.dtype) -> LoadedModel:
+    """A causal model or an encoder-decoder, ready to be stepped; UserError if it cannot be had."""
+    folder = model_folder(source.model, source.revision, source.named_in)
+    with loading(f"model {source.model} of a fusion", source.named_in):
+        kind, config = _kind(folder, source)
+        options = {"trust_remote_code": source.trusted}
+        model = kind.from_pretrained(folder, config=config, dtype=dtype, use_safetensors=True, **options)
+        tokenizer = _tokenizer(folder, source)
+    model = model.to(device).eval()
+    return LoadedModel(model, tokenizer, make_stepper(model))
+
+
+def load_lexicon(name: str, source: ModelSource) -> Lexicon:
+    """A model's tokenizer and input embeddings as its files have them.
+
+    Of the weights only the embeddings are read where their place in the files is plain. UserError if they cannot be
+    had.
+    """
+    folder = model_folder(source.model, source.revision, source.named_in)
+    with loading(f"model {source.model} of a fusion", source.named_in):
+        return Lexicon(name, _tokenizer(folder, source), _embeddings(folder, source))
+
+
+def _embeddings(folder: Path, source: ModelSource) -> torch.Tensor:
+    kind, config = _kind(folder, source)
+    with torch.device("meta"):
+        shell = kind.from_config(config, trust_remote_code=source.trusted)
+    wanted = shell.get_input_embeddings().weight
+    names = [name for name, own in shell.named_parameters(remove_duplicate=False) if own is wanted]
+    # a file of the bare model has names without what the head's model puts before them
+    names += [name.removeprefix(f"{shell.base_model_prefix}.") for name in names]
+    files = index_of(folder) or {name: weight_files(folder)[0] for name in names}
+    for name in names:
+        if name in files:
+            with safe_open(folder / files[name], framework="pt") as file:
+                if name in file.keys() and file.get_slice(name).get_shape() == list(wanted.shape):  # noqa: SIM118
+                    tensor: torch.Tensor = file.get_tensor(name)
+                    return tensor
+    options = {"trust_remote_code": source.trusted, "use_safetensors": True}
+    model = kind.from_pretrained(folder, config=config, dtype="auto", **options)
+    read: torch.Tensor = model.get_input_embeddings().weight.detach()
+    return read
+
+
+def _kind(folder: Path, source: ModelSource) -> tuple[Any, Any]:
+    """The class that a model is loaded with, and its config."""
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=source.trusted)
+    return (AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM), config
+
+
+def _tokenizer(folder: Path, source: ModelSource) -> Any:
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=source.trusted)
+    read_whole(tokenizer)
+    return tokenizer

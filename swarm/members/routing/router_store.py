@@ -1,0 +1,60 @@
+"""Where a run keeps the routers that it fits: each under its name and digest, whole or not there, never changed."""
+
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from swarm.errors import UserError
+from swarm.members.routing.interfaces import LanguageModel
+from swarm.members.routing.router import Router
+from swarm.members.routing.router_artefact import read_router_facts, save_router
+from swarm.storage.files import check_own_folder, flush_to_disk
+
+
+def _no_model() -> LanguageModel:
+    raise UserError("a router that reads with the base model's states can only be fitted again where that is loaded")
+
+
+class RouterStore:
+    """A folder of routers: `<folder>/<name>/<digest>`.
+
+    Attributes:
+      language_model: gives what routers with features of kind hidden are fitted with.
+    """
+
+    def __init__(self, folder: Path, language_model: Callable[[], LanguageModel] = _no_model):
+        self.folder, self.language_model = folder, language_model
+        self._checked: set[Path] = set()
+
+    def put(self, name: str, router: Router) -> str:
+        """Keeps a router; gives its digest. It is on the disk then. Raises UserError if there is no room."""
+        check_own_folder(self.folder)
+        waiting = self.folder / f".{name}.tmp"  # by which a run tells what a killed process has left
+        shutil.rmtree(waiting, ignore_errors=True)
+        digest = save_router(waiting, router).digest
+        place = self.place_of(name, digest)
+        check_own_folder(place.parent)
+        place.parent.mkdir(exist_ok=True)
+        if place.exists():
+            shutil.rmtree(waiting)
+            return digest
+        for written in (*waiting.rglob("*"), waiting):
+            flush_to_disk(written)
+        waiting.rename(place)
+        for folder in (place.parent, self.folder, self.folder.parent):
+            flush_to_disk(folder)
+        return digest
+
+    def place_of(self, name: str, digest: str) -> Path:
+        """The folder of a router."""
+        return self.folder / name / digest
+
+    def check(self, routers: Mapping[str, str]) -> None:
+        """Raises UserError unless these routers, name -> digest, are there as they were put; looks at each once."""
+        for name, digest in routers.items():
+            place = self.place_of(name, digest)
+            if place in self._checked:
+                continue
+            if not place.is_dir() or read_router_facts(place)["digest"] != digest:
+                raise UserError(f"{place} is not there, or not what the run has put there; restore it from a copy")
+            self._checked.add(place)

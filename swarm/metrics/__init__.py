@@ -1,0 +1,1 @@
+"""How good an answer is beside its reference: metrics, score matrices, rankings, audits."""

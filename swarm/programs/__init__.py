@@ -1,0 +1,1 @@
+"""The programs that a user starts, one module or folder per command."""

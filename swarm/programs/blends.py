@@ -1,0 +1,58 @@
+"""What other ways to answer are compared with: all members asked, their answers ranked, the best of them fused."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from swarm.engines.local.side_models import speaking_of
+from swarm.errors import UserError
+from swarm.members.blending.blend_node import TOP, Blend, read_blend
+from swarm.members.blending.fuser_settings import GEN_FUSER
+from swarm.members.blending.pair_models import PAIRRM
+from swarm.members.blending.pairwise import MODES
+from swarm.members.members import Members
+
+RANKED, FUSED = "best-ranked answer", "best answers fused"
+
+
+def add_ranker_options(parser: argparse.ArgumentParser, about: str) -> None:
+    """Which model compares answers, and how."""
+    parser.add_argument("--ranker", metavar="MODEL", help=about)
+    parser.add_argument("--ranking", choices=MODES, default=MODES[0], help="compare all pairs of answers, or only as "
+                        "many as the first places take (default: all)")  # fmt: skip
+
+
+def add_blend_options(parser: argparse.ArgumentParser) -> None:
+    """The same, and which model fuses the best answers."""
+    add_ranker_options(parser, f"model that compares two answers, such as {PAIRRM}: also score what it finds best")
+    parser.add_argument("--fuser", metavar="MODEL", help=f"encoder-decoder, such as {GEN_FUSER}: also score what it "
+                        "makes of the best answers")  # fmt: skip
+    parser.add_argument("--top_k", type=int, help=f"how many answers it reads (default: {TOP}, or all if fewer)")
+
+
+def blends_of(options: argparse.Namespace, names: Sequence[str]) -> tuple[Blend, ...]:
+    """The blends over members of these names that the options ask for: RANKED, and FUSED if there is a fuser.
+
+    Raises UserError for a model or number that cannot be; no model is loaded.
+    """
+    if options.ranker is None:
+        if given := next((name for name in ("fuser", "top_k") if getattr(options, name) is not None), None):
+            raise UserError(f"--{given} is given without --ranker; name the model that finds the best answers")
+        return ()
+    record = {"type": "blend", "members": list(names), "ranker": options.ranker, "mode": options.ranking}
+    path = Path("the command line")  # as messages begin, and as paths that count from here need it
+    blends = [read_blend(Path(RANKED), record, path)]
+    if options.fuser is not None:
+        fusing = record | {"fuser": options.fuser} | ({} if options.top_k is None else {"top_k": options.top_k})
+        blends.append(read_blend(Path(FUSED), fusing, path))
+    elif options.top_k is not None:
+        raise UserError("--top_k says how many answers a fuser reads; add --fuser, or leave it out")
+    for blend in blends:
+        with speaking_of(str(path)):
+            blend.check_models()
+    return tuple(blends)
+
+
+def with_blends(members: Members, blends: Sequence[Blend]) -> Members:
+    """The members and the blends, as an engine and a scheduler are to know them."""
+    return Members(members.pool, (*members.composites, *blends))

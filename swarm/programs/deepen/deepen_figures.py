@@ -1,0 +1,102 @@
+"""Pictures of sweeps, and of tokens in the relative spaces of several models; matplotlib draws them."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from swarm.reports.report import needed_pyplot, pyplot, save_picture
+
+MOST_LINES = 8  # beyond which a legend is longer than its picture
+
+log = logging.getLogger(__name__)
+
+
+def draw_axes(rows: Sequence[Mapping[str, Any]], axes: Sequence[str], folder: Path) -> list[Path]:
+    """A picture for every axis on which the rows differ: strict accuracy, and milliseconds per token.
+
+    Rows that are the same on all other axes are one line. Without matplotlib there are none, which is said.
+    """
+    varied = [axis for axis in axes if len({row[axis] for row in rows}) > 1]
+    if not varied:
+        return []
+    try:
+        plt = pyplot()
+    except ImportError:
+        log.warning("no pictures, since matplotlib is not installed: pip install matplotlib, and run this again")
+        return []
+    return [_draw_axis(plt, rows, axis, [other for other in varied if other != axis], folder) for axis in varied]
+
+
+def _draw_axis(plt: Any, rows: Sequence[Mapping[str, Any]], axis: str, others: Sequence[str], folder: Path) -> Path:
+    figure, panels = plt.subplots(1, 2, figsize=(10, 4))
+    lines: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        lines.setdefault(tuple(row[other] for other in others), []).append(row)
+    # numbers first, "all" at the right end
+    values = sorted({row[axis] for row in rows}, key=lambda value: (isinstance(value, str), value))
+    even = any(isinstance(value, str) for value in values)
+    for values_there, line in lines.items():
+        line = sorted(line, key=lambda row: values.index(row[axis]))
+        where = [values.index(row[axis]) if even else row[axis] for row in line]
+        label = ", ".join(f"{_said(other)} {value}" for other, value in zip(others, values_there, strict=True))
+        means = np.array([row["strict"] for row in line])
+        spread = [means - [row["low"] for row in line], np.array([row["high"] for row in line]) - means]
+        panels[0].errorbar(where, means, yerr=spread, marker="o", capsize=3, label=label)
+        panels[1].plot(where, [1000 * row["seconds_per_token"] for row in line], marker="o", label=label)
+    for panel, title in zip(panels, ("strict accuracy, 95 % interval", "milliseconds per token"), strict=True):
+        panel.set_xlabel(_said(axis))
+        panel.set_title(title)
+        if even:
+            panel.set_xticks(range(len(values)), [str(value) for value in values])
+    panels[1].set_ylim(bottom=0)
+    if others and len(lines) <= MOST_LINES:
+        panels[0].legend(fontsize=8)
+    figure.suptitle(f"{rows[0]['questions']} questions, {rows[0]['batch']} at a time")
+    path = folder / f"sweep_{axis}.png"
+    figure.savefig(path, dpi=130, bbox_inches="tight")
+    plt.close(figure)
+    return path
+
+
+def principal_plane(points: np.ndarray) -> np.ndarray:
+    """The first two principal components (n, 2) of points (n, d), by singular values; zeros where there is one only."""
+    centred = points - points.mean(0)
+    left, sizes, _ = np.linalg.svd(centred, full_matrices=False)
+    plane = np.zeros((len(points), 2))
+    count = min(2, len(sizes))
+    plane[:, :count] = left[:, :count] * sizes[:count]
+    return plane
+
+
+def draw_tokens(plane: np.ndarray, models: Sequence[str], tokens: Sequence[str], path: Path) -> None:
+    """Points (N · K, 2), model by model: a colour for each of K tokens, a mark for each of N models.
+
+    Raises UserError where matplotlib is not there, or the picture cannot be written.
+    """
+    plt = needed_pyplot()
+    figure, axes = plt.subplots(figsize=(7, 6))
+    marks, colours = "osD^vP*X<>", plt.get_cmap("tab20")
+    for index, model in enumerate(models):
+        own = plane[index * len(tokens) : (index + 1) * len(tokens)]
+        axes.scatter(own[:, 0], own[:, 1], marker=marks[index % len(marks)], s=60, alpha=0.8, label=model,
+                     c=[colours(place % 20) for place in range(len(tokens))])  # fmt: skip
+    for place, token in enumerate(tokens):
+        centre = plane[place :: len(tokens)].mean(0)
+        axes.annotate(
+            repr(token)[1:-1].replace(" ", "␣"),
+            centre,
+            parse_math=False,
+            fontsize=9,
+            xytext=(6, 6),
+            textcoords="offset points",
+        )
+    axes.legend()
+    axes.set_title("relative representations: first two principal components")
+    save_picture(figure, path, dots=130)
+
+
+def _said(axis: str) -> str:
+    return axis.replace("_", " ")

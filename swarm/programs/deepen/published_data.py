@@ -1,0 +1,94 @@
+"""The published program's data: JSONL with a question, its answer or answers, and for choices a field per letter."""
+
+import logging
+import string
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from swarm.data.tables import Row, read_data_file, read_table, show
+from swarm.errors import UserError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Question:
+    """One record.
+
+    Attributes:
+      where: its place, as messages begin with.
+      fields: all of the record.
+      answers: the right answers, of which any will do.
+    """
+
+    where: str
+    fields: Mapping[str, Any]
+    answers: tuple[str, ...]
+
+    @property
+    def question(self) -> str:
+        """The question itself."""
+        return str(self.fields["question"])
+
+    @cached_property
+    def choices(self) -> dict[str, str]:
+        """Letter -> choice, for a question that has a field per letter."""
+        return choices_of(self.fields)
+
+
+def choices_of(fields: Mapping[str, Any]) -> dict[str, str]:
+    """Letter -> choice of a record that has a field per letter; empty for any other."""
+    return {letter: str(fields[letter]) for letter in string.ascii_uppercase if letter in fields}
+
+
+def read_questions(path: Path) -> list[Question]:
+    """The records of a JSONL file, in order.
+
+    Raises UserError for a file that cannot be read or is empty, and for a record without a question or an answer: the
+    line, and what it holds.
+    """
+    if path.suffix.lower() != ".jsonl":
+        raise UserError(f"{path}: wanted a .jsonl file, one record per line, as the published program's data")
+    table = read_table(path, read_data_file(path))
+    if not table.rows:
+        raise UserError(f"{path} has no record; name a file of questions")
+    return [_question(row) for row in table.rows]
+
+
+def _question(row: Row) -> Question:
+    fields = row.fields
+    if not isinstance(fields, Mapping):
+        raise UserError(f"{row.where} is {show(fields)}; wanted an object with question and answer")
+    missing = [name for name in ("question", "answer") if name not in fields]
+    if missing:
+        there = ", ".join(map(str, fields)) or "none"
+        raise UserError(f"{row.where} has no {' and no '.join(missing)}; there are {there}: rename or add the field")
+    answer = fields["answer"]
+    answers = answer if isinstance(answer, list) else [answer]
+    if not isinstance(fields["question"], str) or not answers or not all(isinstance(one, str) for one in answers):
+        given = f"question {show(fields['question'])} and answer {show(answer)}"
+        raise UserError(f"{row.where} has {given}; wanted a text, and a text or a list of texts: mend the record")
+    return Question(row.where, fields, tuple(answers))
+
+
+def read_demos(path: Path | None) -> list[Question]:
+    """The examples that prompts begin with; none, which is logged, where the config leaves their file empty."""
+    if path is None:
+        log.info("the config names no file of examples (demon_file_path): zero-shot")
+        return []
+    return read_questions(path)
+
+
+def shared_questions(dev: Sequence[Question], test: Sequence[Question]) -> list[int]:
+    """The places in `test` whose question is in `dev` too, which is logged as a warning.
+
+    All 1,900 dev questions of the published TriviaQA are: what is chosen on dev is then judged on itself.
+    """
+    known = {question.question for question in dev}
+    shared = [place for place, question in enumerate(test) if question.question in known]
+    if shared:
+        log.warning("%d of %d test questions are in dev too: leave them out of one of the two", len(shared), len(test))
+    return shared

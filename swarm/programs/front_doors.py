@@ -1,0 +1,110 @@
+"""What search.py and evaluate.py call: their surroundings, from logging to exit codes."""
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import RLock
+from typing import Any
+
+from tqdm import tqdm
+
+from swarm.errors import BudgetReached, UserError
+from swarm.storage.files import open_own
+from swarm.weights.pool import expert_folders
+
+DONE, BAD_INPUT, LIMIT_REACHED, INTERRUPTED = 0, 2, 3, 130
+PUBLISHED_EXPERTS = Path("initial_experts")
+EMBEDDED_EXPERTS = Path("data/embedded/experts")
+
+
+def guarded(program: Callable[[], int]) -> int:
+    """Runs a program: what the user can cure becomes one line and exit code 2, an interruption 130."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        return program()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except BudgetReached as reached:
+        print(f"error: {reached}; nothing was scored: give more", file=sys.stderr)
+        return LIMIT_REACHED
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+@contextmanager
+def signals_wait() -> Iterator[None]:
+    """Ctrl-C and SIGTERM take effect after this block, so that what is being written is finished."""
+    came: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, lambda number, frame: came.append(number)) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+    if came:
+        raise KeyboardInterrupt
+
+
+class _LogFile(logging.FileHandler):
+    """A file that is written to only if it is an ordinary one: a run's folder may come from anybody."""
+
+    def _open(self) -> Any:
+        return open_own(Path(self.baseFilename), "a")
+
+
+class _Screen(logging.StreamHandler):  # type: ignore[type-arg]
+    """Writes to the terminal; when whoever reads it has gone (`| head`), the search goes on without.
+
+    A progress bar there makes way for the message.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with tqdm.external_write_mode(self.stream):
+            super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if isinstance(sys.exc_info()[1], BrokenPipeError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.stream.fileno())
+        else:
+            super().handleError(record)
+
+
+def log_to(path: Path | None) -> None:
+    """Our messages go to the terminal, warnings to its error stream, and all of them to the file if one is given."""
+    tqdm.set_lock(RLock())  # threads draw bars here, processes do not: its own lock would be shared by both
+    ours = logging.getLogger("swarm")
+    ours.setLevel(logging.INFO)
+    ours.propagate = False
+    screen, alarms = _Screen(sys.stdout), _Screen(sys.stderr)
+    screen.addFilter(lambda record: record.levelno < logging.WARNING and not hasattr(record, "file_only"))
+    alarms.setLevel(logging.WARNING)
+    alarms.setFormatter(logging.Formatter("warning: %(message)s"))
+    handlers: list[logging.Handler] = [screen, alarms]
+    if path is not None:
+        handlers.append(_LogFile(path))
+        handlers[-1].setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    for old in ours.handlers[:]:
+        old.close()
+    ours.handlers = handlers
+
+
+def expert_directory(given: str | None) -> tuple[Path, str]:
+    """Where the experts are, and a line that says so: the given folder, the published ones, else the embedded ones."""
+    if given is not None:
+        return Path(given), f"experts: {given}"
+    if expert_folders(PUBLISHED_EXPERTS):
+        return PUBLISHED_EXPERTS, f"experts: {PUBLISHED_EXPERTS}"
+    if expert_folders(EMBEDDED_EXPERTS):
+        return EMBEDDED_EXPERTS, (
+            f"experts: {EMBEDDED_EXPERTS}, six toy models of 0.2 M parameters that know graph tasks only, because "
+            f"{PUBLISHED_EXPERTS} is empty. For the ten published Gemma-7B experts: python "
+            "initial_experts/initial_experts.py; for your own: -i FOLDER"
+        )
+    return PUBLISHED_EXPERTS, f"experts: {PUBLISHED_EXPERTS}"

@@ -1,0 +1,122 @@
+"""What a router's labels are made from: a metric against right answers, or answers compared with each other."""
+
+import argparse
+import logging
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, fields
+from functools import cache
+from typing import Any, Protocol
+
+from swarm.engines.local.devices import usual_device
+from swarm.engines.local.side_models import read_hub_config
+from swarm.errors import UserError
+from swarm.evolution.command_line import add_setting
+from swarm.evolution.config import SearchConfig
+from swarm.members.blending.pair_models import PAIRRM, WHAT, load_pair_model
+from swarm.members.blending.pairwise import Texts
+from swarm.metrics.gpt_rank import GPT_RANK, judge_answers
+from swarm.metrics.pairwise_metric import PAIRWISE, rank_answers
+from swarm.metrics.score_matrix import ScoreMatrix, score_answers
+from swarm.metrics.table import METRICS, get_metric, get_preset
+from swarm.programs.engine_choice import devices_of
+from swarm.programs.evaluate import SETTINGS
+from swarm.programs.judge_choice import judge_maker
+from swarm.programs.route.router_options import kind_of
+
+log = logging.getLogger(__name__)
+
+COMPARING = (PAIRWISE, GPT_RANK)  # metrics that need no right answer, and score an answer among others only
+LABELS = (*METRICS, *COMPARING)
+JUDGE_SETTINGS = tuple(name for name in SETTINGS if "judge" in name or name == "max_cost")
+
+
+class Scoring(Protocol):
+    """Makes the matrix of all members' answers (P, M) to P prompts; `references` has a right answer for each."""
+
+    def __call__(
+        self, prompts: Sequence[str], names: Sequence[str], texts: Texts, references: Sequence[str], split: str
+    ) -> ScoreMatrix: ...
+
+
+@dataclass(frozen=True)
+class Comparer:
+    """What compares answers, where a metric does so.
+
+    Attributes:
+      ranker: folder or hub id of a pair model, for pairwise; None where none is named.
+      mode: how many pairs that sees, see `swarm.members.blending.pairwise`.
+    """
+
+    ranker: str | None
+    mode: str
+
+
+def add_settings(parser: argparse._ActionsContainer, names: Collection[str]) -> None:
+    """Settings that mean the same for a search."""
+    for setting in fields(SearchConfig):
+        if setting.name in names:
+            add_setting(parser, setting)
+
+
+def scoring_by(metric: str, comparer: Comparer, config: SearchConfig) -> Scoring:
+    """The scoring that makes labels of this name, NAME or NAME:OPTION=VALUE,...; `config` names judge and device.
+
+    The option preset stands for a whole set of settings, see `swarm.metrics.table.PRESETS`.
+
+    What it needs is looked for here, before anything is asked; a metric's own model is loaded. Raises UserError for a
+    metric that there is not, or whose model, library or judge is not named or cannot be had.
+    """
+    if metric == PAIRWISE:
+        return _pairwise(comparer, config)
+    if metric == GPT_RANK:
+        return _judged(config)
+    name, options = kind_of("--metric", metric)
+    if name not in METRICS:
+        raise UserError(f"--metric is {metric!r}; wanted one of {', '.join(LABELS)}, or none for the eval's own score")
+    preset = options.pop("preset", None)
+    scorer = get_metric(name, **options) if preset is None else get_preset(preset, name, **options)
+    return lambda prompts, names, texts, references, split: score_answers(
+        prompts, names, texts, references, scorer, split
+    )
+
+
+def warn_of_another_judge(learnt: ScoreMatrix, held: ScoreMatrix) -> None:
+    """Says so if a router is scored by something else than what it has learnt from."""
+    if (learnt.metric, _judge_of(learnt)) != (held.metric, _judge_of(held)):
+        log.warning("the labels were made by %s (%s), these scores by %s (%s): another metric, model or setting",
+                    learnt.metric, _source_of(learnt), held.metric, _source_of(held))  # fmt: skip
+
+
+def _judge_of(matrix: ScoreMatrix) -> dict[str, Any]:
+    """What judges the answers, without the references in which words are counted: those differ between splits."""
+    return {name: value for name, value in matrix.settings.items() if name not in ("corpus", "texts")}
+
+
+def _source_of(matrix: ScoreMatrix) -> str:
+    return "stored" if matrix.settings.get("stored") else "computed"
+
+
+def device_name(config: SearchConfig) -> str:
+    """The first device that -g names, else CUDA where there is any. Raises UserError for one that cannot be used."""
+    return devices_of(config)[0] or usual_device()
+
+
+def _pairwise(comparer: Comparer, config: SearchConfig) -> Scoring:
+    ranker = comparer.ranker
+    if ranker is None:
+        raise UserError(f"--metric {PAIRWISE} compares answers by a model; name one with --ranker, such as {PAIRRM}")
+    read_hub_config(WHAT, ranker)
+    device = device_name(config)
+    model = cache(lambda: load_pair_model(ranker, device=device))  # once, for all that is scored
+    return lambda prompts, names, texts, references, split: rank_answers(
+        model(), prompts, names, texts, comparer.mode, split=split
+    )
+
+
+def _judged(config: SearchConfig) -> Scoring:
+    if config.judge_model is None:
+        raise UserError(f"--metric {GPT_RANK} asks a judge which of two answers is better; name one with --judge_model "
+                        "(docs/judges.md)")  # fmt: skip
+    judge = judge_maker(config)()
+    judge.client.check()
+    return lambda prompts, names, texts, references, split: judge_answers(judge, prompts, names, texts, split)

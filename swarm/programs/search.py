@@ -1,0 +1,151 @@
+"""search.py: a search is begun, resumed, or only reckoned up."""
+
+import logging
+import time
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import swarm
+from swarm.engines.executor import Executor
+from swarm.errors import UserError
+from swarm.evolution.command_line import parse
+from swarm.evolution.config import SearchConfig, make_config, unused_but_given
+from swarm.evolution.final_scores import questions_of_the_end
+from swarm.evolution.fitted_on_dev import CHOOSES, warn_of_seen
+from swarm.evolution.refresh import check_refresh
+from swarm.evolution.resume import check_what_it_names, remember_what_is_named, without_used_limits
+from swarm.evolution.run_folder import BEST, LOG, ORIGIN, RESULT, ROUTERS, create_run, name_taken, open_run, read_json
+from swarm.evolution.state import first_state
+from swarm.members.composite import Composite
+from swarm.members.members import Members, read_composites, read_members
+from swarm.members.routing.router_store import RouterStore
+from swarm.programs import front_doors
+from swarm.programs.dry_run import calibrate, dry_run
+from swarm.programs.engine_choice import make_executor
+from swarm.programs.session import Session, show_result
+from swarm.programs.task import Task, read_task
+from swarm.weights.pool import expert_folders
+
+log = logging.getLogger(__name__)
+
+RUNS = Path("search")
+
+
+def search_program(arguments: list[str] | None = None) -> int:
+    """search.py: a new search, a resumed one, or what one would cost. Returns the exit code."""
+    began = time.monotonic()
+    given, mode = parse(arguments)
+    front_doors.log_to(None)
+    if mode.resume and (mode.dry_run or mode.calibrate):
+        raise UserError(
+            "--resume goes on with a run; wanted it without --dry-run and --calibrate, which are for new ones"
+        )
+    if mode.resume:
+        return _resume(Path(mode.resume), given, began)
+    config = make_config(given)
+    if config.name and (RUNS / config.name).exists():
+        raise name_taken(RUNS / config.name)
+    remember_what_is_named(config)
+    if ignored := unused_but_given(config):
+        log.warning("without effect here: %s", ", ".join(f"--{name}" for name in ignored))
+    task = read_task(config)
+    task.check_scorer()
+    directory, where = front_doors.expert_directory(config.initial_expert_directory)
+    log.info("%s", where)
+    experts = [folder.name for folder in expert_folders(directory)]
+    composites: tuple[Composite, ...] = ()
+    if len(experts) > 1:  # fewer are an error that reading them explains
+        composites = read_composites(experts, directory, _beside(config))
+        task = task.for_nodes(config.population(len(experts)) + len(composites))
+    check_refresh(config, task.evaluation, task.dataset, composites)
+    _check_judge_limit(task)
+    if mode.dry_run:
+        return dry_run(task, _read_members(config, directory, preview=True))
+    task.evaluation.prepare()
+    members = _read_members(config, directory)
+    with closing(make_executor(members, config)) as executor:
+        if mode.calibrate:
+            return calibrate(task, members, executor)
+        kept = replace(config, initial_expert_directory=str(directory))
+        run = create_run(RUNS, kept, _origin(members, task, executor))
+        front_doors.log_to(run.folder / LOG)
+        log.info("run: %s (seed %d, %s)", run.folder, config.seed, _surroundings(executor))
+        warn_of_seen(members, task.evaluation, task.dataset, "dev", CHOOSES, bool(config.refresh_routers))
+        return Session(run, task, members, executor, first_state(config.seed), began).work()
+
+
+def _resume(folder: Path, given: dict[str, Any], began: float) -> int:
+    run, config = open_run(folder, given)
+    state = run.with_kept_usage(run.load() or first_state(config.seed))
+    front_doors.log_to(run.folder / LOG)
+    scored = state.next_step == "final" and (run.folder / RESULT).exists()
+    if scored and (run.folder / BEST).exists():
+        log.info("%s is complete:", folder)
+        show_result(read_json(run.folder / RESULT), config, folder)
+        return front_doors.DONE
+    for routers in (state.routers, state.best.routers if state.best else {}):
+        RouterStore(folder / ROUTERS).check(routers)
+    config = without_used_limits(config, given, state)
+    check_what_it_names(folder, config, given, read_json(folder / ORIGIN).get("eval_code"))
+    remember_what_is_named(config)
+    task = read_task(config, run.judge_usage())
+    task.evaluation.prepare()
+    members = _read_members(config, Path(str(config.initial_expert_directory)))
+    task = task.for_nodes(config.population(len(members.pool.names)) + len(members.composites))
+    stop_reason = state.stop_reason if state.next_step == "final" else ""
+    with closing(make_executor(members, config)) as executor:
+        for warning in run.check_origin(_origin(members, task, executor)):
+            log.warning("%s", warning)
+        log.info("resumed: %s, next step: %s (%s)", folder, state.title, _surroundings(executor))
+        run.forget_metrics_after(state.steps_done)
+        if not scored:
+            if (run.folder / RESULT).exists():
+                run.save(state)  # has the work of that result, which is a limit's and not to be taken for the end's
+            (run.folder / RESULT).unlink(missing_ok=True)
+        return Session(run, task, members, executor, replace(state, stop_reason=stop_reason), began).work()
+
+
+def _check_judge_limit(task: Task) -> None:
+    most, needed = task.config.max_judge_calls, questions_of_the_end(task.evaluation, task.dataset)
+    if most is not None and most <= needed:
+        raise UserError(
+            f"--max_judge_calls is {most}, but the final scores alone have {needed} questions; give more, or fewer "
+            "test examples with --test_limit"
+        )
+
+
+def _beside(config: SearchConfig) -> Path | None:
+    """Where composites lie that are not among the experts."""
+    return Path(config.composites) if config.composites else None
+
+
+def _read_members(config: SearchConfig, directory: Path, preview: bool = False) -> Members:
+    members = read_members(directory, config.base_model, config.combine, config.combine_rank, _beside(config), preview)
+    names = members.pool.names
+    if len(names) < 2:
+        raise UserError(f"{directory} holds one expert ({names[0]}); a search needs at least 2: add another folder")
+    return members
+
+
+def _origin(members: Members, task: Task, executor: Executor) -> dict[str, Any]:
+    facts = executor.facts()
+    return {
+        "experts": members.pool.digest,
+        "composites": members.composites_digest,
+        "base": facts.pop("base", ""),
+        "dataset": task.dataset.digest,
+        "dataset_name": task.dataset.name,
+        "eval": task.evaluation.name,
+        "eval_code": task.evaluation.code,
+        "engine": facts,
+        "expert_names": members.names,
+        "version": swarm.__version__,
+    }
+
+
+def _surroundings(executor: Executor) -> str:
+    facts = executor.facts()
+    workers = f", {executor.workers} workers" if executor.workers > 1 else ""
+    return f"{facts['dtype']} on {facts['device']}{workers}"

@@ -1,0 +1,296 @@
+"""One sitting of a search, new or resumed: puts the parts together, keeps the run's folder, shows the result."""
+
+import logging
+import shutil
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+
+from swarm.engines.executor import Executor
+from swarm.engines.metered import Budget, Metered, Usage
+from swarm.engines.statistics import Work, in_short
+from swarm.errors import BudgetReached, UserError
+from swarm.evolution import forecast
+from swarm.evolution.config import SearchConfig
+from swarm.evolution.final_scores import final_scores, questions_of_the_end
+from swarm.evolution.fitness import Fitness
+from swarm.evolution.loop import Watcher, search
+from swarm.evolution.numbers import numbers
+from swarm.evolution.run_folder import (
+    BEST,
+    CURVES_PICTURE,
+    GRAPH_PICTURE,
+    RESULT,
+    ROUTERS,
+    Run,
+    read_json,
+    resume_command,
+)
+from swarm.evolution.state import SearchState
+from swarm.evolution.steps import Problem
+from swarm.members.composite import used_members
+from swarm.members.members import Members, generations_of
+from swarm.members.routing.router_store import RouterStore
+from swarm.programs import front_doors
+from swarm.programs.engine_choice import BaseReader, make_cache
+from swarm.programs.task import Task
+from swarm.reports.progress import Progress
+from swarm.reports.report import draw_curves, draw_graph, graph_as_text, model_card, score_table
+from swarm.reports.tracking import Tracker
+from swarm.storage.background import BackgroundWriter
+from swarm.storage.files import write_json
+from swarm.system.scheduler import Scheduler
+from swarm.weights.pool import Expert
+from swarm.weights.written import remember_written
+
+log = logging.getLogger(__name__)
+
+
+class Session(Watcher):
+    """Carries a search through, writing everything that a later sitting needs after each step."""
+
+    def __init__(self, run: Run, task: Task, members: Members, executor: Executor, state: SearchState, began: float):
+        """`began` is when this sitting began, with loading and all, as `time.monotonic` tells it."""
+        config = task.config
+        self._run, self._config, self._state = run, config, state
+        self._meter = Metered(executor, state.usage, began=began)
+        if not config.no_cache:  # without one, what was asked in a step that is cut off is asked, and counted, again
+            self._meter.on_work = self._keep_usage
+        cache = make_cache(executor, config)
+        self._scheduler = Scheduler(self._meter, cache, lambda: self._progress.answered())
+        fitness = Fitness(self._scheduler, task.evaluation, task.dataset, task.params, config.scorer)
+        router_store = RouterStore(run.folder / ROUTERS, BaseReader(executor, members, config))
+        self._problem = Problem(config, members, fitness, router_store)
+        self._progress = Progress(config, self._problem.size, len(task.dataset.dev) * task.evaluation.passes, members,
+                                  self._meter.glance)  # fmt: skip
+        self._tracker = Tracker(config.wandb, config.project_name_wb, run.folder.name, asdict(config), run.folder)
+        self._checkpoints = BackgroundWriter()
+        self._seen = (0, 0, 0)
+        self._work: list[Work] = []
+
+    def work(self) -> int:
+        """The exit code: done, limit reached, or interrupted."""
+        config = self._config
+        budget = Budget(config.max_generations, config.max_tokens, config.max_time)
+        self._warn_of_small_limits()
+        self._warn_of_a_small_disk()
+        try:
+            try:
+                return self._search(budget)
+            finally:
+                # the best system in hand is finished before the folder is given up, whatever ends the search
+                with front_doors.signals_wait():
+                    self._write(self._checkpoints.close)
+        except KeyboardInterrupt:
+            self._progress.close()
+            log.info("interrupted; nothing is lost: %s", resume_command(self._run.folder))
+            return front_doors.INTERRUPTED
+        except Exception as error:
+            with suppress(OSError, UserError), self._run.open_log() as file:
+                file.write(f"stopped by {type(error).__name__}: {error}\n")
+            log.info("the run is safe up to step %r: %s", self._state.title, resume_command(self._run.folder))
+            raise
+        finally:
+            with ExitStack() as ending:  # the lock is given up last, whatever happens
+                ending.callback(self._run.close)
+                ending.callback(front_doors.log_to, None)  # what comes later is not the run's
+                ending.callback(self._tracker.finish)
+                ending.callback(self._progress.close)
+
+    def _search(self, budget: Budget) -> int:
+        if self._state.best is not None:  # what is made from the state, which a kill may have kept from being written
+            self._write(lambda: self._run.write_scratchpad(self._state))
+            self._write(lambda: self._write_best_so_far(self._state))
+        fitness, composites = self._problem.fitness, bool(self._problem.members.composites)
+        fitness.evaluation.watch_judge(self._run.keep_judge_usage, self._meter.late)
+        fitness.evaluation.hold_back(questions_of_the_end(fitness.evaluation, fitness.dataset, composites))
+        self._state = search(self._problem, self._state, self._meter, self, budget)
+        return self._finish()
+
+    def _keep_usage(self, usage: Usage) -> None:
+        """In final scores, the meter's budget being lifted, the work beyond the search's is theirs."""
+        state = self._state
+        if state.next_step == "final" or state.stop_reason:
+            self._run.keep_usage(state.usage, state.final_usage.plus(usage.since(state.usage)))
+        else:
+            self._run.keep_usage(usage, state.final_usage)
+
+    def _warn_of_small_limits(self) -> None:
+        fitness, config = self._problem.fitness, self._config
+        if config.max_generations is None and config.max_tokens is None:
+            return
+        members = self._problem.members
+        asked = generations_of(members.pool.names, members.composites)
+        experts = len(members.pool.names)
+        plan = forecast.forecast(config, experts, fitness.dataset, fitness.evaluation, fitness.params, asked)
+        start = plan.start
+        for name, limit_given, needed in (
+            ("max_generations", config.max_generations, start.generations),
+            ("max_tokens", config.max_tokens, start.prompt_tokens + start.new_tokens),
+        ):
+            if limit_given is not None and limit_given < needed:
+                log.warning("--%s %d is less than the start alone may take (%d)", name, limit_given, needed)
+
+    def _warn_of_a_small_disk(self) -> None:
+        """Full models are written at the end, each as large as the first."""
+        models = self._problem.pool.models
+        needed = sum(model.bytes_on_disk for model in models)
+        free = shutil.disk_usage(self._run.folder).free
+        if needed > free:
+            log.warning(
+                "the found system may take %.1f GB, and %s has %.1f GB free", needed / 1e9, self._run.folder, free / 1e9
+            )
+
+    def before(self, state: SearchState) -> None:
+        """A step begins."""
+        self._seen, self._work = self._counts(), self._meter.work()
+        self._progress.before(state)
+
+    def _counts(self) -> tuple[int, int, int]:
+        scheduler = self._scheduler
+        return scheduler.asked, scheduler.shared, scheduler.cache.from_disk
+
+    def after(self, before: SearchState, state: SearchState) -> None:
+        """A step is done: its numbers, then the state, then what can be made from the state again."""
+        asked, shared, from_disk = (now - then for now, then in zip(self._counts(), self._seen, strict=True))
+        work = [now.since(then) for now, then in zip(self._meter.work(), self._work, strict=True)]
+        record = numbers(state) | {"requests": asked, "shared": shared, "from_disk": from_disk}
+        with front_doors.signals_wait():
+            self._write(lambda: self._write_step(before, state, record, work))
+        self._progress.after(before, state, shared, asked, in_short(work))
+        self._tracker.log(record, state.steps_done)
+
+    def _write_step(
+        self, before: SearchState, state: SearchState, record: dict[str, Any], work: Sequence[Work]
+    ) -> None:
+        usage: dict[str, Any] = {f"usage_{name}": value for name, value in asdict(state.usage).items()}
+        workers = {"workers": [each.record() for each in work]} if work else {}
+        self._run.write_metrics(state.steps_done, {"title": before.title} | record | usage | workers)
+        self._run.save(state)
+        self._state = state
+        self._run.write_scratchpad(state)
+        self._checkpoints.check()
+        if state.best is not before.best:
+            # beside the next step: the state, which is written, can make it again
+            self._checkpoints.write(lambda: self._write_best_so_far(state))
+
+    def _write_best_so_far(self, state: SearchState) -> None:
+        """Adapters only: full models take gigabytes each time, and the state can make them again at the end."""
+        if not self._problem.pool.models:
+            self._run.write_best(self._problem, state)
+            self._remember_found(state)
+
+    def _remember_found(self, state: SearchState) -> None:
+        """So that who evaluates the found system finds what the search has asked."""
+        assert state.best is not None
+        if not self._config.no_cache:
+            system = self._problem.best_system(state.best)
+            used = (part for node in system.graph for part in used_members(system.member_at(node)))
+            placed = {part.name: part.digest for part in used if isinstance(part, Expert)}
+            remember_written(self._run.folder / BEST / "experts", placed)
+
+    def _write(self, act: Callable[[], None]) -> None:
+        try:
+            act()
+        except (OSError, SafetensorError) as error:
+            raise UserError(
+                f"{self._run.folder} cannot be written ({error}); the last state is whole: make room, then --resume"
+            ) from error
+
+    def _finish(self) -> int:
+        self._write(self._checkpoints.wait)
+        state = self._state
+        limited = state.next_step != "final"
+        log.info("the search is over: %s", state.stop_reason)
+        if limited:
+            self._write(lambda: self._run.save(state))  # the work of the step that was given up counts
+        if state.best is None:
+            log.info("nothing was found: the first %d graphs were not scored before the limit", self._config.graph_num)
+            return front_doors.LIMIT_REACHED
+        result = self._kept_result() or self._scored(state)
+        if result is None:
+            return front_doors.LIMIT_REACHED
+        self._write_end(state, result)
+        scorer = self._config.scorer
+        ends = {f"{split}_best": result["scores"]["found"][split][scorer]["mean"] for split in ("dev", "test")}
+        self._tracker.log(ends, state.steps_done + 1)
+        show_result(result, self._config, self._run.folder)
+        return front_doors.LIMIT_REACHED if limited and self._config.strict_exit else front_doors.DONE
+
+    def _kept_result(self) -> dict[str, Any] | None:
+        """What an earlier sitting scored at the end, if it could not write all of what it had found."""
+        path = self._run.folder / RESULT
+        return read_json(path) if path.exists() else None
+
+    def _scored(self, state: SearchState) -> dict[str, Any] | None:
+        """The final scores with all that belongs to them; None if a judge's limit keeps them from being had."""
+        assert state.best is not None
+        fitness = self._problem.fitness
+        dev, test = fitness.dataset.dev, fitness.dataset.test
+        log.info("final scores on dev (%d) and test (%d) ...", len(dev), len(test))
+        self._progress.final((len(dev) + len(test)) * fitness.evaluation.passes)
+        fitness.evaluation.hold_back(0)
+        try:
+            scores = final_scores(self._problem, state)
+        except BudgetReached as reached:
+            log.info("the final scores are not all there: %s; raise it: %s", reached, resume_command(self._run.folder))
+            return None
+        finally:
+            self._progress.close()
+        tally = self._meter.tally()
+        return {
+            "scores": scores,
+            "stop_reason": state.stop_reason,
+            "iterations": len(state.best_history) - 1,
+            "found": state.best.found,
+            "graph": graph_as_text(self._problem.best_system(state.best)),
+            "usage": asdict(self._meter.usage.plus(state.final_usage)),
+            "judge": {"model": self._config.judge_model} | asdict(fitness.evaluation.judge_usage),
+            "engine": self._meter.facts() | {"batches_halved_for_memory": tally.halvings},
+            **tally.record(),
+            "workers": [work.record() for work in self._meter.work()],
+        }
+
+    def _write_end(self, state: SearchState, result: dict[str, Any]) -> None:
+        """Writes result.json last, which says that the run is complete; but before full models, which may take long."""
+        folder = self._run.folder
+        self._draw(state)
+        if self._problem.pool.models:
+            self._write(lambda: write_json(folder / RESULT, result))
+            shutil.rmtree(folder / BEST, ignore_errors=True)  # room for the next
+            self._write(lambda: self._write_found(state, result["scores"]))
+        else:
+            with front_doors.signals_wait():
+                self._write(lambda: self._write_found(state, result["scores"]))
+                self._write(lambda: write_json(folder / RESULT, result))
+        self._run.forget_usage()
+
+    def _draw(self, state: SearchState) -> None:
+        assert state.best is not None
+        try:
+            draw_graph(self._problem.best_system(state.best), self._run.folder / GRAPH_PICTURE)
+            if state.experts is not None:
+                draw_curves(state, self._run.folder / CURVES_PICTURE)
+        except ImportError:
+            log.info("no pictures: they need matplotlib (pip install matplotlib)")
+
+    def _write_found(self, state: SearchState, scores: dict[str, Any]) -> None:
+        assert state.best is not None
+        card = model_card(self._problem.best_system(state.best), scores, self._config)
+        self._run.write_best(self._problem, state, scores, card)
+        self._remember_found(state)
+        self._run.write_graphs(state)
+
+
+def show_result(result: dict[str, Any], config: SearchConfig, folder: Path) -> None:
+    """Shows what a run has found, as its result.json has it."""
+    lines = ["", "the found system:", *(f"  {line}" for line in result["graph"]), ""]
+    lines += score_table(result["scores"], config.scorer)
+    lines += ["", f"found in {result['found']}; {result['usage']['generations']:,} generations"]
+    lines += [f"run: {folder}  (best system: {folder / 'best'}, pictures: graph.png, curves.png)"]
+    for line in lines:
+        log.info("%s", line)

@@ -1,0 +1,100 @@
+"""What is worked on: the eval, the data and how nodes generate, read from the settings and checked; no model yet."""
+
+import logging
+from dataclasses import dataclass, replace
+
+from swarm.data.example import Dataset
+from swarm.data.load import limit, load_dataset
+from swarm.data.source import Source, parse_mapping
+from swarm.engines.base import GenerationParams
+from swarm.errors import UserError
+from swarm.evals import get_eval
+from swarm.evals.eval import Eval
+from swarm.evals.judges.budget import NO_WORK, JudgeUsage
+from swarm.evolution.config import SearchConfig
+from swarm.programs.judge_choice import judge_maker
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is worked on, read and checked; no model is loaded."""
+
+    config: SearchConfig
+    evaluation: Eval
+    dataset: Dataset
+    params: GenerationParams
+
+    def check_scorer(self) -> None:
+        """Raises UserError if the eval does not give the score that is to be maximised."""
+        if self.config.scorer not in self.evaluation.scorers:
+            raise UserError(
+                f"--scorer is {self.config.scorer}, which eval {self.evaluation.name} does not give; wanted one of: "
+                f"{', '.join(self.evaluation.scorers)} (--scorer)"
+            )
+
+    def for_nodes(self, nodes: int) -> "Task":
+        """This task for graphs with so many nodes: every one gets a part of each context.
+
+        Raises UserError if an example's context has fewer parts than that and parts may not be shared.
+        """
+        return replace(self, dataset=fit_chunks(self.dataset, nodes, self.config))
+
+
+def read_task(config: SearchConfig, judged: JudgeUsage = NO_WORK) -> Task:
+    """The eval and the data that the settings name, checked; `judged` is what earlier sittings asked of a judge."""
+    evaluation = get_eval(str(config.eval_type), judge_maker(config, judged))
+    dataset = limit(load_dataset(source_of(config)), config.dev_limit, config.test_limit)
+    evaluation.check(dataset)
+    usual = evaluation.params(dataset)
+    chat = usual.chat if config.chat is None else config.chat
+    params = GenerationParams(config.max_new_tokens or usual.max_new_tokens, chat, second_bos=config.paper_code)
+    return Task(config, evaluation, dataset, params)
+
+
+def source_of(config: SearchConfig) -> Source:
+    """Where the settings say that the data comes from, and what it calls things.
+
+    What is drawn for dev does not depend on the search's seed: runs that differ in it share their questions.
+    """
+    return Source(
+        dataset=str(config.dataset),
+        directory=config.data_directory,
+        columns=parse_mapping(config.columns, "--columns") if config.columns else {},
+        splits=parse_mapping(config.splits, "--splits") if config.splits else {},
+        hub_config=config.hub_config,
+        revision=config.data_revision,
+        dev_size=config.dev_size,
+        mend=not config.paper_code,
+    )
+
+
+def fit_chunks(dataset: Dataset, nodes: int, config: SearchConfig) -> Dataset:
+    """The dataset with contexts in as many parts as a graph has nodes, where the rules of the search ask for that.
+
+    The published program gives the node at topological position i the chunk i: it stops where there are fewer chunks
+    than nodes and never reads those beyond. Here more chunks are folded onto the nodes, and with `--share_chunks`
+    fewer are shared by them; under paper-code those beyond are left away.
+    """
+    for split, examples in (("dev", dataset.dev), ("test", dataset.test)):
+        for index, example in enumerate(examples):
+            if 0 < len(example.chunks) < nodes and not config.share_chunks:
+                raise UserError(
+                    f"{dataset.name}: {split} record {index} has {len(example.chunks)} context_chunks for {nodes} "
+                    "nodes; wanted one for each: use fewer experts, split the contexts finer, or let nodes share with "
+                    "--share_chunks 1"
+                )
+    sizes = [len(example.chunks) for example in (*dataset.dev, *dataset.test)]
+    many = sum(size > nodes for size in sizes)
+    if not many:
+        return dataset
+    if not config.paper_code:
+        log.info("%d contexts have more than %d chunks: nodes read several in a row", many, nodes)
+        return dataset
+    log.warning("%d contexts have more than %d chunks: those beyond are not read (paper-code)", many, nodes)
+    dev, test = (
+        tuple(replace(example, chunks=example.chunks[:nodes]) for example in examples)
+        for examples in (dataset.dev, dataset.test)
+    )
+    return replace(dataset, dev=dev, test=test)

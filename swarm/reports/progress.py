@@ -1,0 +1,118 @@
+"""What a person sees while a search runs: a bar on a terminal, one line per step elsewhere and in log.txt."""
+
+import logging
+import sys
+import time
+from collections.abc import Callable
+
+from tqdm import tqdm
+
+from swarm.evolution.config import SearchConfig
+from swarm.evolution.forecast import duration
+from swarm.evolution.state import Refresh, SearchState
+from swarm.members.members import Members
+
+log = logging.getLogger(__name__)
+
+GLANCE = 0.5  # seconds between two looks at the workers
+
+
+class Progress:
+    """Follows a search step by step and request by request."""
+
+    def __init__(
+        self, config: SearchConfig, places: int, dev_size: int, members: Members, glance: Callable[[], str] = str
+    ):
+        """A graph has so many `places`; the initial `members` are scored alone at the start.
+
+        `dev_size` counts questions to a system: examples, times the passes of the eval. `glance` says how it goes.
+        """
+        self._glance, self._glanced = glance, 0.0
+        self._config = config
+        self._places = places
+        self._dev = dev_size
+        self._alone = len(members.names)
+        self._singles = 3 if members.composites else 2  # scored beside the found system at the end
+        self._bar: tqdm | None = None  # type: ignore[type-arg]
+        self._began = time.monotonic()
+        self._seconds: list[float] = []
+
+    def before(self, state: SearchState) -> None:
+        """A step begins."""
+        self._began = time.monotonic()
+        best = f", best {state.best.score:.3f}" if state.best else ""
+        self._show_bar(f"{_place(state, self._config)}{best}", self._requests(state))
+
+    def final(self, examples: int) -> None:
+        """The final scores begin: the found system and a few members alone on so many examples."""
+        self._show_bar("final scores", (self._places + self._singles) * examples)
+
+    def _show_bar(self, title: str, requests: int) -> None:
+        if sys.stderr.isatty():
+            self._bar = tqdm(total=requests, desc=title, unit="req", leave=False)
+
+    def answered(self) -> None:
+        """One request is done."""
+        if self._bar is not None:
+            if (now := time.monotonic()) > self._glanced + GLANCE:
+                self._glanced = now
+                self._bar.set_postfix_str(self._glance(), refresh=False)
+            self._bar.update()
+
+    def after(self, before: SearchState, state: SearchState, shared: int, asked: int, workers: str = "") -> None:
+        """A step is done: says what it brought, and how `workers` were busy."""
+        self.close()
+        self._seconds.append(time.monotonic() - self._began)
+        swarm = state.graphs if before.next_step.endswith("role") else state.experts
+        assert swarm is not None and state.best is not None
+        what = "best graph" if before.next_step.endswith("role") else "best expert's credit"
+        new = "  <- new best" if before.best is None or state.best.score > before.best.score else ""
+        log.info(
+            "%-14s %s %.3f, best system %.3f, %d requests, %.0f%% shared, %s%s%s%s",
+            _place(before, self._config),
+            what,
+            max(history[-1] for history in swarm.histories),
+            state.best.score,
+            asked,
+            100 * shared / max(asked, 1),
+            duration(self._seconds[-1]),
+            self._left(state),
+            f", {workers}" if workers else "",
+            new,
+        )
+        for one in state.refreshed:
+            log.info("%s", _refreshed(one))
+
+    def close(self) -> None:
+        """Takes the bar away."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def _requests(self, state: SearchState) -> int:
+        config = self._config
+        systems = config.graph_num if state.next_step.endswith("role") else config.trial_num
+        if config.ask_ahead and state.next_step.endswith("weight") and state.iteration < config.max_iteration:
+            systems += config.graph_num  # but where patience may end the search
+        alone = self._alone if state.next_step == "start_role" else 0
+        return (systems * self._places + alone) * self._dev
+
+    def _left(self, state: SearchState) -> str:
+        if state.next_step == "final":
+            return ""
+        steps = 2 * (self._config.max_iteration + 1) - state.steps_done
+        recent = self._seconds[-4:]
+        return f", at most {duration(steps * sum(recent) / len(recent))} left"
+
+
+def _refreshed(one: Refresh) -> str:
+    known = (
+        f"{one.labelled} of {one.prompts} prompts, of {one.questions} dev questions, have answers of all its members"
+    )
+    if one.kept:
+        return f"router {one.name} stays as it is ({one.kept}): {known}"
+    return f"router {one.name} fitted again: {known}"
+
+
+def _place(state: SearchState, config: SearchConfig) -> str:
+    return f"{state.title}/{config.max_iteration}" if state.iteration else state.title

@@ -1,0 +1,54 @@
+"""What a node of the graph is told, and how earlier answers enter its prompt."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+FIRST_HEADER = "Please answer the following question.\n"
+LATER_HEADER = (
+    "Please answer the following question with the help of previous responses, "
+    "feel free to ignore wrong or unhelpful responses.\n"
+)
+
+
+@dataclass(frozen=True)
+class Query:
+    """One question put to a whole system.
+
+    Attributes:
+      text: the question.
+      chunks: parts of a context too long for one node; each node reads its own in front of the question.
+      max_new_tokens: for a question whose answer is short; None leaves it to the parameters of the generation.
+    """
+
+    text: str
+    chunks: tuple[str, ...] = ()
+    max_new_tokens: int | None = None
+
+
+def node_prompt(query: Query, previous: Sequence[str], position: int = 0, nodes: int = 1) -> str:
+    """The prompt of one node: the question, preceded by its direct predecessors' answers (arXiv 2502.04510, A).
+
+    `previous` holds the answers in ascending order of the predecessors' node ids; it is empty for a source node.
+    `position` of `nodes` is the node's rank in topological order, which decides what it reads of a context.
+    """
+    context = f"Context: {context_at(query.chunks, position, nodes)}\n" if query.chunks else ""
+    if not previous:
+        return f"{FIRST_HEADER}Question: {context}{query.text}"
+    responses = "".join(f"Previous response {k}: {text}\n" for k, text in enumerate(previous, start=1))
+    return f"{LATER_HEADER}{responses}Question: {context}{query.text}"
+
+
+def context_at(chunks: Sequence[str], position: int, nodes: int) -> str:
+    """What the node at a topological position reads of a context in chunks.
+
+    With as many chunks as nodes it is the chunk at that position, the published rule. More chunks are folded onto the
+    nodes in order, so that all are read; fewer are read by several nodes each.
+    """
+    start = position * len(chunks) // nodes
+    stop = max((position + 1) * len(chunks) // nodes, start + 1)
+    return "\n".join(chunk for chunk in chunks[start:stop] if chunk or stop == start + 1)
+
+
+def tidy_answer(text: str) -> str:
+    """A model's raw text as it is passed on and scored: stripped, on one line."""
+    return text.strip().replace("\n", " ")

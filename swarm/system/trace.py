@@ -1,0 +1,91 @@
+"""What the systems of a step were told and have answered, walked through again without asking anybody."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from swarm.engines.base import Completion, GenerationParams, Member, Request
+from swarm.engines.cache.completion_cache import CompletionCache
+from swarm.members.composite import Relay
+from swarm.system.prompts import Query, node_prompt, tidy_answer
+from swarm.system.system import System
+
+
+@dataclass(frozen=True)
+class TracedNode:
+    """What a node was told.
+
+    Attributes:
+      index: of the query that it belongs to.
+      prompt: all of it, the answers of earlier nodes included.
+      params: how it was to be answered.
+    """
+
+    index: int
+    prompt: str
+    params: GenerationParams
+
+
+class Trace:
+    """Prompts and answers of a step, which depend on its systems alone: not on what a cache remembers beyond them.
+
+    Attributes:
+      told: every different prompt, in the order of the walks.
+    """
+
+    def __init__(self, cache: CompletionCache):
+        """`cache` is the scheduler's, which holds the running step's answers in memory."""
+        self._cache = cache
+        self._given: dict[tuple[tuple[str, GenerationParams], str], Completion] = {}
+        self.told: dict[TracedNode, None] = {}
+
+    def walk(self, system: System, queries: Sequence[Query], params: GenerationParams) -> None:
+        """Follows a system that the step has asked these queries."""
+        order = system.order
+        sources = {node: system.predecessors(node) for node in order}
+        for index, query in enumerate(queries):
+            own = params if query.max_new_tokens is None else replace(params, max_new_tokens=query.max_new_tokens)
+            texts: dict[int, str] = {}
+            for position, node in enumerate(order):
+                prompt = node_prompt(query, [texts[source] for source in sources[node]], position, len(order))
+                self.told[TracedNode(index, prompt, own)] = None
+                answer = _answer(Request(system.member_at(node), prompt, own), self._remembered)
+                if answer is None:
+                    break  # nobody remembers, so nobody knows what later nodes were told
+                texts[node] = tidy_answer(answer.text)
+
+    def answer(self, member: Member, told: TracedNode) -> str | None:
+        """What a member has answered to a prompt, or would answer by what those whom it asks have; None: not known."""
+        found = _answer(Request(member, told.prompt, told.params), lambda asked: self._given.get(_key(asked)))
+        return None if found is None else tidy_answer(found.text)
+
+    def _remembered(self, request: Request) -> Completion | None:
+        key = _key(request)
+        if key not in self._given:
+            in_cache = self._cache.key(request)
+            found = self._cache.get_many([in_cache]).get(in_cache)
+            if found is not None:
+                self._given[key] = found
+        return self._given.get(key)
+
+
+def _key(request: Request) -> tuple[tuple[str, GenerationParams], str]:
+    return request.group, request.prompt
+
+
+def _answer(request: Request, known: Callable[[Request], Completion | None]) -> Completion | None:
+    """The answer to a request by the answers that are known; a relay's out of those that it asks for."""
+    relay = request.member
+    if not isinstance(relay, Relay):
+        return known(request)
+    stages: list[list[Completion]] = []
+    [asked] = relay.pass_on([request])
+    while True:
+        answers = [_answer(part, known) for part in asked]
+        there = [answer for answer in answers if answer is not None]
+        if len(there) < len(answers):
+            return None
+        stages.append(there)
+        following = relay.go_on(request, stages)
+        if isinstance(following, Completion):
+            return following
+        asked = following

@@ -1,0 +1,1 @@
+"""Replies read as text: numbers, words and lettered choices; strings compared."""

@@ -1,0 +1,1 @@
+"""LoRA experts made: a recipe names bases and data, TRL and PEFT train an adapter for each expert of it."""

@@ -1,0 +1,234 @@
+"""From the rows of a source to what a model is to say: checked conversations, the answer last.
+
+A row is {"messages": [...]}, {prompt, completion} (texts, or lists of messages), MixInstruct's {instruction, input,
+output}, or a record of this project's data files {question, answer, choices?}. The first row decides which of these a
+source holds.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from swarm.data.example import Dataset
+from swarm.data.records import check_text, examples
+from swarm.data.tables import Row, Table, show
+from swarm.errors import UserError
+from swarm.evals import exact_match, multiple_choice
+from swarm.system.prompts import Query, context_at, node_prompt
+from swarm.training.recipe import NODE, DataSource
+from swarm.training.sources import SourceRows, open_source
+
+ROLES = ("system", "user", "assistant")
+_FORMS = {
+    "messages": ("messages",),
+    "prompt": ("prompt", "completion"),
+    "instruction": ("instruction", "output"),
+    "question": ("question", "answer"),
+}
+_OPTIONAL = {"instruction": ("input",), "question": ("choices", "context_chunks")}
+
+Message = tuple[str, str]
+
+
+class _EmptyRow(Exception):
+    """A text of a row has nothing in it: the place and the field."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What one row teaches.
+
+    Attributes:
+      where: the row's place, as messages begin with.
+      messages: (role, text) pairs, the last of them the assistant's.
+      chat: whether the row is a conversation, of which all that the assistant says is learned; else the last text is.
+      separator: what stands between prompt and answer where there is no chat template.
+    """
+
+    where: str
+    messages: tuple[Message, ...]
+    chat: bool
+    separator: str
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What a source teaches.
+
+    Attributes:
+      split: which part of the source it is; "" where a file has none.
+      skipped: rows that were passed over, since a text of theirs is empty.
+    """
+
+    source: str
+    split: str
+    samples: tuple[Sample, ...]
+    skipped: int
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the samples, places aside; equal digests mean equal texts."""
+        hashed = hashlib.sha256()
+        for sample in self.samples:
+            content = [sample.messages, sample.chat, sample.separator]
+            hashed.update(json.dumps(content, separators=(",", ":")).encode() + b"\n")
+        return hashed.hexdigest()
+
+
+def read_samples(place: str, source: DataSource, rng: np.random.Generator) -> Samples:
+    """The samples of a source; `rng` draws its share.
+
+    Raises UserError that names the row's place for the first row that teaches nothing, and where no row is left.
+    """
+    opened = open_source(place, source)
+    skipped: list[str] = []
+    every = _samples(place, source, opened, skipped)
+    if source.share < 1:
+        all_of_them = list(every)
+        kept = rng.permutation(len(all_of_them))[: round(source.share * len(all_of_them))]
+        every = (all_of_them[number] for number in sorted(kept.tolist()))
+    samples = tuple(islice(every, source.limit))
+    if not samples:
+        raise UserError(f"{place}: no row of {source.source} is left, wanted at least one: raise share, or add rows")
+    return Samples(source.source, opened.split, samples, len(skipped))
+
+
+def _samples(place: str, source: DataSource, opened: SourceRows, skipped: list[str]) -> Iterator[Sample]:
+    """The samples of a source; places of rows that are passed over are added to `skipped`."""
+    read: Callable[[Mapping[str, Any], Row], Sample] | None = None
+    for row in opened.rows:
+        if not isinstance(row.fields, Mapping):
+            raise UserError(f"{row.where} is {show(row.fields)}, wanted an object as {{...}}: mend it")
+        if read is None:
+            read = _reader(_form(place, source, row), source, opened)
+        fields = dict(row.fields)
+        for field, column in source.columns.items():
+            fields[field] = row.fields.get(column)
+        try:
+            yield read(fields, row)
+        except _EmptyRow as error:
+            if not source.skip_empty:
+                raise UserError(f"{error}: fill it in, drop the row, or say empty: skip") from error
+            skipped.append(row.where)
+
+
+def _form(place: str, source: DataSource, row: Row) -> str:
+    """Which of the forms the rows of a source have."""
+    for field, column in source.columns.items():
+        if column not in row.fields:
+            there = ", ".join(row.fields) or "none"
+            raise UserError(f"{place}: no column {show(column)} for {field} in {row.where}, only {there}: name one")
+    columns = {*row.fields, *source.columns}
+    for form, fields in _FORMS.items():
+        if columns.issuperset(fields) and {*source.columns} <= {*fields, *_OPTIONAL.get(form, ())}:
+            return form
+    wanted = "; or ".join(" and ".join(fields) for fields in _FORMS.values())
+    raise UserError(
+        f"{row.where} has the columns {', '.join(row.fields) or 'none'}, wanted {wanted}: say which is which under "
+        "columns"
+    )
+
+
+def _reader(form: str, source: DataSource, opened: SourceRows) -> Callable[[Mapping[str, Any], Row], Sample]:
+    if form == "messages":
+        return _conversation
+    if form == "question":
+        return lambda fields, row: _question(fields, row, source, opened)
+    separator = source.separator if source.separator is not None else "" if form == "prompt" else " "
+
+    def read(fields: Mapping[str, Any], row: Row) -> Sample:
+        if form == "prompt":
+            if isinstance(fields.get("prompt"), list):
+                return _answered(fields, row)
+            asked, said = _text(fields, "prompt", row), _text(fields, "completion", row)
+        else:
+            asked, said = _instruction(fields, row), _text(fields, "output", row)
+        return _pair(row, _in_template(asked, source.template), said, separator)
+
+    return read
+
+
+def _text(fields: Mapping[str, Any], name: str, row: Row) -> str:
+    """A field that is a text with something in it."""
+    value: Any = fields.get(name)
+    check_text(f"{row.where}: {name}", value)
+    if not value.strip():
+        raise _EmptyRow(f"{row.where}: {name} is {show(value)}, wanted a text")
+    text: str = value
+    return text
+
+
+def _instruction(fields: Mapping[str, Any], row: Row) -> str:
+    """MixInstruct's prompt: the instruction and the input below it, either of which may be empty."""
+    parts: list[str] = []
+    for name in ("instruction", "input"):
+        part: Any = fields.get(name) or ""
+        check_text(f"{row.where}: {name}", part)
+        parts += [part] if part.strip() else []
+    if not parts:
+        raise _EmptyRow(f"{row.where}: instruction and input are empty, wanted a text")
+    return "\n".join(parts)
+
+
+def _in_template(prompt: str, template: str | None) -> str:
+    if template is None:
+        return prompt
+    return node_prompt(Query(prompt), []) if template == NODE else template.replace("{}", prompt)
+
+
+def _pair(row: Row, asked: str, said: str, separator: str) -> Sample:
+    return Sample(row.where, (("user", asked), ("assistant", said)), False, separator)
+
+
+def _question(fields: Mapping[str, Any], row: Row, source: DataSource, opened: SourceRows) -> Sample:
+    """A record of a data file, asked as its eval asks it."""
+    [example] = examples(Table(row.where, [Row(row.where, fields)], opened.kind), {})
+    dataset = Dataset(opened.name, (), (), opened.prefix)
+    ask = multiple_choice.multiple_choice_prompt if example.choices else exact_match.exact_match_prompt
+    asked = ask(dataset, example)
+    if source.template in (None, NODE):
+        asked = node_prompt(Query(asked, example.chunks), [])
+    else:
+        context = f"Context: {context_at(example.chunks, 0, 1)}\n" if example.chunks else ""
+        asked = _in_template(context + asked, source.template)
+    return _pair(row, asked, example.answer, " " if source.separator is None else source.separator)
+
+
+def _conversation(fields: Mapping[str, Any], row: Row) -> Sample:
+    """A chat, up to the last thing that the assistant says in it."""
+    listed = fields.get("messages")
+    if not isinstance(listed, list) or not listed:
+        raise UserError(f'{row.where}: messages is {show(listed)}, wanted a list of {{"role": ..., "content": ...}}')
+    messages = [_message(f"{row.where}: message {number}", entry) for number, entry in enumerate(listed)]
+    spoken = [number for number, (role, _) in enumerate(messages) if role == "assistant"]
+    if not spoken or spoken[-1] == 0:
+        raise UserError(f"{row.where}: the assistant answers nothing, wanted an answer of it after a question: add one")
+    return Sample(row.where, tuple(messages[: spoken[-1] + 1]), True, " ")
+
+
+def _answered(fields: Mapping[str, Any], row: Row) -> Sample:
+    """A prompt that is a conversation, with the one message that answers it; only that is learned."""
+    said = fields.get("completion")
+    if not isinstance(said, list) or len(said) != 1:
+        raise UserError(f"{row.where}: completion is {show(said)}, wanted a list of one message, as prompt is a list")
+    sample = _conversation({"messages": [*fields["prompt"], *said]}, row)
+    if len(sample.messages) != len(fields["prompt"]) + 1:
+        raise UserError(f"{row.where}: the completion's role is {show(said[0]['role'])}, wanted assistant: mend it")
+    return replace(sample, chat=False)
+
+
+def _message(where: str, entry: Any) -> Message:
+    if not isinstance(entry, Mapping) or not {"role", "content"} <= {*entry}:
+        raise UserError(f'{where} is {show(entry)}, wanted {{"role": "user", "content": "..."}}: mend it')
+    role, content = entry["role"], entry["content"]
+    if role not in ROLES:
+        raise UserError(f"{where}: role is {show(role)}, wanted one of {', '.join(ROLES)}: rename it or drop the row")
+    check_text(f"{where}: content", content)
+    if role != "system" and not content.strip():
+        raise _EmptyRow(f"{where}: content is {show(content)}, wanted a text")
+    return role, content

@@ -1,0 +1,92 @@
+"""What stays of a training: an adapter's folder that is whole, and what it was trained by."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from swarm.data.tables import parse_json, show
+from swarm.errors import UserError
+from swarm.storage.files import whole_folder, write_json
+from swarm.training.recipe import ExpertRecipe
+from swarm.weights.adapters import CONFIG, WEIGHTS, read_adapter
+from swarm.weights.pool import portable_base
+
+RECORD = "finetune.json"
+LIBRARIES = ("torch", "transformers", "peft", "trl", "accelerate")
+_WITHOUT_EFFECT = ("place", "name", "base", "revision", "data", "checkpoint_every")
+
+Facts = dict[str, Any]
+"""All that decides the weights: settings by name, the base's digest, the data's digests."""
+
+
+def facts_of(expert: ExpertRecipe, base_digest: str, data_digests: list[str], settled: Mapping[str, Any]) -> Facts:
+    """What an expert's weights depend on. Where a base or a file lies is no part of it, what they hold is.
+
+    `settled` has the values of settings that the recipe leaves open.
+    """
+    settings = {name: value for name, value in asdict(expert).items() if name not in _WITHOUT_EFFECT}
+    if expert.steps is not None:
+        settings["epochs"] = None
+    facts = settings | dict(settled) | {"base": base_digest, "data": data_digests}
+    return json.loads(json.dumps(facts))  # type: ignore[no-any-return]  # tuples become what JSON has
+
+
+def differences(before: Facts, now: Facts) -> str:
+    """In which facts two recipes differ, as a message says it; "" if in none."""
+    named = []
+    for field in sorted({*before, *now}):
+        was, is_now = before.get(field), now.get(field)
+        if was != is_now:
+            named.append(f"{field} has changed" if field in ("base", "data") else
+                         f"{field} was {show(was)} and is now {show(is_now)}")  # fmt: skip
+    return ", ".join(named)
+
+
+def read_training_facts(path: Path) -> Facts | None:
+    """The facts in a record, or None if the file holds none."""
+    if not path.is_file():
+        return None
+    try:
+        content = parse_json(path, path.read_text(encoding="utf8"))
+    except (UnicodeDecodeError, UserError):
+        return None
+    facts = content.get("facts") if isinstance(content, dict) else None
+    return facts if isinstance(facts, dict) else None
+
+
+def is_finished(folder: Path, facts: Facts) -> bool:
+    """Whether the expert is there already; raises UserError if something else is in its place."""
+    if not folder.exists():
+        return False
+    before = read_training_facts(folder / RECORD)
+    if before is None:
+        raise UserError(f"{folder} is there and was not written by this program: move it away, or name another --out")
+    if found := differences(before, facts):
+        raise UserError(f"{folder} is there, trained by another recipe ({found}): move it away, or rename the expert")
+    return True
+
+
+def write_expert(folder: Path, trained: Path, expert: ExpertRecipe, tokenizer: Any, record: dict[str, Any]) -> None:
+    """Writes an expert's folder, whole or not at all: adapter, tokenizer with chat template, record; no pickle.
+
+    `trained` is the folder into which the trainer has saved the adapter. Raises UserError if a weight is not finite.
+    """
+    with whole_folder(folder) as waiting:
+        config = json.loads((trained / CONFIG).read_text(encoding="utf8"))
+        config["base_model_name_or_path"] = portable_base(expert.base, folder)
+        config["revision"] = expert.revision
+        config["target_modules"] = sorted(config["target_modules"])  # a set, which has another order in every process
+        (waiting / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf8")
+        shutil.copyfile(trained / WEIGHTS, waiting / WEIGHTS)
+        tokenizer.save_pretrained(waiting)
+        adapter = read_adapter(waiting)
+        write_json(waiting / RECORD, record | {"adapter": adapter.digest, "versions": versions()})
+
+
+def versions() -> dict[str, str]:
+    """The versions of what trains."""
+    return {library: version(library) for library in LIBRARIES}

@@ -1,0 +1,77 @@
+"""The work folder of an expert that is being trained: the trainer's states, of which only whole ones are used.
+
+It lies hidden beside the expert's folder, where a pool passes it over, and is removed when the expert is written. The
+trainer keeps optimiser and generators in files of torch, which transformers reads as plain tensors only.
+"""
+
+import json
+import logging
+import re
+import shutil
+from pathlib import Path
+
+from swarm.errors import UserError
+from swarm.storage.files import write_json
+from swarm.training.trained_adapter import Facts, differences, read_training_facts, versions
+
+log = logging.getLogger(__name__)
+
+_FACTS, _WHOLE = "facts.json", "whole"
+_STATE = re.compile(r"checkpoint-(\d+)")
+
+
+def work_folder(out: Path, name: str) -> Path:
+    """Where an expert's training is kept while it goes on."""
+    return out / f".{name}.work"
+
+
+def check_work(folder: Path, facts: Facts) -> None:
+    """Raises UserError if the folder holds the training of another recipe."""
+    if not folder.exists() or newest_state(folder) is None:
+        return
+    before = read_training_facts(folder / _FACTS)
+    found = differences(before, facts) if before is not None else f"its {_FACTS} cannot be read"
+    if found:
+        raise UserError(
+            f"{folder} holds a training that was stopped, of another recipe ({found}): undo the change to go on with "
+            "it, or remove the folder to begin again"
+        )
+    trained_by = json.loads((folder / _FACTS).read_text(encoding="utf8")).get("versions")
+    if trained_by != versions():
+        log.warning("%s was begun with other versions of the libraries (%s): the last digits may differ from those of "
+                    "one sitting", folder, trained_by)  # fmt: skip
+
+
+def begin_work(folder: Path, facts: Facts) -> None:
+    """Makes the folder ready: facts written, states that were cut off and leftovers removed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / _FACTS, {"facts": facts, "versions": versions()})
+    for state in folder.glob("checkpoint-*"):
+        if not (state / _WHOLE).exists():
+            shutil.rmtree(state)
+    for leftover in folder.parent.glob(f".{_expert(folder)}.*.tmp"):  # of a process that was killed while it wrote
+        shutil.rmtree(leftover)
+
+
+def mark_whole(folder: Path, step: int) -> None:
+    """Says that the state after so many steps has been written to its end."""
+    (folder / f"checkpoint-{step}" / _WHOLE).touch()
+
+
+def newest_state(folder: Path) -> Path | None:
+    """The newest whole state, or None."""
+    if not folder.is_dir():
+        return None
+    whole = [state for state in folder.iterdir() if _STATE.fullmatch(state.name) and (state / _WHOLE).exists()]
+    return max(whole, key=step_of, default=None)
+
+
+def step_of(state: Path) -> int:
+    """After how many steps a state was written."""
+    found = _STATE.fullmatch(state.name)
+    assert found is not None
+    return int(found[1])
+
+
+def _expert(folder: Path) -> str:
+    return folder.name.removeprefix(".").removesuffix(".work")

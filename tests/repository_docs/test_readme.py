@@ -1,0 +1,99 @@
+"""The README tells the truth: options, files, and the ten lines of Python."""
+
+import json
+import re
+import shutil
+from dataclasses import fields
+
+import pytest
+from repository import ROOT
+
+from swarm.data.graph_tasks import SKILLS
+from swarm.evolution.command_line import search_parser
+from swarm.evolution.config import SearchConfig
+from swarm.programs.baselines import AVERAGE, VOTE, baselines_program
+from swarm.programs.search import search_program
+
+README = (ROOT / "README.md").read_text(encoding="utf8")
+
+
+def test_every_option_is_listed_and_none_that_is_not_there():
+    table = README.split("## Options")[1].split("## Where")[0]
+    listed = set(re.findall(r"`(-[^` ]+)`", table))
+    known = {flag for action in search_parser()._actions for flag in action.option_strings}
+    assert listed - {"--some-option", "--some_option"} <= known
+    for setting in fields(SearchConfig):
+        short = f"-{setting.metadata['short']}"
+        assert short in listed if short != "-" else f"--{setting.name}" in listed, setting.name
+
+
+def test_every_room_script_and_page_is_in_the_tree():
+    tree = README.split("## Where things are")[1]
+    rooms = [path for path in (ROOT / "swarm").iterdir() if (path / "__init__.py").exists()]
+    for path in [*rooms, *ROOT.glob("scripts/*"), *ROOT.glob("docs/*.md")]:
+        if path.is_dir() and path.parent.name == "swarm":
+            assert re.search(rf"^      {path.name}/ ", tree, re.MULTILINE), path
+        elif path.is_file():
+            assert re.search(rf"\b{path.stem}\b", tree), path
+
+
+def test_the_rooms_stand_in_the_same_order_wherever_they_are_listed():
+    """In the README, in the page on the package, and in the contract that CI checks, which has the lowest one last."""
+    names = {path.name for path in (ROOT / "swarm").iterdir() if (path / "__init__.py").exists()}
+    listed = re.findall(r"^      (\w+)/ ", README.split("## Where things are")[1], re.MULTILINE)
+    page = re.findall(r"^\| `(\w+)/` \|", (ROOT / "swarm/README.md").read_text(encoding="utf8"), re.MULTILINE)
+    settings = (ROOT / "pyproject.toml").read_text(encoding="utf8")
+    contract = re.search(r"^layers = \[(.*?)\]", settings, re.MULTILINE | re.DOTALL)
+    layers = [name for name in re.findall(r'"(\w+)"', contract[1]) if name in names]
+    assert listed == page == layers[::-1] and set(listed) == names and len(names) == 15
+
+
+def test_what_the_page_on_the_package_names_is_there():
+    page = (ROOT / "swarm/README.md").read_text(encoding="utf8")
+    rows = page.split("## Where something new goes")[1]
+    for name in re.findall(r"`([a-z_/]+\.py)`", rows):
+        assert list((ROOT / "swarm").rglob(name)), name
+
+
+def test_links_lead_somewhere():
+    for target in re.findall(r"\]\((?!http)([^)#]+)[^)]*\)", README):
+        assert (ROOT / target).exists(), target
+
+
+def test_the_lines_of_python_print_what_they_say(tmp_path, monkeypatch, capsys):
+    """Against a system that a search has really found, and the question's right answer."""
+    shutil.copytree(ROOT / "data", tmp_path / "data")
+    monkeypatch.chdir(tmp_path)
+    small = "--graph_num 4 --trial_num 2 --dev_limit 40 --test_limit 6 -m 0 -n mine".split()
+    assert search_program(["-e", "exact_match", "-d", "graph_tasks_small", *small]) == 0
+    capsys.readouterr()
+    code = README.split("```python")[1].split("```")[0]
+    exec(code, {})
+    edges, node, answer = re.search(r'\["([^"]+) ; degree of (\w)"\]\)\)  # \[\'(\d)\'\]\n', code).groups()
+    assert capsys.readouterr().out == f"['{answer}']\n"
+    assert str(sum(node in edge for edge in edges.split())) == answer
+    fewest, most = SKILLS["degree"].edges
+    assert fewest <= len(edges.split()) <= most, "as the experts have learnt it"
+
+
+def test_rows_of_the_results_that_no_seed_decides(tmp_path, monkeypatch, capsys):
+    shutil.copytree(ROOT / "data", tmp_path / "data")
+    monkeypatch.chdir(tmp_path)
+    assert baselines_program(["-e", "exact_match", "-d", "graph_tasks_small", "--json"]) == 0
+    scores = json.loads(capsys.readouterr().out.splitlines()[-1])
+    experts = [who for who in scores if who.startswith("expert_")]
+    best = max(experts, key=lambda who: scores[who]["dev"]["strict"]["mean"])
+    table = README.split("| right answers on test |")[1].split("\n\n")[0]
+    for start, who in (("best single", best), ("uniform average", AVERAGE), ("majority vote", VOTE)):
+        said = re.search(rf"\n\| {start}[^|]* \| (\.\d+) \| no seed \|", table)[1]
+        assert said == f"{scores[who]['test']['strict']['mean']:.3f}"[1:]
+
+
+@pytest.mark.parametrize("split", ["dev", "test"])
+def test_the_data_format_that_it_shows(tmp_path, split):
+    from swarm.data.load import load_dataset
+
+    record = {"question": "...", "answer": "A", "id": "...", "choices": {"A": "...", "B": "x"}}
+    content = {"dev": [record], "test": [record], "icl_prompt": "p", "generation": {"max_new_tokens": 80, "chat": True}}
+    (tmp_path / "mine.json").write_text(json.dumps(content))
+    assert getattr(load_dataset(str(tmp_path / "mine.json")), split)[0].choices == {"A": "...", "B": "x"}

@@ -1,0 +1,300 @@
+"""What is installed, from where, at which versions, and what the scripts that install and start it say."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from repository import ROOT
+
+import swarm
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
+
+
+def project() -> dict[str, Any]:
+    """pyproject.toml's [project]."""
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf8"))["project"]
+
+
+def needed(*extras: str) -> list[Requirement]:
+    """The dependencies of the core and of some extras."""
+    about = project()
+    texts = about["dependencies"] + [text for extra in extras for text in about["optional-dependencies"][extra]]
+    return [Requirement(text) for text in texts]
+
+
+def pins(python: str) -> dict[str, str]:
+    """constraints.txt as Linux with this Python reads it: name -> version."""
+    here = {"python_version": python, "python_full_version": f"{python}.0", "sys_platform": "linux"}
+    found: dict[str, str] = {}
+    for line in (ROOT / "constraints.txt").read_text(encoding="utf8").splitlines():
+        if not line or line.startswith("#"):
+            continue
+        pin = Requirement(line)
+        if pin.marker is None or pin.marker.evaluate(here):
+            assert pin.name not in found, f"two pins for {pin.name} under Python {python}"
+            found[pin.name] = re.fullmatch(r"==([^,*]+)", str(pin.specifier))[1]  # type: ignore[index]
+    return found
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_constraints_pin_every_dependency_within_its_bounds(python: str) -> None:
+    pinned = pins(python)
+    for requirement in needed(*project()["optional-dependencies"]):
+        if requirement.marker is None or requirement.marker.evaluate({"python_version": python}):
+            name = requirement.name.lower().replace("_", "-")
+            assert requirement.specifier.contains(pinned[name]), requirement
+    assert pinned["torch"] == "2.13.0"  # no +cpu: a local version would tie the file to one build
+    assert pinned["protobuf"].startswith("5.29.")
+
+
+def test_the_conda_environment_has_the_same_pins() -> None:
+    packages = yaml.safe_load((ROOT / "h_swarm.yml").read_text(encoding="utf8"))["dependencies"]
+    python = next(text for text in packages if isinstance(text, str) and text.startswith("python=")).partition("=")[2]
+    lines = next(entry["pip"] for entry in packages if isinstance(entry, dict))
+    given = dict(line.split("==") for line in lines if not line.startswith("--"))
+    wanted = {requirement.name for requirement in needed("report", "judge", "gemini")}
+    assert given == {name: version for name, version in pins(python).items() if name in wanted}
+    assert "--constraint constraints.txt" in lines  # for what these bring with them
+
+
+def test_the_papers_are_named_and_versions_agree() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf8"))
+    assert citation["version"] == swarm.__version__
+    assert citation["license"] == project()["license"] == "Apache-2.0"
+    assert [entry["url"][-10:] for entry in citation["references"]] == ["2502.04510", "2404.12715"]
+    assert "Apache License" in (ROOT / "LICENSE").read_text(encoding="utf8")[:200]
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf8")
+    assert "## [Unreleased]" in changelog or f"## [{swarm.__version__}]" in changelog
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The names in a wheel, built from a copy so that nothing is left behind in the repository."""
+    pytest.importorskip("setuptools", reason="the wheel is built by the setuptools of this environment: extra dev")
+    copy = tmp_path_factory.mktemp("source")
+    for name in ("pyproject.toml", "README.md", "LICENSE", "search.py", "evaluate.py"):
+        if (ROOT / name).exists():
+            shutil.copy(ROOT / name, copy)
+    for name in ("swarm", "scripts", "tests"):
+        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (copy / "search" / "some_run").mkdir(parents=True)
+    (copy / "search" / "some_run" / "args.json").write_text("{}")
+    build = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--no-index", "-w", "out", "."]
+    done = subprocess.run(build, cwd=copy, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (built,) = (copy / "out").glob("*.whl")
+    assert built.name == f"h_swarm-{swarm.__version__}-py3-none-any.whl"
+    with zipfile.ZipFile(built) as archive:
+        return archive.namelist()
+
+
+def test_the_wheel_holds_the_package_and_nothing_else(wheel: list[str]) -> None:
+    about = f"h_swarm-{swarm.__version__}.dist-info"
+    assert {name.partition("/")[0] for name in wheel} == {"swarm", about}
+    modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "swarm").rglob("*.py")}
+    assert {name for name in wheel if name.endswith(".py")} == modules
+    assert "swarm/py.typed" in wheel
+    assert f"{about}/licenses/LICENSE" in wheel
+
+
+def test_installed_the_repository_is_not_on_the_path(tmp_path: Path) -> None:
+    """`import swarm` works from anywhere, and a library's `import evaluate` does not find our evaluate.py."""
+    look = (
+        "import importlib.util, sys, swarm; from pathlib import Path; root = Path(swarm.__file__).parents[1]; "
+        "names = ('search', 'evaluate', 'tests', 'scripts'); specs = map(importlib.util.find_spec, names); "
+        "ours = [s.name for s in specs if s and s.origin and root in Path(s.origin).parents]; "
+        "print(ours, str(root) in sys.path)"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, "-c", look], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "[] False\n", done.stderr
+
+
+def shell(folder: Path, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Runs a shell script of a copied tree."""
+    return subprocess.run(
+        ["bash", *command], cwd=folder, env=os.environ | environment, capture_output=True, text=True, check=False
+    )
+
+
+def executable(path: Path, text: str) -> Path:
+    """A program of a few lines."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    path.chmod(0o755)
+    return path
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """What the installation looks at, without an environment."""
+    for name in ("pyproject.toml", "constraints.txt", "nlgraph.sh"):
+        shutil.copy(ROOT / name, tmp_path)
+    shutil.copytree(ROOT / "scripts", tmp_path / "scripts")
+    (tmp_path / "swarm").mkdir()
+    shutil.copy(ROOT / "swarm" / "__init__.py", tmp_path / "swarm")
+    return tmp_path
+
+
+def test_an_environment_that_cannot_be_made_says_why_in_one_line(tree: Path) -> None:
+    old = executable(tree / "old-python", '#!/bin/sh\n[ "$1" = -V ] && echo Python 3.9.1\nexit 1\n')
+    for arguments, environment, said in (
+        (["nosuch"], {}, "'nosuch' is no extra"),
+        ([], {"PYTHON": str(old)}, "is Python 3.9.1: Python 3.10 or newer is needed"),
+        ([], {"PYTHON": "no-such-python"}, "no no-such-python found"),
+        ([], {"H_SWARM_TORCH": "gpu"}, "H_SWARM_TORCH is 'gpu'"),
+        ([], {"H_SWARM_TORCH": "cu12.6"}, "wanted cpu, ordinary or a CUDA version such as cu126"),
+    ):
+        done = shell(tree, "scripts/environment.sh", *arguments, **environment)
+        assert done.returncode == 1 and said in done.stderr
+        assert done.stderr.count("\n") == 1
+
+
+def fake_environment(tree: Path) -> Path:
+    """A .venv whose pip writes down its arguments; returns where to."""
+    asked = tree / "asked"
+    (tree / ".venv" / "bin").mkdir(parents=True)
+    (tree / ".venv" / "bin" / "activate").write_text(f"VIRTUAL_ENV={tree}/.venv\n")
+    pip = f'#!/usr/bin/env bash\ncase "$*" in (*"pip install"*) echo "$*" >>{asked}; exit "${{PIP_FAILS:-0}}" ;; esac\n'
+    executable(tree / ".venv" / "bin" / "python", pip)
+    return asked
+
+
+def test_an_environment_is_installed_once_and_again_when_the_pins_change(tree: Path) -> None:
+    asked = fake_environment(tree)
+
+    def installs(*extras: str, **environment: str) -> list[str]:
+        asked.write_text("")
+        done = shell(tree, "scripts/environment.sh", *extras, **environment)
+        assert (done.returncode == 0) == ("PIP_FAILS" not in environment), done.stderr
+        assert (done.stderr == "") == (asked.read_text() == "")
+        return [line.rpartition("/")[2].rpartition("[")[2] for line in asked.read_text().splitlines()]
+
+    assert installs("report") == ["report]"]
+    assert installs("report") == installs() == []
+    assert installs("dev") == ["dev,report]"]  # what was there stays there
+    assert installs("report", "dev") == []
+    with (tree / "constraints.txt").open("a") as file:
+        file.write("# changed\n")
+    assert installs("report", PIP_FAILS="1") == ["report,dev]"]
+    assert installs("report") == ["report]"]  # a failed installation is repeated
+    half = tree / ".venv" / "lib" / "python3.11" / "site-packages" / "numpy-2.0.dist-info"
+    half.mkdir(parents=True)
+    (tree / ".venv" / ".h_swarm_environment").unlink()
+    assert installs("report") == ["report]"]
+    assert not half.exists()  # pip would have taken it for installed
+
+
+# pip as far as builds of PyTorch are concerned: of CUDA 12.8 there is an older version only
+PIP = """#!/usr/bin/env bash
+[[ "$*" == *"pip install"* ]] || exit 0
+echo "$*" >>{asked}
+case "$*" in
+    *torch==2.13.0+cu128*) exit 1 ;;
+    *--no-deps*/cu128*) build=2.11.0+cu128 ;;
+    *--no-deps*/cu126*) build=2.13.0+cu126 ;;
+    *--no-deps*/cpu*) build=2.13.0+cpu ;;
+    *--no-deps*) build=2.13.0 ;;
+    *) exit 0 ;;
+esac
+cd {packages} && rm -rf torch-*.dist-info && mkdir torch-$build.dist-info && echo x >torch-$build.dist-info/RECORD
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is one build of PyTorch")
+def test_another_build_of_pytorch_takes_the_place_of_the_one_there_and_stays(tree: Path) -> None:
+    asked, packages = fake_environment(tree), tree / ".venv" / "lib" / "python3.11" / "site-packages"
+    executable(tree / ".venv" / "bin" / "python", PIP.format(asked=asked, packages=packages))
+    made = packages / "torch-2.13.0+cpu.dist-info"
+    made.mkdir(parents=True)
+    (made / "RECORD").write_text("x")
+
+    def builds(**environment: str) -> list[str]:
+        """What is there after an installation; `asked` has what pip was asked."""
+        asked.write_text("")
+        done = shell(tree, "scripts/environment.sh", "report", **environment)
+        assert done.returncode == 0, done.stderr
+        return [path.name.removesuffix(".dist-info").removeprefix("torch-") for path in packages.glob("torch-*")]
+
+    assert builds() == ["2.13.0+cpu"]
+    assert builds(H_SWARM_TORCH="cpu") == ["2.13.0+cpu"] and asked.read_text() == "", "there already"
+    assert builds(H_SWARM_TORCH="cu126") == ["2.13.0+cu126"]
+    index = "https://download.pytorch.org/whl/cu126"
+    assert f"--no-deps --force-reinstall --index-url {index} torch==2.13.0+cu126\n" in asked.read_text()
+    assert builds(H_SWARM_TORCH="cu126") == ["2.13.0+cu126"] and asked.read_text() == ""
+    with (tree / "constraints.txt").open("a") as file:
+        file.write("# changed\n")
+    assert builds() == ["2.13.0+cu126"], "remembered"
+    assert "torch==2.13.0 " not in asked.read_text()
+    kept = (tree / ".venv" / "constraints.txt").read_text().splitlines()
+    assert kept[0] == "torch==2.13.0+cu126"
+    assert not [line for line in kept if line.startswith(("nvidia-", "cuda-", "triton"))], "it brings its own"
+    assert f"peft=={pins('3.11')['peft']}" in kept, "all else is ours"
+    assert builds(H_SWARM_TORCH="cu128") == ["2.11.0+cu128"], "the newest of that CUDA"
+    assert builds(H_SWARM_TORCH="ordinary") == ["2.13.0"]
+    assert builds(H_SWARM_TORCH="cpu") == ["2.13.0+cpu"]
+
+
+@pytest.fixture
+def front_door(tree: Path) -> Path:
+    """A tree in which nlgraph.sh starts a stand-in that prints its arguments and ends as $CODE says."""
+    executable(tree / "scripts" / "environment.sh", "exit 0\n")
+    executable(tree / ".venv" / "bin" / "python", '#!/bin/sh\necho "ran $*"\nexit ${CODE:-0}\n')
+    (tree / "data" / "eval").mkdir(parents=True)
+    return tree
+
+
+def runs(done: subprocess.CompletedProcess[str]) -> list[str]:
+    """The commands that nlgraph.sh started."""
+    return [line.removeprefix("ran ") for line in done.stdout.splitlines() if line.startswith("ran ")]
+
+
+def test_nlgraph_takes_the_published_experts_if_there_are_any(front_door: Path) -> None:
+    (small,) = runs(shell(front_door, "nlgraph.sh"))
+    assert "-d graph_tasks_small -i data/embedded/experts" in small and "--max_iteration 10" in small
+    assert "initial_experts.py" in shell(front_door, "nlgraph.sh").stdout  # how to get the others
+    (front_door / "initial_experts" / "cot").mkdir(parents=True)
+    (front_door / "initial_experts" / "cot" / "adapter_config.json").write_text("{}")
+    made, large = runs(shell(front_door, "nlgraph.sh"))
+    assert made == "scripts/make_graph_data.py --style large --out data/eval/graph_tasks.json"
+    assert "-d graph_tasks -i initial_experts" in large and "--max_iteration 20" in large
+    assert "-i data/embedded/experts" in runs(shell(front_door, "nlgraph.sh", "--embedded"))[0]
+    (front_door / "data" / "eval" / "nlgraph.json").write_text("{}")
+    assert "-d nlgraph -i initial_experts" in runs(shell(front_door, "nlgraph.sh"))[0]
+    (own,) = runs(shell(front_door, "nlgraph.sh", "-i", "mine", "--dataset=x", "-g", "1"))
+    assert own.endswith("--seed 0 -i mine --dataset=x -g 1") and own.count("-i ") == 1 and "-d " not in own
+
+
+def test_nlgraph_repeats_until_something_is_wrong(front_door: Path) -> None:
+    three = runs(shell(front_door, "nlgraph.sh", "--trials", "3", "--seed=4"))
+    assert [re.search(r"--seed (\d+)", line)[1] for line in three] == ["4", "5", "6"]  # type: ignore[index]
+    assert len(runs(shell(front_door, "nlgraph.sh", "--trials", "2", CODE="3"))) == 2  # a limit is no fault
+    for code in ("2", "130"):
+        done = shell(front_door, "nlgraph.sh", "--sweep", CODE=code)
+        assert done.returncode == int(code) and len(runs(done)) == 1
+    drawn = runs(shell(front_door, "nlgraph.sh", "--sweep", "--trials", "20"))
+    assert len({re.sub(r"--seed \d+", "", line) for line in drawn}) > 10
+    for words, said in (
+        (["--trials", "0"], "--trials is 0"),
+        (["--trials", "2", "-n", "a"], "-n names one run"),
+        (["--embedded", "-i", "x"], "wanted one"),
+        (["--seed"], "--seed is ''"),
+    ):
+        done = shell(front_door, "nlgraph.sh", *words)
+        assert done.returncode == 2 and said in done.stderr and not runs(done)
