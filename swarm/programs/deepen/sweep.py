@@ -11,7 +11,6 @@ from typing import IO, Any
 
 import torch
 
-from swarm.deepen.table import AXES, is_at, line, read_rows
 from swarm.errors import UserError
 from swarm.members.fusion.fusion_models import FusionModel
 from swarm.members.fusion.fusion_settings import FusionSettings
@@ -35,6 +34,7 @@ from swarm.programs.deepen.published_prompts import cut_generated
 from swarm.programs.deepen.result_file import result_record
 from swarm.programs.deepen.result_recipe import check_contents, check_recipe, write_recipe
 from swarm.programs.deepen.run import add_asking, ask
+from swarm.programs.deepen.sweep_table import AXES, is_at, line, read_rows
 from swarm.programs.deepen.unused_options import Way, check_unused
 from swarm.programs.engine_choice import quieten_libraries
 from swarm.programs.front_doors import DONE
