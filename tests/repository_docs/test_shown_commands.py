@@ -86,7 +86,11 @@ def run(program, words):
 @pytest.mark.parametrize(
     ("program", "words"), [(p, w) for p, w in COMMANDS if "gemini_match" not in w and "allenai/ai2_arc" not in w]
 )
-def test_it_runs(place, program, words):
+def test_it_runs(place, programs, program, words):
+    if "--workers" in words:  # processes, which need not be started anew
+        done = programs.run("search", *words, *SMALL, cwd=place, by_forks=True)
+        assert (program, done[0]) == ("search.py", 0), done
+        return
     if RUN in words:
         begun = ["-e", "exact_match", "-d", "gsm8k", "-n", Path(RUN).name, *SMALL, "--max_generations", "40"]
         assert front_doors.guarded(lambda: search_program(begun)) in (front_doors.DONE, front_doors.LIMIT_REACHED)

@@ -3,8 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -63,12 +61,12 @@ def test_a_system_that_is_moved_to_another_depth_has_its_base(world, tmp_path):
         assert answers(loaded) == before
 
 
-def test_an_expert_alone_that_is_moved_loads_with_peft_from_anywhere(world, tmp_path):
+def test_an_expert_alone_that_is_moved_loads_with_peft_from_anywhere(programs, world, tmp_path):
     found = save(world / "best", read_pool(world / "experts"))
     alone = shutil.move(found / "experts" / "expert_0", tmp_path / "experts" / "alone")
     assert read_pool(tmp_path / "experts").base == str(world / "base")
     load = f"from peft import AutoPeftModelForCausalLM as M; print(type(M.from_pretrained({str(alone)!r})).__name__)"
-    done = subprocess.run([sys.executable, "-c", load], cwd="/", capture_output=True, text=True, check=False)
+    done = programs.python("-c", load, cwd="/")
     assert done.stdout == "PeftModelForCausalLM\n", done.stderr
 
 

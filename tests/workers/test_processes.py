@@ -1,6 +1,8 @@
 """Real processes that are killed, stop, run out of memory or speak out of turn; engines without weights."""
 
+import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -39,9 +41,18 @@ def numbers_of(executor):
     return [int(work.place.split()[-1]) for work in executor.work()]
 
 
+@pytest.fixture
+def executor(long_lived, monkeypatch):
+    """Two workers; they are lost many times over, and those that take their places come from a fork."""
+    contexts = multiprocessing.context._concrete_contexts
+    monkeypatch.setitem(contexts, "spawn", contexts["forkserver"])
+    multiprocessing.set_forkserver_preload(["swarm.workers.processes", "swarm.workers.serving"])
+    return long_lived
+
+
 @pytest.fixture(scope="module")
-def executor(tmp_path_factory):
-    """Two workers; they are lost many times over."""
+def long_lived(tmp_path_factory):
+    """These workers, really started, until the file's last test."""
     folder = tmp_path_factory.mktemp("done")
     before = {child.pid for child in psutil.Process().children()}
     executor = WorkerExecutor(Processes([partial(Obeying, folder)] * 2), Limits(answer=1.5))
@@ -49,7 +60,8 @@ def executor(tmp_path_factory):
     executor.close()
     executor.close()
     children = [child for child in psutil.Process().children() if child.pid not in before]
-    assert all("resource_tracker" in " ".join(child.cmdline()) for child in children), "no process is left, no zombie"
+    kinds = [re.search("resource_tracker|forkserver", " ".join(child.cmdline())) for child in children]
+    assert all(kinds), "no process is left, no zombie"
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,6 @@
 
 import os
 import stat
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -187,15 +185,15 @@ def test_an_nvidia_smi_that_cannot_say_anything_shows_nothing(smi, monkeypatch):
 
 @needs_no_device
 @pytest.mark.skipif(torch.version.cuda is not None, reason="the line is of a build without CUDA")
-def test_a_program_ends_in_one_line_before_anything_is_loaded(smi, tmp_path):
+def test_a_program_ends_in_one_line_before_anything_is_loaded(programs, smi, tmp_path):
     """As a user meets it; -g cpu goes on."""
     smi("GPU 0: NVIDIA A100 (UUID: GPU-8f2c)")
-    command = [sys.executable, str(ROOT / "search.py"), *"-e exact_match -d graph_tasks_small -m 0 -n mine".split()]
-    command += ["--data_directory", str(ROOT / "data/eval"), "-i", str(ROOT / "data/embedded/experts")]
+    command = [ROOT / "search.py", *"-e exact_match -d graph_tasks_small -m 0 -n mine".split()]
+    command += ["--data_directory", ROOT / "data/eval", "-i", ROOT / "data/embedded/experts"]
     command += "--graph_num 2 --trial_num 2 --dev_limit 2 --test_limit 2 --max_new_tokens 2".split()
 
     def run(*more):
-        return subprocess.run([*command, *more], cwd=tmp_path, capture_output=True, text=True, check=False)
+        return programs.python(*command, *more, cwd=tmp_path)
 
     done = run()
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
