@@ -136,5 +136,5 @@ class SingleEngine(Executor):
 
 
 def executor_of(engine: Engine | Executor) -> Executor:
-    """A crew as it is; one engine as a crew of one."""
+    """An executor as it is; one engine as an executor of one."""
     return engine if isinstance(engine, Executor) else SingleEngine(engine)

@@ -55,7 +55,7 @@ class Budget:
 
 
 class Metered(Executor):
-    """Counts what the inner crew generates, and stops at the budget.
+    """Counts what the inner executor generates, and stops at the budget.
 
     Attributes:
       usage: work so far, that of earlier sittings of a resumed run included.
@@ -95,15 +95,15 @@ class Metered(Executor):
             raise BudgetReached(reason)
 
     def facts(self) -> dict[str, str]:
-        """The inner crew's."""
+        """The inner executor's."""
         return self.inner.facts()
 
     def expect(self, members: Sequence[Member]) -> None:
-        """Tells the inner crew."""
+        """Tells the inner executor."""
         self.inner.expect(members)
 
     def free(self) -> list[IdleWorker]:
-        """The inner crew's. Raises BudgetReached if the time is used up, though all answers may be known already."""
+        """The inner executor's. Raises BudgetReached if the time is used up, though all answers may be known."""
         self.check_time()
         return self.inner.free()
 
@@ -115,7 +115,7 @@ class Metered(Executor):
         return self.inner.submit(worker, requests)
 
     def wait(self) -> list[tuple[int, Finished]]:
-        """The inner crew's answers. Raises BudgetReached if a limit is used up and requests are left."""
+        """The inner executor's answers. Raises BudgetReached if a limit is used up and requests are left."""
         if self._left:
             self._stop_at_budget()
         told = self.inner.wait()
@@ -131,24 +131,24 @@ class Metered(Executor):
         return told
 
     def abandon(self) -> None:
-        """Has the inner crew forget what it was asked."""
+        """Has the inner executor forget what it was asked."""
         self._left = 0
         self.inner.abandon()
 
     def tally(self) -> Tally:
-        """The inner crew's."""
+        """The inner executor's."""
         return self.inner.tally()
 
     def work(self) -> list[Work]:
-        """The inner crew's."""
+        """The inner executor's."""
         return self.inner.work()
 
     def glance(self) -> str:
-        """The inner crew's."""
+        """The inner executor's."""
         return self.inner.glance()
 
     def close(self) -> None:
-        """Closes the inner crew."""
+        """Closes the inner executor."""
         self.inner.close()
 
     def _stop_at_budget(self) -> None:

@@ -88,7 +88,7 @@ def refresh(
 ) -> SearchState:
     """The state with routers fitted again on what `systems` of `members` have just answered, where that is enough.
 
-    They are on the shelf before the state that names them is written.
+    They are in the store before the state that names them is written.
     """
     assert router_store is not None
     rng, routers, refreshed = state.generator("routers"), dict(state.routers), []

@@ -19,7 +19,7 @@ class Scheduler:
     """Answers many tasks side by side, asking every distinct request once.
 
     Attributes:
-      crew: what answers requests.
+      executor: what answers requests.
       cache: what was answered before; one of its own, in memory, if none is handed in.
       asked, shared: requests of all graphs so far, and how many of them needed no generation.
       on_answer: is called for every request that is answered, remembered ones included.

@@ -29,7 +29,7 @@ class RayActors:
     """A transport of Ray actors, in the cluster that this process is connected to.
 
     Ray places them, on different machines if it can, and tells when one is lost; it starts none again and asks nothing
-    twice, which is the crew's to decide. One for which there is no place waits for one, without keeping others waiting.
+    twice, which is the executor's to decide. One for which there is no room waits, without keeping others waiting.
     """
 
     def __init__(self, room: Room, setup: WorkerSetup):

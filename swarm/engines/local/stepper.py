@@ -26,7 +26,7 @@ class Stepper(Protocol):
 
     Attributes:
       model: the bare model that is stepped.
-      adapters: the experts that it hosts, if any.
+      adapters: the experts whose adapters it has, if any.
       separate_prompt: the prompt is read apart, by an encoder: `replace` must leave it as it is, and what comes behind
         it is a text of its own.
       limit: the tokens that a row may have; None for any number.

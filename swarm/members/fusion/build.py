@@ -1,4 +1,4 @@
-"""From voices and settings to what chooses their tokens: vocabularies, anchors, relative rows."""
+"""From models and settings to what chooses their tokens: vocabularies, anchors, relative rows."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -22,8 +22,8 @@ class FailurePolicy:
     said before counts for a later token.
 
     Attributes:
-      choir: the members' rows.
-      voices: the members.
+      ensemble: the members' rows.
+      fusion_models: the members.
       present: for each text the assistants that have not failed at it.
     """
 
@@ -39,7 +39,7 @@ class FailurePolicy:
         return (0, *sorted(self.present[row]))
 
     def open(self, prompts: Sequence[Sequence[Prompt]], room: int) -> dict[tuple[int, int], FollowingRow]:
-        """Begins a batch; `prompts[k][b]` is prompt b for voice k. Gives the assistants' listeners, by (k, b)."""
+        """Begins a batch; `prompts[k][b]` is prompt b for model k. Gives the assistants' listeners, by (k, b)."""
         listeners: dict[tuple[int, int], FollowingRow] = {}
         for group in self.ensemble.groups():
             places = [(index, row) for index in group for row in range(len(prompts[0])) if self._takes_part(index, row)]

@@ -46,7 +46,7 @@ class FusionCount:
 
 
 class FusedDecoding:
-    """Greedy decoding of batches of prompts; the first voice is the main one, whose vocabulary is written in.
+    """Greedy decoding of batches of prompts; the first model is the main one, whose vocabulary is written in.
 
     Attributes:
       chooser: what chooses the tokens.
@@ -63,7 +63,7 @@ class FusedDecoding:
     def decode(
         self, prompts: Sequence[Sequence[Prompt]], max_new_tokens: int, weights: torch.Tensor | None = None
     ) -> Iterator[Written]:
-        """Every prompt's text once, as they end; `prompts[k][b]` is prompt b for voice k.
+        """Every prompt's text once, as they end; `prompts[k][b]` is prompt b for model k.
 
         `weights` are (B, N); without them what the settings say. A member that fails, at the reading of a prompt as
         well as later, ends all with its error or is left out, as the settings have it.

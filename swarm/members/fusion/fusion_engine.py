@@ -106,7 +106,7 @@ class FusionEngine(EngineWrapper[InProcessEngine]):
         return size // 2
 
     def _chooser(self, member: FusionMember, fusion_models: Sequence[FusionModel]) -> TokenChooser:
-        """What chooses for these voices; made anew only where a vocabulary or embeddings have changed."""
+        """What chooses for these models; made anew only where a vocabulary or embeddings have changed."""
         key = (member.name, *(self._placement.embeddings_of(each) for each in member.members))
         if key not in self._choosers:
             # those of the same fusion with experts that have moved on are not needed any more

@@ -26,7 +26,7 @@ class FusionModel:
     Attributes:
       name: as messages say it.
       tokenizer: its own.
-      stepper: what steps it; voices of one base share theirs.
+      stepper: what steps it; models of one base share theirs.
       adapter: which of the stepper's hosted experts it is, -1 for the bare model.
       embeddings: its input embeddings, (V, D).
       ends: tokens that end its text.
@@ -78,14 +78,14 @@ class FollowingRow:
 
 
 class Ensemble:
-    """The voices' rows: row b of voice k is one of its stepper's, which may hold those of other voices, too."""
+    """The models' rows: row b of model k is one of its stepper's, which may hold those of other models, too."""
 
     def __init__(self, fusion_models: Sequence[FusionModel]):
         self.fusion_models = fusion_models
-        self._numbers: dict[tuple[int, int], int] = {}  # the stepper's number of row b of voice k
+        self._numbers: dict[tuple[int, int], int] = {}  # the stepper's number of row b of model k
 
     def groups(self) -> list[list[int]]:
-        """The voices, by the stepper that they share."""
+        """The models, by the stepper that they share."""
         shared: dict[int, list[int]] = {}
         for index, fusion_model in enumerate(self.fusion_models):
             shared.setdefault(id(fusion_model.stepper), []).append(index)
@@ -94,9 +94,9 @@ class Ensemble:
     def open(
         self, places: Sequence[tuple[int, int]], prompts: Sequence[Sequence[Prompt]], room: int
     ) -> dict[tuple[int, int], FollowingRow]:
-        """Begins a batch of voices that share a stepper, in the place of any before, at (voice, row) each.
+        """Begins a batch of models that share a stepper, in the place of any before, at (model, row) each.
 
-        `prompts[k][b]` is prompt b for voice k. Gives the listeners; the main voice has none.
+        `prompts[k][b]` is prompt b for model k. Gives the listeners; the main model has none.
         """
         if not places:
             return {}
@@ -119,15 +119,15 @@ class Ensemble:
         return listeners
 
     def tokens(self, index: int, row: int) -> list[int]:
-        """A voice's row as it stands."""
+        """A model's row as it stands."""
         return self.fusion_models[index].stepper.tokens(self._numbers[index, row])
 
     def append(self, row: int, token: int) -> None:
-        """The main voice goes on."""
+        """The main model goes on."""
         self.fusion_models[0].stepper.append(self._numbers[0, row], token)
 
     def logits(self, index: int, rows: Sequence[int]) -> torch.Tensor:
-        """(len(rows), V) of one voice, float32: what comes next in each row.
+        """(len(rows), V) of one model, float32: what comes next in each row.
 
         Raises UserError where a row's are no numbers.
         """
@@ -138,7 +138,7 @@ class Ensemble:
         return found
 
     def drop(self, index: int, row: int) -> None:
-        """A voice's row is done, if it was ever begun."""
+        """A model's row is done, if it was ever begun."""
         if (index, row) in self._numbers:
             self.fusion_models[index].stepper.drop(self._numbers.pop((index, row)))
 

@@ -39,9 +39,9 @@ class Fusion(Composite):
     """A composite of type fusion.
 
     Attributes:
-      voices: names of members and other models, the main one first.
+      fusion_models: names of members and other models, the main one first.
       others: the models among them that are no members of the pool.
-      settings: with weights in the order of `voices`.
+      settings: with weights in the order of `fusion_models`.
     """
 
     fusion_models: tuple[str, ...]

@@ -11,7 +11,7 @@ from swarm.members.fusion.perplexity import prompt_weights
 
 
 def option_tokens(fusion_model: FusionModel, prompt: Prompt, options: Sequence[str]) -> list[int]:
-    """The token that each option begins with where it is written behind the prompt, by the voice's own tokenizer.
+    """The token that each option begins with where it is written behind the prompt, by the model's own tokenizer.
 
     A blank comes before it, unless the prompt or the option brings one. Raises UserError where two options begin with
     the same token, and where one is empty.
@@ -22,7 +22,7 @@ def option_tokens(fusion_model: FusionModel, prompt: Prompt, options: Sequence[s
 
 
 def with_shared_blank(fusion_model: FusionModel, prompts: Sequence[Prompt], options: Sequence[str]) -> list[Prompt]:
-    """A prompt as every model reads it, the main one's, that of `voice`, first; with the options' blank, if need be.
+    """A prompt as every model reads it, that of the main one, `fusion_model`, first; with the options' blank, if need be.
 
     Tokenizers that write the blank of " 1" as a token of its own would have all options begin alike.
     """
@@ -69,7 +69,7 @@ def choose_options(
 ) -> list[int]:
     """For every prompt the place of the option whose first token the fusion finds best.
 
-    `prompts[k][b]` is prompt b for voice k, `options[b]` those of prompt b, `weights` and members that fail are as in
+    `prompts[k][b]` is prompt b for model k, `options[b]` those of prompt b, `weights` and members that fail are as in
     `FusedDecoding.decode`, in whose count tokens are.
     """
     fusion_models, count = decoding.fusion_models, decoding.count

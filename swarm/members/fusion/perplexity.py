@@ -22,7 +22,7 @@ AT_A_TIME = 128  # tokens whose logits over a whole vocabulary are in memory at 
 def prompt_weights(
     policy: FailurePolicy, prompts: Sequence[Sequence[Prompt]], settings: FusionSettings
 ) -> torch.Tensor:
-    """(B, N): every voice's weight for every prompt, as the settings have it; `prompts[k][b]` is b for voice k.
+    """(B, N): every model's weight for every prompt, as the settings have it; `prompts[k][b]` is b for model k.
 
     By perplexity, all have the same weight for a prompt that is a single token for one of them, whose loss is unknown.
     One that fails at a prompt ends all or is left out of its text, with the weight 0.
@@ -40,9 +40,9 @@ def prompt_weights(
 
 
 def prompt_losses(policy: FailurePolicy, prompts: Sequence[Sequence[Prompt]]) -> torch.Tensor:
-    """(B, N): every prompt's mean loss per token under every voice, in nat; the voices' steppers are closed.
+    """(B, N): every prompt's mean loss per token under every model, in nat; the models' steppers are closed.
 
-    It is nan for a prompt of one token, and where a voice fails and is left out. Raises UserError for an
+    It is nan for a prompt of one token, and where a model fails and is left out. Raises UserError for an
     encoder-decoder, which does not predict its prompt.
     """
     for fusion_model in policy.fusion_models:
@@ -55,7 +55,7 @@ def prompt_losses(policy: FailurePolicy, prompts: Sequence[Sequence[Prompt]]) ->
 
 
 def _losses(policy: FailurePolicy, index: int, prompts: Sequence[Prompt]) -> list[float]:
-    """One voice's, by its own adapter if it has one."""
+    """One model's, by its own adapter if it has one."""
     fusion_model, found = policy.fusion_models[index], []
     adapters, positions = fusion_model.stepper.adapters, FreshPositions(fusion_model.stepper.model)
     try:
