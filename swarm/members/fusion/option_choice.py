@@ -22,7 +22,7 @@ def option_tokens(fusion_model: FusionModel, prompt: Prompt, options: Sequence[s
 
 
 def with_shared_blank(fusion_model: FusionModel, prompts: Sequence[Prompt], options: Sequence[str]) -> list[Prompt]:
-    """A prompt as every model reads it, that of the main one, `fusion_model`, first; with the options' blank, if need be.
+    """A prompt as every model reads it, that of the main one first; with the options' blank, if need be.
 
     Tokenizers that write the blank of " 1" as a token of its own would have all options begin alike.
     """
