@@ -21,4 +21,4 @@ say "mypy"
 say "imports"
 if [[ -x .venv/bin/lint-imports ]]; then .venv/bin/lint-imports --no-cache | tail -n 6; fi  # needs Python 3.11
 say "pytest"
-exec .venv/bin/pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile "$@"
+exec .venv/bin/pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder "$@"

@@ -8,10 +8,17 @@ import signal
 import pytest
 from preloaded import Preloaded
 
+LONG = {"benchmarks", "programs", "repository_docs", "scripts", "workers"}  # folders of tests
+
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["WANDB_MODE"] = "disabled"
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the models are tiny, and tests run side by side
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+def pytest_collection_modifyitems(items):
+    """Whole programs first: their files take longest, and none of them should be what the last process is left with."""
+    items.sort(key=lambda item: LONG.isdisjoint(item.path.parts))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -153,7 +153,7 @@ def test_interrupted_politely(programs, undisturbed, tmp_path, number):
     assert story(run) == story(undisturbed)
 
 
-@pytest.mark.parametrize("limit", [("--max_generations", 1500), ("--max_tokens", 30_000), ("--max_time", 0.6)])
+@pytest.mark.parametrize("limit", [("--max_generations", 1500), ("--max_tokens", 30_000), ("--max_time", 0.3)])
 def test_a_limit_ends_it_with_the_best_so_far(programs, undisturbed, tmp_path, limit):
     code, out, err = programs.run("search", *SEARCH, *limit, "-n", "limited", cwd=tmp_path)
     run = tmp_path / "search" / "limited"
@@ -209,12 +209,14 @@ def test_limits_outlast_a_kill(programs, tmp_path):
 
 
 def test_texts_of_an_earlier_run_are_not_generated_again(programs, undisturbed, tmp_path):
-    """The same search without the cache, with an empty one and with a full one."""
-    generations, from_disk = {}, {}
-    for name, options in (("without", ["--no-cache"]), ("empty", []), ("full", []), ("without_again", ["--no-cache"])):
-        code, out, err = programs.run("search", *SEARCH, *options, "-n", name, cwd=tmp_path)
+    """The same search without the cache, with an empty one, as the undisturbed one had it, and with a full one."""
+    home, generations, from_disk = undisturbed.parents[1], {}, {}
+    begun = {"without": (tmp_path, "--no-cache"), "full": (home,), "without_again": (tmp_path, "--no-cache")}
+    for name, (folder, *options) in begun.items():
+        code, out, err = programs.run("search", *SEARCH, *options, "-n", name, cwd=folder)
         assert code == 0, out + err
-        run = tmp_path / "search" / name
+    runs = {name: folder / "search" / name for name, (folder, *_) in begun.items()} | {"empty": undisturbed}
+    for name, run in runs.items():
         assert story(run) == story(undisturbed)
         generations[name] = json.loads((run / "result.json").read_text())["usage"]["generations"]
         metrics = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
@@ -225,17 +227,15 @@ def test_texts_of_an_earlier_run_are_not_generated_again(programs, undisturbed, 
     assert generations["full"] == from_disk["without"] == from_disk["without_again"] == 0
 
 
-def test_evaluating_what_was_found_asks_nothing_again(programs, tmp_path):
+def test_evaluating_what_was_found_asks_nothing_again(programs, undisturbed):
     """The evolved experts in best/ are those that the search has asked."""
-    code, out, err = programs.run("search", *SEARCH, "-n", "found", cwd=tmp_path)
-    assert code == 0, out + err
-    found = tmp_path / "search" / "found"
-    cache = tmp_path / ".cache" / "h_swarm" / "answers.sqlite"
+    home = undisturbed.parents[1]
+    cache = home / ".cache" / "h_swarm" / "answers.sqlite"
     kept = []
     for options in ([], ["--split", "dev"], ["--no-cache"]):
         with closing(sqlite3.connect(cache)) as database:
             kept.append(database.execute("SELECT count(*) FROM answers").fetchone()[0])
-        code, out, err = programs.run("evaluate", found, "--limit", 24, *options, cwd=tmp_path)
+        code, out, err = programs.run("evaluate", undisturbed, "--limit", 24, *options, cwd=home)
         assert code == 0, out + err
     assert kept[0] == kept[1] == kept[2] > 100
 
