@@ -32,7 +32,7 @@ def decode(fusion_models, bridge, monkeypatch, **record):
     decoding = FusedDecoding(fusion_models, make_chooser(fusion_models, settings), settings)
     heard = []
     hear = FollowingRow.hear
-    monkeypatch.setattr(FollowingRow, "receive", lambda self, text: heard.append(text) or hear(self, text))
+    monkeypatch.setattr(FollowingRow, "hear", lambda self, text: heard.append(text) or hear(self, text))
     [written] = decoding.decode([[Prompt(PROMPT, True)]] * 2, 4, uniform(2)[None])
     return written, heard
 
