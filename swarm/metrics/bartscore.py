@@ -10,7 +10,7 @@ from swarm.engines.local.pretrained import loading
 from swarm.engines.local.side_models import SideModel, check_weights, in_batches, load_side_model
 from swarm.errors import UserError
 from swarm.metrics.metric import check_lengths, version_of
-from swarm.weights.tensors import file_digest
+from swarm.storage.files import file_digest
 
 MODEL = "facebook/bart-large-cnn"
 _BLOCK = 2048  # answers whose tokens are held at a time

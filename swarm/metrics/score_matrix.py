@@ -12,12 +12,12 @@ import numpy as np
 from swarm.data.tables import as_text, parse_json, read_data_file, show
 from swarm.errors import UserError
 from swarm.metrics.metric import Metric
-from swarm.storage.files import asked_folder, write_json
-from swarm.weights.tensors import file_digest
+from swarm.storage.files import file_digest
+from swarm.storage.store import KeptFolder
 
-FORMAT = 1
 HEADER, ROWS = "scores.json", "scores.jsonl"
 AGAIN = "score the answers again"
+SCORES = KeptFolder(HEADER, "scores", AGAIN, 1, ("metric", "settings", "names", "split", "rows"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,31 +133,24 @@ def save_scores(folder: Path, matrix: ScoreMatrix) -> None:
 
     Raises UserError if `folder` is there and holds no scores, or cannot be written.
     """
-    if folder.exists() and not (folder / HEADER).is_file():
-        raise UserError(f"{folder} is there and holds no {HEADER}; name a folder that is new, or scores to replace")
-    with asked_folder(folder) as new:
+    header = _header(matrix)
+    with SCORES.writing(folder, header) as new:
         with open(new / ROWS, "w", encoding="utf8") as file:
             for index in range(len(matrix)):
                 file.write(json.dumps(_row(matrix, index), ensure_ascii=True, allow_nan=False) + "\n")
-        write_json(new / HEADER, _header(matrix) | {"rows": file_digest(new / ROWS)})
+        header["rows"] = file_digest(new / ROWS)
 
 
 def load_scores(folder: Path) -> ScoreMatrix:
     """What `save_scores` wrote. Raises UserError, with the line, for what is missing, damaged or not whole."""
-    path = folder / HEADER
-    if not path.is_file():
-        raise UserError(f"{path} is not there: {folder} holds no scores; {AGAIN}, or name their folder")
-    header = parse_json(path, as_text(path, read_data_file(path)))
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
-        given = header.get("format") if isinstance(header, dict) else show(header)
-        raise UserError(f"{path} has format {given}, wanted {FORMAT}; {AGAIN}")
-    rows_path = folder / ROWS
-    if not rows_path.is_file() or file_digest(rows_path) != header.get("rows"):
+    path, rows_path = folder / HEADER, folder / ROWS
+    header = SCORES.read(folder)
+    if not rows_path.is_file() or file_digest(rows_path) != header["rows"]:
         raise UserError(f"{rows_path} is missing or not the one that {HEADER} was written with; {AGAIN}")
     try:
         names = tuple(str(name) for name in header["names"])
         kept = {key: header[key] for key in ("metric", "settings", "split")}
-    except (KeyError, TypeError) as error:
+    except TypeError as error:
         raise UserError(f"{path} is damaged ({error!r}); {AGAIN}") from error
     lines = as_text(rows_path, read_data_file(rows_path)).split("\n")[:-1]
     rows = [_read_row(f"{rows_path}: line {n}", line, n, names) for n, line in enumerate(lines, start=1)]
@@ -173,7 +166,6 @@ def load_scores(folder: Path) -> ScoreMatrix:
 
 def _header(matrix: ScoreMatrix) -> dict[str, Any]:
     return {
-        "format": FORMAT,
         "metric": matrix.metric,
         "settings": dict(matrix.settings),
         "names": list(matrix.names),

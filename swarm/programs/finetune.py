@@ -102,7 +102,7 @@ def _do(job: TrainingJob, place: str, wandb: str) -> None:
     together = PartialState(cpu=not torch.cuda.is_available())
     if not job.finished:
         began = time.monotonic()
-        log.info("%s: training begins (%s)", job.expert.name, place)
+        log.info("%s (%s): training on %d rows, %d steps", job.expert.name, place, len(job.rows.labels), job.steps)
         if is_main():
             begin_work(job.work, job.sitting)
         together.wait_for_everyone()

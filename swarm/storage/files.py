@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import shutil
@@ -110,6 +111,15 @@ def read_bytes(path: Path) -> bytes:
 def read_text(path: Path, encoding: str = "utf8") -> str:
     """A file's text. Raises as `read_bytes`, and UnicodeDecodeError."""
     return read_bytes(path).decode(encoding)
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def check_readable(folder: Path) -> None:

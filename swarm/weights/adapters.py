@@ -15,8 +15,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from swarm.errors import UserError
-from swarm.storage.files import whole_folder
-from swarm.weights.tensors import Shape, check_finite, file_digest
+from swarm.storage.files import file_digest, whole_folder
+from swarm.weights.tensors import Shape, check_finite
 
 CONFIG, WEIGHTS, PICKLED = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
 SCALE_FIELDS = ("r", "lora_alpha", "use_rslora", "use_dora", "fan_in_fan_out", "rank_pattern", "alpha_pattern")

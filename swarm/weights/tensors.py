@@ -1,6 +1,5 @@
 """What adapters and full models have in common: named tensors in safetensors files, mapped, checked and combined."""
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,17 +7,9 @@ from typing import Any
 import torch
 
 from swarm.errors import UserError
+from swarm.storage.files import file_digest
 
 Shape = tuple[tuple[int, ...], str]  # of one tensor: its lengths, and its number format as safetensors writes it
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file's content, in hexadecimal."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def content_digest(path: Path) -> str:

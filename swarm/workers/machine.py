@@ -16,8 +16,8 @@ import swarm
 from swarm.engines.local.devices import usual_place
 from swarm.errors import UserError
 from swarm.members.members import Members
+from swarm.storage.files import file_digest
 from swarm.weights.base_model import CONFIG, model_files, model_folder, parameter_count, weight_files
-from swarm.weights.tensors import file_digest
 from swarm.workers.sent_folders import SentFolder, describe_folder, differing
 
 SHARE = 0.95  # of the free memory that weights may take

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from swarm.errors import UserError
 from swarm.metrics.score_matrix import HEADER, ROWS, ScoreMatrix, load_scores, save_scores, score_answers
 from swarm.metrics.table import get_metric
-from swarm.weights.tensors import file_digest
+from swarm.storage.files import file_digest
 
 PROMPTS = ("What is 1 + 1?", "Say\u2028hello\nplease")
 NAMES = ("a", "b", "c")

@@ -113,7 +113,7 @@ def test_without_a_terminal_it_says_how_far_it_is(trained, tmp_path, capsys, mon
     said = capsys.readouterr().out.splitlines()
     assert said[0] == f"{path}: reading data and bases for one"
     assert said[1].startswith("one: 120 rows, 240 tokens to learn, 24 steps of 16 rows, base ")
-    assert said[2] == "one: training begins (expert 1 of 1)"
+    assert said[2] == "one (expert 1 of 1): training on 120 rows, 24 steps"
     assert said[3] == "one: 1 of 24 steps, about 15 min left" and len(said[3:-1]) == 23
     assert re.fullmatch(r"one: 13 of 24 steps, loss \d+\.\d{3}, about 7 min left", said[15])
     assert re.fullmatch(r"one: 24 steps, loss .*: " + str(tmp_path / "out" / "one"), said[-1])

@@ -5,7 +5,6 @@ another embedding matrix fit in shape and give garbage without a word; so a dige
 """
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -18,12 +17,18 @@ from safetensors.torch import load_file, save_file
 from swarm.errors import UserError
 from swarm.members.fusion.anchors import Anchors, keys_digest
 from swarm.members.fusion.vocabulary import Key, Vocabulary
-from swarm.storage.files import whole_folder, write_json
-from swarm.weights.tensors import file_digest
+from swarm.storage.files import file_digest
+from swarm.storage.store import KeptFolder
 
-FORMAT = 1
 TENSORS, FACTS = "anchors.safetensors", "fusion.json"
 AGAIN = "build it again with `python scripts/deepen.py matrix`"
+ARTEFACTS = KeptFolder(
+    FACTS,
+    "artefact of a fusion",
+    AGAIN,
+    1,
+    ("keys", "selection", "anchors", "tensors", "centred", "normalised", "members"),
+)
 _BLOCK = 1 << 22  # numbers of an embedding matrix that are hashed at a time
 
 
@@ -86,39 +91,35 @@ def save_artefact(folder: Path, artefact: FusionArtefact) -> None:
 
     The dense rows are given for all models or for none.
     """
-    if folder.exists() and not (folder / FACTS).is_file():
-        raise UserError(f"{folder} is there and holds no {FACTS}; name a folder that is new, or an artefact to replace")
     if artefact.rows and len(artefact.rows) != len(artefact.members):
         raise ValueError(f"rows of {len(artefact.rows)} models, wanted those of all {len(artefact.members)} or none")
     tensors = {"ids": artefact.anchors.ids.to(torch.int32).contiguous()}
     tensors |= {f"rows.{index}": rows.detach().cpu().contiguous() for index, rows in enumerate(artefact.rows)}
+    facts: dict[str, Any] = {
+        "keys": artefact.anchors.rule,
+        "selection": artefact.anchors.selection,
+        "count": len(artefact.anchors),
+        "anchors": artefact.anchors.digest(),
+        "centred": artefact.centred,
+        "normalised": artefact.normalised,
+        "members": [asdict(member) for member in artefact.members],
+    }
     try:
-        with whole_folder(folder) as new:
+        with ARTEFACTS.writing(folder, facts) as new:
             save_file(tensors, new / TENSORS)
-            facts = {
-                "format": FORMAT,
-                "keys": artefact.anchors.rule,
-                "selection": artefact.anchors.selection,
-                "count": len(artefact.anchors),
-                "anchors": artefact.anchors.digest(),
-                "tensors": file_digest(new / TENSORS),
-                "centred": artefact.centred,
-                "normalised": artefact.normalised,
-                "members": [asdict(member) for member in artefact.members],
-            }
-            write_json(new / FACTS, facts)
-    except (OSError, SafetensorError) as error:
+            facts["tensors"] = file_digest(new / TENSORS)
+    except SafetensorError as error:
         raise UserError(f"{folder} cannot be written ({error}); make room, or name another folder") from error
 
 
 def saved_rule(folder: Path) -> str:
     """By which rule the saved keys were made, with which vocabularies are to be read; UserError as `load_artefact`."""
-    return str(_facts(folder)["keys"])
+    return str(ARTEFACTS.read(folder)["keys"])
 
 
 def saved_digest(folder: Path) -> str:
     """SHA-256 of all that is saved, whatever it is called and wherever it lies; UserError as `load_artefact`."""
-    _facts(folder)
+    ARTEFACTS.read(folder)
     return file_digest(folder / FACTS)
 
 
@@ -133,7 +134,7 @@ def load_artefact(
     Raises UserError if it is missing or damaged, or was made from other models or by another rule: what differs, and
     the cure.
     """
-    facts = _facts(folder)
+    facts = ARTEFACTS.read(folder)
     members = _members(folder, facts)
     path = folder / TENSORS
     if not path.is_file() or file_digest(path) != facts["tensors"]:
@@ -146,21 +147,6 @@ def load_artefact(
     anchors = Anchors(keys, ids, str(facts["keys"]), str(facts["selection"]))
     named = tuple(replace(members[place], name=own.name) for place, own in zip(order, vocabularies, strict=True))
     return FusionArtefact(anchors, named, bool(facts["centred"]), bool(facts["normalised"]), rows)
-
-
-def _facts(folder: Path) -> dict[str, Any]:
-    """The content of fusion.json, with all that it must hold."""
-    path = folder / FACTS
-    try:
-        facts: dict[str, Any] = json.loads(path.read_text(encoding="utf8"))
-        wanted = {"keys", "selection", "anchors", "tensors", "centred", "normalised", "members"}
-        if facts["format"] != FORMAT or not wanted <= facts.keys():
-            raise UserError(f"{path} has format {facts['format']}, wanted {FORMAT}; {AGAIN}")
-    except FileNotFoundError as error:
-        raise UserError(f"{path} is not there: {folder} is no artefact of a fusion; {AGAIN}") from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} is damaged ({type(error).__name__}: {error}); {AGAIN}") from error
-    return facts
 
 
 def _members(folder: Path, facts: dict[str, Any]) -> list[MemberFacts]:

@@ -16,7 +16,7 @@ from swarm.evolution.config import SearchConfig
 from swarm.members.blending.pair_models import PAIRRM, WHAT, load_pair_model
 from swarm.members.blending.pairwise import best_first
 from swarm.members.routing.fit import fit_router
-from swarm.members.routing.router_artefact import check_place, save_router
+from swarm.members.routing.router_artefact import ROUTERS, save_router
 from swarm.members.routing.soft_labels import without_gaps
 from swarm.metrics.audit import audit_text, label_audit
 from swarm.metrics.gpt_rank import GPT_RANK, compared, gpt_columns
@@ -112,7 +112,7 @@ def check_named(options: argparse.Namespace) -> None:
     """Raises UserError for a picture, folder or ranker that cannot be; nothing is loaded."""
     check_pictures(options.plot, options.curve_plot)
     if options.out is not None:
-        check_place(options.out)
+        ROUTERS.check_place(options.out)
     if options.ranker is not None:
         read_hub_config(WHAT, options.ranker)
 
