@@ -49,7 +49,7 @@ def test_after_an_error_the_old_one_is_there(tmp_path):
         ("{", "is damaged .*; make it again"),
         ("[]", "is damaged .*; make it again"),
         ('{"rows": 3}', "is damaged .KeyError.*; make it again"),
-        ('{"format": 1, "rows": 3, "files": {}}', "has format 1, wanted 2; make it again, or use the version that wrote"),
+        ('{"format": 1, "rows": 3, "files": {}}', "has format 1, wanted 2; make it again, or use the version"),
         ('{"format": 2, "rows": 3}', "is damaged .files missing.; make it again"),
     ],
 )
