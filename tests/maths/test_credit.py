@@ -39,7 +39,7 @@ def test_draws_are_uniform():
 
 
 def test_too_few_places():
-    with pytest.raises(ValueError, match="1 assignments of 2 places cannot hold each of 3"):
+    with pytest.raises(ValueError, match="1 assignments of 2 nodes cannot hold each of 3"):
         draw_assignments(1, 2, 3, np.random.default_rng(0))
 
 

@@ -47,7 +47,7 @@ def test_systems_that_are_none():
         system_of([(0, 1)], [0, 1, 2, 3])
     with pytest.raises(ValueError, match="acyclic"):
         system_of([(0, 1), (1, 0), (2, 3), (0, 3)], [0, 1, 2, 3])
-    with pytest.raises(ValueError, match="3 places are assigned"):
+    with pytest.raises(ValueError, match="3 nodes are assigned"):
         system_of([(0, 3), (1, 3), (2, 3)], [0, 1, 2])
     with pytest.raises(ValueError, match="beyond the 4"):
         system_of([(0, 3), (1, 3), (2, 3)], [0, 1, 2, 4])

@@ -217,10 +217,10 @@ def test_a_placement_that_was_interrupted_leaves_nobody_in_place(tmp_path, monke
         place(weights)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(engine._resident, "node", place_half)
+    monkeypatch.setattr(engine._resident, "place", place_half)
     with pytest.raises(KeyboardInterrupt):
         list(engine.generate([Request(second, "what is red", PARAMS)]))
-    monkeypatch.setattr(engine._resident, "node", place)
+    monkeypatch.setattr(engine._resident, "place", place)
     assert run(engine, [Request(first, "what is red", PARAMS)]) == before
 
 

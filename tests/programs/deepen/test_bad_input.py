@@ -26,8 +26,8 @@ def refused(capsys):
 @pytest.fixture
 def nothing_loaded(monkeypatch):
     for module, name in (
-        (run, "load_voices"),
-        (sweep, "load_voices"),
+        (run, "load_fusion_models"),
+        (sweep, "load_fusion_models"),
         (matrix, "load_lexicons"),
         (picture, "load_lexicons"),
     ):
@@ -53,7 +53,7 @@ def nothing_loaded(monkeypatch):
         ("--weigh perplexity -ew 0.5 0.5", "--weigh perplexity and -ew both set the weights of the models"),
         ("--anchor_count 5", "--anchor_count 5 has no effect on all common tokens; add --anchors random"),
         ("--anchors random", "anchors 'random' asks for anchor_count"),
-        ("--artefact nowhere", "nowhere is no artefact of a fusion; build it again with"),
+        ("--artefact nowhere", "nowhere holds no artefact of a fusion; build it again with"),
         ("--artefact nowhere --centre", "brings its own anchors; leave out either it or the options about anchors"),
         ("-lpm choice", "has no choices A, B, ...; -lpm choice needs them"),
     ],

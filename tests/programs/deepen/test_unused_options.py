@@ -13,7 +13,7 @@ def nothing_loaded(monkeypatch):
     def stop(*_):
         raise SystemExit(0)
 
-    for module, name in ((run, "load_voices"), (sweep, "load_voices")):
+    for module, name in ((run, "load_fusion_models"), (sweep, "load_fusion_models")):
         monkeypatch.setattr(module, name, stop)
     for module in (matrix, picture):
         monkeypatch.setattr(module, "load_lexicons", stop)
