@@ -25,7 +25,7 @@ from swarm.members.routing.router_artefact import save_router
 from swarm.members.routing.router_store import RouterStore
 from swarm.programs.engine_choice import make_engine
 from swarm.workers import ray_worker
-from swarm.workers.ray_worker import RayWorker, errand
+from swarm.workers.ray_worker import RayWorker, setup
 from swarm.workers.sent_folders import pieces_of
 from swarm.workers.transport import Failed, Ready
 from swarm.workers.wire_format import WireFormat
@@ -40,7 +40,7 @@ def engine_on(members, device):
 
 
 def errand_of(members):
-    return pickle.loads(pickle.dumps(errand(members, engine_on, "cpu")))
+    return pickle.loads(pickle.dumps(setup(members, engine_on, "cpu")))
 
 
 def with_router(root):
@@ -202,6 +202,6 @@ def test_what_an_engine_cannot_do_is_told(tmp_path):
     assert worker.look(errand_of(members)) == [] and isinstance(worker.load([]), Ready)
     [failed] = worker.answers(1, WireFormat(members).pack([Request(members.initial()[0], "", PARAMS)]))
     assert failed.cure and failed.message
-    told = errand(members, partial(make_engine, config=SearchConfig(dtype="float8"), device="cpu"), "cpu")
+    told = setup(members, partial(make_engine, config=SearchConfig(dtype="float8"), device="cpu"), "cpu")
     assert worker.look(told) == []
     assert "Traceback" in worker.load([]).message
