@@ -10,7 +10,8 @@ bash scripts/environment.sh dev report gemini genai judge routing finetune embed
 # Nothing here may reach for the network or draw on all cores at once: pytest has a process per core already.
 export HF_HUB_OFFLINE=1 WANDB_MODE=disabled TOKENIZERS_PARALLELISM=false OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 # Below are the programs themselves, not `python -m`: that would put this folder, and our evaluate.py, on sys.path.
-unset PYTHONPATH
+# And byte code is kept: every process that a test starts would compile our package, and pytest every test, each time.
+unset PYTHONPATH PYTHONDONTWRITEBYTECODE
 
 say() { printf '\n== %s\n' "$*"; }
 
