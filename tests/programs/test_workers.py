@@ -7,6 +7,7 @@ from functools import partial
 
 import psutil
 import pytest
+from forked_starts import fork_workers
 from obeying import Obeying
 from repository import ROOT
 from run_stories import alive, steps_written, story, wait_for, without_counts
@@ -55,8 +56,10 @@ def processes_below(number):
     return psutil.Process(number).children(recursive=True)
 
 
-def workers_below(number):
-    return [child for child in processes_below(number) if "spawn_main" in " ".join(child.cmdline())]
+def forked_workers():
+    """Of this process, by the one that forks them."""
+    return [child for child in processes_below(os.getpid())
+            if "forkserver" in " ".join(child.cmdline()) and child.ppid() != os.getpid()]  # fmt: skip
 
 
 def at_work(started):
@@ -110,6 +113,7 @@ def test_lost_in_mid_step_then_interrupted_then_one_process(programs, plain, tmp
 
 def test_a_batch_that_ends_every_worker(monkeypatch, tmp_path, capsys):
     """Ends the step by name, with the state safe; without what ends them the run goes on to the same end."""
+    fork_workers(monkeypatch)
     monkeypatch.chdir(tmp_path)
     questions = [{"question": f"question {number}", "answer": "red"} for number in range(12)]
     questions.append({"question": "poison", "answer": "red"})
@@ -123,7 +127,9 @@ def test_a_batch_that_ends_every_worker(monkeypatch, tmp_path, capsys):
     assert program(*search, "-n", "alone")[0] == 0
 
     def poisoned(members, config):
-        return WorkerExecutor(Processes([partial(Obeying, tmp_path)] * 2), Limits(tries=2))
+        executor = WorkerExecutor(Processes([partial(Obeying, tmp_path)] * 2), Limits(tries=2))
+        assert len(forked_workers()) == 2
+        return executor
 
     save = Run.save
 
@@ -137,7 +143,7 @@ def test_a_batch_that_ends_every_worker(monkeypatch, tmp_path, capsys):
         code, (out, err) = program(*search, "-n", "run")
     assert code == 2 and "prompts for expert_" in err and "have ended 2 workers (worker " in err
     assert "killed by signal 9" in err and "the run is safe up to step 'first experts'" in out
-    assert not workers_below(os.getpid())
+    assert not forked_workers()
     (tmp_path / "poison").unlink()
     assert program("--resume", "search/run")[0] == 0
     assert without_counts(story(tmp_path / "search/run")) == without_counts(story(tmp_path / "search/alone"))

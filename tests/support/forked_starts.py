@@ -30,6 +30,13 @@ def start_by_forks():
     subprocess.run = _run
 
 
+def fork_workers(monkeypatch):
+    """For one test: workers of this process are forks of one that has imported what they need."""
+    contexts = multiprocessing.context._concrete_contexts
+    monkeypatch.setitem(contexts, "spawn", contexts["forkserver"])
+    forkserver.set_forkserver_preload(["swarm.workers.processes", "swarm.workers.serving"])
+
+
 def _forked(path, arguments, descriptors):
     """In the place of a new interpreter that is told `-c code` and gets these descriptors."""
     pid = os.fork()

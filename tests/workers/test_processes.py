@@ -1,6 +1,5 @@
 """Real processes that are killed, stop, run out of memory or speak out of turn; engines without weights."""
 
-import multiprocessing
 import os
 import re
 import signal
@@ -13,6 +12,7 @@ from pathlib import Path
 import obeying
 import psutil
 import pytest
+from forked_starts import fork_workers
 from obeying import Obeying
 from run_stories import alive
 from worlds import PARAMS, chaotic, paper_pool
@@ -44,9 +44,7 @@ def numbers_of(executor):
 @pytest.fixture
 def executor(long_lived, monkeypatch):
     """Two workers; they are lost many times over, and those that take their places come from a fork."""
-    contexts = multiprocessing.context._concrete_contexts
-    monkeypatch.setitem(contexts, "spawn", contexts["forkserver"])
-    multiprocessing.set_forkserver_preload(["swarm.workers.processes", "swarm.workers.serving"])
+    fork_workers(monkeypatch)
     return long_lived
 
 
@@ -121,7 +119,8 @@ def test_what_an_engine_raises(executor):
     assert losses() == before
 
 
-def test_what_all_workers_have_done_is_added_up(tmp_path):
+def test_what_all_workers_have_done_is_added_up(tmp_path, monkeypatch):
+    fork_workers(monkeypatch)
     executor = WorkerExecutor(Processes([partial(Obeying, tmp_path)] * 2), Limits(tries=2))
     answers(executor, [Query(f"{number} halve") for number in range(24)])
     first, second = executor.work()
