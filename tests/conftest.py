@@ -8,6 +8,7 @@ import signal
 import pytest
 from preloaded import Preloaded
 
+gc.disable()  # until all modules are there
 LONG = {"benchmarks", "programs", "repository_docs", "scripts", "workers"}  # folders of tests
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -39,6 +40,7 @@ def no_device_that_torch_cannot_use():
 @pytest.fixture(scope="session", autouse=True)
 def modules_that_stay():
     """All tests and the libraries that they need are imported by now: no collection of garbage looks through them."""
+    gc.enable()
     gc.collect()
     gc.freeze()
 

@@ -2,12 +2,9 @@
 
 import itertools
 import json
-import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
@@ -215,15 +212,14 @@ def test_a_loss_that_breaks_down_is_told(tmp_path, capsys):
     assert not (tmp_path / "out" / "one").exists()
 
 
-def test_accelerate_launches_it(tmp_path):
+def test_accelerate_launches_it(programs, tmp_path):
     """Started by accelerate as one process on the CPU, it gives the weights that it gives on its own."""
     for name in ("own", "launched"):
         (tmp_path / name).mkdir()
     assert finetune(recipe(tmp_path / "own", steps=3)) == 0
     path = recipe(tmp_path / "launched", steps=3)
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "1"]
-    done = subprocess.run([*launch, str(ROOT / "scripts" / "finetune.py"), str(path)], cwd=tmp_path,
-                          env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)  # fmt: skip
+    launch = ("-m", "accelerate.commands.launch", "--cpu", "--num_processes", 1)
+    done = programs.python(*launch, ROOT / "scripts" / "finetune.py", path, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert weights(tmp_path / "launched" / "out" / "one") == weights(tmp_path / "own" / "out" / "one")
 
