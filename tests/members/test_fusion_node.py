@@ -219,7 +219,7 @@ def test_its_digest_has_the_code_of_other_models(directory, tmp_path):
         (["expert_0", "expert_1"], {"anchor_count": 9}, "node.json: anchor_count is 9, which has no effect"),
         (["expert_0", "expert_1"], {"artefact": "x", "space": "union"}, "space 'union' has no anchors"),
         (["expert_0", "expert_1"], {"artefact": "x", "keys": "bytes"}, "leave out either it or keys"),
-        (["expert_0", "expert_1"], {"artefact": "../nowhere"}, "is not there: .* is no artefact"),
+        (["expert_0", "expert_1"], {"artefact": "../nowhere"}, "is not there: .* holds no artefact"),
     ],
 )
 def test_faults_are_named(tmp_path, members, record, message):

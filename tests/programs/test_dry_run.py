@@ -218,7 +218,7 @@ MEMBERS = ["expert_0", "expert_1", "expert_2"]
         ({"type": "vote", "members": ["expert_0", "mine"]}, "use each other in a circle"),
         ({"type": "fusion", "members": ["expert_0", {"model": "./nowhere"}]}, "model ./nowhere is not there"),
         ({"type": "fusion", "members": ["expert_0", {"model": "../../lora/experts"}]}, "has no config.json"),
-        ({"type": "router", "members": MEMBERS, "classifier": "nowhere"}, "is no router"),
+        ({"type": "router", "members": MEMBERS, "classifier": "nowhere"}, "holds no router"),
         ({"type": "blend", "members": MEMBERS, "ranker": "../../made_up"}, "model ../../made_up is not there"),
         ({"type": "blend", "members": MEMBERS, "ranker": "../../lora/experts"}, "ranker: base model"),
         (
