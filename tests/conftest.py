@@ -47,8 +47,9 @@ def modules_that_stay():
 
 @pytest.fixture(scope="session", autouse=True)
 def cache_of_the_session(tmp_path_factory):
-    """For what fixtures of a whole file do."""
+    """For what fixtures of a whole file do; and one list of the machine's fonts, which takes matplotlib a second."""
     os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+    os.environ["MPLCONFIGDIR"] = str(tmp_path_factory.mktemp("matplotlib"))
 
 
 @pytest.fixture(scope="session")
