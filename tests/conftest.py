@@ -68,9 +68,7 @@ def own_cache_folder(tmp_path_factory, monkeypatch):
 
 @pytest.fixture(autouse=True)
 def own_logging():
-    """A program under test that sets up logging does so for itself only."""
+    """A program that sets up logging, in the test or in what was prepared for its whole file, does so for itself."""
     ours = logging.getLogger("swarm")
-    before = ours.handlers, ours.propagate, ours.level
-    yield
-    ours.handlers, ours.propagate = before[:2]
-    ours.setLevel(before[2])
+    ours.handlers, ours.propagate = [], True
+    ours.setLevel(logging.NOTSET)

@@ -83,8 +83,8 @@ def serve(worker: int, threads: int, pipe: Connection, output: Connection) -> No
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(line_buffering=True)  # or it would be held back where the parent writes to a file
     faulthandler.enable()
-    fusion_model = _ParentLog(pipe)
-    _listen_to_logs(fusion_model)
+    parent_log = _ParentLog(pipe)
+    _listen_to_logs(parent_log)
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS"):
         os.environ[name] = str(threads)  # read when the libraries are imported, which is only now
     import torch
@@ -97,13 +97,13 @@ def serve(worker: int, threads: int, pipe: Connection, output: Connection) -> No
         server = Server(worker, pipe.recv())
         ready = server.ready()
     except Exception as error:
-        fusion_model.say(failure(worker, error))
+        parent_log.say(failure(worker, error))
         return
-    fusion_model.say(ready)
+    parent_log.say(ready)
     while True:
         batch, requests = pipe.recv()
         for event in server.answers(batch, requests):
-            fusion_model.say(event)
+            parent_log.say(event)
 
 
 def _die_with_parent() -> None:
@@ -120,9 +120,9 @@ def _die_with_parent() -> None:
     Thread(target=watch, daemon=True).start()
 
 
-def _listen_to_logs(fusion_model: _ParentLog) -> None:
+def _listen_to_logs(parent_log: _ParentLog) -> None:
     logging.captureWarnings(True)
     for name in (OURS, WARNINGS):
         logger = logging.getLogger(name)
-        logger.handlers, logger.propagate = [fusion_model], False
+        logger.handlers, logger.propagate = [parent_log], False
         logger.setLevel(logging.INFO)

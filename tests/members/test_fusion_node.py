@@ -1,7 +1,6 @@
 """Fusions as members: of experts that move and of other models, beside ordinary experts."""
 
 import json
-import logging
 
 import numpy as np
 import pytest
@@ -242,7 +241,6 @@ def test_faults_of_the_members_are_named(directory, tmp_path):
 
 
 def test_a_fusion_that_is_switched_off_says_so(directory, caplog):
-    logging.getLogger("swarm").propagate = True
     node(directory / "fused", "expert_1", "expert_0", learning_rate=0)
     members = read_members(directory)
     assert "learning_rate is 0, which turns the fusion off: the main model answers alone" in caplog.text

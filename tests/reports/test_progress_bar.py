@@ -27,7 +27,6 @@ def clock():
 
 @pytest.fixture
 def said(caplog):
-    logging.getLogger("swarm").propagate = True
     caplog.set_level(logging.INFO, "swarm")
     return lambda: [record.getMessage() for record in caplog.records]
 

@@ -154,7 +154,6 @@ def mended_by_words(cosine, **settings):
 @pytest.mark.parametrize(("cosine", "told_apart"), [(0.0, True), (0.1, True), (0.5, False), (0.8, False)])
 def test_embeddings_that_share_a_direction_are_warned_of_and_centring_cures_them(cosine, told_apart, caplog):
     """Where tokens are not told apart, what the assistant knows does not get through, and only there it is said."""
-    logging.getLogger("swarm").propagate = True
     with caplog.at_level(logging.WARNING):
         mended = mended_by_words(cosine, inverse="em")
     assert mended == (1 if told_apart else 0)

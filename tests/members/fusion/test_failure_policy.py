@@ -1,7 +1,6 @@
 """A member that fails follows the declared policy wherever it is asked: for prompts, weights and options."""
 
 import copy
-import logging
 
 import pytest
 import torch
@@ -28,12 +27,6 @@ HOWS = ["nan", "raise", "long"]
 @pytest.fixture(scope="module")
 def fusion_models():
     return three_voices()[:2]
-
-
-@pytest.fixture(autouse=True)
-def seen(caplog):
-    logging.getLogger("swarm").propagate = True
-    return caplog
 
 
 def refuse(*_):

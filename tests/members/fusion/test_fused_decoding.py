@@ -1,7 +1,6 @@
 """Models with different tokenizers write one text: as the plain procedure has it, and each row as alone."""
 
 import copy
-import logging
 import re
 
 import pytest
@@ -190,7 +189,6 @@ def test_a_member_that_fails_is_left_out_or_ends_all(fusion_models, how, caplog)
         UserError, match="member the weak one of a fusion has failed: (the weak one gives logits|it does not fit)"
     ):
         written([fusion_models[0], broken(3)])
-    logging.getLogger("swarm").propagate = True
     record = {"learning_rate": 0.5, "on_failure": "drop"}
     settings = read_settings("here", record, 2)
     pair = [fusion_models[0], broken(0)]
