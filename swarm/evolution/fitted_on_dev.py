@@ -9,7 +9,7 @@ from swarm.data.example import Dataset
 from swarm.evals.eval import Eval
 from swarm.members.members import Members
 from swarm.members.routing.fitted_on import SeenQuestions
-from swarm.members.routing.router_node import RouterNode
+from swarm.members.routing.router_node import routers_of
 
 log = logging.getLogger(__name__)
 
@@ -26,15 +26,11 @@ def warn_of_seen(
     `refreshed` is whether routers will be fitted on that split again.
     """
     texts = questions_of(evaluation, dataset, split)
-    for composite in members.composites:
-        if not isinstance(composite, RouterNode):
-            continue
+    for router in routers_of(members.composites):
         if refreshed:
-            log.warning(
-                "router %s is fitted on the %s questions (--refresh_routers): %s", composite.name, split, follows
-            )
+            log.warning("router %s is fitted on the %s questions (--refresh_routers): %s", router.name, split, follows)
         else:
-            warn_of_router(composite.name, composite.seen, texts, split, follows)
+            warn_of_router(router.name, router.seen, texts, split, follows)
     for expert in members.pool.initial:
         for source, rows in trained_on(expert.folder, dataset.name, split):
             log.warning(

@@ -34,7 +34,7 @@ from swarm.members.members import Members
 from swarm.members.routing.fit import RouterSettings, fit_router, fitted_settings, less_cost
 from swarm.members.routing.router import Router
 from swarm.members.routing.router_artefact import load_router, read_router_facts
-from swarm.members.routing.router_node import Routed, RouterNode
+from swarm.members.routing.router_node import Routed, RouterNode, routers_of
 from swarm.members.routing.router_store import RouterStore
 from swarm.members.routing.soft_labels import one_class
 from swarm.system.system import System
@@ -48,7 +48,7 @@ def check_refresh(config: SearchConfig, evaluation: Eval, dataset: Dataset, comp
     if not config.refresh_routers:
         return
     given = f"--refresh_routers is {config.refresh_routers}"
-    if not any(isinstance(composite, RouterNode) for composite in composites):
+    if not routers_of(composites):
         raise UserError(f"{given}, but no member is a router; add one with --composites, or leave the option out")
     if evaluation.judge_calls or evaluation.passes > 1:
         why = "asks a judge" if evaluation.judge_calls else "asks a system more than once about an example"
@@ -96,14 +96,13 @@ def refresh(
     for system in systems:
         trace.walk(system, queries, fitness.params)
     placed = {member.name: member for member in systems[0].members}
-    for node in members.composites:
-        if isinstance(node, RouterNode):
-            routed = placed[node.name]
-            assert isinstance(routed, Routed)
-            router, came_of_it = _fit_again(node, _labelled(trace, routed, fitness), fitness, router_store, rng)
-            refreshed.append(came_of_it)
-            if router is not None:
-                routers[node.name] = router_store.put(node.name, router)
+    for node in routers_of(members.composites):
+        routed = placed[node.name]
+        assert isinstance(routed, Routed)
+        router, came_of_it = _fit_again(node, _labelled(trace, routed, fitness), fitness, router_store, rng)
+        refreshed.append(came_of_it)
+        if router is not None:
+            routers[node.name] = router_store.put(node.name, router)
     return state.after({"routers": rng}, routers=routers, refreshed=tuple(refreshed))
 
 

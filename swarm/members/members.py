@@ -1,7 +1,7 @@
 """All members that a graph can place: the experts of the pool, and the composites over them."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -12,24 +12,13 @@ import numpy as np
 from swarm.engines.base import Member
 from swarm.engines.local.side_models import speaking_of
 from swarm.errors import UserError
-from swarm.members.blending.blend_node import read_blend
 from swarm.members.composite import NODE_FILE, Composite, json_digest
-from swarm.members.fusion.fusion_node import read_fusion
-from swarm.members.routing.router_node import RouterNode, read_router
+from swarm.members.member_kinds import NODE_TYPES
+from swarm.members.routing.router_node import routers_of
 from swarm.members.routing.router_store import RouterStore
-from swarm.members.vote import read_ballot
 from swarm.storage.files import read_text
 from swarm.weights.base_model import is_here
 from swarm.weights.pool import Expert, Pool, composite_folders, read_pool
-
-# type -> what reads its node.json: (folder, record, path of the file)
-NODE_TYPES: dict[str, Callable[[Path, Mapping[str, Any], Path], Composite]] = {
-    "vote": read_ballot,
-    "mbr": read_ballot,
-    "fusion": read_fusion,
-    "router": read_router,
-    "blend": read_blend,
-}
 
 
 @dataclass(frozen=True)
@@ -66,13 +55,12 @@ class Members:
     def with_routers(self, routers: Mapping[str, str], router_store: RouterStore) -> "Members":
         """The same members with other routers, name -> digest, for those that have been fitted again."""
         router_store.check(routers)
-        refitted = (
-            one.refitted(router_store.place_of(one.name, routers[one.name]), routers[one.name])
-            if isinstance(one, RouterNode) and one.name in routers
-            else one
-            for one in self.composites
-        )
-        return replace(self, composites=tuple(refitted))
+        refitted: dict[str, Composite] = {
+            node.name: node.refitted(router_store.place_of(node.name, routers[node.name]), routers[node.name])
+            for node in routers_of(self.composites)
+            if node.name in routers
+        }
+        return replace(self, composites=tuple(refitted.get(one.name, one) for one in self.composites))
 
     def around(self, experts: Sequence[Expert]) -> tuple[Member, ...]:
         """The experts, then the composites as they answer with these."""
@@ -118,7 +106,7 @@ def read_members(
         if not preview or not missing_models(composite):
             with speaking_of(str(composite.folder / NODE_FILE)):
                 composite.check_models()
-    if routers := [composite for composite in members.composites if isinstance(composite, RouterNode)]:
+    if routers := routers_of(members.composites):
         known = pool.experts() if preview else members.initial()  # those of composites may have to be fetched
         digests = {member.name: member.digest for member in known if member.digest}
         for router in routers:

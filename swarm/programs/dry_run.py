@@ -13,7 +13,7 @@ from swarm.evolution.speed import ENOUGH, MOST, USUAL, Lengths, Measuring, known
 from swarm.members.composite import Composite
 from swarm.members.members import Members, generations_of, missing_models
 from swarm.members.routing.router_artefact import load_router, read_router_facts
-from swarm.members.routing.router_node import RouterNode
+from swarm.members.routing.router_node import routers_of
 from swarm.programs import front_doors
 from swarm.programs.engine_choice import devices_of, quieten_libraries
 from swarm.programs.task import Task
@@ -51,9 +51,9 @@ def _unseen(task: Task, members: Members) -> list[str]:
 
 def _check_readers(composites: Sequence[Composite]) -> None:
     """Raises UserError for a router that reads with the experts' base model: full models have none."""
-    for composite in composites:
-        if isinstance(composite, RouterNode) and read_router_facts(composite.classifier)["features"] == "hidden":
-            load_router(composite.classifier)
+    for router in routers_of(composites):
+        if read_router_facts(router.classifier)["features"] == "hidden":
+            load_router(router.classifier)
 
 
 def calibrate(task: Task, members: Members, executor: Executor) -> int:

@@ -13,11 +13,9 @@ from swarm.engines.cache.disk_cache import DiskCache, answers_path
 from swarm.engines.executor import Executor, SingleEngine
 from swarm.errors import UserError
 from swarm.evolution.config import SearchConfig
-from swarm.members.blending.blend_node import Blended
-from swarm.members.fusion.fused_member import FusionMember
+from swarm.members.member_kinds import engine_around
 from swarm.members.members import Members
 from swarm.members.routing.interfaces import LanguageModel
-from swarm.members.routing.router_node import Routed
 
 
 def quieten_libraries() -> None:
@@ -198,20 +196,9 @@ def make_engine(members: Any, config: SearchConfig, device: str | None = None) -
     number = None if device is None else torch.device(device).index
     if number is not None:  # else it is the first of those that this process sees, as an actor sees only its own
         torch.cuda.set_device(number)  # nothing of ours, or of a library's, is to lie on another one
-    pool, everybody = (members.pool, members.initial()) if isinstance(members, Members) else (members, ())
-    engine: Engine
-    engine = host = InProcessEngine(pool, device, config.dtype, config.token_budget, code, config.fold)
-    if fusions := [member for member in everybody if isinstance(member, FusionMember)]:
-        from swarm.members.fusion.fusion_engine import FusionEngine
-
-        engine = FusionEngine(host, fusions, code)
-    if choosers := [member.chooser for member in everybody if isinstance(member, Routed)]:
-        from swarm.members.routing.routing_engine import RoutingEngine
-
-        engine = RoutingEngine(engine, host, choosers)
-    if models := [model for member in everybody if isinstance(member, Blended) for model in member.sides]:
-        from swarm.members.blending.blending_engine import BlendingEngine
-
-        engine = BlendingEngine(engine, host, models)
+    pool, initial = (members.pool, members.initial()) if isinstance(members, Members) else (members, ())
+    engine = engine_around(
+        InProcessEngine(pool, device, config.dtype, config.token_budget, code, config.fold), initial, code
+    )
     gc.freeze()  # libraries and model stay, so no collection of garbage need look at their objects again
     return engine

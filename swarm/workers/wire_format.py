@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from swarm.engines.base import GenerationParams, Member, Request
 from swarm.members.composite import Composite, Relay
-from swarm.members.fusion.fused_member import FusionMember
+from swarm.members.member_kinds import Sending, kind_of
 from swarm.members.members import Members
 from swarm.members.routing.choice_request import RouterRequest
 from swarm.weights.pool import Expert
@@ -76,14 +77,13 @@ class WireFormat:
         return [Request(found[member], prompt, wire.params[params]) for member, params, prompt in wire.rows]
 
 
-def _moving_part(member: Member, known: Mapping[str, Member]) -> Part:
-    if isinstance(member, Expert):
+def _moving_part(member: Any, known: Mapping[str, Member]) -> Part:
+    sending = kind_of(member).sending
+    if sending is Sending.WHOLE:
         return member
-    if isinstance(member, FusionMember):
-        return Composed(member.name, member.digest, tuple(member.experts))
-    if member.digest in known:
-        return Composed(member.name, member.digest, ())
-    if isinstance(member, RouterRequest):
+    if member.digest in known or sending is Sending.BY_NAME:
+        return Composed(member.name, member.digest, tuple(getattr(member, "experts", ())))
+    if sending is Sending.WITH_FOLDER:
         folder = describe_folder(member.folder)
         return Fitted(member.name, member.digest, member.threshold, member.router, folder, tuple(pieces_of(folder)))
     raise TypeError(f"no engine answers for {type(member).__name__} {member.name}")

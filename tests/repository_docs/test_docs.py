@@ -10,7 +10,7 @@ from repository import ROOT
 
 from swarm.engines.base import GenerationParams
 from swarm.evolution.command_line import search_parser
-from swarm.members.members import NODE_TYPES
+from swarm.members.member_kinds import NODE_TYPES
 from swarm.programs import front_doors
 from swarm.programs.search import search_program
 from swarm.system.prompts import Query, node_prompt

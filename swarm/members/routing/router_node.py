@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -84,6 +84,11 @@ class RouterNode(Composite):
         shutil.copytree(self.classifier, folder / COPIED)
         record = dict(self.record) | {"classifier": COPIED, "any_weights": True}
         (folder / NODE_FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf8")
+
+
+def routers_of(composites: Iterable[Composite]) -> list[RouterNode]:
+    """Those composites that are routers."""
+    return [composite for composite in composites if isinstance(composite, RouterNode)]
 
 
 @dataclass(frozen=True)
