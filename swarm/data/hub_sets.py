@@ -121,10 +121,10 @@ def _mmlu_pro(index: int, row: Mapping[str, Any]) -> Record:
 def _drawn_questions(table: Table, count: int, rng: np.random.Generator) -> list[Record]:
     """Records of `count` questions about papers, drawn without replacement from those that can be used."""
     try:
-        places = [
-            (index, place) for index, row in enumerate(table.rows) for place in range(len(_each(row.fields["qas"])))
+        pairs = [
+            (index, number) for index, row in enumerate(table.rows) for number in range(len(_each(row.fields["qas"])))
         ]
-        order = [places[index] for index in rng.permutation(len(places)).tolist()]
+        order = [pairs[index] for index in rng.permutation(len(pairs)).tolist()]
         records = list(islice(_usable(table, order), count))
     except (KeyError, TypeError, IndexError) as error:
         raise _unusual(table, error) from error
@@ -134,9 +134,9 @@ def _drawn_questions(table: Table, count: int, rng: np.random.Generator) -> list
 
 
 def _usable(table: Table, order: list[tuple[int, int]]) -> Iterator[Record]:
-    for paper, place in order:
+    for paper, number in order:
         row = table.rows[paper].fields
-        asked = _each(row["qas"])[place]
+        asked = _each(row["qas"])[number]
         answer, chunks = _qasper_answer(asked["answers"]), in_chunks(_full_text(row["full_text"]))
         if answer and chunks:
             question = f"Question: {asked['question']}"

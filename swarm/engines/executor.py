@@ -14,11 +14,11 @@ class IdleWorker:
 
     Attributes:
       worker: its number.
-      in_place: digest of the member that it answered for last, which costs nothing to ask again; "" for none.
+      resident: digest of the member that it answered for last, which costs nothing to ask again; "" for none.
     """
 
     worker: int
-    in_place: str = ""
+    resident: str = ""
 
 
 class Executor(ABC):
@@ -48,7 +48,7 @@ class Executor(ABC):
 
     @abstractmethod
     def wait(self) -> list[tuple[int, Finished]]:
-        """What has been answered since: numbers of batches, and completions by place in the batch.
+        """What has been answered since: numbers of batches, and completions by index in the batch.
 
         Waits until there is something to tell: answers, or a worker that has become free, such as one that has taken
         the place of a lost one. To be called only while a batch is not answered or nobody is free. Raises what an

@@ -66,10 +66,10 @@ class BertScore:
             with torch.inference_mode():
                 output = self._loaded.model(input_ids=ids, attention_mask=mask, output_hidden_states=True)
             states = torch.nn.functional.normalize(output.hidden_states[self._layer], dim=-1)
-            for place, index in enumerate(indices):
+            for row, index in enumerate(indices):
                 count = len(rows[index])
                 counts = torch.tensor([token not in special for token in rows[index]], device=states.device)
-                found[index] = (states[place, :count], counts)
+                found[index] = (states[row, :count], counts)
         return [found[index] for index in range(len(texts))]
 
 

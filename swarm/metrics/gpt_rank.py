@@ -50,10 +50,10 @@ def comparison_matrix(names: Sequence[str], verdicts: Mapping[tuple[str, str], s
 
     A pair that is there in both orders gets the mean. Raises KeyError for an unknown name or verdict.
     """
-    place = {name: index for index, name in enumerate(names)}
+    index_of = {name: index for index, name in enumerate(names)}
     total, count = np.zeros((2, len(names), len(names)))
     for (first, second), verdict in verdicts.items():
-        a, b = place[first], place[second]
+        a, b = index_of[first], index_of[second]
         for row, column, value in ((a, b, VERDICTS[verdict][0]), (b, a, VERDICTS[verdict][1])):
             total[row, column] += value
             count[row, column] += 1
@@ -83,19 +83,19 @@ def _asked(comparisons: np.ndarray) -> np.ndarray:
 
 
 def ranks(scores: np.ndarray) -> np.ndarray:
-    """Places from 1, highest score first: (..., M) -> (..., M) float64. Equals share the better place; NaN has none."""
+    """Ranks from 1, highest score first: (..., M) -> (..., M) float64. Ties share the better rank; NaN has none."""
     higher = (scores[..., None, :] > scores[..., :, None]).sum(-1)
     return np.where(np.isnan(scores), np.nan, higher + 1.0)
 
 
 def gpt_rank(comparisons: np.ndarray) -> np.ndarray:
-    """Mean place of every member over the rows with comparisons, (P, M, M) -> (M,); the lower the better.
+    """Mean rank of every member over the rows with comparisons, (P, M, M) -> (M,); the lower the better.
 
     A row counts for the members that were compared there. Raises UserError if no row has any comparison.
     """
-    places = ranks(gpt_scores(_whole(comparisons)))
+    found_ranks = ranks(gpt_scores(_whole(comparisons)))
     with np.errstate(invalid="ignore"):
-        return np.nansum(places, axis=0) / (~np.isnan(places)).sum(axis=0)
+        return np.nansum(found_ranks, axis=0) / (~np.isnan(found_ranks)).sum(axis=0)
 
 
 @dataclass(frozen=True)
@@ -103,9 +103,9 @@ class GptColumns:
     """A chooser's columns of the paper's table 2, over the rows with comparisons.
 
     Attributes:
-      gpt_rank: mean place of the chosen member, from 1; the lower the better.
+      gpt_rank: mean rank of the chosen member, from 1; the lower the better.
       at_least: name -> share of rows whose chosen member is no worse than that one.
-      top3: share of rows whose chosen member is among the first three places.
+      top3: share of rows whose chosen member is among the first three.
       size: number of rows.
     """
 
@@ -125,19 +125,19 @@ def gpt_columns(
     """What the choice of member `chosen[p]` for prompt p is worth; (P, M, M) and (P,) ints.
 
     Members of `against` that are not in `names` are left out. A chosen member that was compared with none has the last
-    place. Raises UserError if no row has a comparison.
+    rank. Raises UserError if no row has a comparison.
     """
     asked = compared(comparisons)
     kept, picked = _whole(comparisons), np.asarray(chosen)[asked]
     rows = np.arange(len(kept))
-    places = np.nan_to_num(ranks(gpt_scores(kept))[rows, picked], nan=float(len(names)))
+    found_ranks = np.nan_to_num(ranks(gpt_scores(kept))[rows, picked], nan=float(len(names)))
     at_least = {}
     for name in against:
         if name in names:
             other = list(names).index(name)
             at_least[name] = float(_no_worse(kept[rows, picked, other], kept[rows, other, picked], rule,
                                              picked == other).mean())  # fmt: skip
-    return GptColumns(float(places.mean()), at_least, float((places <= 3).mean()), len(kept))
+    return GptColumns(float(found_ranks.mean()), at_least, float((found_ranks <= 3).mean()), len(kept))
 
 
 def _no_worse(own: np.ndarray, other: np.ndarray, rule: TieRule, itself: np.ndarray) -> np.ndarray:

@@ -190,8 +190,8 @@ class Session(Watcher):
         if not self._config.no_cache:
             system = self._problem.best_system(state.best)
             used = (part for node in system.graph for part in used_members(system.member_at(node)))
-            placed = {part.name: part.digest for part in used if isinstance(part, Expert)}
-            remember_written(self._run.folder / BEST / "experts", placed)
+            adapters = {part.name: part.digest for part in used if isinstance(part, Expert)}
+            remember_written(self._run.folder / BEST / "experts", adapters)
 
     def _write(self, act: Callable[[], None]) -> None:
         try:

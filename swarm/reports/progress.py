@@ -21,15 +21,15 @@ class Progress:
     """Follows a search step by step and request by request."""
 
     def __init__(
-        self, config: SearchConfig, places: int, dev_size: int, members: Members, glance: Callable[[], str] = str
+        self, config: SearchConfig, nodes: int, dev_size: int, members: Members, glance: Callable[[], str] = str
     ):
-        """A graph has so many `places`; the initial `members` are scored alone at the start.
+        """A graph has so many `nodes`; the initial `members` are scored alone at the start.
 
         `dev_size` counts questions to a system: examples, times the passes of the eval. `glance` says how it goes.
         """
         self._glance, self._glanced = glance, 0.0
         self._config = config
-        self._places = places
+        self._nodes = nodes
         self._dev = dev_size
         self._alone = len(members.names)
         self._singles = 3 if members.composites else 2  # scored beside the found system at the end
@@ -45,7 +45,7 @@ class Progress:
 
     def final(self, examples: int) -> None:
         """The final scores begin: the found system and a few members alone on so many examples."""
-        self._show_bar("final scores", (self._places + self._singles) * examples)
+        self._show_bar("final scores", (self._nodes + self._singles) * examples)
 
     def _show_bar(self, title: str, requests: int) -> None:
         if sys.stderr.isatty():
@@ -95,7 +95,7 @@ class Progress:
         if config.ask_ahead and state.next_step.endswith("weight") and state.iteration < config.max_iteration:
             systems += config.graph_num  # but where patience may end the search
         alone = self._alone if state.next_step == "start_role" else 0
-        return (systems * self._places + alone) * self._dev
+        return (systems * self._nodes + alone) * self._dev
 
     def _left(self, state: SearchState) -> str:
         if state.next_step == "final":

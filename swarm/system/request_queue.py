@@ -11,7 +11,7 @@ from swarm.engines.executor import IdleWorker
 
 Group = tuple[str, GenerationParams]  # what requests have in common that can be answered in one batch
 FEWEST_ROWS = 16  # of a batch for one of several workers: a pass over fewer rows takes nearly as long
-IN_PLACE, ELSEWHERE = 1.5, 0.75  # what a row of a member counts that this worker, or another one, has in place
+RESIDENT, ELSEWHERE = 1.5, 0.75  # weight of a row whose member is resident at this worker, or at another one
 
 Waiting = TypeVar("Waiting")
 Batch = list[tuple[bytes, Waiting]]
@@ -76,7 +76,7 @@ class Queue(Generic[Waiting]):
 
     Attributes:
       ready: how many requests nobody has taken yet.
-      flying: the batches that are under way, by number; of each the requests that are not answered, by place.
+      flying: the batches that are under way, by number; of each the requests that are not answered, by index.
     """
 
     def __init__(self, workers: int, fewest_rows: int = FEWEST_ROWS):
@@ -84,8 +84,8 @@ class Queue(Generic[Waiting]):
         self._workers, self._fewest = workers, fewest_rows
         self._groups: dict[Group, _Rows[Waiting]] = {}
         self._under_way: dict[bytes, Waiting] = {}
-        self._in_place: dict[int, str] = {}  # by worker, digest of the member of its last batch
-        self._placed: Counter[str] = Counter()  # how many workers have a member in place
+        self._resident: dict[int, str] = {}  # by worker, digest of the member of its last batch
+        self._resident_at: Counter[str] = Counter()  # by digest, at how many workers it is resident
         self.ready = 0
         self.flying: dict[int, dict[int, tuple[bytes, Waiting]]] = {}
 
@@ -114,25 +114,26 @@ class Queue(Generic[Waiting]):
     def take(self, idle: IdleWorker) -> Batch[Waiting]:
         """What a free worker is to do next; nothing if nothing is ready.
 
-        That is the member with most rows to give, the oldest of equals; what the worker has in place already goes
-        before, and what another one has in place comes after. One worker takes all of a member's. Several take no more
-        than their share of all that is not answered, so that none is idle at the end, but no fewer rows than are worth
-        a pass; and rows count the more, the longer the way of their graphs still is, since its end is waited for.
+        That is the member with most rows to give, the oldest of equals; the one that is resident at this worker already
+        goes before, and one that is resident at another one comes after. One worker takes all of a member's. Several
+        take no more than their share of all that is not answered, so that none is idle at the end, but no fewer rows
+        than are worth a pass; and rows count the more, the longer the way of their graphs still is, since its end is
+        waited for.
         """
         if not self._groups:
             return []
-        self._place(idle.worker, idle.in_place)
+        self._note_resident(idle.worker, idle.resident)
         most = max(ceil(len(self) / self._workers), self._fewest) if self._workers > 1 else self.ready
 
         def worth(group: Group) -> float:
             rows = self._groups[group]
             value = min(len(rows), most) * (1 + rows.most_ahead)
-            if group[0] == idle.in_place:
-                return value * IN_PLACE
-            return value * (ELSEWHERE if self._placed[group[0]] else 1)
+            if group[0] == idle.resident:
+                return value * RESIDENT
+            return value * (ELSEWHERE if self._resident_at[group[0]] else 1)
 
         chosen = max(self._groups, key=worth)
-        self._place(idle.worker, chosen[0])
+        self._note_resident(idle.worker, chosen[0])
         rows = self._groups[chosen]
         batch = rows.take(most)
         if not rows:
@@ -141,10 +142,10 @@ class Queue(Generic[Waiting]):
         self._under_way |= batch
         return batch
 
-    def _place(self, worker: int, digest: str) -> None:
-        self._placed[self._in_place.get(worker, "")] -= 1
-        self._in_place[worker] = digest
-        self._placed[digest] += 1
+    def _note_resident(self, worker: int, digest: str) -> None:
+        self._resident_at[self._resident.get(worker, "")] -= 1
+        self._resident[worker] = digest
+        self._resident_at[digest] += 1
 
     def sent(self, number: int, batch: Batch[Waiting]) -> None:
         """A batch that was taken is under way under this number."""

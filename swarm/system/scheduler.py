@@ -44,8 +44,8 @@ class Scheduler:
         exchanged; the answers make further requests ready, of whatever graph, without any level waiting for another.
         """
         walks = [_Walk(system, queries, params, self.on_answer) for system, queries in tasks]
-        placed = {member.digest: member for system, _ in tasks for member in map(system.member_at, system.graph)}
-        self.executor.expect([part for member in placed.values() for part in used_members(member)])
+        by_digest = {member.digest: member for system, _ in tasks for member in map(system.member_at, system.graph)}
+        self.executor.expect([part for member in by_digest.values() for part in used_members(member)])
         queue: Queue[_Waiting] = Queue(self.executor.workers)
         ready: list[_Receiver] = [node for walk in walks for node in walk.start()]
         try:

@@ -33,7 +33,7 @@ class System:
     Attributes:
       graph: nodes are nodes 0 .. k-1; an edge u -> v says that u tells v its answer; one end.
       assignment: for every node the index of its member in `members`.
-      members: the members that can be placed.
+      members: the members that can be assigned to nodes.
       params: how it was asked when it was found; None leaves this to whoever asks.
       later_graph: the graph for every pass of an eval after the first, where the published program uses another.
     """
@@ -160,8 +160,8 @@ def save_system(
 
 def _in_use(system: System) -> dict[str, Member]:
     """The pool's members that speak in a system, and those that answer for them; at least one expert, for its base."""
-    placed = [system.members[index] for index in sorted(set(system.assignment))]
-    used = {part.name: part for member in placed for part in used_members(member)}
+    assigned = [system.members[index] for index in sorted(set(system.assignment))]
+    used = {part.name: part for member in assigned for part in used_members(member)}
     if not any(isinstance(member, Expert) for member in used.values()):
         expert = next(member for member in system.members if isinstance(member, Expert))
         used[expert.name] = expert

@@ -19,9 +19,9 @@ class NearestStrings:
 
     def __init__(self, strings: Sequence[str]) -> None:
         """Prepares the list; its order decides between strings that are equally near: the first is taken."""
-        by_length = sorted(range(len(strings)), key=lambda place: (len(strings[place]), place))
+        by_length = sorted(range(len(strings)), key=lambda index: (len(strings[index]), index))
         self._order = np.array(by_length, dtype=np.int64)
-        ordered = [strings[place] for place in by_length]
+        ordered = [strings[index] for index in by_length]
         self._lengths = np.array([len(string) for string in ordered], dtype=np.int32)
         self._letters = np.zeros((len(ordered), int(self._lengths.max(initial=0))), dtype=np.int32)
         for row, string in enumerate(ordered):
@@ -30,14 +30,14 @@ class NearestStrings:
         self._signatures = np.ascontiguousarray(signatures.T)
 
     def nearest(self, string: str) -> tuple[int, int]:
-        """The place in the list of the nearest string, and its distance in letters put in, left out or exchanged.
+        """The index of the nearest string, and its edit distance: letters put in, left out or exchanged.
 
         Raises ValueError for an empty list.
         """
         if not len(self._order):
             raise ValueError("no string is nearest where there are none")
         bounds = self._bounds(string)
-        place, best, bound = -1, int(bounds.max()) + len(string) + 1, int(bounds.min())
+        index, best, bound = -1, int(bounds.max()) + len(string) + 1, int(bounds.min())
         while bound <= best:  # what has a larger bound is farther away
             rows = np.flatnonzero(bounds == bound)
             bound += 1
@@ -45,9 +45,9 @@ class NearestStrings:
                 distances = self._distances(string, rows)
                 least = int(distances.min())
                 first = int(self._order[rows[distances == least]].min())
-                if (least, first) < (best, place):
-                    best, place = least, first
-        return place, best
+                if (least, first) < (best, index):
+                    best, index = least, first
+        return index, best
 
     def _bounds(self, string: str) -> np.ndarray:
         """For every string what its distance is at least; in the order of their lengths."""
@@ -105,11 +105,11 @@ def _integer(kind: Any, value: int) -> Any:
 
 
 def _matches(string: str, letters: np.ndarray, kind: Any) -> np.ndarray:
-    """For every letter of a table the places where the string has it, as the bits of an integer."""
-    places: dict[int, int] = {}
-    for place, code in enumerate(_codes(string)):
-        places[code] = places.get(code, 0) | 1 << place
-    known = np.array(sorted(places), dtype=np.int64)
-    bits = np.array([places[code] for code in known.tolist()] + [0], dtype=kind)
+    """For every letter of a table the positions at which the string has it, as the bits of an integer."""
+    positions: dict[int, int] = {}
+    for index, code in enumerate(_codes(string)):
+        positions[code] = positions.get(code, 0) | 1 << index
+    known = np.array(sorted(positions), dtype=np.int64)
+    bits = np.array([positions[code] for code in known.tolist()] + [0], dtype=kind)
     at = np.minimum(np.searchsorted(known, letters), len(known) - 1)
     return bits[np.where(known[at] == letters, at, len(known))]

@@ -145,11 +145,11 @@ def index_of(folder: Path) -> dict[str, str]:
     if (folder / WEIGHTS).is_file() or not path.is_file():
         return {}
     try:
-        places = dict(json.loads(path.read_text(encoding="utf8"))["weight_map"])
+        weight_map = dict(json.loads(path.read_text(encoding="utf8"))["weight_map"])
     except (ValueError, KeyError, TypeError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise UserError(f"{path} is no index of shards ({reason}): fetch or save the model again") from error
-    for file in places.values():
+    for file in weight_map.values():
         if not isinstance(file, str) or Path(file).name != file or file in ("", ".."):
             raise UserError(f"{path} names the shard {file!r}, wanted a file beside it: fetch or save the model again")
-    return places
+    return weight_map

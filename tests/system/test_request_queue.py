@@ -18,9 +18,9 @@ def filled(workers, *rows):
     return queue
 
 
-def taken(queue, worker=0, in_place=""):
+def taken(queue, worker=0, resident=""):
     """What a worker is given, as (member, ahead) of each row, and sent under its own number."""
-    batch = queue.take(IdleWorker(worker, in_place))
+    batch = queue.take(IdleWorker(worker, resident))
     if batch:
         queue.sent(worker, batch)
     return [waiting for _, waiting in batch]

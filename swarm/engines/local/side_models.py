@@ -129,7 +129,7 @@ def load_side_model(
     import transformers
 
     quieten()
-    place = named_device(what, device)
+    there = named_device(what, device)
     folder = fetched(what, name)
     with speaking_of(what):
         if not weight_files(folder):
@@ -148,7 +148,7 @@ def load_side_model(
             raise UserError(f"{name} lacks the weights {', '.join(lacking[:3])}, which {loader} needs; name a model of "
                             "that kind")  # fmt: skip
     return SideModel(
-        what, name, model.to(place).eval(), tokenizer, base_model_digest(folder), window(model, tokenizer), place
+        what, name, model.to(there).eval(), tokenizer, base_model_digest(folder), window(model, tokenizer), there
     )
 
 

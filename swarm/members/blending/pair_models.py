@@ -77,7 +77,7 @@ class _Batched(ABC):
         self._loaded = loaded
         self._batch = batch
         self._cut: set[str] = set()
-        self._told = False
+        self._warned = False
         self.asked = 0
 
     def compare(self, triples: Sequence[Triple]) -> np.ndarray:
@@ -94,12 +94,12 @@ class _Batched(ABC):
             rows = [made[triple] for triple in block]
             for indices in in_batches([ids for ids, _ in rows], self._batch):
                 ids, mask = self._loaded.padded([rows[index][0] for index in indices])
-                places = torch.tensor([rows[index][1] for index in indices], device=ids.device)  # (rows, 3)
+                positions = torch.tensor([rows[index][1] for index in indices], device=ids.device)  # (rows, 3)
                 with torch.inference_mode():
-                    found = self._logits(ids, mask, places)
+                    found = self._logits(ids, mask, positions)
                 logits[[start + index for index in indices]] = found.double().cpu().numpy()
-        if self._cut and not self._told:
-            self._told = True
+        if self._cut and not self._warned:
+            self._warned = True
             log.warning("%s: %d texts are longer than %s has room for and are cut", WHAT, len(self._cut),
                         self._loaded.name)  # fmt: skip
         return logits
@@ -117,7 +117,7 @@ class _Batched(ABC):
         """The tokens of a prompt and two answers; a text that is cut goes into `_cut`."""
 
     @abstractmethod
-    def _logits(self, ids: torch.Tensor, mask: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+    def _logits(self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
         """(rows,) logits for ids and mask (rows, tokens)."""
 
 
@@ -142,17 +142,17 @@ class PairRM(_Batched):
                 raise UserError(f"{WHAT}: {name}: {mark} is token {own} of its tokenizer, wanted {self._marks[field]} "
                                 "as config.json says; fetch both again")  # fmt: skip
         _fill(name, folder, encoder, head)
-        place = torch.device(device)
+        on_device = torch.device(device)
         digest = base_model_digest(folder)
-        super().__init__(SideModel(WHAT, name, encoder.to(place).eval(), tokenizer, digest, None, place), batch)
-        self._head = head.to(place).eval()
+        super().__init__(SideModel(WHAT, name, encoder.to(on_device).eval(), tokenizer, digest, None, on_device), batch)
+        self._head = head.to(on_device).eval()
 
     def _kind(self) -> dict[str, Any]:
         return {"kind": "pairrm", "source_tokens": SOURCE_TOKENS, "all_tokens": ALL_TOKENS}
 
-    def _logits(self, ids: torch.Tensor, mask: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+    def _logits(self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
         states = self._loaded.model(input_ids=ids, attention_mask=mask).last_hidden_state
-        marked = states[torch.arange(len(ids), device=ids.device)[:, None], places]  # (rows, 3, h)
+        marked = states[torch.arange(len(ids), device=ids.device)[:, None], positions]  # (rows, 3, h)
         source, first, second = marked.unbind(1)
         left, right = (self._head(torch.cat([source, answer], -1)) for answer in (first, second))
         logits: torch.Tensor = (left - right).mean(-1)
@@ -161,16 +161,16 @@ class PairRM(_Batched):
     def _encode(self, triple: Triple) -> Encoded:
         room = SOURCE_TOKENS
         ids: list[int] = []
-        places: list[int] = []
+        positions: list[int] = []
         for (field, mark), text in zip(MARKS.items(), triple, strict=True):
             part = self._loaded.tokenizer(mark + text, truncation=True, max_length=room)["input_ids"]
             if len(part) == room and len(self._loaded.tokenizer(mark + text, verbose=False)["input_ids"]) > room:
                 self._cut.add(text)
             # a text may hold a mark too, so it is not looked for in the whole row
-            places.append(len(ids) + part.index(self._marks[field]))
+            positions.append(len(ids) + part.index(self._marks[field]))
             ids += part
-            room = (ALL_TOKENS - len(ids)) // 2 if len(places) == 1 else room
-        return ids, places
+            room = (ALL_TOKENS - len(ids)) // 2 if len(positions) == 1 else room
+        return ids, positions
 
 
 class CrossEncoder(_Batched):
@@ -193,7 +193,7 @@ class CrossEncoder(_Batched):
     def _kind(self) -> dict[str, Any]:
         return {"kind": "cross-encoder", "labels": self._labels}
 
-    def _logits(self, ids: torch.Tensor, mask: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+    def _logits(self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
         found: torch.Tensor = self._loaded.model(input_ids=ids, attention_mask=mask).logits
         return found[:, 0] if self._labels == 1 else found[:, 0] - found[:, 1]
 
@@ -201,17 +201,17 @@ class CrossEncoder(_Batched):
         """A prompt has at most half the window, an answer half of what is left."""
         tokenizer, window = self._loaded.tokenizer, self._loaded.window
         ids = list(self._opening)
-        places = []
-        for place, text in enumerate(triple):
+        positions = []
+        for index, text in enumerate(triple):
             part = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
             if window is not None:
-                room = (window - len(ids)) // (2 if place < 2 else 1) - 1
+                room = (window - len(ids)) // (2 if index < 2 else 1) - 1
                 if len(part) > room:
                     self._cut.add(text)
                 part = part[:room]
-            places.append(len(ids))
+            positions.append(len(ids))
             ids += [*part, *self._separator]
-        return ids, places
+        return ids, positions
 
 
 def _head(hidden: int, tasks: int) -> nn.Sequential:

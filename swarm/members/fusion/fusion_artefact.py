@@ -145,7 +145,7 @@ def load_artefact(
     keys = _checked_keys(folder, facts, ids, vocabularies)
     rows = tuple(tensors[f"rows.{index}"] for index in order if f"rows.{index}" in tensors)
     anchors = Anchors(keys, ids, str(facts["keys"]), str(facts["selection"]))
-    named = tuple(replace(members[place], name=own.name) for place, own in zip(order, vocabularies, strict=True))
+    named = tuple(replace(members[index], name=own.name) for index, own in zip(order, vocabularies, strict=True))
     return FusionArtefact(anchors, named, bool(facts["centred"]), bool(facts["normalised"]), rows)
 
 
@@ -160,14 +160,14 @@ def _members(folder: Path, facts: dict[str, Any]) -> list[MemberFacts]:
 def _order(
     folder: Path, saved: list[MemberFacts], vocabularies: Sequence[Vocabulary], embeddings: Sequence[str]
 ) -> list[int]:
-    """The place of every model at hand among the saved ones."""
+    """The index of every given model among the saved ones."""
     if len(saved) != len(vocabularies):
         names = ", ".join(member.name for member in saved)
         raise UserError(f"{folder} was made for {len(saved)} models ({names}), given {len(vocabularies)}; {AGAIN}")
     known = [(member.tokenizer, member.embedding) for member in saved]
     left, order, differing = list(range(len(saved))), [], []
     for index, (vocabulary, embedding) in enumerate(zip(vocabularies, embeddings, strict=True)):
-        same = [place for place in left if known[place] == (vocabulary.digest, embedding)]
+        same = [other for other in left if known[other] == (vocabulary.digest, embedding)]
         if same:
             order.append(index if index in same else same[0])
             left.remove(order[-1])

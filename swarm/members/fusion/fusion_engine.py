@@ -64,14 +64,14 @@ class FusionEngine(EngineWrapper[InProcessEngine]):
         for fusion_model, own in zip(fusion_models, lengths, strict=True):
             check_not_empty(fusion_model.name, own)
         tokens = [sum(own) for own in zip(*lengths, strict=True)]
-        left = sorted(range(len(prompts)), key=lambda place: -tokens[place])
+        left = sorted(range(len(prompts)), key=lambda index: -tokens[index])
         most = MOST_ROWS
         while left:
             room = len(fusion_models) * params.max_new_tokens
             size = max(min(most, self.inner.token_budget // (tokens[left[0]] + room)), 1)
             batch = left[:size]
             try:
-                some = [[own[place] for place in batch] for own in read]
+                some = [[own[index] for index in batch] for own in read]
                 written = list(decoding.decode(some, params.max_new_tokens))
             except RuntimeError as error:
                 if not is_out_of_memory(error):

@@ -69,13 +69,13 @@ def group_limits(groups: Path = GROUPS, own: Path = OWN_GROUPS) -> list[tuple[in
             continue
         names = ("max", "current", "inactive_file") if not controllers else _FIRST_VERSION
         top = groups / "memory" if controllers else groups
-        place = top / path.lstrip("/")
+        group = top / path.lstrip("/")
         while True:
-            if limit := _limit_of(place, *names):
+            if limit := _limit_of(group, *names):
                 found.append(limit)
-            if place == top or top not in place.parents:
+            if group == top or top not in group.parents:
                 break
-            place = place.parent
+            group = group.parent
     return found
 
 

@@ -108,11 +108,11 @@ def pooled_states(settings: HiddenSettings, reader: LanguageModel, prompts: Sequ
     alone = scaled_by_length(reader.model) is not None  # positions may look at the longest row of a batch
     width = reader.model.config.get_text_config().hidden_size * (2 if settings.pooling == "both" else 1)
     values = np.zeros((len(rows), width), dtype=np.float32)
-    order = sorted(range(len(rows)), key=lambda place: -len(rows[place]))
+    order = sorted(range(len(rows)), key=lambda index: -len(rows[index]))
     while order:
         size = 1 if alone else max(1, settings.batch_tokens // len(rows[order[0]]))
         taken, order = order[:size], order[size:]
-        values[taken] = _pass(reader, [rows[place] for place in taken], settings.pooling)
+        values[taken] = _pass(reader, [rows[index] for index in taken], settings.pooling)
     return Encoded(values, cut)
 
 

@@ -120,10 +120,10 @@ def rows_of(inputs: Inputs, rows: np.ndarray) -> Inputs:
 def check_prompts(prompts: Sequence[str]) -> list[str]:
     """The prompts as a list; raises UserError for one that is no text or has none."""
     texts: list[Any] = list(prompts)
-    for place, prompt in enumerate(texts):
+    for index, prompt in enumerate(texts):
         if not isinstance(prompt, str) or not prompt.strip():
             given = "empty" if isinstance(prompt, str) else f"of type {type(prompt).__name__}"
-            raise UserError(f"prompt {place} is {given}, wanted a text to route by; remove it, or name the member")
+            raise UserError(f"prompt {index} is {given}, wanted a text to route by; remove it, or name the member")
     return texts
 
 
@@ -140,23 +140,23 @@ def product(rows: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """
     found = np.empty((len(rows), matrix.shape[1]), dtype=np.result_type(rows, matrix))
     sparse = 8 * np.count_nonzero(rows, axis=1) < rows.shape[1]
-    for place in np.flatnonzero(sparse):
-        known = np.flatnonzero(rows[place])
-        found[place] = rows[place, known] @ matrix[known]
+    for index in np.flatnonzero(sparse):
+        known = np.flatnonzero(rows[index])
+        found[index] = rows[index, known] @ matrix[known]
     others = np.flatnonzero(~sparse)
     for start in range(0, len(others), _BLOCK):
-        places = others[start : start + _BLOCK]
+        indices = others[start : start + _BLOCK]
         block = np.zeros((_BLOCK, rows.shape[1]), dtype=rows.dtype)
-        block[: len(places)] = rows[places]
-        found[places] = (block @ matrix)[: len(places)]
+        block[: len(indices)] = rows[indices]
+        found[indices] = (block @ matrix)[: len(indices)]
     return found
 
 
 def folds_of(keys: Sequence[str], count: int, generator: np.random.Generator) -> np.ndarray:
     """The fold (P,) of every row, 0 to count - 1, about equally large; equal keys share one, so that none leaks."""
-    places = {key: place for place, key in enumerate(dict.fromkeys(keys))}
-    drawn = generator.permutation(len(places)) % count
-    return np.array([drawn[places[key]] for key in keys], dtype=np.int64)
+    index_of = {key: index for index, key in enumerate(dict.fromkeys(keys))}
+    drawn = generator.permutation(len(index_of)) % count
+    return np.array([drawn[index_of[key]] for key in keys], dtype=np.int64)
 
 
 def folds_of_rows(rows: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:

@@ -40,9 +40,9 @@ class KnnSettings:
             block = slice(start, start + _BLOCK)
             similarity = product(rows[block], knn.columns)
             similarity[similarity > _SAME] = 0  # a prompt has no vote on itself
-            for place, number in enumerate(numbers):
+            for index, number in enumerate(numbers):
                 loss = cross_entropy(knn.vote(similarity, number), labels[block], weights[block])
-                losses[place] += loss * weights[block].sum()
+                losses[index] += loss * weights[block].sum()
         return replace(knn, chosen=KnnSettings((numbers[int(np.argmin(losses))],)))
 
 
@@ -106,11 +106,11 @@ def _unit(rows: np.ndarray) -> np.ndarray:
 
 
 def _packed(columns: np.ndarray) -> dict[str, np.ndarray]:
-    places = np.flatnonzero(columns)
-    if 3 * len(places) > columns.size:  # a number that is not zero costs its place too
+    indices = np.flatnonzero(columns)
+    if 3 * len(indices) > columns.size:  # a number that is not zero costs its index too
         return {"columns": columns}
     width = np.array([len(columns)])
-    return {"places": places.astype(np.int64), "values": columns.ravel()[places], "width": width}
+    return {"places": indices.astype(np.int64), "values": columns.ravel()[indices], "width": width}
 
 
 def _unpacked(tensors: dict[str, np.ndarray], prompts: int) -> np.ndarray:

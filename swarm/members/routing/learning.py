@@ -51,8 +51,8 @@ def learning_curve(
     check_shapes(prompts, scores, names, settings)
     if len(set(prompts)) < folds or folds < 2:
         raise UserError(f"{len(set(prompts))} different prompts for {folds} folds of a curve; rank more prompts")
-    places = folds_of(prompts, folds, generator)
-    orders = [generator.permutation(np.flatnonzero(places != fold)) for fold in range(folds)]
+    fold_of = folds_of(prompts, folds, generator)
+    orders = [generator.permutation(np.flatnonzero(fold_of != fold)) for fold in range(folds)]
     most = min(map(len, orders))
     if not sizes or min(*sizes, most) < settings.folds:
         raise UserError(
@@ -66,7 +66,7 @@ def learning_curve(
     for size in sizes:
         routed, alone = np.zeros(len(prompts)), np.zeros(len(prompts))
         for fold, order in enumerate(orders):
-            held = np.flatnonzero(places == fold)
+            held = np.flatnonzero(fold_of == fold)
             single = best_single(values[order[:size]])
             alone[held] = values[held, single]
             choices = _choices(reading, np.asarray(scores), names, settings, order[:size], held, generator)

@@ -95,13 +95,13 @@ def _fitted(rows: np.ndarray, labels: np.ndarray, weights: np.ndarray, strength:
     """Every row once per member that has a share of its label, and that share of its weight."""
     chosen = LogisticSettings((strength,))
     members, width = labels.shape[1], rows.shape[1]
-    places, classes = np.nonzero(labels > _NO_SHARE)
+    kept, classes = np.nonzero(labels > _NO_SHARE)
     found = np.unique(classes)
     coefficients, intercepts = np.zeros((width, members)), np.full(members, -30.0)
     if len(found) < 2:  # a fold may hold one class only
         intercepts[found] = 0.0
         return Logistic(chosen, coefficients, intercepts)
-    model = _regression(strength).fit(_sparse(rows)[places], classes, labels[places, classes] * weights[places])
+    model = _regression(strength).fit(_sparse(rows)[kept], classes, labels[kept, classes] * weights[kept])
     own, bias = np.asarray(model.coef_, dtype=np.float64), np.asarray(model.intercept_, dtype=np.float64)
     if len(found) == 2:  # scikit-learn gives the log odds of the second
         own, bias = np.concatenate([0 * own, own]), np.concatenate([0 * bias, bias])

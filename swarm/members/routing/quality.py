@@ -91,9 +91,9 @@ def _held_out_losses(
     losses = np.zeros(len(penalties))
     for fold in np.unique(folds):
         own, held = folds != fold, folds == fold
-        for place, (coefficients, intercepts) in enumerate(_fitted(rows[own], scores[own], weights[own], penalties)):
+        for index, (coefficients, intercepts) in enumerate(_fitted(rows[own], scores[own], weights[own], penalties)):
             errors = rows[held] @ coefficients + intercepts - scores[held]
-            losses[place] += float((weights[held, None] * np.where(np.isnan(errors), 0.0, errors) ** 2).sum())
+            losses[index] += float((weights[held, None] * np.where(np.isnan(errors), 0.0, errors) ** 2).sum())
     return losses
 
 

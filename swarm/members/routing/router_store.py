@@ -32,16 +32,16 @@ class RouterStore:
         waiting = self.folder / f".{name}.tmp"  # by which a run tells what a killed process has left
         shutil.rmtree(waiting, ignore_errors=True)
         digest = save_router(waiting, router).digest
-        place = self.place_of(name, digest)
-        check_own_folder(place.parent)
-        place.parent.mkdir(exist_ok=True)
-        if place.exists():
+        target = self.place_of(name, digest)
+        check_own_folder(target.parent)
+        target.parent.mkdir(exist_ok=True)
+        if target.exists():
             shutil.rmtree(waiting)
             return digest
         for written in (*waiting.rglob("*"), waiting):
             flush_to_disk(written)
-        waiting.rename(place)
-        for folder in (place.parent, self.folder, self.folder.parent):
+        waiting.rename(target)
+        for folder in (target.parent, self.folder, self.folder.parent):
             flush_to_disk(folder)
         return digest
 
@@ -52,9 +52,9 @@ class RouterStore:
     def check(self, routers: Mapping[str, str]) -> None:
         """Raises UserError unless these routers, name -> digest, are there as they were put; looks at each once."""
         for name, digest in routers.items():
-            place = self.place_of(name, digest)
-            if place in self._checked:
+            target = self.place_of(name, digest)
+            if target in self._checked:
                 continue
-            if not place.is_dir() or read_router_facts(place)["digest"] != digest:
-                raise UserError(f"{place} is not there, or not what the run has put there; restore it from a copy")
-            self._checked.add(place)
+            if not target.is_dir() or read_router_facts(target)["digest"] != digest:
+                raise UserError(f"{target} is not there, or not what the run has put there; restore it from a copy")
+            self._checked.add(target)

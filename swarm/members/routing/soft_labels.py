@@ -19,8 +19,8 @@ def without_gaps(scores: np.ndarray) -> np.ndarray:
     if scores.ndim != 2 or not scores.size:
         raise UserError(f"scores have the shape {scores.shape}, wanted prompts times members, at least one of each")
     if np.isinf(scores).any():
-        place = int(np.isinf(scores).any(axis=1).argmax())
-        raise UserError(f"prompt {place} has an infinite score, wanted numbers, or NaN for no answer; mend the metric")
+        row = int(np.isinf(scores).any(axis=1).argmax())
+        raise UserError(f"prompt {row} has an infinite score, wanted numbers, or NaN for no answer; mend the metric")
     missing = np.isnan(scores)
     if missing.all(axis=1).any():
         unanswered = int(missing.all(axis=1).argmax())

@@ -70,7 +70,7 @@ class Tfidf:
         self.settings = settings
         self.vocabulary = tuple(vocabulary)
         self.idf = idf
-        self._vectorizer = _vectorizer(settings, {piece: place for place, piece in enumerate(self.vocabulary)})
+        self._vectorizer = _vectorizer(settings, {piece: column for column, piece in enumerate(self.vocabulary)})
         self._vectorizer.idf_ = idf
 
     def encode(self, prompts: Sequence[str]) -> Encoded:

@@ -102,8 +102,8 @@ def table(lines: Sequence[Line], best: str) -> list[str]:
         figures = [shown(each) for each in (line.quality, line.gain, line.regret, line.accuracy)]
         rows.append([who, *figures, str(line.asked), cost, *more])
     if all(line.cost is None for line in lines):
-        place = header.index("cost")
-        rows = [[*row[:place], *row[place + 1 :]] for row in rows]
+        column = header.index("cost")
+        rows = [[*row[:column], *row[column + 1 :]] for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
