@@ -1,11 +1,13 @@
-"""Evals: answers become one number. The table of them; to add one, write its file here and add its row."""
+"""The table of evals, which score answers; to add one, write its file here and add its row."""
 
 from collections.abc import Callable
 
 from swarm.errors import UserError
 from swarm.evals.eval import Eval
 from swarm.evals.judges.judge import JudgeMaker, no_judge
-from swarm.evals.plugins import eval_from_file, eval_from_package, installed_evals, is_file_name
+from swarm.evals.plugin_eval import PluginEval
+from swarm.evals.plugins import eval_from_file, is_file_name
+from swarm.plugins import find_plugin, names_in
 
 
 def _exact_match(judge: JudgeMaker) -> Eval:
@@ -42,19 +44,18 @@ EVALS: dict[str, Callable[[JudgeMaker], Eval]] = {
 
 
 def get_eval(name: str, judge: JudgeMaker = no_judge) -> Eval:
-    """The eval of that name: one of ours, `path/to/file.py:name`, or one of an installed package.
+    """The eval of that name: one of ours, `path/to/file.py:name`, or a plugin's.
 
     `judge` makes the judge for an eval that needs one.
 
     Raises:
-      UserError: there is no such eval; the message lists those there are.
+      UserError: there is no such eval, and the message lists those there are; or it cannot be imported or is no eval.
     """
-    if name in EVALS:
-        return EVALS[name](judge)
     if is_file_name(name):
         return eval_from_file(name, judge)
-    installed = installed_evals()
-    if name in installed:
-        return eval_from_package(installed[name], judge)
-    known = ", ".join([*EVALS, *sorted(installed)])
-    raise UserError(f"no eval {name!r}; give one of {known}, or path/to/file.py:name (docs/add_an_eval.md)")
+    if plugin := find_plugin("evals", name, EVALS):
+        return PluginEval(name, plugin.load(), plugin.code, judge)
+    if name not in EVALS:
+        known = ", ".join(names_in("evals", EVALS))
+        raise UserError(f"no eval {name!r}; give one of {known}, or path/to/file.py:name (docs/add_an_eval.md)")
+    return EVALS[name](judge)

@@ -1,9 +1,8 @@
-"""An eval of somebody else's, watched: what it declares is checked, and what goes wrong in it is reported by name."""
+"""A wrapper around plugin evals: checks what they declare, and names the plugin in its errors."""
 
 import inspect
 import math
 import sys
-import traceback
 from collections.abc import Callable, Generator, Sequence
 from typing import Any, NoReturn
 
@@ -14,11 +13,12 @@ from swarm.engines.base import GenerationParams
 from swarm.errors import BudgetReached, UserError
 from swarm.evals.eval import Eval, Judgement, Judging
 from swarm.evals.judges.judge import Judge, JudgeMaker, no_judge
+from swarm.plugins import fault
 from swarm.system.prompts import Query
 
 
 class PluginEval(Eval):
-    """An eval of somebody else's, whose faults are reported by name.
+    """A plugin's eval, whose errors name the plugin.
 
     Whatever it raises becomes a UserError that says where: a fault of an eval is never a score, and the run that it
     stops can go on when it is mended.
@@ -60,7 +60,7 @@ class PluginEval(Eval):
         return params
 
     def judge(self, dataset: Dataset, examples: Sequence[Example]) -> Judging:
-        """The plugin's own judging, with its faults named."""
+        """The plugin's scores, with errors that name the plugin."""
         judging = self._call(self._inner.judge, dataset, examples)
         if not isinstance(judging, Generator):
             raise UserError(f"eval {self.name}: judge is no generator; it has to yield queries (docs/add_an_eval.md)")
@@ -77,7 +77,7 @@ class PluginEval(Eval):
             self._blame(error)
 
     def later_queries(self, dataset: Dataset, examples: Sequence[Example]) -> list[list[Query]]:
-        """The plugin's own forecast."""
+        """The plugin's own stand-ins for later passes."""
         later = self._call(self._inner.later_queries, dataset, examples)
         return [[_query(asked) for asked in queries] for queries in later]
 
@@ -106,13 +106,7 @@ class PluginEval(Eval):
     def _blame(self, error: BaseException) -> NoReturn:
         if isinstance(error, UserError | BudgetReached):
             raise error
-        frames = traceback.extract_tb(error.__traceback__)
-        last = [frame for frame in frames if frame.filename == self._file] or frames
-        said = " ".join(str(error).split())
-        where = f"{last[-1].filename}, line {last[-1].lineno}"
-        raise UserError(
-            f"eval {self.name} raised {type(error).__name__}: {said} ({where}); mend it, then go on"
-        ) from error
+        raise fault(f"eval {self.name}", error, self._file) from error
 
 
 class FunctionEval(Eval):
@@ -138,7 +132,7 @@ class FunctionEval(Eval):
 
 
 def _query(asked: Query | str) -> Query:
-    """A query; a plugin may give its text alone."""
+    """The query that a plugin has returned, perhaps as a text alone."""
     return asked if isinstance(asked, Query) else Query(asked)
 
 
