@@ -13,9 +13,11 @@ from swarm.engines.base import Member
 from swarm.engines.local.side_models import speaking_of
 from swarm.errors import UserError
 from swarm.members.composite import NODE_FILE, Composite, json_digest
-from swarm.members.member_kinds import NODE_TYPES
+from swarm.members.member_kinds import node_reader
+from swarm.members.relaying import with_members
 from swarm.members.routing.router_node import routers_of
 from swarm.members.routing.router_store import RouterStore
+from swarm.plugins import faults_named
 from swarm.storage.files import read_text
 from swarm.weights.base_model import is_here
 from swarm.weights.pool import Expert, Pool, composite_folders, read_pool
@@ -66,7 +68,7 @@ class Members:
         """The experts, then the composites as they answer with these."""
         found: dict[str, Member] = {expert.name: expert for expert in experts}
         for composite in in_order(self.composites):
-            found[composite.name] = composite.with_members(found)
+            found[composite.name] = with_members(composite, found)
         return (*experts, *(found[composite.name] for composite in self.composites))
 
     @property
@@ -140,7 +142,8 @@ def read_composites(
         if names.count(composite.name) > 1:
             raise UserError(f"{composite.folder}: another member is named {composite.name}, too; rename the folder")
     for composite in composites:
-        composite.check(experts, names)
+        with faults_named(f"composite {composite.name}", composite):
+            composite.check(experts, names)
     in_order(composites)
     return composites
 
@@ -166,9 +169,7 @@ def read_composite(folder: Path, moved: Mapping[str, str] = MappingProxyType({})
             f"{path} cannot be read ({error}); wanted a JSON object with the fields type, members"
         ) from None
     kind = record.get("type") if isinstance(record, dict) else None
-    if not isinstance(kind, str) or kind not in NODE_TYPES:
-        raise UserError(f"{path}: type is {kind!r}; wanted one of: {', '.join(NODE_TYPES)}")
-    return NODE_TYPES[kind](folder, _with_moved(record, moved), path)
+    return node_reader(kind, path)(folder, _with_moved(record, moved), path)
 
 
 def _with_moved(record: Mapping[str, Any], moved: Mapping[str, str]) -> dict[str, Any]:
@@ -177,11 +178,12 @@ def _with_moved(record: Mapping[str, Any], moved: Mapping[str, str]) -> dict[str
     def fields(of: Mapping[str, Any]) -> dict[str, Any]:
         return {name: moved.get(value, value) if isinstance(value, str) else value for name, value in of.items()}
 
-    lists = {name: value for name, value in record.items() if isinstance(value, list)}
-    return fields(record) | {
-        name: [fields(entry) if isinstance(entry, dict) else entry for entry in entries]
-        for name, entries in lists.items()
-    }
+    def inner(value: Any) -> Any:
+        if isinstance(value, list):
+            return [fields(entry) if isinstance(entry, dict) else entry for entry in value]
+        return fields(value) if isinstance(value, dict) else value
+
+    return {name: inner(value) for name, value in fields(record).items()}
 
 
 def in_order(composites: Sequence[Composite]) -> list[Composite]:

@@ -132,15 +132,16 @@ def test_ways_that_are_none(world, outside):
         load_system(found)
 
 
-@pytest.fixture
-def fusing(world):
+@pytest.fixture(params=[False, True], ids=["beside", "advanced"])
+def fusing(world, request):
     """The same with a model of another family, and a fusion with it whose anchors were saved."""
     make_base(world / "other", seed=5, family="gpt2")
     lexicons = [load_lexicon(name, ModelSource(str(world / name), None, False, "here")) for name in ("base", "other")]
     save_artefact(world / "anchors", make_artefact(lexicons, read_settings("here", {"anchors": "all"}, 2), False))
     (world / "experts" / "fused").mkdir()
     members = ["expert_0", {"model": "../../other", "name": "other"}]
-    node = {"type": "fusion", "members": members, "artefact": "../../anchors"}
+    artefact = {"artefact": "../../anchors"}
+    node = {"type": "fusion", "members": members} | ({"advanced": artefact} if request.param else artefact)
     (world / "experts" / "fused" / "node.json").write_text(json.dumps(node))
     return world
 

@@ -13,7 +13,8 @@ from swarm.errors import UserError
 from swarm.members.composite import NODE_FILE, Composite, json_digest, located_model
 from swarm.members.fusion.fused_member import FusionMember, OtherModel
 from swarm.members.fusion.fusion_artefact import saved_digest, saved_rule
-from swarm.members.fusion.fusion_settings import FIELDS, FusionSettings, read_settings, switched_off
+from swarm.members.fusion.fusion_settings import FusionSettings, read_settings, switched_off
+from swarm.members.fusion.node_fields import given_settings, with_setting
 from swarm.members.fusion.unused_settings import check_not_contradicting, listed, without_effect
 from swarm.weights.base_model import base_model_digest, model_folder
 
@@ -21,13 +22,12 @@ log = logging.getLogger(__name__)
 
 VERSION = 2  # to be raised with every change to fused decoding that can change a text
 UNSET_ROW_MEMORY = 256  # megabytes by which answers are known that are kept without a `row_memory` in node.json
-OWN_FIELDS = ("type", "members", "main")
 OF_ANCHORS = ("keys", "anchors", "anchor_count", "anchor_seed", "normalise", "centre")  # which an artefact brings
 
 
 @dataclass(frozen=True)
 class Named:
-    """A model that a node.json names: its name there, folder or hub id, and revision."""
+    """A further model of a node.json: its name there, folder or hub id, and revision."""
 
     name: str
     model: str
@@ -58,7 +58,7 @@ class Fusion(Composite):
         return FusionMember(self.name, digest, found, self.settings)
 
     def _facts(self) -> dict[str, Any]:
-        """The settings that answers are kept under, an artefact by its content."""
+        """The settings in the cache key, an artefact by its content."""
         # changes no text, but answers were always kept under it
         row_memory = self.settings.row_memory or UNSET_ROW_MEMORY
         return asdict(self.settings) | {"artefact": self._anchors, "row_memory": row_memory}
@@ -115,7 +115,7 @@ class Fusion(Composite):
         entries = [entry if isinstance(entry, str) else _entry(models[_name(entry)]) for entry in self._entries]
         record = dict(self.record) | {"members": entries}
         if self.settings.artefact:
-            record["artefact"] = self.settings.artefact
+            record = with_setting(record, "artefact", self.settings.artefact)
         (folder / NODE_FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf8")
 
     @property
@@ -143,9 +143,7 @@ def read_fusion(folder: Path, record: Mapping[str, Any], path: Path) -> Fusion:
     main = record.get("main", names[0])
     if main not in names:
         raise UserError(f"{path}: main is {main!r}; wanted one of: {', '.join(names)}")
-    if unknown := sorted(set(record) - {*FIELDS, *OWN_FIELDS}):
-        raise UserError(f"{path} has the field {unknown[0]!r}; wanted of: {', '.join(sorted({*FIELDS, *OWN_FIELDS}))}")
-    given = {name: value for name, value in record.items() if name not in OWN_FIELDS}
+    given = given_settings(path, record)
     settings = read_settings(str(path), given, len(names))
     first = names.index(main)
     order = [first, *(index for index in range(len(names)) if index != first)]

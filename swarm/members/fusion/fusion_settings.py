@@ -1,4 +1,4 @@
-"""What a fusion does, as a node.json or a config says it, checked before any model is loaded."""
+"""`FusionSettings`, from a node.json or a config, checked before any model is loaded."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -20,7 +20,7 @@ BRIDGES = ("exact", "legacy")
 
 @dataclass(frozen=True)
 class FusionSettings:
-    """How models with different vocabularies decode together.
+    """Settings of decoding by several models with different vocabularies.
 
     Attributes:
       step: of the space `relative`: mode, inverse, learning rate and so on.
@@ -70,6 +70,12 @@ CHOICES = {
 }  # fmt: skip
 OF_STEP = tuple(one.name for one in fields(StepSettings))
 FIELDS = tuple(one.name for one in fields(FusionSettings) if one.name != "step") + OF_STEP
+USUAL = (
+    "space", "mode", "inverse", "learning_rate", "updates", "weights",
+    "centre", "anchors", "anchor_count", "on_failure",
+)  # fmt: skip
+"""What people set: the published flags, the algorithm, what lets models hear each other, and what a failure does."""
+ADVANCED = tuple(name for name in FIELDS if name not in USUAL)
 _KINDS: dict[str, tuple[type, ...]] = {
     "str": (str,), "int": (int,), "float": (float, int), "bool": (bool,), "int | None": (int,),
     "str | tuple[float, ...]": (str, list), "tuple": (list,),
@@ -103,7 +109,7 @@ def read_settings(where: str, record: Mapping[str, Any], count: int) -> FusionSe
 
 
 def switched_off(settings: FusionSettings) -> str | None:
-    """Why the main model will choose alone, if the settings have it so."""
+    """The reason why the main model decodes alone under these settings; None if it does not."""
     step = settings.step
     if settings.space != "relative" or step.inverse == "none":
         return None
