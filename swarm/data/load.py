@@ -1,4 +1,4 @@
-"""Where questions come from: a file, a folder or a set of the hub becomes a checked Dataset.
+"""Loading of datasets: a file, a folder or a set of the hub becomes a checked `Dataset`.
 
 A record is `{question, answer, choices?, id?, domain?, context_chunks?}`; other fields are left alone, and columns of
 other names are mapped. Text stays as it is in the source unless it is to be mended, so a backslash followed by an n in
@@ -15,6 +15,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from swarm.data.embedded import QUESTIONS, embedded_questions
 from swarm.data.example import Dataset, Example
 from swarm.data.faults import mend_and_warn
 from swarm.data.hub import is_hub_id, read_hub
@@ -27,7 +28,7 @@ from swarm.errors import UserError
 
 
 def load_dataset(source: str | Source, directory: str | Path = DIRECTORY) -> Dataset:
-    """The checked dataset that a source means; a mere text is its `dataset`, with names looked up in `directory`.
+    """The checked dataset of a source; a str is its `dataset`, with names looked up in `directory`.
 
     Its digest is that of the file's bytes. For folders and hub sets, and where examples are mapped, drawn or mended, it
     is that of the examples as canonical JSON: equal digests mean equal examples. Faults that need no refusal are
@@ -93,6 +94,8 @@ def _locate(source: Source) -> Path | None:
     else:
         files = {file.stem: file for file in sorted(directory.glob("*.json"))}
         path = files.get(given) or (Path(given) if Path(given).is_dir() else None)
+        if path is None and given == QUESTIONS:
+            path = embedded_questions()
         if path is None and not is_hub_id(given):
             there = f"it holds {', '.join(files)}" if files else "it holds no .json file, or is not a folder"
             cure = f"give one of the names there, the path of a {', '.join(SUFFIXES)} file or a folder, or a hub id"

@@ -1,4 +1,4 @@
-"""What search.py and evaluate.py call: their surroundings, from logging to exit codes."""
+"""The environment of a program: logging, signals, errors and exit codes."""
 
 import logging
 import os
@@ -12,17 +12,17 @@ from typing import Any
 
 from tqdm import tqdm
 
+from swarm.data.embedded import embedded_experts
 from swarm.errors import BudgetReached, UserError
 from swarm.storage.files import open_own
 from swarm.weights.pool import expert_folders
 
 DONE, BAD_INPUT, LIMIT_REACHED, INTERRUPTED = 0, 2, 3, 130
 PUBLISHED_EXPERTS = Path("initial_experts")
-EMBEDDED_EXPERTS = Path("data/embedded/experts")
 
 
 def guarded(program: Callable[[], int]) -> int:
-    """Runs a program: what the user can cure becomes one line and exit code 2, an interruption 130."""
+    """Runs a program and returns its exit code: 2 for a UserError, shown as one line, 130 for an interruption."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return program()
@@ -60,7 +60,7 @@ class _LogFile(logging.FileHandler):
 
 
 class _Screen(logging.StreamHandler):  # type: ignore[type-arg]
-    """Writes to the terminal; when whoever reads it has gone (`| head`), the search goes on without.
+    """A log handler for the terminal; a broken pipe (`| head`) does not end the search.
 
     A progress bar there makes way for the message.
     """
@@ -77,7 +77,7 @@ class _Screen(logging.StreamHandler):  # type: ignore[type-arg]
 
 
 def log_to(path: Path | None) -> None:
-    """Our messages go to the terminal, warnings to its error stream, and all of them to the file if one is given."""
+    """Sets up logging: messages to the terminal, warnings to stderr, and all of them to the file if one is given."""
     tqdm.set_lock(RLock())  # threads draw bars here, processes do not: its own lock would be shared by both
     ours = logging.getLogger("swarm")
     ours.setLevel(logging.INFO)
@@ -96,14 +96,15 @@ def log_to(path: Path | None) -> None:
 
 
 def expert_directory(given: str | None) -> tuple[Path, str]:
-    """Where the experts are, and a line that says so: the given folder, the published ones, else the embedded ones."""
+    """The experts' folder, and a line that names it: the given one, the published ones, else the embedded ones."""
     if given is not None:
         return Path(given), f"experts: {given}"
     if expert_folders(PUBLISHED_EXPERTS):
         return PUBLISHED_EXPERTS, f"experts: {PUBLISHED_EXPERTS}"
-    if expert_folders(EMBEDDED_EXPERTS):
-        return EMBEDDED_EXPERTS, (
-            f"experts: {EMBEDDED_EXPERTS}, six toy models of 0.2 M parameters that know graph tasks only, because "
+    embedded = embedded_experts()
+    if embedded is not None:
+        return embedded, (
+            f"experts: {embedded}, six toy models of 0.2 M parameters that know graph tasks only, because "
             f"{PUBLISHED_EXPERTS} is empty. For the ten published Gemma-7B experts: python "
             "initial_experts/initial_experts.py; for your own: -i FOLDER"
         )
