@@ -7,7 +7,7 @@ Elements of JSON and rows of parquet are counted from 0.
 import csv
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -69,6 +69,21 @@ def read_data_file(path: Path) -> bytes:
         return files.read_bytes(path)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); name a dataset file that exists") from error
+
+
+def jsonl_rows(path: Path, cure: str = "name a dataset file that exists") -> Iterator[Row]:
+    """The rows of a JSONL file one by one, as it may be larger than memory is; lines without any text are passed over.
+
+    Raises UserError for a file that cannot be read (`cure` says what then), and for a line that is not JSON.
+    """
+    try:
+        with files.open_bytes(path) as lines:
+            for number, line in enumerate(lines, start=1):
+                where = f"{path}: line {number}"
+                if (text := as_text(where, line)).strip():
+                    yield Row(where, parse_json(path, text, number))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); {cure}") from error
 
 
 def parse_json(where: str | Path, text: str, line: int = 1) -> Any:

@@ -10,6 +10,7 @@ from swarm.evals.eval import Eval
 from swarm.members.members import Members
 from swarm.members.routing.fitted_on import SeenQuestions
 from swarm.members.routing.router_node import routers_of
+from swarm.storage.files import read_text
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +64,7 @@ def trained_on(expert: Path, dataset: str, split: str) -> list[tuple[str, int]]:
     None where there is no record of its training that can be read.
     """
     try:
-        sources = json.loads((expert / TRAINING_RECORD).read_text(encoding="utf8"))["data"]
+        sources = json.loads(read_text(expert / TRAINING_RECORD))["data"]
         found = [(str(one["source"]), str(one["split"]), int(one["rows"])) for one in sources]
     except (OSError, ValueError, KeyError, TypeError):
         return []

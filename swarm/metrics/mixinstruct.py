@@ -7,7 +7,7 @@ empty; where both are there they are joined by a line end.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -15,11 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from swarm.data.tables import parse_json, show
+from swarm.data.tables import Row, jsonl_rows, show
 from swarm.errors import UserError
 from swarm.metrics.gpt_rank import GPT_RANK, VERDICTS, comparison_matrix, gpt_scores
-from swarm.metrics.metric import Metric
-from swarm.metrics.score_matrix import ScoreMatrix, score_answers
+from swarm.metrics.score_matrix import ScoreMatrix
 
 SPLITS = ("train", "val", "test")
 
@@ -96,10 +95,6 @@ class MixInstruct:
         settings = {"stored": True, "source": "as the file has them"}
         return ScoreMatrix(self.prompts, self.names, self.texts, metric, scores, settings, self.references, self.split)
 
-    def rescored(self, metric: Metric) -> ScoreMatrix:
-        """The scores of a metric computed from the texts. Raises UserError if the metric cannot be had."""
-        return score_answers(self.prompts, self.names, self.texts, self.references, metric, self.split)
-
     @property
     def prompts(self) -> tuple[str, ...]:
         """(P,)."""
@@ -150,44 +145,25 @@ def read_mix_instruct(path: Path, split: str | None = None, limit: int | None = 
         raise UserError(f"the limit of {path} is {limit}; give at least 1, or none to read all of it")
     if split is None:
         split = next((name for name in SPLITS if path.name.startswith(name)), "")
-    return _collected(str(path), split, islice(_lines(path), limit))
+    lines = jsonl_rows(path, "name a file in MixInstruct's format, such as scripts/get_data.py mix-instruct brings")
+    names, rows = _collected(islice(lines, limit))
+    if not rows:
+        raise UserError(f"{path} has no rows, wanted at least one; name another file, or bring it again")
+    return MixInstruct(str(path), split, names, tuple(rows))
 
 
-def from_records(records: Iterable[Mapping[str, Any]], split: str, where: str = "records") -> MixInstruct:
-    """The same from records, such as the rows of a `datasets` object.
-
-    That library gives all records the same fields, so that scores and comparisons which a record has not are null.
-    Raises UserError, with the row's index, as `read_mix_instruct`.
-    """
-    return _collected(where, split, ((f"{where}: row {i}", record) for i, record in enumerate(records)))
-
-
-def _lines(path: Path) -> Iterator[tuple[str, Any]]:
-    try:
-        with path.open(encoding="utf8", newline="\n") as file:
-            for number, line in enumerate(file, start=1):
-                if line.strip():
-                    yield f"{path}: line {number}", parse_json(path, line, number)
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 text ({error.reason}); save the file as UTF-8") from error
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); name a file in MixInstruct's format, such as "
-                        "scripts/get_data.py mix-instruct brings") from error  # fmt: skip
-
-
-def _collected(where: str, split: str, records: Iterable[tuple[str, Any]]) -> MixInstruct:
+def _collected(records: Iterable[Row]) -> tuple[tuple[str, ...], list[PromptRow]]:
+    """The models, and the rows with their candidates in that order."""
     rows: list[PromptRow] = []
     names: tuple[str, ...] = ()
-    for place, record in records:
-        row = _row(place, record)
+    for record in records:
+        row = _row(record.where, record.fields)
         own = tuple(candidate.model for candidate in row.candidates)
         names = names or own
         if own != names:
-            row = _ordered(place, row, names)
+            row = _ordered(record.where, row, names)
         rows.append(row)
-    if not rows:
-        raise UserError(f"{where} has no rows, wanted at least one; name another file, or bring it again")
-    return MixInstruct(where, split, names, tuple(rows))
+    return names, rows
 
 
 def _ordered(place: str, row: PromptRow, names: tuple[str, ...]) -> PromptRow:

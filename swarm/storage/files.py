@@ -83,12 +83,24 @@ def check_own_folder(folder: Path) -> None:
     _refuse(folder, stat.S_IFDIR, "a folder")
 
 
+def check_own_tree(root: Path, foreign: tuple[str, ...] = ()) -> None:
+    """Raises UserError for anything below `root` that is neither an ordinary file nor a folder.
+
+    What is written there must not reach a link's target. Below the folders `foreign` of root, which other programs
+    write, links may stay that lead to what lies beside them.
+    """
+    for folder, names, files in os.walk(root):
+        for name in [*names, *files]:
+            path = Path(folder) / name
+            if not (path.is_symlink() and path.parent.parent == root and path.parent.name in foreign
+                    and path.resolve().is_relative_to(path.parent.resolve())):  # fmt: skip
+                _refuse(path, stat.S_IFDIR if name in names else stat.S_IFREG, "an ordinary file or folder")
+
+
 def tidy(root: Path, foreign: tuple[str, ...] = ()) -> None:
     """Removes what processes that were killed while they wrote have left anywhere below `root` (hidden, *.tmp).
 
-    Raises UserError for anything else that is neither an ordinary file nor a folder: what is written below `root` must
-    not reach a link's target. Below the folders `foreign` of root, which other programs write, links may stay that
-    lead to what lies beside them.
+    Raises UserError as `check_own_tree` for what else is there.
     """
     for folder, names, files in os.walk(root):
         for name in [*names, *files]:
@@ -97,14 +109,17 @@ def tidy(root: Path, foreign: tuple[str, ...] = ()) -> None:
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
                 if name in names:
                     names.remove(name)
-            elif not (path.is_symlink() and path.parent.parent == root and path.parent.name in foreign
-                      and path.resolve().is_relative_to(path.parent.resolve())):  # fmt: skip
-                _refuse(path, stat.S_IFDIR if name in names else stat.S_IFREG, "an ordinary file or folder")
+    check_own_tree(root, foreign)
+
+
+def open_bytes(path: Path) -> IO[bytes]:
+    """An ordinary file opened to be read. Raises OSError where it cannot be; a pipe or a device is not waited for."""
+    return open(path, "rb", opener=_ordinary_only)
 
 
 def read_bytes(path: Path) -> bytes:
-    """A file's content. Raises OSError where it cannot be read; a pipe or a device is not waited for."""
-    with open(path, "rb", opener=_ordinary_only) as file:
+    """A file's content. Raises as `open_bytes`."""
+    with open_bytes(path) as file:
         return file.read()
 
 
@@ -116,7 +131,7 @@ def read_text(path: Path, encoding: str = "utf8") -> str:
 def file_digest(path: Path) -> str:
     """SHA-256 of a file's content, in hexadecimal."""
     digest = hashlib.sha256()
-    with open(path, "rb") as file:
+    with open_bytes(path) as file:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()

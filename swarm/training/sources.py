@@ -9,7 +9,7 @@ from typing import Any
 
 from swarm.data.hub import explained, is_hub_id
 from swarm.data.records import check_text
-from swarm.data.tables import SUFFIXES, Kind, Row, as_text, parse_json, read_data_file, read_table, show
+from swarm.data.tables import SUFFIXES, Kind, Row, as_text, jsonl_rows, parse_json, read_data_file, read_table, show
 from swarm.errors import UserError
 from swarm.training.recipe import DataSource
 
@@ -64,7 +64,7 @@ def _file(place: str, path: Path, source: DataSource) -> SourceRows:
     if suffix == ".jsonl":
         if not path.is_file():
             raise UserError(f"{place}: {path} is no file that is there: correct the name, or bring it")
-        return SourceRows(path.stem, "", _lines(path))
+        return SourceRows(path.stem, "", jsonl_rows(path))
     if suffix not in SUFFIXES:
         raise UserError(f"{place}: {path} is no {', '.join(SUFFIXES)} file: rename it, or write JSONL")
     table = read_table(path, read_data_file(path))
@@ -89,16 +89,6 @@ def _json(place: str, path: Path, source: DataSource) -> SourceRows:
     return SourceRows(path.stem, split, rows, prefix)
 
 
-def _lines(path: Path) -> Iterator[Row]:
-    """The rows of a .jsonl file, which may be larger than memory is."""
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            where = f"{path}: line {number}"
-            text = as_text(where, line)
-            if text.strip():
-                yield Row(where, parse_json(path, text, number))
-
-
 def _folder(place: str, folder: Path, source: DataSource) -> SourceRows:
     split = source.split or _USUAL
     files = [folder / f"{split}{suffix}" for suffix in SUFFIXES if (folder / f"{split}{suffix}").is_file()]
@@ -120,7 +110,7 @@ def _mix_instruct(place: str, source: DataSource) -> SourceRows:
     with in_recipe_words(place, MIX_INSTRUCT):
         name = f"{MIX_SPLITS[split]}_data_prepared.jsonl"
         file = Path(hf_hub_download(MIX_INSTRUCT, name, repo_type="dataset", revision=source.revision))
-    return SourceRows("mix-instruct", split, _lines(file))
+    return SourceRows("mix-instruct", split, jsonl_rows(file))
 
 
 def _hub(place: str, source: DataSource) -> SourceRows:

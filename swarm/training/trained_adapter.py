@@ -8,14 +8,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from swarm.data.tables import parse_json, show
+from swarm.data.tables import show
 from swarm.errors import UserError
-from swarm.storage.files import whole_folder, write_json
+from swarm.storage.files import check_own_folder
+from swarm.storage.store import KeptFolder, differences
 from swarm.training.recipe import ExpertRecipe
 from swarm.weights.adapters import CONFIG, WEIGHTS, read_adapter
 from swarm.weights.pool import portable_base
 
-RECORD = "finetune.json"
+ELSEWHERE = "move it away, or name another --out"
+EXPERTS = KeptFolder("finetune.json", "trained expert", ELSEWHERE, None, ("facts",), ELSEWHERE)
 LIBRARIES = ("torch", "transformers", "peft", "trl", "accelerate")
 _WITHOUT_EFFECT = ("place", "name", "base", "revision", "data", "checkpoint_every")
 
@@ -35,37 +37,27 @@ def facts_of(expert: ExpertRecipe, base_digest: str, data_digests: list[str], se
     return json.loads(json.dumps(facts))  # type: ignore[no-any-return]  # tuples become what JSON has
 
 
-def differences(before: Facts, now: Facts) -> str:
-    """In which facts two recipes differ, as a message says it; "" if in none."""
-    named = []
-    for field in sorted({*before, *now}):
-        was, is_now = before.get(field), now.get(field)
-        if was != is_now:
-            named.append(f"{field} has changed" if field in ("base", "data") else
-                         f"{field} was {show(was)} and is now {show(is_now)}")  # fmt: skip
-    return ", ".join(named)
+def changed_facts(kind: KeptFolder, folder: Path, now: Facts) -> str:
+    """In which facts a folder's record differs from `now`, as a message says it; "" if in none.
 
-
-def read_training_facts(path: Path) -> Facts | None:
-    """The facts in a record, or None if the file holds none."""
-    if not path.is_file():
-        return None
-    try:
-        content = parse_json(path, path.read_text(encoding="utf8"))
-    except (UnicodeDecodeError, UserError):
-        return None
-    facts = content.get("facts") if isinstance(content, dict) else None
-    return facts if isinstance(facts, dict) else None
+    Raises UserError if the folder holds no such record, or a damaged one.
+    """
+    kind.check_place(folder)
+    before = kind.read(folder)["facts"]
+    if not isinstance(before, dict):
+        raise UserError(f"{folder / kind.record} is damaged (facts is {show(before)}); {kind.cure}")
+    return ", ".join(
+        f"{name} has changed" if name in ("base", "data") else f"{name} was {show(was)} and is now {show(is_now)}"
+        for name, (was, is_now) in differences(before, now).items()
+    )
 
 
 def is_finished(folder: Path, facts: Facts) -> bool:
     """Whether the expert is there already; raises UserError if something else is in its place."""
     if not folder.exists():
+        check_own_folder(folder)  # a link that leads nowhere
         return False
-    before = read_training_facts(folder / RECORD)
-    if before is None:
-        raise UserError(f"{folder} is there and was not written by this program: move it away, or name another --out")
-    if found := differences(before, facts):
+    if found := changed_facts(EXPERTS, folder, facts):
         raise UserError(f"{folder} is there, trained by another recipe ({found}): move it away, or rename the expert")
     return True
 
@@ -73,9 +65,11 @@ def is_finished(folder: Path, facts: Facts) -> bool:
 def write_expert(folder: Path, trained: Path, expert: ExpertRecipe, tokenizer: Any, record: dict[str, Any]) -> None:
     """Writes an expert's folder, whole or not at all: adapter, tokenizer with chat template, record; no pickle.
 
-    `trained` is the folder into which the trainer has saved the adapter. Raises UserError if a weight is not finite.
+    `trained` is the folder into which the trainer has saved the adapter. Raises UserError if a weight is not finite,
+    or there is no room.
     """
-    with whole_folder(folder) as waiting:
+    kept = dict(record)
+    with EXPERTS.writing(folder, kept) as waiting:
         config = json.loads((trained / CONFIG).read_text(encoding="utf8"))
         config["base_model_name_or_path"] = portable_base(expert.base, folder)
         config["revision"] = expert.revision
@@ -83,8 +77,7 @@ def write_expert(folder: Path, trained: Path, expert: ExpertRecipe, tokenizer: A
         (waiting / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf8")
         shutil.copyfile(trained / WEIGHTS, waiting / WEIGHTS)
         tokenizer.save_pretrained(waiting)
-        adapter = read_adapter(waiting)
-        write_json(waiting / RECORD, record | {"adapter": adapter.digest, "versions": versions()})
+        kept |= {"adapter": read_adapter(waiting).digest, "versions": versions()}
 
 
 def versions() -> dict[str, str]:

@@ -4,19 +4,22 @@ It lies hidden beside the expert's folder, where a pool passes it over, and is r
 trainer keeps optimiser and generators in files of torch, which transformers reads as plain tensors only.
 """
 
-import json
 import logging
 import re
 import shutil
 from pathlib import Path
 
 from swarm.errors import UserError
-from swarm.storage.files import write_json
-from swarm.training.trained_adapter import Facts, differences, read_training_facts, versions
+from swarm.evolution.run_folder import WRITTEN_BY_WANDB
+from swarm.storage.files import check_own_folder, check_own_tree, tidy, write_json
+from swarm.storage.store import KeptFolder
+from swarm.training.trained_adapter import Facts, changed_facts, versions
 
 log = logging.getLogger(__name__)
 
-_FACTS, _WHOLE = "facts.json", "whole"
+AGAIN = "remove the folder to begin again"
+STOPPED = KeptFolder("facts.json", "training that was stopped", AGAIN, None, ("facts",), AGAIN)
+_WHOLE = "whole"
 _STATE = re.compile(r"checkpoint-(\d+)")
 
 
@@ -26,17 +29,17 @@ def work_folder(out: Path, name: str) -> Path:
 
 
 def check_work(folder: Path, facts: Facts) -> None:
-    """Raises UserError if the folder holds the training of another recipe."""
-    if not folder.exists() or newest_state(folder) is None:
+    """Raises UserError if the folder holds the training of another recipe, or something that leads elsewhere."""
+    check_own_folder(folder)
+    check_own_tree(folder, foreign=(WRITTEN_BY_WANDB,))
+    if newest_state(folder) is None:
         return
-    before = read_training_facts(folder / _FACTS)
-    found = differences(before, facts) if before is not None else f"its {_FACTS} cannot be read"
-    if found:
+    if found := changed_facts(STOPPED, folder, facts):
         raise UserError(
             f"{folder} holds a training that was stopped, of another recipe ({found}): undo the change to go on with "
-            "it, or remove the folder to begin again"
+            f"it, or {AGAIN}"
         )
-    trained_by = json.loads((folder / _FACTS).read_text(encoding="utf8")).get("versions")
+    trained_by = STOPPED.read(folder).get("versions")
     if trained_by != versions():
         log.warning("%s was begun with other versions of the libraries (%s): the last digits may differ from those of "
                     "one sitting", folder, trained_by)  # fmt: skip
@@ -44,13 +47,17 @@ def check_work(folder: Path, facts: Facts) -> None:
 
 def begin_work(folder: Path, facts: Facts) -> None:
     """Makes the folder ready: facts written, states that were cut off and leftovers removed."""
+    check_own_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / _FACTS, {"facts": facts, "versions": versions()})
+    tidy(folder, foreign=(WRITTEN_BY_WANDB,))
+    write_json(folder / STOPPED.record, {"facts": facts, "versions": versions()})
     for state in folder.glob("checkpoint-*"):
         if not (state / _WHOLE).exists():
             shutil.rmtree(state)
-    for leftover in folder.parent.glob(f".{_expert(folder)}.*.tmp"):  # of a process that was killed while it wrote
-        shutil.rmtree(leftover)
+    expert = folder.name.removeprefix(".").removesuffix(".work")
+    for room in folder.parent.glob(".*.tmp"):  # of a process that was killed while it wrote the expert
+        if (room / expert).is_dir() and not room.is_symlink():
+            shutil.rmtree(room)
 
 
 def mark_whole(folder: Path, step: int) -> None:
@@ -71,7 +78,3 @@ def step_of(state: Path) -> int:
     found = _STATE.fullmatch(state.name)
     assert found is not None
     return int(found[1])
-
-
-def _expert(folder: Path) -> str:
-    return folder.name.removeprefix(".").removesuffix(".work")

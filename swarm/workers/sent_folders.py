@@ -1,6 +1,7 @@
 """Folders that every machine needs: found where they are, or sent once and kept in the user's own cache."""
 
 import hashlib
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import count
@@ -52,9 +53,9 @@ def describe_folder(folder: Path, files: Iterable[Path] | None = None) -> SentFo
     found = files if files is not None else (path for path in folder.rglob("*") if path.is_file())
     described = []
     for path in sorted(found):
-        stat = path.stat()
+        facts = path.stat()
         name = path.relative_to(folder).as_posix()
-        described.append(SentFile(name, stat.st_size, stat.st_ino, stat.st_mtime_ns, content_digest(path)))
+        described.append(SentFile(name, facts.st_size, facts.st_ino, facts.st_mtime_ns, content_digest(path)))
     return SentFolder(folder.absolute(), tuple(described))
 
 
@@ -110,7 +111,7 @@ def _write(folder: SentFolder, pieces: Callable[[int], np.ndarray], place: Path)
         path = place / file.name
         path.parent.mkdir(parents=True, exist_ok=True)
         digest = hashlib.sha256()
-        with open(path, "wb") as out:
+        with open(path, "xb") as out:
             for _ in range(file.pieces):
                 piece = pieces(next(numbers)).data
                 out.write(piece)
@@ -122,9 +123,9 @@ def _write(folder: SentFolder, pieces: Callable[[int], np.ndarray], place: Path)
 def _is_same(path: Path, file: SentFile) -> bool:
     """The very same file (also from another machine, on a disk that both have), or one of that content."""
     try:
-        stat = path.stat()
+        found = path.stat()
     except OSError:
         return False
-    if stat.st_size != file.size:
+    if not stat.S_ISREG(found.st_mode) or found.st_size != file.size:
         return False
-    return (stat.st_ino, stat.st_mtime_ns) == (file.inode, file.changed) or content_digest(path) == file.digest
+    return (found.st_ino, found.st_mtime_ns) == (file.inode, file.changed) or content_digest(path) == file.digest

@@ -13,7 +13,7 @@ from swarm.programs.baselines import baselines_program
 from swarm.programs.evaluate import evaluate_program
 from swarm.programs.route.route import route_program
 from swarm.programs.search import search_program
-from swarm.training.trained_adapter import RECORD
+from swarm.training.trained_adapter import EXPERTS
 
 TASK = "-e exact_match -d graph_tasks_small".split()
 SMALL = "--graph_num 2 --trial_num 2 -m 0 --dev_limit 30 --test_limit 10 -n mine".split()
@@ -110,7 +110,7 @@ def test_an_expert_that_was_trained_on_the_data_by_its_own_record(place, capsys)
         {"source": "owner/other", "split": "dev", "rows": 5, "digest": "x"},
     ]
     (folder / TRAINING_RECORD).write_text(json.dumps({"data": data}))
-    assert TRAINING_RECORD == RECORD, "as scripts/finetune.py calls it"
+    assert TRAINING_RECORD == EXPERTS.record, "as scripts/finetune.py calls it"
     first, second = warned(capsys, search_program, *TASK, *SMALL[:-2], "--dry-run")
     assert "degree was trained on 100 rows of data/eval/graph_tasks_small.json, split dev (finetune.json)" in first
     assert "7 rows of elsewhere/graph_tasks_small.jsonl (finetune.json): where those are the dev questions" in second

@@ -1,6 +1,7 @@
 """What a recipe says, what it inherits, and what is wrong with it: one line, before anything is loaded."""
 
 import json
+import os
 import sys
 
 import pytest
@@ -106,7 +107,31 @@ def test_no_place_for_the_experts(tmp_path, capsys):
     assert "says no out, and --out is not given" in capsys.readouterr().err
     (tmp_path / "taken" / "one").mkdir(parents=True)
     assert finetune(path, "--out", tmp_path / "taken") == 2
-    assert "was not written by this program: move it away" in capsys.readouterr().err
+    assert (
+        "taken/one is there and holds no finetune.json; move it away, or name another --out" in capsys.readouterr().err
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("{", "one/finetune.json is damaged (JSONDecodeError"),
+        ('{"facts": []}', "one/finetune.json is damaged (facts is [])"),
+        ("link", "one is a symbolic link; wanted a folder or nothing there"),
+        ("pipe", "one is there and holds no finetune.json"),
+    ],
+)
+def test_what_is_no_expert_in_its_place_is_told_before_it_is_trained(tmp_path, capsys, content, said):
+    place = tmp_path / "out" / "one"
+    place.parent.mkdir()
+    if content == "link":
+        place.symlink_to("nowhere")
+    else:
+        place.mkdir()
+        os.mkfifo(place / "finetune.json") if content == "pipe" else (place / "finetune.json").write_text(content)
+    assert finetune(recipe(tmp_path), "--check") == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1 and "move it away" in error
 
 
 def test_a_missing_library_names_its_extra(tmp_path, capsys, monkeypatch):

@@ -3,12 +3,14 @@
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
+from swarm.errors import UserError
 from swarm.storage.user_cache import own_cache
 from swarm.workers import sent_folders
-from swarm.workers.sent_folders import describe_folder, folder_here, keep, pieces_of
+from swarm.workers.sent_folders import describe_folder, differing, folder_here, keep, pieces_of
 
 
 @pytest.fixture
@@ -37,6 +39,22 @@ def test_a_folder_that_is_there_stays_there(folder, tmp_path):
     assert folder_here(described) == folder
     (folder / "weights").write_bytes(os.urandom(2500))
     assert folder_here(described) is None, "another content"
+
+
+def test_a_pipe_in_the_place_of_a_file_is_not_that_file(folder):
+    described = describe_folder(folder)
+    (folder / "part" / "empty").unlink()
+    os.mkfifo(folder / "part" / "empty")
+    assert differing(described, folder) == ["part/empty"]
+
+
+def test_what_arrives_is_written_over_no_file(folder):
+    """Two names may be one to a disk that knows no case."""
+    described = describe_folder(folder)
+    twice = replace(described, files=(*described.files, described.files[-1]))
+    pieces = list(pieces_of(twice))
+    with pytest.raises(UserError, match="cannot be written .File exists."):
+        keep(twice, lambda number: pieces[number])
 
 
 def test_workers_that_start_together_write_it_once(folder):

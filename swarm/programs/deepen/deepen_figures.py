@@ -55,10 +55,14 @@ def _draw_axis(plt: Any, rows: Sequence[Mapping[str, Any]], axis: str, others: S
     if others and len(lines) <= MOST_LINES:
         panels[0].legend(fontsize=8)
     figure.suptitle(f"{rows[0]['questions']} questions, {rows[0]['batch']} at a time")
-    path = folder / f"sweep_{axis}.png"
-    figure.savefig(path, dpi=130, bbox_inches="tight")
-    plt.close(figure)
+    path = picture_of(axis, folder)
+    save_picture(figure, path, dots=130)
     return path
+
+
+def picture_of(axis: str, folder: Path) -> Path:
+    """Where the picture of an axis lies."""
+    return folder / f"sweep_{axis}.png"
 
 
 def principal_plane(points: np.ndarray) -> np.ndarray:

@@ -20,6 +20,7 @@ from swarm.programs.deepen.models import check_model_folders, load_lexicons, nam
 from swarm.programs.deepen.published_config import read_published_config
 from swarm.programs.deepen.unused_options import check_unused_anchors
 from swarm.programs.front_doors import DONE
+from swarm.storage.files import check_own_file
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +56,7 @@ def program(options: argparse.Namespace) -> int:
     if options.out.is_dir():
         raise UserError(f"--out {options.out} is a folder; name a file, such as {options.out / 'picture.png'}")
     picture = options.out if options.out.suffix else options.out.with_suffix(".png")
+    check_own_file(picture)
     check_model_folders(paths)
     lexicons = load_lexicons(paths, options.trust_remote_code)
     points = representations(lexicons, tokens, settings, options.rows)

@@ -82,13 +82,18 @@ def read_demos(path: Path | None) -> list[Question]:
     return read_questions(path)
 
 
-def shared_questions(dev: Sequence[Question], test: Sequence[Question]) -> list[int]:
-    """The places in `test` whose question is in `dev` too, which is logged as a warning.
+def warn_of_shared(dev: Path | None, test: Sequence[Question]) -> None:
+    """Says how many of these test questions are in the dev file too: what is chosen on dev is then judged on itself.
 
-    All 1,900 dev questions of the published TriviaQA are: what is chosen on dev is then judged on itself.
+    All 1,900 dev questions of the published TriviaQA are. A dev file that cannot be read is not needed either.
     """
-    known = {question.question for question in dev}
-    shared = [place for place, question in enumerate(test) if question.question in known]
-    if shared:
-        log.warning("%d of %d test questions are in dev too: leave them out of one of the two", len(shared), len(test))
-    return shared
+    if dev is None or not dev.is_file():
+        return
+    try:
+        known = {question.question for question in read_questions(dev)}
+    except UserError as error:
+        log.info("test questions are not compared with those of dev: %s", error)
+        return
+    if shared := sum(question.question in known for question in test):
+        log.warning("%d of %d test questions are in %s too: where settings were chosen on it, scores on them say "
+                    "nothing about new questions", shared, len(test), dev)  # fmt: skip

@@ -27,20 +27,6 @@ def prompts(
     return [model.template.format(text) for model in config.models]
 
 
-def cut_published(whole: str, cutting: Cutting, demos: int) -> str:
-    """The answer as the published program cuts it out of prompt and answer together.
-
-    It stands behind the (demos + 1)-th occurrence of the first string and behind the last one of the second, and ends
-    at any of those behind it; empty where the first does not occur that often.
-    """
-    first, *second = cutting.before or ("",)
-    parts = whole.split(first) if first else [whole]
-    text = first.join(parts[demos + 1 :]) if first else whole
-    if second:
-        text = text.rpartition(second[0])[2]
-    return ended(text, cutting.behind)
-
-
 def cut_generated(prompt: str, generated: str, cutting: Cutting) -> str:
     """The answer in what was generated, whatever the examples and the question hold.
 
@@ -51,11 +37,6 @@ def cut_generated(prompt: str, generated: str, cutting: Cutting) -> str:
     text = generated if prompt.rstrip().endswith(first.rstrip()) else generated.partition(first)[2]
     if second:
         text = text.rpartition(second[0])[2]
-    return ended(text, cutting.behind)
-
-
-def ended(text: str, behind: Sequence[str]) -> str:
-    """A text up to the first of some strings, without blanks around it."""
-    for end in behind:
+    for end in cutting.behind:
         text = text.partition(end)[0]
     return text.strip()

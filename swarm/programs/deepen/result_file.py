@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,23 +9,14 @@ from typing import Any
 from swarm.data.tables import parse_json, read_data_file, show
 from swarm.errors import UserError
 from swarm.programs.deepen.published_data import Question
-from swarm.storage.files import take_lock
+from swarm.storage.files import open_own, take_lock
 
-_NAME = re.compile(r"ensemble_lr(.+)_learning_epochs_nums(\d+)\.jsonl")
 FIELDS = ("answer", "prediction", "main_model_input", "all", "model_answer", "question")
 
 
 def result_name(learning_rate: float, updates: int) -> str:
     """The name that the published program gives its result file: "ensemble_lr0.15_learning_epochs_nums5.jsonl"."""
     return f"ensemble_lr{float(learning_rate)}_learning_epochs_nums{updates}.jsonl"
-
-
-def settings_of_name(name: str) -> tuple[str, str]:
-    """Learning rate and updates as the name of a result file has them; raises UserError for another name."""
-    found = _NAME.fullmatch(Path(name).name)
-    if not found:
-        raise UserError(f"{name} is not named as a result file is; wanted a name such as {result_name(0.15, 5)}")
-    return found[1], found[2]
 
 
 def result_record(
@@ -102,7 +92,7 @@ class ResultFile:
         self.path, self.done = path, 0
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = open(path, "ab")  # noqa: SIM115 - closed by close()
+            self._file = open_own(path, "ab")
         except OSError as error:
             raise UserError(f"{path} cannot be written ({error.strerror}); name another folder with -rsd") from error
         # two processes would answer all questions twice, and their lines would mix

@@ -1,6 +1,5 @@
 """What a result file was made with: kept beside it, and compared before it is gone on with."""
 
-import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 from swarm.data.tables import show
 from swarm.errors import UserError
 from swarm.storage.files import write_json
+from swarm.storage.store import differences, read_record
 
 log = logging.getLogger(__name__)
 
@@ -22,16 +22,8 @@ def recipe_path(results: Path) -> Path:
 
 
 def read_result_recipe(results: Path) -> dict[str, Any] | None:
-    """What a result file was made with; None where nobody has written it down."""
-    try:
-        recipe = json.loads(recipe_path(results).read_text(encoding="utf8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"{recipe_path(results)} cannot be read ({error}); delete it, or name another folder"
-        ) from error
-    return recipe if isinstance(recipe, dict) else None
+    """What a result file was made with; None where nobody has written it down. Raises UserError where it is damaged."""
+    return read_record(recipe_path(results), "move it away, or name another folder")
 
 
 def check_recipe(results: Path, recipe: Mapping[str, Any], done: int, cure: str) -> None:
@@ -43,10 +35,8 @@ def check_recipe(results: Path, recipe: Mapping[str, Any], done: int, cure: str)
         log.warning("%s has no %s beside it: what its answers were made with is not known",
                     results, recipe_path(results).name)  # fmt: skip
         return
-    for name in dict.fromkeys([*recipe, *before]):
-        if name not in NOT_COMPARED and recipe.get(name) != before.get(name):
-            given = f"{name} {show(before.get(name))}, asked for {show(recipe.get(name))}"
-            raise UserError(f"{results} was made with {given}; {cure}")
+    for name, (was, wanted) in differences(before, recipe, NOT_COMPARED).items():
+        raise UserError(f"{results} was made with {name} {show(was)}, asked for {show(wanted)}; {cure}")
 
 
 def check_contents(results: Path, contents: Mapping[str, str], done: int, cure: str) -> None:
@@ -67,12 +57,8 @@ def check_contents(results: Path, contents: Mapping[str, str], done: int, cure: 
 
 def write_recipe(results: Path, recipe: Mapping[str, Any], contents: Mapping[str, str]) -> None:
     """Keeps the recipe and the models' digests beside the results; those of models that are not named stay."""
-    recipe = dict(recipe) | {CONTENTS: {**_contents_before(results), **contents}}
-    try:
-        results.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{results.parent} cannot be made ({error.strerror}); name another folder") from error
-    write_json(recipe_path(results), recipe)
+    contents = {**_contents_before(results), **contents}
+    write_json(recipe_path(results), dict(recipe) | {CONTENTS: contents})
 
 
 def _contents_before(results: Path) -> dict[str, str]:

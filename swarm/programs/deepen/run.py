@@ -33,7 +33,7 @@ from swarm.programs.deepen.models import (
     model_contents,
 )
 from swarm.programs.deepen.published_config import DeepenConfig, read_published_config
-from swarm.programs.deepen.published_data import Question, read_demos, read_questions
+from swarm.programs.deepen.published_data import Question, read_demos, read_questions, warn_of_shared
 from swarm.programs.deepen.published_metrics import published_task
 from swarm.programs.deepen.published_prompts import cut_generated, prompts
 from swarm.programs.deepen.result_file import ResultFile, result_name, result_record
@@ -142,6 +142,8 @@ def read_job(options: argparse.Namespace) -> AnswerJob:
     questions = tuple(read_questions(config.data(flags.split)))
     asked = ask(config, flags, questions, options.options)
     limit = min(options.limit or len(questions), len(questions))
+    if flags.split == "test":
+        warn_of_shared(config.dev, questions[:limit])
     paths = tuple(model.path for model in config.models[: None if flags.fuses else 1])
     if not flags.fuses:
         settings = replace(settings, weights="uniform")

@@ -17,7 +17,7 @@ from swarm.members.fusion.fusion_settings import FusionSettings
 from swarm.members.fusion.token_choosers import MainAlone, RelativeChooser, TokenChooser
 from swarm.members.fusion.unused_settings import without_effect
 from swarm.programs.deepen.batches import Answerer, AskedQuestion, chooser_of
-from swarm.programs.deepen.deepen_figures import draw_axes
+from swarm.programs.deepen.deepen_figures import draw_axes, picture_of
 from swarm.programs.deepen.deepen_options import check_counts, flat_settings, fusion_settings, needed_flags
 from swarm.programs.deepen.flags import FLAGS, RATE, UPDATES, DeepenFlags, add_flags, check_flags
 from swarm.programs.deepen.models import (
@@ -28,7 +28,7 @@ from swarm.programs.deepen.models import (
     model_contents,
 )
 from swarm.programs.deepen.published_config import DeepenConfig, read_published_config
-from swarm.programs.deepen.published_data import Question, read_questions
+from swarm.programs.deepen.published_data import Question, read_questions, warn_of_shared
 from swarm.programs.deepen.published_metrics import TASKS, published_task, score
 from swarm.programs.deepen.published_prompts import cut_generated
 from swarm.programs.deepen.result_file import result_record
@@ -39,7 +39,7 @@ from swarm.programs.deepen.unused_options import Way, check_unused
 from swarm.programs.engine_choice import quieten_libraries
 from swarm.programs.front_doors import DONE
 from swarm.reports.progress_bar import ProgressBar
-from swarm.storage.files import take_lock, write_whole
+from swarm.storage.files import check_own_file, open_lock, take_lock, write_whole
 
 log = logging.getLogger(__name__)
 
@@ -110,10 +110,15 @@ class _Machine:
 
 
 def _taken(folder: Path) -> IO[str]:
-    """The sweep's folder, made if need be, for this process alone until what this gives is closed."""
+    """The sweep's folder, made if need be, for this process alone until what this gives is closed.
+
+    Raises UserError where it cannot be, or where something that is no ordinary file is in the place of what is written.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = open(folder / LOCK, "a")  # noqa: SIM115 - closed by who takes it
+        for path in (folder / TABLE, *(picture_of(axis, folder) for axis in AXES)):
+            check_own_file(path)
+        lock = open_lock(folder / LOCK)
     except OSError as error:
         raise UserError(f"{folder} cannot be made ({error.strerror}); name another folder with --out") from error
     take_lock(lock, f"{folder} is in use by another process; wait for it, or name another folder with --out")
@@ -166,6 +171,8 @@ def read_plan(options: argparse.Namespace) -> Plan:
     if task not in TASKS:
         raise UserError(f"--task is {task!r}; wanted one of {', '.join(TASKS)}")
     questions = tuple(read_questions(data)[: options.limit])
+    if points[0].flags.split == "test":
+        warn_of_shared(config.dev, questions)
     return Plan(config, task, points, questions, ask(config, points[0].flags, questions, options.options))
 
 

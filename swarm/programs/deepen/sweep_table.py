@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from swarm.errors import UserError
+from swarm.storage.files import read_text
 
 AXES = ("models", "anchors", "updates", "learning_rate")
 
@@ -15,7 +16,7 @@ def read_rows(table: Path) -> list[dict[str, Any]]:
     if not table.is_file():
         return []
     try:
-        rows = [json.loads(line) for line in table.read_text(encoding="utf8").splitlines()]
+        rows = [json.loads(line) for line in read_text(table).splitlines()]
         if all(isinstance(row, dict) and {*AXES, "strict", "seconds_per_token"} <= row.keys() for row in rows):
             return rows
     except (OSError, ValueError):
