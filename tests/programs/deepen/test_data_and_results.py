@@ -2,13 +2,14 @@
 
 import json
 import logging
+import os
 
 import pytest
 from deepen_files import real_data, write_lines
 
 from swarm.errors import UserError
-from swarm.programs.deepen.published_data import read_questions, shared_questions
-from swarm.programs.deepen.result_file import ResultFile, read_results, result_name, result_record, settings_of_name
+from swarm.programs.deepen.published_data import read_questions, warn_of_shared
+from swarm.programs.deepen.result_file import ResultFile, read_results, result_name, result_record
 
 QUESTIONS = [
     {"question": "who", "answer": ["me", "I"]},
@@ -67,21 +68,24 @@ def test_only_jsonl_is_read(tmp_path):
         read_questions(tmp_path / "q.csv")
 
 
-def test_questions_of_dev_in_test_are_said(questions, caplog):
-    assert shared_questions(questions[:1], questions) == [0, 2]
-    assert "2 of 3 test questions are in dev too" in caplog.text
+def test_questions_of_dev_in_test_are_said(tmp_path, questions, caplog):
+    warn_of_shared(write_lines(tmp_path / "dev.jsonl", QUESTIONS[:1]), questions)
+    assert f"2 of 3 test questions are in {tmp_path / 'dev.jsonl'} too" in caplog.text
     caplog.clear()
     with caplog.at_level(logging.INFO):
-        assert shared_questions(questions[1:2], questions[:1]) == []
-    assert not caplog.records
+        warn_of_shared(write_lines(tmp_path / "other.jsonl", QUESTIONS[1:2]), questions[:1])
+        for absent in (None, tmp_path / "gone.jsonl"):
+            warn_of_shared(absent, questions)
+        assert not caplog.records
+        (tmp_path / "broken.jsonl").write_text("{")
+        warn_of_shared(tmp_path / "broken.jsonl", questions)
+    [record] = caplog.records
+    assert "not compared with those of dev" in caplog.text and record.levelname == "INFO"
 
 
 def test_the_name_of_a_result_file():
     assert result_name(0.15, 5) == "ensemble_lr0.15_learning_epochs_nums5.jsonl"
     assert result_name(1, 0) == "ensemble_lr1.0_learning_epochs_nums0.jsonl"
-    assert settings_of_name(f"a/b/{result_name(0.15, 5)}") == ("0.15", "5")
-    with pytest.raises(UserError, match="not named as a result file"):
-        settings_of_name("results.jsonl")
 
 
 def records(questions, fields=("question", "A", "B", "answer")):
@@ -130,6 +134,17 @@ def test_one_process_at_a_time_writes_to_a_file(tmp_path, questions):
         assert path.read_bytes() == before
     with ResultFile(path, questions) as file:
         assert file.done == 1
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+def test_what_is_no_file_in_its_place_is_refused_and_not_written_to(tmp_path, questions, kind):
+    path, mine = tmp_path / "res" / result_name(0.15, 5), tmp_path / "mine.jsonl"
+    path.parent.mkdir()
+    mine.write_text("{}\n{")
+    path.symlink_to(mine) if kind == "link" else os.mkfifo(path)
+    with pytest.raises(UserError, match=r"nums5.jsonl is a .*; wanted an ordinary file or nothing there"):
+        ResultFile(path, questions)
+    assert mine.read_text() == "{}\n{"
 
 
 def test_a_text_that_is_no_unicode_comes_back(tmp_path, questions):

@@ -207,6 +207,16 @@ def test_three_models_in_the_forks_folders(tmp_path, models):
     assert len(read_results(path)) == len(QUESTIONS)
 
 
+def test_test_questions_that_are_in_dev_too_are_said(conf, capsys, monkeypatch):
+    for split, said in (("dev", ""), ("test", "2 of 2 test questions are in")):
+        assert deepen("run", "--config", conf, "-lr", "0", "-rm", split, "-rsd", conf.parent / split, "--limit", 2) == 0
+        error = capsys.readouterr().err
+        assert said in error and ("test questions" in error) == bool(said)
+    words = ("sweep", "--config", conf, "-lr", "0", "-rm", "test", "--limit", 1, "--out", conf.parent / "out")
+    assert deepen(*words) == 0
+    assert "1 of 1 test questions are in" in capsys.readouterr().err
+
+
 def test_choices_by_option(tmp_path, models, capsys):
     conf = write_world(tmp_path, models, records=CHOICES, demos=CHOICES[:1], run_parameter={"max_new_tokens": 1})
     records = run(conf, "-lpm", "yi_ppl_based_on_probility_transfer_logits_processor")

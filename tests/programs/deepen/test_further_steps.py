@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from deepen_world import CHOICES, deepen, write_records, write_world
 from repository import ROOT
 
+from swarm.programs.deepen import sweep
 from swarm.programs.deepen.deepen_figures import principal_plane
 
 
@@ -92,6 +94,21 @@ def test_a_sweep_of_two_by_two_goes_on(tmp_path, models, capsys):
     assert "is not the table of a sweep" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["lock", "sweep.jsonl", "sweep.json", "sweep_models.png"])
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+def test_what_is_no_file_in_a_sweep_s_folder_is_refused_before_models_are_loaded(
+    tmp_path, conf, capsys, monkeypatch, name, kind
+):
+    mine, place = tmp_path / "mine", tmp_path / "out" / name
+    place.parent.mkdir()
+    mine.write_text("{}")
+    place.symlink_to(mine) if kind == "link" else os.mkfifo(place)
+    monkeypatch.setattr(sweep, "load_fusion_models", lambda *_: pytest.fail("a model is loaded"))
+    assert deepen("sweep", "--config", conf, "-lr", "0.5", "--limit", "1", "--out", place.parent) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and f"{place} is " in error and mine.read_text() == "{}"
+
+
 def test_the_plane_keeps_distances_of_points_in_a_plane():
     flat = np.random.default_rng(0).normal(size=(7, 2))
     points = flat @ np.random.default_rng(1).normal(size=(2, 30))
@@ -115,6 +132,11 @@ def test_a_picture(tmp_path, models, capsys):
     assert deepen(*words, " zebra", "--out", out) == 2
     assert "one has no token ' zebra'" in capsys.readouterr().err
     assert deepen(*words[:4], "--tokens", " the", "--out", out) == 2
+    out.rename(tmp_path / "mine.png")
+    out.symlink_to(tmp_path / "mine.png")
+    before, _ = out.read_bytes(), capsys.readouterr()
+    assert deepen(*words[:5], " cat", " the", "--out", out) == 2 and out.read_bytes() == before
+    assert f"{out} is a symbolic link; wanted an ordinary file" in capsys.readouterr().err
 
 
 @pytest.fixture

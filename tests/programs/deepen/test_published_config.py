@@ -9,7 +9,7 @@ from deepen_files import CHOICES, CONFIG, config, write_config, write_lines
 from swarm.errors import UserError
 from swarm.programs.deepen.published_config import read_published_config
 from swarm.programs.deepen.published_data import read_demos, read_questions
-from swarm.programs.deepen.published_prompts import cut_generated, cut_published, prompts
+from swarm.programs.deepen.published_prompts import cut_generated, prompts
 
 DEMOS = [{"question": "1+1", "answer": "2"}, {"question": "a {}?", "answer": "b"}]
 
@@ -165,21 +165,17 @@ def cutting(*before, behind=("\n", "</s>")):
 def test_answers_as_the_published_program_cuts_them():
     prompt = "<s>Q:1\nAnswer:2\nQ:3\nAnswer:"
     cut = cutting("\nAnswer:")
-    assert cut_published(f"{prompt} 1950\n</s>", cut, 1) == cut_generated(prompt, " 1950\n</s>", cut) == "1950"
-    assert cut_published(f"{prompt} 1950", cut, 2) == "", "the string does not occur that often"
-    assert cut_published(f"{prompt} 1\nAnswer: 2", cut, 1) == "1"
+    assert cut_generated(prompt, " 1950\n</s>", cut) == "1950"
+    assert cut_generated(prompt, " 1\nAnswer: 2", cut) == "1"
     two = cutting("The answer is", "=")
     prompt = "Q\nThe answer is 4\nQ2\nAnswer:"
     said = "so 3 + 4.\nThe answer is 3 = 3 = 7 apples\nQ"
-    assert cut_published(prompt + said, two, 1) == cut_generated(prompt, said, two) == "7 apples"
-    assert cut_published("a b", cutting(), 0) == "a b"
+    assert cut_generated(prompt, said, two) == "7 apples"
 
 
-def test_examples_that_hold_the_string_mislead_only_the_published_cut():
+def test_examples_that_hold_the_string_do_not_mislead():
     prompt = "Q: what follows\nAnswer: in print?\nAnswer:"
-    cut = cutting("\nAnswer:")
-    assert cut_published(f"{prompt} ink\n", cut, 0) == "in print?"
-    assert cut_generated(prompt, " ink\n", cut) == "ink"
+    assert cut_generated(prompt, " ink\n", cutting("\nAnswer:")) == "ink"
     assert cut_generated("Q\nSteps:", "it is 5", cutting("The answer is")) == "", "it never says so"
 
 
