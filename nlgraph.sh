@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# The main job: searches for a system of experts that reasons about graphs. Makes .venv first if there is none.
+# The main job: searches for a system of experts that reasons about graphs. In the active environment (venv, conda) if that
+# has what is needed, else in .venv, which is made first if there is none.
 #
 #   bash nlgraph.sh                     one search
 #   bash nlgraph.sh --trials 5          five, with seeds 0 to 4
 #   bash nlgraph.sh --sweep             endless: each with settings drawn at random (--sweep --trials 20: twenty of them)
 #   bash nlgraph.sh --embedded          on the toy experts that come with the repository, whatever else is there
-#   bash nlgraph.sh --seed 7 -m 3 ...   anything else goes to search.py (.venv/bin/python search.py --help lists it)
+#   bash nlgraph.sh --seed 7 -m 3 ...   anything else goes to search.py (python search.py --help lists it)
 #
 # Experts: those in initial_experts/ if there are any, else the embedded ones; or -i FOLDER.
 # Questions: data/eval/nlgraph.json if it is there, else a set of that kind which is made here; or -d NAME.
@@ -13,7 +14,6 @@
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
 
-python=.venv/bin/python
 published=initial_experts embedded=data/embedded/experts
 
 say() { printf 'nlgraph: %s\n' "$*"; }
@@ -50,6 +50,21 @@ is_given() {
 }
 
 has_adapters() { compgen -G "$1/*/adapter_config.json" >/dev/null; }
+
+# Sets python. H_SWARM_TORCH and PYTHON say what .venv is to be made with, so that whoever sets one wants that.
+choose_python() {
+    local active=${VIRTUAL_ENV:-${CONDA_PREFIX:-}} lacks
+    python=.venv/bin/python
+    if [[ -n $active && -z ${H_SWARM_TORCH:-}${PYTHON:-} && ! $active -ef .venv ]]; then
+        if lacks=$("$active/bin/python" scripts/active_environment.py report 2>/dev/null); then
+            python=$active/bin/python
+            say "environment: $active, which is active and has what is needed"
+            return
+        fi
+        say "environment: .venv, since the active one, $active, lacks ${lacks:-a Python that works}"
+    fi
+    bash scripts/environment.sh report
+}
 
 # Sets experts (empty: the user's -i) and kind: whether the questions are for large models or for the embedded ones.
 choose_experts() {
@@ -117,7 +132,7 @@ main() {
     local trial code=0
     parse "$@"
     if [[ $trials != 1 ]] && is_given '-n|--name'; then die "-n names one run; with several, each gets a fresh name"; fi
-    bash scripts/environment.sh report
+    choose_python
     choose_experts
     choose_dataset
     for ((trial = 1; trials == 0 || trial <= trials; trial++)); do

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import venv
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -204,9 +205,10 @@ def test_installed_the_repository_is_not_on_the_path(tmp_path: Path) -> None:
 
 
 def shell(folder: Path, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Runs a shell script of a copied tree."""
+    """Runs a shell script of a copied tree; no environment is active unless one is given."""
+    surroundings = {name: value for name, value in os.environ.items() if name not in ("VIRTUAL_ENV", "CONDA_PREFIX")}
     return subprocess.run(
-        ["bash", *command], cwd=folder, env=os.environ | environment, capture_output=True, text=True, check=False
+        ["bash", *command], cwd=folder, env=surroundings | environment, capture_output=True, text=True, check=False
     )
 
 
@@ -375,3 +377,60 @@ def test_nlgraph_repeats_until_something_is_wrong(front_door: Path) -> None:
     ):
         done = shell(front_door, "nlgraph.sh", *words)
         assert done.returncode == 2 and said in done.stderr and not runs(done)
+
+
+@pytest.fixture
+def active(front_door: Path) -> Path:
+    """An environment that looks as if all dependencies were there at the lowest versions, and swarm were not."""
+    made = front_door / "active"
+    venv.create(made, with_pip=False)
+    (packages,) = made.glob("lib/python*/site-packages")
+    for requirement in needed("report"):
+        about = packages / f"{requirement.name}-1.dist-info"
+        about.mkdir()
+        lowest = next(iter(requirement.specifier)).version
+        (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {requirement.name}\nVersion: {lowest}\n")
+    (front_door / "search.py").write_text("import sys\nprint('ran', sys.prefix, *sys.argv)\n")
+    executable(front_door / "scripts" / "environment.sh", "touch asked_for_venv\n")
+    return made
+
+
+@pytest.mark.parametrize("variable", ["VIRTUAL_ENV", "CONDA_PREFIX"])
+def test_nlgraph_takes_an_active_environment_that_has_what_it_needs(
+    front_door: Path, active: Path, variable: str
+) -> None:
+    done = shell(front_door, "nlgraph.sh", **{variable: str(active)})
+    assert done.returncode == 0, done.stderr
+    assert runs(done)[0].startswith(f"{active} search.py -e exact_match")
+    assert done.stdout.startswith(f"nlgraph: environment: {active}, which is active and has what is needed\n")
+    assert not (front_door / "asked_for_venv").exists()
+
+
+def test_nlgraph_says_why_an_active_environment_does_not_do(front_door: Path, active: Path) -> None:
+    (packages,) = active.glob("lib/python*/site-packages")
+
+    def said(**environment: str) -> str:
+        """The first line, if .venv was made or brought up to date, and used."""
+        (front_door / "asked_for_venv").unlink(missing_ok=True)
+        done = shell(front_door, "nlgraph.sh", VIRTUAL_ENV=str(active), **environment)
+        assert (front_door / "asked_for_venv").exists() and runs(done)[0].startswith("search.py "), done.stdout
+        return done.stdout.splitlines()[0]
+
+    lacks = f"nlgraph: environment: .venv, since the active one, {active}, lacks"
+    (packages / "swarm.py").write_text("")
+    assert said() == f"{lacks} h-swarm from this clone (has {packages})"
+    (packages / "swarm.py").unlink()
+    shutil.rmtree(packages / "peft-1.dist-info")
+    about = packages / "torch-1.dist-info" / "METADATA"
+    about.write_text(about.read_text().replace("Version: 2.6", "Version: 2.5.1+cu124"))
+    assert said() == f"{lacks} torch>=2.6 (has 2.5.1+cu124), peft"
+    assert said(H_SWARM_TORCH="cpu").startswith("nlgraph: experts:"), "what .venv is to be made with"
+    (active / "bin" / "python").unlink()
+    assert said() == f"{lacks} a Python that works"
+    shutil.rmtree(active)
+    assert said() == f"{lacks} a Python that works"
+
+
+def test_nlgraph_does_not_look_at_its_own_environment(front_door: Path) -> None:
+    done = shell(front_door, "nlgraph.sh", VIRTUAL_ENV=str(front_door / ".venv"))
+    assert done.stdout.startswith("nlgraph: experts:") and runs(done)
