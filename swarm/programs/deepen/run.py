@@ -46,6 +46,10 @@ from swarm.reports.progress_bar import ProgressBar
 log = logging.getLogger(__name__)
 
 CURE = "name another folder with -rsd, or delete the file"
+SHOWN = (  # by --help; --help all has the others
+    "config", "learning_rate", "updates", "weights", "mode", "processor", "split", "results", "limit", "batch",
+    "space", "inverse",
+)  # fmt: skip
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

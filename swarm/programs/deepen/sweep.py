@@ -45,6 +45,10 @@ log = logging.getLogger(__name__)
 
 TABLE, LOCK = "sweep.jsonl", "lock"
 ALL = "all"
+SHOWN = (  # by --help; --help all has the others
+    "config", "out", "learning_rate", "updates", "anchor_counts", "model_counts", "weights", "mode", "split", "limit",
+    "space", "inverse",
+)  # fmt: skip
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -39,6 +39,10 @@ from swarm.storage.files import asked_folder, write_json
 log = logging.getLogger(__name__)
 
 CLASSIFIER, SCORES, FITTED = "classifier", "scores", "fit.json"
+SHOWN = (  # by --help; --help all has the others
+    "out", "members", "metric", "classifier", "features", "costs", "curve", "eval_type", "dataset",
+    "initial_expert_directory", "base_model", "gpus",
+)  # fmt: skip
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

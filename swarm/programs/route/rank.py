@@ -28,6 +28,10 @@ from swarm.storage.files import asked_folder
 log = logging.getLogger(__name__)
 
 EVAL = "eval"  # what the eval's own scores are called
+SHOWN = (  # by --help; --help all has the others
+    "metrics", "split", "members", "out", "json", "ranker", "judge_model", "eval_type", "dataset",
+    "initial_expert_directory", "base_model", "gpus",
+)  # fmt: skip
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
