@@ -18,6 +18,10 @@ from swarm.system.system import single
 
 log = logging.getLogger(__name__)
 
+SHOWN = (  # by --help; --help all has the others
+    "only", "json", "any_weights", "max_new_tokens", "composites", "initial_expert_directory", "base_model", "gpus",
+)  # fmt: skip
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of this step."""

@@ -42,6 +42,11 @@ from swarm.programs.task import Task
 
 log = logging.getLogger(__name__)
 
+SHOWN = (  # by --help; --help all has the others
+    "split", "plot", "json", "ranker", "fuser", "any_weights", "test_limit", "eval_type", "dataset",
+    "initial_expert_directory", "base_model", "gpus",
+)  # fmt: skip
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of this step."""

@@ -43,6 +43,11 @@ from swarm.programs.route.table import Line, Ways, check_pictures, draw, lines_a
 
 log = logging.getLogger(__name__)
 
+SHOWN = (  # by --help; --help all has the others
+    "metric", "limit", "classifier", "features", "costs", "curve", "out", "plot", "json", "ranker", "judge_model",
+    "gpus",
+)  # fmt: skip
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of this step."""
