@@ -1,9 +1,11 @@
 """Where a setting stands in a fusion's node.json changes nothing but where it is read."""
 
 import json
+import re
 from types import SimpleNamespace
 
 import pytest
+from repository import ROOT
 from tiny import make_base, make_pool
 
 from swarm.errors import UserError
@@ -130,6 +132,14 @@ def test_what_changes_nothing_is_named_from_either_place(read, caplog):
 def test_ten_are_for_everybody():
     assert len(USUAL) == 10
     assert sorted((*USUAL, *ADVANCED)) == sorted(FIELDS)
+
+
+def test_the_documentation_has_a_row_for_each_the_ten_first():
+    text = (ROOT / "docs" / "fusion.md").read_text(encoding="utf8")
+    section = text.partition("\n## Settings\n")[2].partition("\n## ")[0]
+    tables = [block.splitlines()[2:] for block in section.split("\n\n") if block.startswith("| field")]
+    listed = [[name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])] for rows in tables]
+    assert [sorted(names) for names in listed] == [sorted(USUAL), sorted(ADVANCED)]
 
 
 @pytest.mark.parametrize(
