@@ -1,1 +1,1 @@
-"""Engines: prompts in, texts out."""
+"""Engines: they generate completions for prompts."""

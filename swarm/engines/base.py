@@ -1,4 +1,4 @@
-"""What an engine is: prompts in, texts out."""
+"""The interface of engines: requests in, completions out."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class Member(Protocol):
-    """Whoever a graph can place: an expert, or a composite of other members (design, decision 7).
+    """A member that can be assigned to a node: an expert, or a composite of other members.
 
     Attributes:
       name: its folder's.
@@ -22,7 +22,7 @@ class Member(Protocol):
 
 @dataclass(frozen=True)
 class GenerationParams:
-    """How a prompt is put to a model; decoding is greedy.
+    """Generation parameters; decoding is greedy.
 
     Attributes:
       max_new_tokens: tokens that one answer may have at most.
@@ -46,7 +46,7 @@ class Request:
 
     @property
     def group(self) -> tuple[str, GenerationParams]:
-        """What requests have in common that can be answered in one batch: the member and the parameters."""
+        """The batching key: requests of one member with the same parameters can share a batch."""
         return (self.member.digest, self.params)
 
 
@@ -63,14 +63,14 @@ Finished = list[tuple[int, Completion]]  # a batch: indices into the requests, a
 
 
 class Engine(Protocol):
-    """Whatever answers requests."""
+    """The interface of an engine."""
 
     def facts(self) -> dict[str, str]:
-        """What of this engine can change a text: base model, way of combining, number format, device."""
+        """The facts that can change a text: base model, way of combining, number format, device."""
         ...
 
     def expect(self, members: Sequence[Member]) -> None:
-        """Says which members the next requests will name, so that what is common to preparing them is done once."""
+        """Announces the members of the next requests, so that they can be prepared together."""
         ...
 
     def generate(self, requests: Sequence[Request]) -> Iterator[Finished]:

@@ -1,4 +1,4 @@
-"""Engines that work side by side: batches are handed to whichever is free, and finish in any order."""
+"""The interface of executors: batches run on one or several engines, and finish in any order."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -32,23 +32,23 @@ class Executor(ABC):
 
     @abstractmethod
     def facts(self) -> dict[str, str]:
-        """What of the engines can change a text; the same for all."""
+        """The facts of the engines that can change a text; the same for all."""
 
     @abstractmethod
     def expect(self, members: Sequence[Member]) -> None:
-        """Says which members the next requests will name."""
+        """Announces the members of the next requests."""
 
     @abstractmethod
     def free(self) -> list[IdleWorker]:
-        """The workers that can take a batch now."""
+        """The idle workers."""
 
     @abstractmethod
     def submit(self, worker: int, requests: Sequence[Request]) -> int:
-        """Hands a batch to a free worker; gives the batch's number."""
+        """Submits a batch to an idle worker; returns the batch's number."""
 
     @abstractmethod
     def wait(self) -> list[tuple[int, Finished]]:
-        """What has been answered since: numbers of batches, and completions by index in the batch.
+        """Completions since the last call: numbers of batches, and completions by index in the batch.
 
         Waits until there is something to tell: answers, or a worker that has become free, such as one that has taken
         the place of a lost one. To be called only while a batch is not answered or nobody is free. Raises what an
@@ -57,27 +57,27 @@ class Executor(ABC):
 
     @abstractmethod
     def abandon(self) -> None:
-        """Forgets the batches that are not answered; their answers will never be told."""
+        """Forgets the batches that are not answered; their completions are dropped."""
 
     @abstractmethod
     def tally(self) -> Tally:
-        """What all engines have done beside answering."""
+        """The sum of all engines' tallies: work beside answering."""
 
     def work(self) -> list[Work]:
-        """What each of several workers has done so far; nothing where there is one engine only."""
+        """The `Work` of each of several workers so far; empty where there is one engine only."""
         return []
 
     def glance(self) -> str:
-        """How it goes now, in a few words; nothing where there is one engine only."""
+        """The current load in a few words; empty where there is one engine only."""
         return ""
 
     def close(self) -> None:
-        """Ends what was started for the engines; nothing more can be asked."""
+        """Ends the workers; nothing more can be submitted."""
         return
 
 
 class SingleEngine(Executor):
-    """One engine in this process."""
+    """An executor of one engine in this process."""
 
     workers = 1
 
@@ -92,15 +92,15 @@ class SingleEngine(Executor):
         return self.engine.facts()
 
     def expect(self, members: Sequence[Member]) -> None:
-        """Tells the engine."""
+        """Announces the members to the engine."""
         self.engine.expect(members)
 
     def free(self) -> list[IdleWorker]:
-        """The engine itself, unless it is at work."""
+        """Worker 0, unless it is busy."""
         return [] if self._running is not None else [IdleWorker(0)]
 
     def submit(self, worker: int, requests: Sequence[Request]) -> int:
-        """The engine begins when it is waited for."""
+        """Keeps the batch; the engine begins in `wait`."""
         if self._running is not None:
             raise RuntimeError("this engine is at work on a batch: wait for it first")
         self._batches += 1
@@ -109,7 +109,7 @@ class SingleEngine(Executor):
         return self._batches
 
     def wait(self) -> list[tuple[int, Finished]]:
-        """The next rows that are answered. Raises RuntimeError if the engine ends with requests left."""
+        """The next completions. Raises RuntimeError if the engine ends with requests left."""
         if self._running is None:
             raise RuntimeError("there is no batch to wait for")
         running, self._running = self._running, None  # nobody's, should the engine raise
@@ -136,5 +136,5 @@ class SingleEngine(Executor):
 
 
 def executor_of(engine: Engine | Executor) -> Executor:
-    """An executor as it is; one engine as an executor of one."""
+    """The executor itself, or a `SingleEngine` around an engine."""
     return engine if isinstance(engine, Executor) else SingleEngine(engine)

@@ -1,4 +1,4 @@
-"""A function as the model: for tests, and for trying a search without any weights."""
+"""An engine whose model is a Python function: for tests, and for trying a search without any weights."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -15,11 +15,11 @@ class ScriptedEngine:
         self.rows = rows
 
     def facts(self) -> dict[str, str]:
-        """Only the name: the function is the caller's to keep the same."""
+        """Only the engine's name: the caller has to keep the function the same."""
         return {"engine": self.name}
 
     def expect(self, members: Sequence[Member]) -> None:
-        """Needs no preparation."""
+        """Does nothing: there is nothing to prepare."""
 
     def generate(self, requests: Sequence[Request]) -> Iterator[Finished]:
         """Answers in the given order."""

@@ -1,1 +1,1 @@
-"""What was answered before, by content: in memory and on disk."""
+"""The cache of completions by content, in memory and on disk."""

@@ -1,4 +1,4 @@
-"""What was answered before: in memory for two steps of a search, and beyond that on disk."""
+"""The cache of completions: in memory for two steps of a search, and beyond that on disk."""
 
 import hashlib
 import json
@@ -18,11 +18,11 @@ class Store(Protocol):
     """Completions that outlive the process, by the 32 bytes of their key."""
 
     def get_many(self, keys: Sequence[bytes]) -> dict[bytes, Completion]:
-        """Those that are there."""
+        """The completions that are stored, by key."""
         ...
 
     def put_many(self, completions: Mapping[bytes, Completion]) -> Mapping[bytes, Completion]:
-        """Keeps all of them or none, but for keys that have a completion; gives those of theirs that differ."""
+        """Stores all of them or none, but for keys that have a completion; returns those that differ from theirs."""
         ...
 
 
@@ -46,7 +46,7 @@ class CompletionCache:
         self._before: dict[bytes, Completion] = {}
 
     def next_step(self) -> None:
-        """Forgets in memory what was not asked for since the last call."""
+        """Drops the completions from memory that were not asked for since the last call."""
         self._before, self._now = self._now, {}
         self._beginnings = {}
 
@@ -62,7 +62,7 @@ class CompletionCache:
         return digest.digest()
 
     def get_many(self, keys: Sequence[bytes]) -> dict[bytes, Completion]:
-        """The completions that are known."""
+        """The completions that are cached, by key."""
         known: dict[bytes, Completion] = {}
         unknown = []
         for key in dict.fromkeys(keys):
@@ -94,7 +94,7 @@ class CompletionCache:
 
     @contextmanager
     def _without_disk_from_now_on(self) -> Iterator[None]:
-        """What the disk does wrong ends no search: it is told once, and the search goes on without."""
+        """Logs the disk's error once and goes on without the disk: it ends no search."""
         try:
             yield
         except UserError as error:

@@ -1,4 +1,4 @@
-"""Generated texts on disk, so that no run on this machine generates one twice: the least recently used ones go."""
+"""A cache of completions on disk, shared by all runs on this machine; evicts the least recently used."""
 
 import sqlite3
 import time
@@ -11,7 +11,7 @@ from swarm.errors import UserError
 from swarm.storage.user_cache import own_cache
 from swarm.storage.user_database import DatabaseLayout, OwnDatabase
 
-# A text is appended where the last one ended, and only its key goes to a random place: two and a half times as
+# A text is appended where the last one ended, and only its key goes to a random page: two and a half times as
 # quick to write as one tree by key. `age` is sqlite's row number, so that the lowest is the oldest.
 _LAYOUT = DatabaseLayout(
     version=1,
@@ -35,7 +35,7 @@ _FILLED_AFTERWARDS = 0.9  # of the limit
 
 
 def answers_path() -> Path:
-    """Where generated texts are kept unless the user says otherwise: in the user's own cache folder."""
+    """The default path of the cache, in the user's own cache folder."""
     return own_cache() / "answers.sqlite"
 
 
@@ -61,7 +61,7 @@ class DiskCache:
         self._page_bytes = self._database.number("PRAGMA page_size")
 
     def get_many(self, keys: Sequence[bytes]) -> dict[bytes, Completion]:
-        """The completions that are there, by key; those keys that are not there are left out.
+        """The cached completions by key; keys that are not cached are left out.
 
         Writes nothing unless an entry is used for the first time on a day, and not even then where another process
         is writing or the disk is full. Raises UserError where the file cannot be read.
@@ -76,7 +76,7 @@ class DiskCache:
         return found
 
     def put_many(self, completions: Mapping[bytes, Completion]) -> dict[bytes, Completion]:
-        """Keeps a batch, whole or not at all; the text of a key that is there already stays, and counts as used.
+        """Stores a batch, whole or not at all; a key that is there already keeps its text, and counts as used.
 
         Returns what was there already and is another text than the one given. Afterwards the entries that were not
         used for longest go, where the limit is exceeded. Raises UserError where the file fails.
@@ -136,12 +136,12 @@ class DiskCache:
         return max(_today(), newest or 0)
 
     def _filled_bytes(self) -> int:
-        """What the entries take of the file; the rest of it is used again by the next ones."""
+        """Bytes of the file that entries take; the rest is reused by the next ones."""
         pages = self._database.number("PRAGMA page_count") - self._database.number("PRAGMA freelist_count")
         return pages * self._page_bytes
 
     def _forget_oldest(self) -> bool:
-        """Lets some of the entries go that were not used for longest; whether there is more to do."""
+        """Evicts some of the least recently used entries; returns whether there is more to do."""
         with self._database.writing() as database:
             for _ in range(_TURNS):
                 if self._filled_bytes() <= self._limit * _FILLED_AFTERWARDS:
@@ -155,7 +155,7 @@ class DiskCache:
         return True
 
     def _give_back(self) -> bool:
-        """Gives free pages beyond the limit back to the disk; whether there may be more to do."""
+        """Vacuums free pages beyond the limit; returns whether there may be more to do."""
         pages = self._database.number("PRAGMA page_count")
         beyond = pages - self._limit // self._page_bytes
         if beyond <= 0:
@@ -165,7 +165,7 @@ class DiskCache:
 
 
 def _note_use(database: sqlite3.Connection, column: str, values: Iterable[bytes | int], day: int) -> None:
-    """Writes down that these entries are used on a day, unless they were used since."""
+    """Updates the day of last use of these entries, unless they were used since."""
     days = ((day, value, day) for value in sorted(values))  # type: ignore[type-var] # all of one kind
     database.executemany(f"UPDATE answers SET used = ? WHERE {column} = ? AND used < ?", days)
 

@@ -1,1 +1,1 @@
-"""transformers in this process: models loaded once, prompts read and answered in batches."""
+"""The engine of transformers models in this process: KV cache, prefill, decode, LoRA batches."""

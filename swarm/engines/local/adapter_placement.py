@@ -1,4 +1,4 @@
-"""Whether experts fit into the resident model, and which of its tensors and layers theirs belong to."""
+"""The mapping of experts' tensors to the resident model's tensors and layers, with checks that they fit."""
 
 import torch
 from torch import nn
@@ -12,7 +12,7 @@ MAGNITUDE = "lora_magnitude_vector"
 
 
 def targets_of(model: nn.Module, weights: FullWeights, base: str) -> dict[str, torch.Tensor]:
-    """Name of a tensor in the experts' files -> the tensor of the model that it belongs into, each of these once.
+    """Name of a tensor in the experts' files -> the model's tensor that it overwrites, each of these once.
 
     The files may name tensors with or without the model's own prefix ("wte.weight" or "transformer.wte.weight"). What
     the model has no use for (masks in old files, say) is left out, as transformers does when it loads.
@@ -46,7 +46,7 @@ def targets_of(model: nn.Module, weights: FullWeights, base: str) -> dict[str, t
 
 
 def _check_equal(weights: FullWeights, one: str, other: str, base: str) -> None:
-    """What the resident model ties must be tied in every expert too, or one of the two tensors would get lost."""
+    """Raises UserError unless tensors that the model ties are equal in the expert, as one of them would get lost."""
     for model in weights.models:
         opened = model.open()
         if not torch.equal(opened.get_tensor(one), opened.get_tensor(other)):
@@ -63,12 +63,12 @@ def check_layers(model: nn.Module, weights: LoraWeights, base: str) -> None:
 
 
 def magnitude_of(name_a: str) -> str:
-    """What DoRA's third tensor of a layer is called, given the name of its A."""
+    """The name of a layer's DoRA magnitude tensor, given the name of its A."""
     return f"{name_a.removesuffix('lora_A.weight')}{MAGNITUDE}"
 
 
 def why_not_folded(model: nn.Module, weights: LoraWeights) -> str | None:
-    """Why experts cannot be added to the base weights themselves; None if they can."""
+    """The reason why experts cannot be folded into the base weights; None if they can."""
     pairs = factor_pairs(weights.tensors)
     known = {name for name_a, name_b in pairs.values() for name in (name_a, name_b, magnitude_of(name_a))}
     for name in weights.tensors:

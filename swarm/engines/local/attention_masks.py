@@ -1,4 +1,4 @@
-"""Which tokens a token may attend to, as a model wants to be told: everything before it, or a window."""
+"""Attention masks in the form that a model takes: causal, or causal within a sliding window."""
 
 import inspect
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class MaskKinds:
     mixed: bool
 
     def masks(self, positions: torch.Tensor, columns: int, dtype: torch.dtype) -> Any:
-        """What is added to the scores of attention, (rows, 1, tokens, columns), or a dict of these by kind.
+        """Additive attention masks, (rows, 1, tokens, columns), or a dict of these by kind.
 
         `positions` is (rows, tokens); column c holds the token at position c. A token attends to itself and what is
         before it.
@@ -41,7 +41,7 @@ class MaskKinds:
 
 
 def mask_kinds(model: Any) -> MaskKinds | None:
-    """How a model's layers attend, None where no mask of ours can say it."""
+    """The kinds of masks that a model's layers need; None where it needs another kind."""
     config = model.config
     layers = DynamicCache(config=config).layers
     windows = {
@@ -64,5 +64,5 @@ def mask_kinds(model: Any) -> MaskKinds | None:
 
 
 def _takes_several_masks(model: Any) -> bool:
-    """Whether the inner model's forward pass looks for a dict of masks, as transformers' own do."""
+    """Whether the inner model's forward pass accepts a dict of masks, as transformers' own do."""
     return "attention_mask, dict)" in inspect.getsource(type(model.base_model).forward)

@@ -1,4 +1,4 @@
-"""Whether experts fit their base model, told from configs and the headers of files: no weight is read, none fetched."""
+"""Checks that experts fit their base model, by configs and file headers: no weight is read, none fetched."""
 
 import warnings
 from pathlib import Path
@@ -17,9 +17,9 @@ from swarm.weights.pool import Pool
 
 
 def check_base(pool: Pool, device: str | None, dtype: str | None, fold: bool | None, own_code: bool) -> str:
-    """Raises UserError where an engine with these options would refuse base and experts, as far as can be told so.
+    """Raises UserError where an engine with these options would refuse base and experts, as far as is known so.
 
-    Returns what cannot be told, as a sentence; "" if nothing is left. `own_code` is whether the model's own may run.
+    Returns what could not be checked, as a sentence; "" if all was. `own_code` is whether the model's own may run.
     """
     base = f"base model {pool.base}"
     if not is_here(pool.base, pool.revision):
@@ -53,7 +53,7 @@ def _without_memory(pool: Pool, folder: Path) -> Any:
 
 
 def _without_numbers(pool: Pool) -> LoraWeights | FullWeights:
-    """The first expert's tensors by name and shape; all hold one and the same zero."""
+    """The first expert's tensors by name and shape, all of them views of one zero."""
     if pool.models:
         return FullWeights(pool.models, pool.experts()[0].coefficients)
     adapter = pool.adapters[0]

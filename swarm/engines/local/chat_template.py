@@ -1,4 +1,4 @@
-"""Prompts as a model reads them: in its tokenizer's chat template, the same on every day, or as they are."""
+"""Rendering of prompts: by the tokenizer's chat template with a fixed date, or as they are."""
 
 import datetime
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ _DIRECTIVES = """%-d %-m %-y %-H %-I %-M %-S %-j %a %A %w %d %b %B %m %y %Y %H %
 
 
 def rendered(tokenizer: Any, prompts: list[str], params: GenerationParams) -> tuple[list[str], bool]:
-    """Prompts as a model reads them, and whether special tokens are to be put around them.
+    """The rendered prompts, and whether the tokenizer adds special tokens to them.
 
     In the tokenizer's chat template where that is asked for and there is one, which brings its own <bos>.
     """
@@ -32,7 +32,7 @@ def check_not_empty(whose: str, lengths: Iterable[int]) -> None:
 
 
 def in_chat_template(tokenizer: Any, prompts: list[str]) -> list[str]:
-    """Every prompt as what a user says, up to where the answer begins; templates that tell the date tell `TODAY`.
+    """Every prompt as a user's turn, up to where the answer begins; templates with the date get `TODAY`.
 
     An answer must not depend on the day on which it is asked for, or a search that goes on tomorrow is another one, and
     what is kept is not what would be generated.

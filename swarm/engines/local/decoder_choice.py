@@ -1,4 +1,4 @@
-"""How a model is made to decode: stepped through a grid where that is exact, else by transformers' own means."""
+"""The choice of a decoder: our batched KV cache where that is exact, else transformers' `generate`."""
 
 import inspect
 import sys
@@ -29,7 +29,7 @@ NEEDED = frozenset(("input_ids", "position_ids", "attention_mask", "past_key_val
 def make_decoder(
     model: Any, pad_token_id: int, token_budget: int = sys.maxsize
 ) -> Decoder | PlainGenerate | LongRowsAlone:
-    """The fitting way for a model or a PeftModel."""
+    """The decoder for a model or a PeftModel."""
     settings = greedy(model.generation_config, pad_token_id)
     # PEFT's layers are in the model itself; the wrapper around it is only in the way
     bare = model.get_base_model() if isinstance(model, PeftModel) else model
@@ -68,7 +68,7 @@ def can_step(model: Any, generation_config: Any) -> bool:
 
 
 def is_plain(model: Any) -> bool:
-    """Whether all layers attend to all columns and take a ready mask; else transformers makes the masks.
+    """Whether all layers attend to all columns and take a 4D mask; else transformers makes the masks.
 
     Sliding windows are laid over columns, so what a row has read must lie side by side there, and prompts cannot share
     a beginning that lies elsewhere. Most models' cache tells of them, GPT-Neo's only its list of kinds of attention.

@@ -1,4 +1,4 @@
-"""The weights of the experts that an engine is asked for: materialised many at a time, kept while there is room."""
+"""A cache of materialised experts: several are materialised in one pass, and kept while there is room."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -18,14 +18,14 @@ KEPT_SHARE = 1 / 8  # of the free memory, which the initial experts may take so 
 
 @dataclass(frozen=True)
 class _Kept:
-    """An expert's weights, and the memory that they lie in where it can be used again."""
+    """An expert's weights, with the buffer that they lie in where it can be reused."""
 
     weights: LoraWeights
     buffer: Buffer | None
 
 
 class ExpertStore:
-    """Materialised adapters by digest; those that were not asked for longest make room. Full models pass through."""
+    """An LRU cache of materialised adapters by digest. Full models pass through."""
 
     def __init__(self, pool: Pool, limit_bytes: int = LIMIT_BYTES):
         """Holds at most `limit_bytes` of tensors, but always one expert.
@@ -45,7 +45,7 @@ class ExpertStore:
         self._terms = None if pool.models else open_terms(pool, kept and self._reuses)
 
     def expect(self, experts: Sequence[Expert]) -> None:
-        """Says which experts will be asked for soon, in the place of those said before.
+        """Announces the experts of the next requests; forgets those announced before.
 
         The first of them that is asked for and not there brings with it all that are not there, as far as they fit.
         """
@@ -80,7 +80,7 @@ class ExpertStore:
             self._kept[each.digest] = _Kept(weights, buffers[index] if buffers else None)
 
     def _make_room(self, count: int) -> list[Buffer]:
-        """Forgets so many experts, the expected ones last; their memory, where it can be used again."""
+        """Evicts so many experts, the expected ones last; returns their buffers that can be reused."""
         leaving = sorted(self._kept, key=lambda digest: digest in self._expected)[: max(count, 0)]
         buffers = [self._kept.pop(digest).buffer for digest in leaving]
         # in the order of memory, so that neighbours are filled by one call

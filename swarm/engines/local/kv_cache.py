@@ -1,4 +1,4 @@
-"""Keys and values of many rows that start and end at different times, in buffers that stay."""
+"""A batched KV cache in buffers that stay, for rows that start and end at different times."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ class BatchKVCache(Cache):
         self.first = self.written = 0
 
     def reshape(self, rows: int, columns: int) -> None:
-        """A grid of another size in the same memory, which grows if need be; what it held is lost."""
+        """Sets rows and columns in the same memory, which grows if need be; the contents are lost."""
         self.shape = (rows, columns)
         for layer in self._filled():
             layer.views = []
@@ -30,11 +30,11 @@ class BatchKVCache(Cache):
                 layer.buffers = []
 
     def look_at(self, rows: slice, first: int, written: int) -> None:
-        """The next forward pass writes these rows from column `written` on and sees columns from `first` on."""
+        """Sets the next pass's window: it writes these rows from column `written` on and sees columns from `first`."""
         self.rows, self.first, self.written = rows, first, written
 
     def blank(self, rows: slice, columns: slice) -> None:
-        """Zeros: what is masked must still be a number."""
+        """Writes zeros: what is masked must still be a number."""
         for layer in self._filled():
             for part in layer.parts():
                 part[rows, :, columns] = 0
@@ -62,11 +62,11 @@ class BatchKVCache(Cache):
                 part[rows, :, target] = part[rows, :, columns].clone()
 
     def bytes(self) -> int:
-        """Memory that is held."""
+        """Bytes of the buffers."""
         return sum(buffer.nbytes for layer in self._filled() for buffer in layer.buffers)
 
     def release(self) -> None:
-        """Gives the memory back."""
+        """Frees the buffers."""
         for layer in self.layers:
             layer.buffers, layer.views = [], []
 
@@ -86,13 +86,13 @@ class _BatchLayer(DynamicLayer):
         self.is_initialized = True
 
     def make_room(self, keys: torch.Tensor, values: torch.Tensor) -> None:
-        """Sees to it that the grid fits; `keys` and `values` say what one token needs."""
+        """Allocates the buffers if the cache does not fit; `keys` and `values` have one token's shape."""
         if not self.buffers:
             self.sizes = [(part.shape[1], part.shape[3]) for part in (keys, values)]
             self.buffers = [part.new_zeros(size) for part, size in zip((keys, values), self.needed(), strict=True)]
 
     def needed(self) -> list[int]:
-        """Numbers that the grid's keys and its values are."""
+        """The sizes of the cache's keys and of its values."""
         return [self.kv_cache.shape[0] * self.kv_cache.shape[1] * heads * width for heads, width in self.sizes]
 
     def parts(self) -> list[torch.Tensor]:
@@ -108,7 +108,7 @@ class _BatchLayer(DynamicLayer):
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Writes new tokens into the window and gives all that it sees."""
+        """Writes new tokens into the window and returns all that it sees."""
         self.make_room(key_states, value_states)
         kv_cache = self.kv_cache
         end = kv_cache.written + key_states.shape[-2]

@@ -14,7 +14,7 @@ from swarm.engines.local.shared_prefixes import Tokens
 
 
 class LongRowsAlone:
-    """Short rows as `short` decodes them; every other one alone by transformers' `generate`, as if it were the first.
+    """A decoder that gives short rows to `short`, and decodes longer ones one by one by `generate`.
 
     Attributes:
       short: what decodes the rows that reach no further than `limit` with their answers.
@@ -38,7 +38,7 @@ class LongRowsAlone:
         self.short.token_budget = tokens
 
     def decode(self, rows: Sequence[Tokens], max_new_tokens: int) -> Iterator[Answers]:
-        """Every row's answer once; rows are the tokens of prompts, at least one each."""
+        """Yields every row's answer once; rows are the tokens of prompts, at least one each."""
         fits = [index for index, row in enumerate(rows) if len(row) + max_new_tokens <= self._limit]
         if fits:
             yield from self._part(self.short, rows, fits, max_new_tokens)
@@ -57,5 +57,5 @@ class LongRowsAlone:
             self._positions.restore()  # others may step the model meanwhile
 
     def release(self) -> None:
-        """Gives memory back that is held between batches."""
+        """Frees the memory that is held between batches."""
         self.short.release()

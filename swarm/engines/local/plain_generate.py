@@ -1,4 +1,4 @@
-"""transformers' own `generate` behind the same face as our decoding, for models that cannot be stepped."""
+"""A decoder by transformers' own `generate`, for models whose KV cache we cannot batch."""
 
 import copy
 from collections.abc import Iterator, Sequence
@@ -19,7 +19,7 @@ NEUTRAL = {"do_sample": False, "num_beams": 1, "num_return_sequences": 1, "min_l
 
 
 class PlainGenerate:
-    """Batches of prompts of about the same length, each as long as its longest answer takes.
+    """Static batches of prompts of similar length, each decoded until its longest answer ends.
 
     Attributes:
       one_by_one: whether every batch is a single row, for models that take notice of padding or of other rows.
@@ -48,7 +48,7 @@ class PlainGenerate:
             yield list(zip(taken, answers, strict=True))
 
     def release(self) -> None:
-        """Nothing is held between batches."""
+        """Does nothing: no memory is held between batches."""
 
     @torch.inference_mode()
     def _generate(self, rows: list[Tokens], max_new_tokens: int) -> list[Tokens]:
@@ -64,13 +64,13 @@ class PlainGenerate:
 
 
 def left_padded(rows: Sequence[Tokens], pad: int, device: torch.device) -> torch.Tensor:
-    """(rows, tokens of the longest), padding on the left."""
+    """Rows with left padding, (rows, tokens of the longest)."""
     width = max(map(len, rows))
     return torch.tensor([[pad] * (width - len(row)) + row for row in rows], device=device)
 
 
 def greedy(config: Any, pad_token_id: int) -> Any:
-    """The model's own generation settings with sampling and beams off, and no length but ours.
+    """The model's generation config with sampling and beams off, and no limit of length but ours.
 
     A repetition penalty, say, stays. A least length would count the padding of a batch.
     """
@@ -82,11 +82,11 @@ def greedy(config: Any, pad_token_id: int) -> Any:
 
 
 def end_tokens(settings: Any) -> set[int]:
-    """The tokens that end an answer."""
+    """The ids of the end tokens."""
     ends = settings.eos_token_id
     return set(ends) if isinstance(ends, list) else set() if ends is None else {ends}
 
 
 def _until_end(answer: Tokens, ends: set[int]) -> Tokens:
-    """Without the padding behind the end token."""
+    """The tokens up to the end token, without padding."""
     return next((answer[: i + 1] for i, token in enumerate(answer) if token in ends), answer)

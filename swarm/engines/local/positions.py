@@ -1,4 +1,4 @@
-"""How far a model's positions reach, and from where on they depend on the other rows of a batch."""
+"""Position embeddings: their limit, and the length beyond which they depend on the other rows of a batch."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ LEARNED = ("wpe", "embed_positions", "position_embeddings", "position_embedding"
 
 
 def learned_positions(model: nn.Module) -> int | None:
-    """How many tokens a model with learned positions can read and write; None where positions do not end for good."""
+    """The context length of a model with learned positions; None where positions have no hard limit."""
     sizes = [
         module.num_embeddings - getattr(module, "offset", 0)  # OPT's kind leaves the first ones to padding
         for name, module in model.named_modules()
@@ -23,7 +23,7 @@ def learned_positions(model: nn.Module) -> int | None:
 def scaled_by_length(model: Any) -> int | None:
     """The most tokens, prompt and answer, for which a model's positions are the same in any batch; None: no limit.
 
-    0 where it cannot be told.
+    0 where it is not known.
     """
     ropes = [rope for rope in _ropes(model.config.get_text_config()) if _looks_at_length(rope)]
     if not ropes:
@@ -49,12 +49,12 @@ def _looks_at_length(rope: dict[str, Any]) -> bool:
 
 
 def rotary_modules(model: Any) -> list[nn.Module]:
-    """What turns positions into angles."""
+    """The rotary embedding modules of a model."""
     return [module for module in model.modules() if hasattr(module, "original_inv_freq") or hasattr(module, "inv_freq")]
 
 
 class FreshPositions:
-    """A model's rotary positions as they now are, which it can be given back after it has read long rows."""
+    """A snapshot of a model's rotary frequencies, to be restored after it has read long rows."""
 
     def __init__(self, model: Any):
         """`model` has read nothing yet."""
@@ -62,7 +62,7 @@ class FreshPositions:
         self._fresh = [_state_of(module) for module in self._modules]
 
     def restore(self) -> None:
-        """Makes the model as if it had read nothing."""
+        """Restores the frequencies."""
         for module, state in zip(self._modules, self._fresh, strict=True):
             for name, value in state.items():
                 setattr(module, name, value.clone() if isinstance(value, torch.Tensor) else value)

@@ -1,4 +1,4 @@
-"""Models and tokenizers as transformers loads them: what goes wrong is told, and no prompt is cut."""
+"""Loading of pretrained models and tokenizers: errors become UserErrors, and no prompt is truncated."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ FAULTS = (OSError, ValueError, ImportError, SafetensorError, LookupError, Attrib
 
 @contextmanager
 def loading(what: str, named: str) -> Iterator[None]:
-    """What goes wrong in the block is a UserError about `what`; `named` says where to name another one."""
+    """A context manager in which loading errors become UserErrors about `what`; `named` says where to name another."""
     try:
         yield
     except FAULTS as error:
@@ -48,7 +48,7 @@ def load_base(base: str, named: str, dtype: Any, **options: Any) -> tuple[Any, A
 
 
 def read_whole(tokenizer: Any) -> None:
-    """Has a tokenizer neither cut nor fill up what it reads, which its file may bring along."""
+    """Turns off a tokenizer's truncation and padding, which its file may bring along."""
     if tokenizer.is_fast:
         tokenizer.backend_tokenizer.no_truncation()
         tokenizer.backend_tokenizer.no_padding()

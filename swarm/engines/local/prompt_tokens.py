@@ -1,4 +1,4 @@
-"""The tokens of prompts that were read lately: the experts of a step are asked many a prompt in common."""
+"""A cache of tokenised prompts, since the experts of a step share many of them."""
 
 from collections.abc import Callable, Hashable
 from typing import TypeVar
@@ -19,7 +19,7 @@ class TokenMemory:
         self._held = 0
 
     def clear(self) -> None:
-        """Forgets all."""
+        """Empties the cache."""
         self._rows, self._held = {}, 0
 
     def tokens(

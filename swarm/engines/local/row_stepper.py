@@ -1,4 +1,4 @@
-"""One row after the other, for models that cannot be stepped side by side: encoder-decoders, ALiBi, state spaces."""
+"""A stepper of single rows, for models that cannot be batched: encoder-decoders, ALiBi, state spaces."""
 
 import inspect
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from swarm.errors import UserError
 
 @dataclass
 class _Row:
-    """A row that is open.
+    """An open row: its tokens and its cache.
 
     Attributes:
       prompt: what an encoder reads, nothing for other models.
@@ -86,7 +86,7 @@ class RowStepper:
 
     @torch.no_grad()
     def logits(self, rows: Sequence[int]) -> torch.Tensor:
-        """(len(rows), V) float32 on the model's device: what comes next in each row."""
+        """Next-token logits, (len(rows), V) float32 on the model's device."""
         check_rows(rows, self._rows)
         found = [self._next(self._rows[row]) for row in rows]
         return torch.stack(found).float() if found else torch.empty(0, 0, device=self._device)
@@ -105,7 +105,7 @@ class RowStepper:
         self._crop(state, common)
 
     def append(self, row: int, token: int) -> None:
-        """One more token."""
+        """Appends a token to a row."""
         check_rows([row], self._rows)
         state = self._rows[row]
         check_length(self.model, len(state.given) + len(state.tokens) + 1, self.limit)
@@ -117,12 +117,12 @@ class RowStepper:
         return [*self._rows[row].prompt, *self._rows[row].tokens]
 
     def drop(self, row: int) -> None:
-        """The row is done."""
+        """Frees a row."""
         check_rows([row], self._rows)
         del self._rows[row]
 
     def close(self) -> None:
-        """Forgets all rows."""
+        """Drops all rows."""
         self._rows = {}
         if self._positions:
             self._positions.restore()
@@ -135,13 +135,13 @@ class RowStepper:
         return sum(layer.keys.nbytes + layer.values.nbytes for cache in caches for layer in cache.layers)
 
     def _crop(self, state: _Row, length: int) -> None:
-        """The cache holds at most the first `length` tokens."""
+        """Crops the cache to the first `length` tokens."""
         if state.kept > length:
             state.cache.crop(length - state.kept)
             state.kept = length
 
     def _next(self, state: _Row) -> torch.Tensor:
-        """(V,): what comes next in a row."""
+        """Next-token logits (V,) of a row."""
         if self.adapters:
             self.adapters.speak([state.adapter])
         if self._positions:
@@ -191,7 +191,7 @@ class RowStepper:
 
 
 def decoder_beginning(model: Any, forced_bos_token_id: int | None = None) -> Tokens:
-    """What stands before the first generated token in an encoder-decoder's decoder.
+    """The decoder's start tokens of an encoder-decoder.
 
     The start token, and a forced one where the model has one or is given one (NLLB's target language). Raises
     UserError where no config names a start token.

@@ -1,4 +1,4 @@
-"""Beginnings that several prompts share, so that they are read once."""
+"""Prefixes that several prompts share, so that they are prefilled once."""
 
 from collections.abc import Sequence
 from itertools import groupby
@@ -12,7 +12,7 @@ DEEPEST = 50  # times that a class is split at most, one split within another
 
 
 def shared_prefixes(rows: Sequence[Tokens], most: int) -> list[int]:
-    """For every row the length of the beginning that it shares with others, 0 where it shares none worth the while.
+    """The length of the prefix that every row shares with others, 0 where none is worth it.
 
     Rows are put into classes so that most tokens are saved: a class of k rows that begin with the same p tokens saves
     (k - 1) p. Every row keeps at least one token of its own. The beginnings together have at most `most` tokens.
@@ -55,7 +55,7 @@ def _best_classes(rows: list[Tokens], splits: int = DEEPEST) -> tuple[int, list[
 
 
 def common_prefix(one: Tokens, other: Tokens) -> int:
-    """How many tokens two rows have in common at their beginning."""
+    """The length of the longest common prefix of two rows."""
     same, most = 0, min(len(one), len(other))
     if one[:most] == other[:most]:
         return most

@@ -72,7 +72,7 @@ class SideModel:
         return whole
 
     def padded(self, rows: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Ids (rows, longest), filled up at the end, and a mask that is 1 on what is no filling."""
+        """Ids (rows, longest) with right padding, and an attention mask that is 0 on the padding."""
         longest = max(map(len, rows))
         ids = torch.full((len(rows), longest), self.pad, dtype=torch.long)
         mask = torch.zeros((len(rows), longest), dtype=torch.long)
@@ -196,7 +196,7 @@ def _left_to_padding(model: nn.Module) -> int:
 
 
 def in_batches(rows: Sequence[Sequence[int]], size: int) -> Iterator[list[int]]:
-    """Indices of rows, `size` at a time, rows of like length together so that little is filled up."""
+    """Batches of row indices, `size` at a time, rows of similar length together so that little is padded."""
     order = sorted(range(len(rows)), key=lambda index: len(rows[index]))
     for start in range(0, len(order), size):
         yield order[start : start + size]

@@ -1,4 +1,4 @@
-"""The token level of an engine: one model, many rows of tokens, and what comes next in each."""
+"""The token level of an engine: next-token logits of many rows that grow token by token."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -18,7 +18,7 @@ from swarm.errors import UserError
 
 
 class Stepper(Protocol):
-    """One model whose rows are extended, changed and dropped token by token; what was read stays read.
+    """The interface of a stepper: rows of tokens of one model, with a KV cache.
 
     Rows are numbered as `open` was given them, and keep their numbers when others are dropped. Every row's logits are
     those that it would have alone (in float32 to 1e-5; in half precision the size of a batch decides about rounding).
@@ -46,7 +46,7 @@ class Stepper(Protocol):
     def open(self, rows: Sequence[Tokens], room: int, adapters: Sequence[int] | None = None) -> None:
         """Begins a batch with each row's prompt, at least one token, and room for further ones; forgets all before.
 
-        `adapters` says which of the hosted experts each row speaks with; -1 is the bare model, as for all without it.
+        `adapters` has each row's index among the LoRA adapters; -1 is the bare model, as for all without it.
         `room` is a plan of memory: rows that need more get it.
         """
         ...
@@ -60,7 +60,7 @@ class Stepper(Protocol):
         ...
 
     def append(self, row: int, token: int) -> None:
-        """One more token at a row's end."""
+        """Appends a token to a row."""
         ...
 
     def tokens(self, row: int) -> Tokens:
@@ -68,7 +68,7 @@ class Stepper(Protocol):
         ...
 
     def drop(self, row: int) -> None:
-        """The row is done and costs nothing any more."""
+        """Frees a row, which costs nothing any more."""
         ...
 
     def close(self) -> None:
@@ -86,7 +86,7 @@ def make_stepper(
     longest: int | None = None,
     forced_bos_token_id: int | None = None,
 ) -> Stepper:
-    """The fitting stepper for a model or a PeftModel: rows side by side where that is exact, else one by one.
+    """The stepper for a model or a PeftModel: batched where that is exact, else row by row.
 
     `longest` is what no row will exceed. A model whose rotary positions depend on how long a row is (`dynamic`,
     `longrope`) is stepped side by side only below the length where they begin to. `forced_bos_token_id` is what an

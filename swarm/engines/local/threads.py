@@ -1,4 +1,4 @@
-"""How many threads a forward pass is worth on a processor."""
+"""The number of CPU threads of a forward pass."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +22,7 @@ class Threads:
 
     @contextmanager
     def of_a_pass(self) -> Iterator[None]:
-        """With as many threads as a forward pass is worth; afterwards as many as before."""
+        """A context manager that sets the threads of a forward pass; afterwards as many as before."""
         if not self._small:
             yield
             return

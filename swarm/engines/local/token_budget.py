@@ -1,4 +1,4 @@
-"""How many tokens a device can hold at a time."""
+"""The number of tokens that fit into a device's memory at a time."""
 
 from typing import Any
 
@@ -49,7 +49,7 @@ def check_room(base: str, parameters: int, device: torch.device, dtype: torch.dt
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether memory could not be had, on a device or beside the processor (whose allocator says so in words only)."""
+    """Whether an error means out of memory, on a device or on the CPU (whose allocator says so in words only)."""
     return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 
@@ -59,14 +59,14 @@ def tokens_that_fit(free: int, activations: int, per_token: float) -> int:
 
 
 def cache_bytes(config: Any, dtype: torch.dtype) -> int:
-    """What one token's keys and values take in all layers."""
+    """Bytes of one token's keys and values in all layers."""
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     return int(2 * config.num_hidden_layers * heads * width * dtype.itemsize)
 
 
 def _tried(decoder: Decoder, device: torch.device, config: Any) -> int:
-    """Reads as much as is ever read at once, and looks at the peak."""
+    """The peak memory of the largest prefill."""
     chunk = decoder.chunk * 3 // 2
     length = min(chunk // 2, getattr(config, "max_position_embeddings", chunk) - 2)
     before = torch.cuda.memory_allocated(device)
