@@ -1,1 +1,1 @@
-"""What a graph can place: experts, and composites that answer with the help of other members."""
+"""Members, which are assigned to a graph's nodes: composites, which answer with the help of other members."""

@@ -1,4 +1,4 @@
-"""Composites that choose among their members' answers: the majority's, or the one nearest to all others."""
+"""Composites of type vote and mbr, which choose among their members' answers."""
 
 import re
 from collections import Counter
@@ -30,7 +30,7 @@ class Ballot(Composite):
     abstain: frozenset[str] = frozenset()
 
     def with_members(self, members: Mapping[str, Member]) -> "Chosen":
-        """One that asks the members as they now are."""
+        """The composite's member with these members as they now are."""
         asked = tuple(members[name] for name in self.members)
         digests = [member.digest for member in asked]
         digest = json_digest(self.record["type"], self.way, sorted(self.abstain), digests)
@@ -41,7 +41,7 @@ class Ballot(Composite):
 
 @dataclass(frozen=True)
 class Chosen(Relay):
-    """One of its members' answers, which are all given to the prompt that it is asked itself.
+    """The base of both: asks every member its own prompt and chooses one of their answers.
 
     Attributes:
       way: see `Ballot`.
@@ -59,13 +59,13 @@ class Chosen(Relay):
         return Completion(texts[self.choose(texts)], 0, 0)
 
     def choose(self, texts: Sequence[str]) -> int:
-        """Which of the texts it is."""
+        """The index of the chosen text."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True)
 class MajorityVote(Chosen):
-    """The answer that most members give: of equals the one that was given first, in the members' order.
+    """Majority vote over the members' answers; ties go to the first in the members' order.
 
     The text is that of the first member who gave it. Where nobody's text is a vote, it is the first member's.
     """
@@ -74,14 +74,14 @@ class MajorityVote(Chosen):
     kind = "vote"
 
     def choose(self, texts: Sequence[str]) -> int:
-        """Which of the texts is the first with the most frequent ballot."""
+        """The index of the first text with the most frequent ballot."""
         ballots = [READINGS[self.way](text) for text in texts]
         votes = Counter(ballot for ballot in ballots if ballot is not None and ballot not in self.abstain)
         return ballots.index(votes.most_common(1)[0][0]) if votes else 0
 
 
 class NearestToAll(Chosen):
-    """Minimum Bayes risk decoding over the members' answers: the one that agrees best with all others.
+    """Minimum Bayes risk (MBR) decoding over the members' answers: the one that agrees best with all others.
 
     Every answer counts once per member who gave it; of equals the first is taken (Kumar & Byrne 2004; the published
     results combine it with DeePEn, arXiv 2404.12715, table 1).
@@ -90,7 +90,7 @@ class NearestToAll(Chosen):
     kind = "mbr"
 
     def choose(self, texts: Sequence[str]) -> int:
-        """Which of the texts has the highest mean utility as a guess at the others."""
+        """The index of the text with the highest mean utility against the others."""
         utility = UTILITIES[self.way]
         agreement = [
             sum(utility(text, other) for j, other in enumerate(texts) if j != i) for i, text in enumerate(texts)
@@ -118,7 +118,7 @@ def read_ballot(folder: Path, record: Mapping[str, Any], path: Path) -> Ballot:
 
 
 def _whole_answer(text: str) -> str | None:
-    """What follows the last answer marker, or the whole text: a number by its value, else in lower case."""
+    """The ballot of an answer: the text behind its last marker, or all of it; numbers by value, else in lower case."""
     own = own_part_first(one_line(text))[0]
     answer = next((part for part in after_markers(own) if part.strip()), own).strip().rstrip(".").casefold()
     number = as_number(answer)

@@ -1,1 +1,1 @@
-"""Answers of all members ranked by a model that compares them, and the best of them fused (LLM-Blender)."""
+"""Blends: all members' answers are ranked by a pairwise ranker, and the best of them fused (LLM-Blender)."""

@@ -1,4 +1,4 @@
-"""What a blend asks the engine beside its members: which answers are best, and one text made of them."""
+"""Requests of a blend beside those to its members: to rank answers, and to fuse the best of them."""
 
 import json
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ PARAMS = GenerationParams(max_new_tokens=0)  # of all requests for a ranking: no
 
 @dataclass(frozen=True)
 class Ranks:
-    """A pair model as the engine is asked for the order of answers.
+    """The member that ranks answers: a pair model.
 
     Attributes:
       name: of the composite whose ranker it is.
@@ -20,7 +20,7 @@ class Ranks:
       model: its folder or hub id.
       content: hash of what lies there.
       mode: "all" or "bubble", see `pairwise_scores`.
-      top: how many places are found.
+      top: how many of the best are ranked.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Ranks:
 
 @dataclass(frozen=True)
 class Fuses:
-    """An encoder-decoder as the engine is asked for one text made of several.
+    """The member that fuses answers: an encoder-decoder.
 
     Attributes:
       name: of the composite whose fuser it is.
@@ -51,22 +51,22 @@ class Fuses:
 
 
 def asked(prompt: str, answers: Sequence[str]) -> str:
-    """A prompt and answers to it as the prompt of one request."""
+    """The prompt of one request for a prompt and answers to it."""
     return json.dumps([prompt, *answers])
 
 
 def read_asked(request: str) -> tuple[str, list[str]]:
-    """The prompt and the answers that `asked` has put together."""
+    """The prompt and the answers in a request's prompt that `asked` has made."""
     prompt, *answers = json.loads(request)
     return prompt, answers
 
 
 def order_as_completion(order: Sequence[int]) -> Completion:
-    """An order, the best first, as an answer, which a cache can keep; it has cost no tokens of an expert."""
+    """A ranking, the best first, as a completion, which a cache can keep; it has cost no tokens of an expert."""
     return Completion(json.dumps(list(order)), 0, 0)
 
 
 def order_of(completion: Completion) -> list[int]:
-    """The order that `as_completion` has written."""
+    """The ranking in a completion that `order_as_completion` has made."""
     order: list[int] = json.loads(completion.text)
     return order

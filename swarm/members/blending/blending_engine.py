@@ -1,4 +1,4 @@
-"""An engine that ranks and fuses answers for blends, too."""
+"""An engine wrapper that ranks and fuses answers for blends."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ _AT_ONCE = 256  # prompts whose answers are ranked or fused before what was foun
 
 @dataclass(frozen=True)
 class BlendCount:
-    """What a blend's models have done; what was remembered is not in it.
+    """Counts of a blend's rankings and fusions; cached ones are not in them.
 
     Attributes:
       ranked: prompts whose answers were ranked.
@@ -110,7 +110,7 @@ class BlendingEngine(EngineWrapper[Engine]):
 
 
 def _as_meant(member: Ranks | Fuses, model: _Model) -> _Model:
-    """The model; UserError if another was loaded than was read before, under whose name its work would be kept."""
+    """The model; UserError if it is not the one whose digest was read before, under which answers are cached."""
     if model.settings()["digest"] != member.content:
         raise UserError(f"{member.model} has changed since this program began; start it again")
     return model

@@ -1,4 +1,4 @@
-"""How a fuser reads and writes, and whether a model is one; no model is loaded for this."""
+"""Settings of a fuser, and the check of its model; no model is loaded for this."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ NEW_TOKENS = 128  # of a fused answer, as published
 
 @dataclass(frozen=True)
 class FuserSettings:
-    """What decides a fused text beside the model; the defaults are the published ones.
+    """The settings that decide a fused text; the defaults are the published ones.
 
     Attributes:
       input_tokens: of the prompt with all answers, at most.

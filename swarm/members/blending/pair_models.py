@@ -1,4 +1,4 @@
-"""Models that look at a prompt and two answers at once and say by how much the first is better.
+"""Pairwise rankers: models that compare two answers to a prompt.
 
 PairRM's layout (arXiv 2306.02561; the hub's llm-blender/PairRM-hf) was put together from its published config.json and
 its authors' program, and checked here on random weights only, not on the published ones: the encoder's tensors begin
@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 
 class PairModel(Protocol):
-    """Compares answers.
+    """The interface of a model that compares two answers.
 
     Attributes:
       asked: comparisons made so far, each order of a pair counting as one.
@@ -48,7 +48,7 @@ class PairModel(Protocol):
     asked: int
 
     def settings(self) -> dict[str, Any]:
-        """What decides a comparison, JSON-able."""
+        """The facts that decide a comparison, as JSON can hold them."""
         ...
 
     def compare(self, triples: Sequence[Triple]) -> np.ndarray:
@@ -71,7 +71,7 @@ Encoded = tuple[list[int], list[int]]  # the ids of a prompt and two answers, an
 
 
 class _Batched(ABC):
-    """What the models have in common: rows are made block by block, and asked in batches of like length."""
+    """The base class of both: rows are encoded block by block, and run in batches of similar length."""
 
     def __init__(self, loaded: SideModel, batch: int):
         self._loaded = loaded
@@ -110,11 +110,11 @@ class _Batched(ABC):
 
     @abstractmethod
     def _kind(self) -> dict[str, Any]:
-        """What beside the model decides a comparison."""
+        """The settings beside the model that decide a comparison."""
 
     @abstractmethod
     def _encode(self, triple: Triple) -> Encoded:
-        """The tokens of a prompt and two answers; a text that is cut goes into `_cut`."""
+        """The tokens of a prompt and two answers; a text that is truncated goes into `_cut`."""
 
     @abstractmethod
     def _logits(self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
@@ -222,7 +222,7 @@ def _head(hidden: int, tasks: int) -> nn.Sequential:
 
 
 def _fill(name: str, folder: Path, encoder: nn.Module, head: nn.Module) -> None:
-    """Gives encoder and head the folder's tensors, which must be exactly theirs. Raises UserError."""
+    """Loads the folder's tensors into encoder and head, whose names must match exactly. Raises UserError."""
     from safetensors.torch import load_file
 
     tensors: dict[str, torch.Tensor] = {}

@@ -1,4 +1,4 @@
-"""From models and settings to what chooses their tokens: vocabularies, anchors, relative rows."""
+"""Construction of token choosers from models and settings: vocabularies, anchors, relative rows."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +23,7 @@ SMALL = LEAST  # bytes up to which a matrix of rows is kept in float32, be it wh
 
 
 class Tokens(Protocol):
-    """A model as far as its tokens go.
+    """The interface of a model's tokenizer and embeddings.
 
     Attributes:
       name: as messages say it.
@@ -50,7 +50,7 @@ class Tokens(Protocol):
 def make_chooser(
     fusion_models: Sequence[Tokens], settings: FusionSettings, saved: Sequence[torch.Tensor] | None = None
 ) -> TokenChooser:
-    """What chooses the tokens of these models, the first of which is the main one.
+    """The token chooser of these models, the first of which is the main one.
 
     `saved` are their embeddings as their files have them, by which an artefact is checked, where those of the models
     are of another precision.
@@ -111,7 +111,7 @@ def make_rows(
 def rows_of(
     embeddings: Sequence[torch.Tensor], artefact: FusionArtefact, settings: FusionSettings
 ) -> list[RelativeRows]:
-    """Every model's rows, as they were saved where they were."""
+    """Every model's relative rows, those of the artefact where it has them."""
     devices = [own.device for own in embeddings]
     return [
         DenseRows.of(artefact.rows[index].to(own.device))
@@ -129,7 +129,7 @@ def _source(embeddings: torch.Tensor, anchors: torch.Tensor, normalise: bool, ce
 def recognition(
     fusion_models: Sequence[Tokens], rows: Sequence[RelativeRows], artefact: FusionArtefact, settings: FusionSettings
 ) -> list[float]:
-    """How the first model, the main one, recognises the tokens of each other one; a low share is warned of."""
+    """The share of each other model's tokens that the main model recognises; a low one is warned of."""
     shares = recognised_shares(rows, artefact.anchors.ids, settings.step)
     for fusion_model, share in zip(fusion_models[1:], shares, strict=True):
         warn_of_unrecognised(fusion_models[0].name, fusion_model.name, share, artefact.centred)
@@ -137,7 +137,7 @@ def recognition(
 
 
 def make_artefact(fusion_models: Sequence[Tokens], settings: FusionSettings, dense: bool) -> FusionArtefact:
-    """What `scripts/deepen.py matrix` saves: anchors, and digests of what they come from; all rows if `dense`."""
+    """The artefact that `scripts/deepen.py matrix` saves: anchors with digests of their models; all rows if `dense`."""
     vocabularies = [
         read_vocabulary(fusion_model.tokenizer, fusion_model.name, settings.keys) for fusion_model in fusion_models
     ]

@@ -1,4 +1,4 @@
-"""The tokens that a fused step looks at: those that hold almost all of the probability, and those that can win."""
+"""Candidate tokens of a fused step: those with almost all of the probability, and those that can win."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ BLOCK = 128  # values of which only the largest is looked at first
 
 @dataclass(frozen=True)
 class Candidates:
-    """Each row's tokens and what they hold; rows that have fewer than K are filled up with their first token.
+    """Each row's candidate tokens with their logits; rows with fewer than K are padded with their first token.
 
     Attributes:
       ids: (B, K) token ids.
@@ -28,12 +28,12 @@ class Candidates:
 
     @property
     def probabilities(self) -> Tensor:
-        """(B, K), which sum to 1 less what is dropped; 0 for filling."""
+        """Probabilities (B, K), which sum to 1 less what is dropped; 0 for padding."""
         return (self.logits - self.log_total[:, None]).exp()
 
     @property
     def dropped(self) -> Tensor:
-        """(B,) the probability of all tokens that are no candidates."""
+        """Probability (B,) of all tokens that are no candidates."""
         return (1 - self.probabilities.sum(-1)).clamp_min(0)
 
     @property
@@ -55,7 +55,7 @@ class Candidates:
 
 
 def most_probable(logits: Tensor, bound: float, least: int, most: int, within: float = 0.0) -> Candidates:
-    """Each row's most probable tokens, most probable first, until what is left out has at most the probability `bound`.
+    """Each row's most probable tokens, sorted, until the rest has at most the probability `bound`.
 
     `logits` is (B, V) float32. There are at least `least` of them, as well as all whose logits are within `within`
     (nat) of the row's largest and all that are as probable as the last of them, and at most `most`.
@@ -103,7 +103,7 @@ def with_further(candidates: Candidates, logits: Tensor, ids: Tensor, wanted: Te
 
 
 def divided(candidates: Candidates, some: Tensor) -> tuple[Candidates, Candidates]:
-    """The candidates for which `some` (B, K) is true, and the others; either may be filling only."""
+    """The candidates for which `some` (B, K) is true, and the others; either may be padding only."""
     nobody = torch.iinfo(torch.long).max
     order = torch.arange(candidates.ids.shape[1], device=some.device).expand_as(some)
     filling = order >= candidates.counts[:, None]

@@ -1,4 +1,4 @@
-"""Digits are voted on before models are fused: the published program's way for sums (arXiv 2404.12715)."""
+"""A token chooser that votes on digits before fusing: the published program's way for sums (arXiv 2404.12715)."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from swarm.members.fusion.vocabulary import TEXT, Vocabulary
 
 
 class DigitVote:
-    """Chooses as another chooser does, but digits by the majority of what the members would write by themselves."""
+    """A chooser around another one that takes digits by the majority of the members' own choices."""
 
     def __init__(self, chooser: TokenChooser, vocabularies: Sequence[Vocabulary]):
         """`vocabularies` are the members', by the rule "bytes"."""
@@ -38,7 +38,7 @@ class DigitVote:
         return self._chooser.scores(logits, weights, asked)
 
     def _voted(self, tokens: Sequence[int | None]) -> int | None:
-        """The main model's token for the digits that most members are for; None where it is not about digits."""
+        """The main model's token for the digits of the majority; None where the majority writes no digits."""
         texts = [None if token is None else self._text(member, token) for member, token in enumerate(tokens)]
         if texts[0] is None or not texts[0].strip().isdigit():
             return None

@@ -1,4 +1,4 @@
-"""Token ids of one model for a text that another one writes."""
+"""Incremental tokenization: token ids of one model for a text that another one writes."""
 
 from typing import Any
 
@@ -38,7 +38,7 @@ class Follower:
         return [*self._around[0], *self._core, *self._around[1]]
 
     def extend(self, text: str) -> list[int]:
-        """The ids of the text so far and this behind it."""
+        """Appends to the text; returns the ids of all of it."""
         if text:
             self.text += text
             self._core = self._encode_on()
@@ -56,7 +56,7 @@ class Follower:
         return self._encode(self.text)
 
     def _look_for_cut(self) -> None:
-        """Moves the cut on where the text has grown, if that gives the same tokens."""
+        """Moves the cut forward where the text has grown, if that gives the same tokens."""
         until = len(self.text) - MARGIN
         if until - self._cut <= STRIDE and self._cut:
             return

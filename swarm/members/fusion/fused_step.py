@@ -1,4 +1,4 @@
-"""One fused step: from every model's next-token logits to the main model's next tokens (arXiv 2404.12715)."""
+"""One step of DeePEn: from all models' next-token logits to the main model's next tokens (arXiv 2404.12715)."""
 
 from collections.abc import Sequence
 from copy import copy
@@ -20,7 +20,7 @@ SHARED_KEYS = 10  # anchors on which the members' consistency is judged (arXiv 2
 
 @dataclass(frozen=True)
 class StepReport:
-    """What a step did.
+    """Counts of one step.
 
     Attributes:
       dropped: (B, N) probability of each member's tokens that were no candidates; nan for a member without logits.
@@ -35,7 +35,7 @@ class StepReport:
 
 @dataclass(frozen=True)
 class StepResult:
-    """The next tokens and how they came about.
+    """The next tokens of a step, with its report.
 
     Attributes:
       tokens: (B,) next ids of the main model.
@@ -74,7 +74,7 @@ class FusedStep:
     def __call__(
         self, logits: Sequence[Tensor | None], weights: Tensor | None = None, asked: Tensor | None = None
     ) -> StepResult:
-        """The next tokens for B rows, each of which gets what it would get alone.
+        """The next tokens for B rows, each the same as in a batch of its own.
 
         `logits` are (B, V_k) of each model, None for one that takes no part: its weight falls to the others. `weights`
         (N,) or (B, N) are not negative and sum to 1 (uniform if None). Tokens `asked` (B, F) of the main model are
@@ -149,7 +149,7 @@ class FusedStep:
     def _with_counterparts(
         self, members: list[int], picked: list[Candidates], logits: list[Tensor], asked: Tensor
     ) -> None:
-        """Adds to the others' candidates what the main model's tokens are for them, where those are anchors."""
+        """Adds the counterparts of the main model's candidates to the others', where those are anchors."""
         columns = (self._anchors[0] == asked[..., None]).long().max(-1)
         for index, member in enumerate(members[1:], 1):
             own = self._anchors[member]

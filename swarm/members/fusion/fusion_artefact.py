@@ -1,4 +1,4 @@
-"""What is saved of a fusion's anchors, and checked against the models at hand when it is read again.
+"""The saved anchors of a fusion, checked against the given models when they are loaded.
 
 Anchors are columns that all models of a fusion share. Columns of another list, ids of another tokenizer or rows of
 another embedding matrix fit in shape and give garbage without a word; so a digest of each is kept and compared.
@@ -34,7 +34,7 @@ _BLOCK = 1 << 22  # numbers of an embedding matrix that are hashed at a time
 
 @dataclass(frozen=True)
 class MemberFacts:
-    """What is known of one model of a fusion.
+    """Digests of one model of a fusion.
 
     Attributes:
       name: as messages say it.
@@ -81,7 +81,7 @@ def embedding_digest(embedding: torch.Tensor) -> str:
 
 
 def member_facts(vocabulary: Vocabulary, embedding: torch.Tensor, self_mass: float) -> MemberFacts:
-    """What is known of a model."""
+    """The `MemberFacts` of a model."""
     digest = embedding_digest(embedding)
     return MemberFacts(vocabulary.name, vocabulary.digest, digest, len(embedding), float(self_mass))
 
@@ -113,12 +113,12 @@ def save_artefact(folder: Path, artefact: FusionArtefact) -> None:
 
 
 def saved_rule(folder: Path) -> str:
-    """By which rule the saved keys were made, with which vocabularies are to be read; UserError as `load_artefact`."""
+    """The rule of the saved keys, by which vocabularies are to be read; UserError as `load_artefact`."""
     return str(ARTEFACTS.read(folder)["keys"])
 
 
 def saved_digest(folder: Path) -> str:
-    """SHA-256 of all that is saved, whatever it is called and wherever it lies; UserError as `load_artefact`."""
+    """SHA-256 of the artefact's content, whatever its name and folder; UserError as `load_artefact`."""
     ARTEFACTS.read(folder)
     return file_digest(folder / FACTS)
 
@@ -126,7 +126,7 @@ def saved_digest(folder: Path) -> str:
 def load_artefact(
     folder: Path, vocabularies: Sequence[Vocabulary], embeddings: Sequence[torch.Tensor]
 ) -> FusionArtefact:
-    """Reads an artefact for these models, in the order in which they are given here.
+    """The artefact in a folder, with its models in the order in which they are given here.
 
     The models may stand in another order than when it was saved (another one may be main), but must be the same ones:
     tokenizers and embedding matrices are compared by content.
@@ -179,7 +179,7 @@ def _order(
 
 
 def _differing(saved: list[MemberFacts], tokenizer: str, embedding: str) -> str:
-    """Which part of a model is not among the saved ones."""
+    """The parts of a model that no saved one has: tokenizer, embeddings or both."""
     parts = []
     if tokenizer not in {member.tokenizer for member in saved}:
         parts.append("the tokenizer")

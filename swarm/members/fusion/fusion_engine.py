@@ -1,4 +1,4 @@
-"""An engine that answers for fusions, too: its models decode together, on the device of the experts' own engine."""
+"""An engine wrapper for fusions, whose models decode together on the inner engine's device."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -24,7 +24,7 @@ MOST_ROWS = 64  # prompts that are written for side by side
 
 
 class FusionEngine(EngineWrapper[InProcessEngine]):
-    """Answers for experts by an in-process engine, and for fusions by having their members write together.
+    """An engine wrapper that decodes fusions; experts' requests go to the in-process engine inside.
 
     Attributes:
       inner: the experts' engine, whose resident model and memory are shared.
@@ -52,7 +52,7 @@ class FusionEngine(EngineWrapper[InProcessEngine]):
         yield from self._write(member, prompts, requests[0].params)
 
     def _write(self, member: FusionMember, prompts: list[str], params: GenerationParams) -> Iterator[Finished]:
-        """A fusion's answers, a batch at a time; where memory runs out, with half as many rows."""
+        """A fusion's completions, a batch at a time; where memory runs out, with half as many rows."""
         fusion_models = self._placement.fusion_models(member)
         decoding = FusedDecoding(fusion_models, self._chooser(member, fusion_models), member.settings)
         decoding.count = self.counts.setdefault(member.name, decoding.count)
@@ -83,7 +83,7 @@ class FusionEngine(EngineWrapper[InProcessEngine]):
             yield [(batch[one.row], _completion(one, tokens[batch[one.row]], len(fusion_models))) for one in written]
 
     def _warn_of_dropped(self, member: FusionMember) -> None:
-        """Once, if candidates were too few for the bound that is set."""
+        """Warns once if candidates were too few for the bound that is set."""
         step, dropped = member.settings.step, self.counts[member.name].dropped
         if dropped > step.dropped and member.name not in self._warned:
             self._warned.add(member.name)
@@ -106,7 +106,7 @@ class FusionEngine(EngineWrapper[InProcessEngine]):
         return size // 2
 
     def _chooser(self, member: FusionMember, fusion_models: Sequence[FusionModel]) -> TokenChooser:
-        """What chooses for these models; made anew only where a vocabulary or embeddings have changed."""
+        """The token chooser of these models, remade only where a vocabulary or embeddings have changed."""
         key = (member.name, *(self._placement.embeddings_of(each) for each in member.members))
         if key not in self._choosers:
             # those of the same fusion with experts that have moved on are not needed any more
@@ -116,11 +116,11 @@ class FusionEngine(EngineWrapper[InProcessEngine]):
 
 
 def _prompts(fusion_model: FusionModel, prompts: list[str], params: GenerationParams) -> list[Prompt]:
-    """Prompts as a model reads them."""
+    """The rendered prompts of a model."""
     texts, special = rendered(fusion_model.tokenizer, prompts, params)
     return [Prompt(text, special) for text in texts]
 
 
 def _completion(written: Written, read: int, fusion_models: int) -> Completion:
-    """Tokens are counted for every model that reads and answers."""
+    """The completion of a text, with the tokens of every model that took part."""
     return Completion(written.text, read, fusion_models * len(written.ids))

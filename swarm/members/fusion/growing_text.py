@@ -1,4 +1,4 @@
-"""One text for models with different tokenizers: what one of them has generated, exactly and as soon as it is known."""
+"""Incremental detokenization: the text of generated tokens, exactly and as soon as it is known."""
 
 import codecs
 import json
@@ -39,7 +39,7 @@ class GrowingText:
         return bool(self._waiting or self._utf8.getstate()[0])
 
     def append(self, token: int) -> str:
-        """The text that is known now and was not before; may be empty."""
+        """Appends a token; returns the text that is known now and was not before, perhaps ""."""
         if token in self._skipped:
             return ""
         known = self._bytes_of(token)
@@ -56,7 +56,7 @@ class GrowingText:
         return self._add(rest + new)
 
     def finish(self) -> str:
-        """What was still held back, for texts that end in the middle of a character."""
+        """The text that was still held back, for texts that end in the middle of a character."""
         rest = self._utf8.decode(b"", final=True)
         self._utf8.reset()
         if self._waiting:
@@ -69,7 +69,7 @@ class GrowingText:
         return new
 
     def _text_of_waiting(self) -> str:
-        """What the waiting tokens add to the text before them: a first token alone may lose its space."""
+        """The text of the waiting tokens behind the text before them: a first token alone may lose its space."""
         before, after = self._decode(self._before), self._decode([*self._before, *self._waiting])
         return after[len(before) :] if after.startswith(before) else self._decode(self._waiting)
 
@@ -127,14 +127,14 @@ class LegacyText:
 
 
 def special_ids(tokenizer: Any) -> frozenset[int]:
-    """The tokens that are no text: what decoding skips when it is told to skip special tokens."""
+    """The ids that `decode(skip_special_tokens=True)` skips."""
     if not tokenizer.is_fast:
         return frozenset(tokenizer.all_special_ids)
     return frozenset(number for number, token in tokenizer.added_tokens_decoder.items() if token.special)
 
 
 def decoder_types(tokenizer: Any) -> list[str]:
-    """The kinds of a fast tokenizer's decoders, in their order; empty where there are none or they are not known."""
+    """The types of a fast tokenizer's decoders, in their order; empty where there are none or they are not known."""
     decoder = tokenizer.backend_tokenizer.decoder if tokenizer.is_fast else None
     if decoder is None:
         # slow ones of SentencePiece write bytes as pieces too, and decode them likewise

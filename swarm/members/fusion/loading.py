@@ -1,4 +1,4 @@
-"""Models of a fusion brought into memory: whole, or as far as their tokens go."""
+"""Loading of a fusion's models: whole, or only tokenizer and input embeddings."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from swarm.weights.base_model import index_of, model_folder, weight_files
 
 @dataclass(frozen=True)
 class ModelSource:
-    """Where a model comes from.
+    """The source of a model: folder or hub id, revision, and whether its own code may run.
 
     Attributes:
       model: its folder or hub id.
@@ -32,7 +32,7 @@ class ModelSource:
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model in memory."""
+    """A loaded model with its tokenizer and stepper."""
 
     model: Any
     tokenizer: Any
@@ -41,7 +41,7 @@ class LoadedModel:
 
 @dataclass(frozen=True)
 class Lexicon:
-    """A model as far as its tokens go: its name, its tokenizer and its input embeddings, (V, D)."""
+    """A model's name, tokenizer and input embeddings, (V, D)."""
 
     name: str
     tokenizer: Any
@@ -63,7 +63,7 @@ def load_stepped_model(source: ModelSource, device: torch.device, dtype: torch.d
 def load_lexicon(name: str, source: ModelSource) -> Lexicon:
     """A model's tokenizer and input embeddings as its files have them.
 
-    Of the weights only the embeddings are read where their place in the files is plain. UserError if they cannot be
+    Of the weights only the embeddings are read where the name of their tensor is plain. UserError if they cannot be
     had.
     """
     folder = model_folder(source.model, source.revision, source.named_in)

@@ -1,4 +1,4 @@
-"""How much each member counts: the same, as given, or by how well it predicts a prompt (PackLLM, arXiv 2404.11531)."""
+"""Weights of a fusion's members: equal, as given, or by perplexity on the prompt (PackLLM, arXiv 2404.11531)."""
 
 import math
 from collections.abc import Sequence
@@ -55,7 +55,7 @@ def prompt_losses(policy: FailurePolicy, prompts: Sequence[Sequence[Prompt]]) ->
 
 
 def _losses(policy: FailurePolicy, index: int, prompts: Sequence[Prompt]) -> list[float]:
-    """One model's, by its own adapter if it has one."""
+    """The losses of one model, with its own adapter if it has one."""
     fusion_model, found = policy.fusion_models[index], []
     adapters, positions = fusion_model.stepper.adapters, FreshPositions(fusion_model.stepper.model)
     try:
@@ -78,7 +78,7 @@ def _losses(policy: FailurePolicy, index: int, prompts: Sequence[Prompt]) -> lis
 
 @torch.no_grad()
 def _loss(fusion_model: FusionModel, ids: list[int]) -> float:
-    """Of the tokens after the first; nan for a prompt of one. UserError for one too long, or without numbers."""
+    """The mean loss of the tokens after the first; nan for a prompt of one. UserError if too long or not finite."""
     if len(ids) < 2:
         return math.nan
     model, device = fusion_model.stepper.model, fusion_model.embeddings.device

@@ -1,4 +1,4 @@
-"""How much memory relative rows may take: as much as was asked for, or what the machine has to spare."""
+"""The memory limit of relative rows: as given, or what the machine can spare."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ def never(size: int) -> bool:
 
 @dataclass(frozen=True)
 class RowMemory:
-    """What one model's relative rows may take.
+    """The memory limit of one model's relative rows.
 
     Attributes:
       capacity: bytes that they may take in any case.
@@ -34,7 +34,7 @@ class RowMemory:
 
 
 def row_memory(asked: int | None, device: torch.device, models: int) -> RowMemory:
-    """What each of so many models on a device may take; `asked` is in megabytes, None for what can be spared.
+    """The limit of each of so many models on a device; `asked` is in megabytes, None for what can be spared.
 
     Beside a processor rows grow while a quarter of the machine's memory stays free, whoever has taken the rest: so the
     models of a fusion share what there is, and so do several fusions and several workers. On a device, where rows are

@@ -1,4 +1,4 @@
-"""What a fused step does: the names and numbers that a user can set."""
+"""`StepSettings` of a fused step."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ CANDIDATES = ("needed", "all")
 
 @dataclass(frozen=True)
 class StepSettings:
-    """What a fused step does.
+    """Settings of a fused step: optimizer, target, learning rate and the like.
 
     Attributes:
       mode: how the members' relative distributions make the target: a name in `swarm.maths.targets.MODES`.

@@ -1,4 +1,4 @@
-"""What chooses the main model's next token from all members' logits, by the settings' space."""
+"""Token choosers: the main model's next token from all members' logits, by the settings' `space`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,10 +30,10 @@ class TokenChoice:
 
 
 class TokenChooser(Protocol):
-    """Chooses the next tokens of the main model, which is the first member."""
+    """The interface of token choosers; the main model is the first member."""
 
     def __call__(self, logits: Sequence[Tensor | None], weights: Tensor) -> TokenChoice:
-        """For logits (B, V_k) of every member, None for one that is left out, and weights (B, N) or (N,)."""
+        """The choice for logits (B, V_k) of every member, None for one that is left out, and weights (B, N) or (N,)."""
         ...
 
     def scores(self, logits: Sequence[Tensor | None], weights: Tensor, asked: Tensor) -> Tensor:
@@ -42,7 +42,7 @@ class TokenChooser(Protocol):
 
 
 class MainAlone:
-    """The main model by itself."""
+    """A chooser by the main model alone."""
 
     def __call__(self, logits: Sequence[Tensor | None], weights: Tensor) -> TokenChoice:
         """See `Chooser`."""
@@ -56,7 +56,7 @@ class MainAlone:
 
 
 class RelativeChooser:
-    """By relative representations: DeePEn (arXiv 2404.12715)."""
+    """A chooser by relative representations: DeePEn (arXiv 2404.12715)."""
 
     def __init__(self, step: FusedStep):
         self.step = step
@@ -77,7 +77,7 @@ class RelativeChooser:
 
 
 class UnionChooser:
-    """On the union of every member's top tokens: UniTE (arXiv 2410.03777); nothing is built beforehand."""
+    """A chooser on the union of every member's top tokens: UniTE (arXiv 2410.03777)."""
 
     def __init__(
         self,
@@ -153,7 +153,7 @@ class UnionChooser:
 
 
 class MappedChooser:
-    """The mean on the main model's vocabulary, where each member's tokens count at their nearest strings: MinED."""
+    """A chooser by the mean on the main model's vocabulary, tokens mapped to their nearest strings: MinED."""
 
     def __init__(self, maps: Sequence[Tensor]):
         """`maps` (V_k,) for every member but the first: the main model's token for each of its own, -1 for none."""

@@ -1,4 +1,4 @@
-"""Vocabularies brought together by their strings alone: the nearest string, and the union of the likeliest tokens.
+"""Alignment of vocabularies by strings: nearest strings, and unions of the most probable tokens.
 
 MinED (the token alignment of FuseLLM, arXiv 2401.10491, section 3.2) maps each token to the nearest string of another
 vocabulary; UniTE (arXiv 2410.03777) lets all models vote on the union of their top tokens.
@@ -56,7 +56,7 @@ def union_ids(keys: Sequence[Key], vocabulary: Vocabulary, encode: Encode | None
 
 
 def encoder_within(tokenizer: Any, vocabulary: Vocabulary) -> Encode:
-    """How a tokenizer, whose vocabulary by the rule "bytes" this is, writes a text in the middle of another.
+    """A function from a text in the middle of another one to its ids, for a vocabulary by the rule "bytes".
 
     Empty where it joins the text to whatever is put before.
     """

@@ -1,4 +1,4 @@
-"""Settings of a fusion that change nothing under the others, so that none is ignored without a word."""
+"""Settings of a fusion that have no effect under the others, to be warned of."""
 
 from collections.abc import Collection, Mapping
 
@@ -39,7 +39,7 @@ def without_effect(settings: FusionSettings) -> dict[str, str]:
 
 
 def _add_of_step(settings: FusionSettings, found: dict[str, str]) -> None:
-    """Those of the space `relative`."""
+    """Adds the fields without effect in the space `relative`."""
     step = settings.step
     if step.inverse == "none":
         names = ("mode", "learning_rate", "updates", "candidates", "consistency", *CANDIDATES)

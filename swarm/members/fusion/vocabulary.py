@@ -1,4 +1,4 @@
-"""What every token of a tokenizer says, written so that tokens of different tokenizers can be compared.
+"""Vocabularies by content: every token as a key that can be compared between tokenizers.
 
 By the published rule (arXiv 2404.12715, section 3.1, and its program) two tokens are the same when their pieces are
 equal as strings once "Ġ" is written "▁". That finds no newline, no single byte and no accented letter in common between

@@ -1,4 +1,4 @@
-"""What the inverse step works on: the rows of the main model's tokens that move, and one for all those that do not."""
+"""Arguments of the inverse step: rows of the main model's tokens that move, and one for all others."""
 
 from dataclasses import dataclass
 
@@ -38,7 +38,7 @@ class WorkingSet:
 
 
 class WorkingSets:
-    """Puts working sets together, one after the other in the same memory."""
+    """Builds working sets, one after the other in the same memory."""
 
     def __init__(self, rows: RelativeRows):
         """`rows` are the main model's."""

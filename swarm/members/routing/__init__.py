@@ -1,1 +1,1 @@
-"""Which member answers a prompt: prompts become features, a classifier picks, one member is asked."""
+"""Routers: features of a prompt, and a classifier that picks the member to ask."""

@@ -1,4 +1,4 @@
-"""How far a classifier's confidence can be trusted, measured on prompts that it was not fitted on."""
+"""Calibration of a classifier's confidence on held-out prompts."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""What a router asks the engine before it asks a member: who is to answer a prompt."""
+"""Requests of a router to its classifier: which member is to answer a prompt."""
 
 import json
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ PARAMS = GenerationParams(max_new_tokens=0)  # of all requests for a choice: not
 
 @dataclass(frozen=True)
 class RouterRequest:
-    """A router as the engine is asked for its choices, whose completions `as_completion` writes.
+    """The member that picks: a fitted router, whose completions `choice_as_completion` makes.
 
     Attributes:
       name: of the composite whose router it is.
@@ -30,11 +30,11 @@ class RouterRequest:
 
 
 def choice_as_completion(choice: RouterChoice) -> Completion:
-    """A choice as an answer, which a cache can keep; it has cost no tokens of a language model."""
+    """A choice as a completion, which a cache can keep; it has cost no tokens of a language model."""
     return Completion(json.dumps([choice.member, choice.confidence, choice.fell_back]), 0, 0)
 
 
 def choice_of(completion: Completion) -> RouterChoice:
-    """The choice that `as_completion` has written."""
+    """The choice in a completion that `choice_as_completion` has made."""
     member, confidence, fell_back = json.loads(completion.text)
     return RouterChoice(member, confidence, fell_back)

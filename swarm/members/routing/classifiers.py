@@ -1,4 +1,4 @@
-"""The table of classifiers: how each is set up, and read again."""
+"""The table of classifiers: their settings and readers."""
 
 from collections.abc import Mapping
 from pathlib import Path

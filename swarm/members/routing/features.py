@@ -1,4 +1,4 @@
-"""The table of features: how prompts become numbers, fitted and read again."""
+"""The table of features: their settings and readers."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""How a router is fitted: labels from scores, features, classifier, and calibration on folds that it has not seen."""
+"""Fitting of routers: labels from scores, features, a classifier, and calibration on held-out folds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -29,7 +29,7 @@ from swarm.members.routing.tfidf import TfidfSettings
 
 @dataclass(frozen=True)
 class RouterSettings:
-    """How a router is to be fitted.
+    """Settings of fitting a router.
 
     Attributes:
       features: how prompts become numbers; not used by a classifier that reads texts.
@@ -59,7 +59,7 @@ _KEPT = ("label_temperature", "tolerance", "by_margin", "folds", "fall_back")  #
 
 @dataclass(frozen=True, eq=False)
 class _Task:
-    """What is learnt, of P prompts and M members.
+    """The training data of P prompts and M members.
 
     Attributes:
       scores: (P, M), NaN where an answer is missing.
@@ -126,7 +126,7 @@ def fit_read(
 
 
 def fitted_settings(router: Router) -> RouterSettings:
-    """How a router was fitted; what was chosen by cross-validation then is now fixed."""
+    """The settings that a router was fitted with; what cross-validation has chosen is fixed in them."""
     kept = {name: value for name, value in router.facts.get("settings", {}).items() if name in _KEPT}
     return RouterSettings(
         features=TfidfSettings() if router.features is None else router.features.settings,  # a reader of texts has none
@@ -191,7 +191,7 @@ def _out_of_fold(
 
 
 def _calibrated(task: _Task, logits: np.ndarray, single: np.ndarray, rows: np.ndarray) -> tuple[float, float]:
-    """Temperature and threshold as these rows of held-out predictions would have them."""
+    """Temperature and threshold fitted on these rows of held-out predictions."""
     temperature = temperature_of(logits[rows], task.labels[rows], task.weights[rows])
     if not task.settings.fall_back:
         return temperature, 0.0
@@ -201,7 +201,7 @@ def _calibrated(task: _Task, logits: np.ndarray, single: np.ndarray, rows: np.nd
 
 
 def _held_out(task: _Task, logits: np.ndarray, single: np.ndarray, folds: np.ndarray) -> dict[str, float]:
-    """What was measured on held-out prompts, with temperatures and thresholds of the other folds: values less cost.
+    """Cross-validated figures, each fold with temperature and threshold of the other folds: values less cost.
 
     With those of all folds, of which the threshold is the best afterwards, no router would be below the best single
     member.

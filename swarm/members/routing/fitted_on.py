@@ -1,4 +1,4 @@
-"""Which questions a router was fitted on, as digests of their texts, so that whoever scores it on them can say so."""
+"""Digests of the questions that a router was fitted on, so that a score on them can be marked as optimistic."""
 
 import hashlib
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ _LETTERS = 16  # of a digest, 64 bits
 
 @dataclass(frozen=True)
 class SeenQuestions:
-    """Questions by digest.
+    """A set of questions by digest.
 
     Attributes:
       count: how many different ones there were.
@@ -22,7 +22,7 @@ class SeenQuestions:
     digests: tuple[str, ...]
 
     def among(self, questions: Sequence[str]) -> int:
-        """How many of these questions were seen, those that occur twice counted twice.
+        """The number of these questions that were seen, duplicates counted.
 
         Where not all digests were kept, it is reckoned from those that are so small that they would have been.
         """
@@ -35,18 +35,18 @@ class SeenQuestions:
         return sum(digest in known_digests for digest in digests)
 
     def record(self) -> dict[str, Any]:
-        """As JSON holds it."""
+        """The set as JSON can hold it."""
         return {"count": self.count, "digests": list(self.digests)}
 
 
 def seen_questions(questions: Sequence[str]) -> SeenQuestions:
-    """The digests of these questions."""
+    """The `SeenQuestions` of these questions."""
     digests = sorted({digest_of_question(question) for question in questions})
     return SeenQuestions(len(digests), tuple(digests[:MOST]))
 
 
 def read_seen(record: Any) -> SeenQuestions | None:
-    """What `record` has written, None where nothing was; raises ValueError for anything else."""
+    """The set in a JSON value that `record` has made, None for None; raises ValueError for anything else."""
     if record is None:
         return None
     count, digests = (record.get(name) if isinstance(record, dict) else None for name in ("count", "digests"))
@@ -58,5 +58,5 @@ def read_seen(record: Any) -> SeenQuestions | None:
 
 
 def digest_of_question(question: str) -> str:
-    """Of a question's words; white space does not matter."""
+    """The digest of a question's words; white space does not matter."""
     return hashlib.sha256(" ".join(question.split()).encode()).hexdigest()[:_LETTERS]

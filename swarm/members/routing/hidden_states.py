@@ -1,4 +1,4 @@
-"""The base model's own states: a prompt's last hidden states, pooled. Needs no download and no other model."""
+"""Features by the base model: a prompt's last hidden states, pooled. Needs no download and no other model."""
 
 import logging
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ POOLINGS = ("mean", "last", "both")
 
 @dataclass(frozen=True)
 class HiddenSettings:
-    """How the model reads.
+    """Settings of pooled hidden states.
 
     Attributes:
       window: the most tokens of a prompt that are read, its last ones; None for as many as the model can read.
@@ -45,7 +45,7 @@ class HiddenSettings:
             raise UserError(f"window is {self.window} and batch_tokens {self.batch_tokens}, wanted each at least 1")
 
     def fit(self, prompts: Sequence[str], language_model: LanguageModel | None) -> tuple["Hidden", Encoded]:
-        """Mean and spread of these prompts' states, and the states. Raises UserError where no model is handed in."""
+        """Fits mean and standard deviation; returns the features and the encoded prompts. UserError without a model."""
         reader = _needed(language_model)
         states = pooled_states(self, reader, prompts)
         standard = standard_of(states.values)
@@ -62,22 +62,22 @@ class Hidden:
     standard: Standard
 
     def encode(self, prompts: Sequence[str]) -> Encoded:
-        """float32 (B, hidden size); prompts that were cut at their start are counted, and said in the log."""
+        """Features (B, hidden size) float32; the number of prompts that were truncated at their start is logged."""
         states = pooled_states(self.settings, self.reader, prompts)
         return Encoded(self.standard(states.values), states.cut)
 
     def refit(self, prompts: Sequence[str]) -> "Hidden":
-        """Itself: only mean and spread depend on the prompts."""
+        """Returns itself: only mean and standard deviation depend on the prompts."""
         return self
 
     def write(self, folder: Path) -> None:
-        """Writes mean, spread and the model's digest, not the model."""
+        """Writes mean, standard deviation and the model's digest, not the model."""
         record = {"settings": plain(self.settings), "model": self.reader.digest}
         write_part(folder, record, self.standard.tensors())
 
 
 def read_hidden(folder: Path, language_model: LanguageModel | None) -> Hidden:
-    """What `Hidden.write` has written. Raises UserError if no model, or another one, is handed in."""
+    """The features that `Hidden.write` has written. Raises UserError if no model, or another one, is given."""
     reader = _needed(language_model)
     record, tensors = read_part(folder)
     if record["model"] != reader.digest:

@@ -1,4 +1,4 @@
-"""What every kind of features and every classifier can do, and how prompts are checked."""
+"""The interfaces of features and classifiers, checks of prompts, and functions that they share."""
 
 import hashlib
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from swarm.errors import UserError
 
 @dataclass(frozen=True)
 class Encoded:
-    """Prompts as numbers.
+    """Encoded prompts: one row of features per prompt.
 
     Attributes:
       values: float32 (B, F), one row per prompt.
@@ -26,7 +26,7 @@ class Encoded:
 
 @dataclass(frozen=True)
 class LanguageModel:
-    """A causal language model as features read with it.
+    """A causal language model that features are computed with.
 
     Attributes:
       model: transformers' model, as it is to be used: with no adapter on for the base's own states.
@@ -42,16 +42,16 @@ class LanguageModel:
 
 
 class Features(Protocol):
-    """How prompts become numbers, as it was fitted once."""
+    """Fitted features of prompts."""
 
     kind: ClassVar[str]
 
     @property
     def settings(self) -> "FeatureSettings":
-        """What would fit features like these."""
+        """The settings that would fit features like these."""
 
     def encode(self, prompts: Sequence[str]) -> Encoded:
-        """float32 (B, F) of checked prompts; a row does not depend on its neighbours."""
+        """Features (B, F) float32 of checked prompts; a row does not depend on its neighbours."""
 
     def refit(self, prompts: Sequence[str]) -> "Features":
         """As fitted on these prompts only; itself where nothing, or next to nothing, depends on them."""
@@ -61,7 +61,7 @@ class Features(Protocol):
 
 
 class FeatureSettings(Protocol):
-    """How features are to be fitted: a frozen dataclass of plain values."""
+    """Settings of features: a frozen dataclass of plain values."""
 
     kind: ClassVar[str]
 
@@ -70,23 +70,23 @@ class FeatureSettings(Protocol):
 
 
 class Classifier(Protocol):
-    """From inputs to how much each member is worth asking, as it was fitted; see `ClassifierSettings`."""
+    """A fitted classifier or regression of members' worth; see `ClassifierSettings`."""
 
     kind: ClassVar[str]
     learns: ClassVar[str]
 
     def scores(self, inputs: "Inputs") -> np.ndarray:
-        """float64 (B, M): probabilities, or the expected quality of every member."""
+        """Probabilities or expected qualities of every member, (B, M) float64."""
 
     def settings(self) -> "ClassifierSettings":
-        """What would fit one like it: whatever was chosen by cross-validation is now fixed."""
+        """The settings that would fit one like it; what cross-validation has chosen is fixed in them."""
 
     def write(self, folder: Path) -> None:
         """Writes all that decides its scores: JSON and safetensors."""
 
 
 class ClassifierSettings(Protocol):
-    """How a classifier is to be fitted: a frozen dataclass of plain values.
+    """Settings of a classifier: a frozen dataclass of plain values.
 
     Attributes:
       kind: its name in the table.
@@ -134,7 +134,7 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def product(rows: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """rows (B, F) times matrix (F, N), each row to the bit as if it were alone, which a plain product does not keep.
+    """The product of rows (B, F) and matrix (F, N), each row bitwise the same as alone, unlike a plain product.
 
     Rows of mostly zeros are multiplied one by one without these, the others in blocks of always the same size.
     """

@@ -1,4 +1,4 @@
-"""What the tables of features and of classifiers are made of."""
+"""Rows of the tables of features and of classifiers."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
@@ -10,7 +10,7 @@ from swarm.values import fits, in_words
 
 @dataclass(frozen=True)
 class Kind:
-    """One row of a table: the settings' class, and what reads such a part from its folder."""
+    """One row of a table: the settings' class, and the reader of such a part's folder."""
 
     settings: Callable[..., Any]
     read: Callable[..., Any]

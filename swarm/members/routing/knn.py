@@ -1,4 +1,4 @@
-"""The nearest labelled prompts vote: a tuned kNN is as good as most learned routers (arXiv 2505.12601)."""
+"""k-nearest-neighbours classifier on labelled prompts, as good as most learned routers (arXiv 2505.12601)."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +17,7 @@ _PRIOR = 0.1  # what all prompts' mean label counts, as the similarity of one mo
 
 @dataclass(frozen=True)
 class KnnSettings:
-    """How many neighbours vote; of several numbers the best is taken, by leaving each prompt out once."""
+    """Settings of kNN: the number of neighbours, of several the best by leave-one-out."""
 
     kind: ClassVar[str] = "knn"
     learns: ClassVar[str] = "labels"
@@ -48,7 +48,7 @@ class KnnSettings:
 
 @dataclass(frozen=True, eq=False)
 class Knn:
-    """Labels of the nearest prompts by cosine similarity, each in proportion to similarity and weight.
+    """kNN by cosine similarity: labels of the nearest prompts, weighted by similarity and sample weight.
 
     Attributes:
       columns: features (F, P) of the labelled prompts, each prompt's of length 1, float32.
@@ -73,7 +73,7 @@ class Knn:
         return np.concatenate(found)
 
     def vote(self, similarity: np.ndarray, number: int) -> np.ndarray:
-        """What the `number` most similar prompts say, from similarities (B, P): float64 (B, M)."""
+        """The vote of the `number` most similar prompts, from similarities (B, P): (B, M) float64."""
         prior = np.average(self.labels, axis=0, weights=self.weights).astype(np.float64)
         nearest = np.argpartition(-similarity, number - 1, axis=1)[:, :number]
         near = np.maximum(np.take_along_axis(similarity, nearest, axis=1), 0).astype(np.float64)
@@ -82,7 +82,7 @@ class Knn:
         return np.asarray(total / (votes.sum(axis=1, keepdims=True) + _PRIOR))
 
     def settings(self) -> KnnSettings:
-        """With the number of neighbours that was chosen."""
+        """The settings with the number of neighbours that was chosen."""
         return self.chosen
 
     def write(self, folder: Path) -> None:
@@ -92,14 +92,14 @@ class Knn:
 
 
 def read_knn(folder: Path) -> Knn:
-    """What `Knn.write` has written."""
+    """The classifier in a folder that `Knn.write` has written."""
     record, tensors = read_part(folder)
     columns = _unpacked(tensors, record["prompts"])
     return Knn(KnnSettings(tuple(record["settings"]["neighbours"])), columns, tensors["labels"], tensors["weights"])
 
 
 def _unit(rows: np.ndarray) -> np.ndarray:
-    """Rows of length 1 in float32; one of zeros stays."""
+    """Rows normalised to length 1, float32; a row of zeros stays."""
     rows = np.asarray(rows, dtype=np.float32)
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     return rows / np.where(lengths > 0, lengths, 1)

@@ -1,4 +1,4 @@
-"""What more labelled prompts would bring: routers fitted on ever more of them, judged on the same others."""
+"""Learning curves of routers: the score as a function of the number of labelled prompts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from swarm.members.routing.soft_labels import one_class, without_gaps
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """What routers fitted on `size` prompts are worth on others; all in the scores' unit, less cost.
+    """One point of a learning curve: held-out scores of routers fitted on `size` prompts, less cost.
 
     Attributes:
       size: labelled prompts of each router.

@@ -16,7 +16,7 @@ _NO_SHARE = 1e-6  # of a label, below which a member is not trained on
 
 @dataclass(frozen=True)
 class LogisticSettings:
-    """How freely coefficients may grow: C as scikit-learn has it; of several the best, by cross-validation."""
+    """Settings of logistic regression: scikit-learn's C, of several the best by cross-validation."""
 
     kind: ClassVar[str] = "logistic"
     learns: ClassVar[str] = "labels"
@@ -46,7 +46,7 @@ class LogisticSettings:
 
 @dataclass(frozen=True, eq=False)
 class Logistic:
-    """softmax(features · coefficients + intercepts).
+    """A fitted logistic regression: softmax(features · coefficients + intercepts).
 
     Attributes:
       coefficients: (F, M) float64.
@@ -64,7 +64,7 @@ class Logistic:
         return softmax(product(np.asarray(inputs, dtype=np.float64), self.coefficients) + self.intercepts)
 
     def settings(self) -> LogisticSettings:
-        """With the C that was chosen."""
+        """The settings with the C that was chosen."""
         return self.chosen
 
     def write(self, folder: Path) -> None:
@@ -74,7 +74,7 @@ class Logistic:
 
 
 def read_logistic(folder: Path) -> Logistic:
-    """What `Logistic.write` has written."""
+    """The classifier in a folder that `Logistic.write` has written."""
     record, tensors = read_part(folder)
     chosen = LogisticSettings(tuple(record["settings"]["strengths"]))
     return Logistic(chosen, tensors["coefficients"], tensors["intercepts"])
@@ -120,7 +120,7 @@ def _regression(strength: float) -> Any:
 
 
 def _sparse(rows: np.ndarray) -> Any:
-    """The same rows, without their zeros where most are zeros, which is many times faster."""
+    """The rows as a sparse matrix where most entries are zeros, which is many times faster."""
     from scipy.sparse import csr_matrix  # type: ignore[import-untyped]
 
     return csr_matrix(rows) if 5 * np.count_nonzero(rows) < rows.size else rows

@@ -1,4 +1,4 @@
-"""A small network on features, trained on soft labels."""
+"""A multilayer perceptron on features, trained on soft labels."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from swarm.members.routing.parts import plain, read_part, write_part
 
 @dataclass(frozen=True)
 class MlpSettings:
-    """One hidden layer, and how it is trained.
+    """Settings of the perceptron: its hidden layer and its training.
 
     Attributes:
       width: of the hidden layer.
@@ -74,7 +74,7 @@ class MlpSettings:
 
 @dataclass(frozen=True, eq=False)
 class Mlp:
-    """softmax(relu(features · first + bias) · second + last); float64 copies of what was trained in float32.
+    """A fitted perceptron, softmax(relu(features · first + bias) · second + last), in float64.
 
     Attributes:
       first: (F, width).
@@ -97,7 +97,7 @@ class Mlp:
         return softmax(product(hidden, self.second) + self.last)
 
     def settings(self) -> MlpSettings:
-        """As it was fitted: nothing is chosen by cross-validation."""
+        """The settings that it was fitted with: none is chosen by cross-validation."""
         return self.chosen
 
     def write(self, folder: Path) -> None:
@@ -107,12 +107,12 @@ class Mlp:
 
 
 def read_mlp(folder: Path) -> Mlp:
-    """What `Mlp.write` has written."""
+    """The classifier in a folder that `Mlp.write` has written."""
     record, tensors = read_part(folder)
     return Mlp(MlpSettings(**record["settings"]), **tensors)
 
 
 def _drawn(width: int, height: int, draws: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """Weights (width, height) of the variance that keeps signals level (He et al. 2015), and no bias."""
+    """Initial weights (width, height) of a layer (He et al. 2015), and a bias of zeros."""
     weights = torch.randn(width, height, generator=draws) * (2 / width) ** 0.5
     return weights, torch.zeros(height)

@@ -1,4 +1,4 @@
-"""Prompts as a classifier reads them, and as it would have read them had some of them not been there."""
+"""Inputs of a classifier for prompts, and the same for subsets of them, as cross-validation needs them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +17,7 @@ from swarm.members.routing.interfaces import (
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """Prompts and what a classifier is given of them.
+    """Prompts with the inputs that a classifier gets.
 
     Attributes:
       prompts: P texts.
@@ -30,11 +30,11 @@ class Reading:
     inputs: Inputs
 
     def rows(self, rows: np.ndarray) -> "Reading":
-        """Of these prompts only, in the same features."""
+        """The inputs of these prompts only, in the same features."""
         return replace(self, prompts=[self.prompts[row] for row in rows], inputs=rows_of(self.inputs, rows))
 
     def fitted_on(self, rows: np.ndarray) -> "Reading":
-        """All prompts, in features that were fitted on these rows only."""
+        """The inputs of all prompts, in features fitted on these rows only."""
         if self.features is None:
             return self
         features = self.features.refit([self.prompts[row] for row in rows])

@@ -21,7 +21,7 @@ _FOLDS = 3
 
 @dataclass(frozen=True)
 class QualitySettings:
-    """How strongly coefficients are held down, per prompt: of several penalties the best, by cross-validation."""
+    """Settings of ridge regression: the penalty per prompt, of several the best by cross-validation."""
 
     kind: ClassVar[str] = "quality"
     learns: ClassVar[str] = "scores"
@@ -51,7 +51,7 @@ class QualitySettings:
 
 @dataclass(frozen=True, eq=False)
 class Quality:
-    """features · coefficients + intercepts.
+    """A fitted regression: features · coefficients + intercepts.
 
     Attributes:
       coefficients: (F, M) float64.
@@ -69,7 +69,7 @@ class Quality:
         return product(np.asarray(inputs, dtype=np.float64), self.coefficients) + self.intercepts
 
     def settings(self) -> QualitySettings:
-        """With the penalty that was chosen."""
+        """The settings with the penalty that was chosen."""
         return self.chosen
 
     def write(self, folder: Path) -> None:
@@ -79,7 +79,7 @@ class Quality:
 
 
 def read_quality(folder: Path) -> Quality:
-    """What `Quality.write` has written."""
+    """The regression in a folder that `Quality.write` has written."""
     record, tensors = read_part(folder)
     chosen = QualitySettings(tuple(record["settings"]["penalties"]))
     return Quality(chosen, tensors["coefficients"], tensors["intercepts"])

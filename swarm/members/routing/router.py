@@ -1,4 +1,4 @@
-"""A router: from prompts to the one member that is asked for each, and how sure it is of that."""
+"""`Router`: picks the one member to ask for each prompt, with a confidence."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,10 +15,10 @@ _BATCH = 1024  # prompts whose features are held at a time
 
 @dataclass(frozen=True)
 class RouterChoice:
-    """Who is asked for one prompt.
+    """A router's choice for one prompt.
 
     Attributes:
-      member: its place among the router's names.
+      member: its index among the router's names.
       confidence: calibrated probability that the classifier's pick is the right one.
       fell_back: whether the confidence was below the threshold, so that `member` is the best single one.
     """
@@ -30,16 +30,16 @@ class RouterChoice:
 
 @dataclass(frozen=True, eq=False)
 class Router:
-    """Features, classifier, and what was chosen on validation.
+    """A fitted router: features, classifier, temperature and threshold.
 
     Attributes:
       names: of the M members, in the order of the classifier's scores.
-      digests: of the members by content when the router was fitted; empty where they were not told.
+      digests: of the members by content when the router was fitted; empty where they were not given.
       features: None for a classifier that reads texts.
       temperature: by which logits are divided.
       threshold: confidence below which `fallback` is asked.
       fallback: the best single member.
-      costs: per member, in any unit; empty where none were told.
+      costs: per member, in any unit; empty where none were given.
       cost_weight: lambda, the quality that one unit of cost must bring.
       facts: what was measured when it was fitted; decides nothing.
       seen: the questions that it was fitted on; None where that was not noted, as by earlier versions.
@@ -80,7 +80,7 @@ class Router:
         return softmax(logits_of(self.classifier, inputs, self.costs, self.cost_weight) / self.temperature)
 
     def choices(self, probabilities: np.ndarray) -> list[RouterChoice]:
-        """What `choose` makes of `probabilities` (B, M)."""
+        """The choices by `probabilities` (B, M)."""
         picked, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1, initial=0.0)
         return [
             RouterChoice(
@@ -109,7 +109,7 @@ class Router:
 
 
 def logits_of(classifier: Classifier, inputs: Inputs, costs: Sequence[float], cost_weight: float) -> np.ndarray:
-    """What the softmax is taken of (B, M): log probabilities, or expected quality less lambda times cost."""
+    """Logits (B, M) of the softmax: log probabilities, or expected quality less lambda times cost."""
     scores = classifier.scores(inputs)
     if classifier.learns == "labels":
         return np.asarray(np.log(np.maximum(scores, LEAST)))

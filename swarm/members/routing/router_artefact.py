@@ -1,4 +1,4 @@
-"""What is saved of a router: a folder of JSON and safetensors files, whole or not there, checked when it is read."""
+"""Saved routers: a folder of JSON and safetensors files, whole or not there, checked when it is loaded."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -54,7 +54,7 @@ def save_router(folder: Path, router: Router) -> Router:
 def load_router(
     folder: Path, members: Mapping[str, str] | None = None, language_model: LanguageModel | None = None
 ) -> Router:
-    """Reads a router.
+    """The router in a folder.
 
     Args:
       members: name -> digest of the members that it is to choose among, in their order; compared with those that it

@@ -1,4 +1,4 @@
-"""Where a run keeps the routers that it fits: each under its name and digest, whole or not there, never changed."""
+"""The store of a run's fitted routers: each under its name and digest, whole or not there, never changed."""
 
 import shutil
 from collections.abc import Callable, Mapping
@@ -27,7 +27,7 @@ class RouterStore:
         self._checked: set[Path] = set()
 
     def put(self, name: str, router: Router) -> str:
-        """Keeps a router; gives its digest. It is on the disk then. Raises UserError if there is no room."""
+        """Writes a router, flushed to disk; returns its digest. Raises UserError if there is no room."""
         check_own_folder(self.folder)
         waiting = self.folder / f".{name}.tmp"  # by which a run tells what a killed process has left
         shutil.rmtree(waiting, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""An engine that chooses for routers, too: with the experts' resident base model where a router reads with that."""
+"""An engine wrapper that picks members for routers, with the experts' resident base model where they need one."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ from swarm.members.routing.router_artefact import load_router
 
 @dataclass(frozen=True)
 class RoutedCount:
-    """What a router has chosen: prompts, those that fell back, and prompts by member's name."""
+    """Counts of a router's choices: prompts, those that fell back, and prompts by member's name."""
 
     prompts: int
     fell_back: int
@@ -45,7 +45,7 @@ class RoutingEngine(EngineWrapper[Engine]):
 
     @property
     def routed(self) -> dict[str, RoutedCount]:
-        """What was chosen so far, by composite; choices that were remembered are not in it."""
+        """The counts so far, by composite; cached choices are not in them."""
         return dict(self._routed)
 
     def _answer(self, requests: Sequence[Request]) -> Iterator[Finished]:

@@ -1,4 +1,4 @@
-"""Embeddings of any sentence-transformers model, from a folder or from the hub."""
+"""Features by a sentence-transformers model, from a folder or from the hub."""
 
 import hashlib
 import logging
@@ -23,7 +23,7 @@ _WANTED = ["*.json", "*.txt", "*.safetensors", "*.model", "*.jinja"]
 
 @dataclass(frozen=True)
 class SentenceSettings:
-    """Which model, and how it reads.
+    """Settings of sentence embeddings.
 
     Attributes:
       model: a folder as sentence-transformers saves it, or a hub id.
@@ -37,7 +37,7 @@ class SentenceSettings:
     batch_size: int = 64
 
     def fit(self, prompts: Sequence[str], language_model: LanguageModel | None = None) -> tuple["Sentence", Encoded]:
-        """Mean and spread of these prompts' embeddings, and those. Raises UserError if the model cannot be had."""
+        """Fits mean and standard deviation; returns the features and the encoded prompts. UserError without a model."""
         model, digest = _loaded(self)
         found = _embedded(self, model, prompts)
         standard = standard_of(found.values)
@@ -60,21 +60,21 @@ class Sentence:
     standard: Standard
 
     def encode(self, prompts: Sequence[str]) -> Encoded:
-        """float32 (B, F); prompts longer than its window, which it cuts at their end, are counted, and said."""
+        """Features (B, F) float32; the number of prompts that were truncated at their end is logged."""
         embedded = _embedded(self.settings, self.model, prompts)
         return Encoded(self.standard(embedded.values), embedded.cut)
 
     def refit(self, prompts: Sequence[str]) -> "Sentence":
-        """Itself: only mean and spread depend on the prompts."""
+        """Returns itself: only mean and standard deviation depend on the prompts."""
         return self
 
     def write(self, folder: Path) -> None:
-        """Writes mean, spread, and the model's name and digest, not the model."""
+        """Writes mean, standard deviation, and the model's name and digest, not the model."""
         write_part(folder, {"settings": plain(self.settings), "model": self.digest}, self.standard.tensors())
 
 
 def read_sentence(folder: Path, language_model: LanguageModel | None = None) -> Sentence:
-    """What `Sentence.write` has written. Raises UserError if the model is not to be had, or is another one by now."""
+    """The features that `Sentence.write` has written. Raises UserError if the model is missing, or has changed."""
     record, tensors = read_part(folder)
     settings = SentenceSettings(**record["settings"])
     model, digest = _loaded(settings)

@@ -1,4 +1,4 @@
-"""What a classifier is to learn from scores: who is best for a prompt, how surely, and how much that matters.
+"""Training targets from scores: hard and soft labels, and sample weights by margin.
 
 Scores are (P prompts, M members), higher is better, NaN where a member's answer is missing: it is never best there.
 """
@@ -39,7 +39,7 @@ def hard_labels(scores: np.ndarray) -> np.ndarray:
 
 
 def soft_labels(scores: np.ndarray, temperature: float | None = None, tolerance: float = 0.0) -> np.ndarray:
-    """How much each member is the right one for a prompt: float64 (P, M), rows sum to 1.
+    """Soft labels from scores: float64 (P, M), rows sum to 1.
 
     Without a temperature the winners share a prompt equally. With one it is softmax(scores / temperature), so that the
     temperature has the scores' unit: members that far apart have shares of 1 to e.
@@ -55,7 +55,7 @@ def soft_labels(scores: np.ndarray, temperature: float | None = None, tolerance:
 
 
 def margin_weights(scores: np.ndarray, tolerance: float = 0.0) -> np.ndarray:
-    """How much each prompt counts (P,), from 0 (all members tie) to 1; narrow wins weigh less.
+    """Sample weights (P,) by the best member's margin, from 0 (all members tie) to 1.
 
     The margin is the lead of the winners over the best of the others. It counts in proportion up to the median margin,
     and no more beyond, or a few runaway wins would decide alone.
@@ -69,12 +69,12 @@ def margin_weights(scores: np.ndarray, tolerance: float = 0.0) -> np.ndarray:
 
 
 def one_class(scores: np.ndarray, tolerance: float = 0.0) -> bool:
-    """Whether one choice is best for every prompt, so that there is nothing to learn."""
+    """Whether all labels are of one class, so that there is nothing to learn."""
     return bool(winners(scores, tolerance).all(axis=0).any())
 
 
 def check_classes(scores: np.ndarray, names: Sequence[str], tolerance: float = 0.0) -> None:
-    """Raises UserError where labels have `one_class`: whose, and the cure."""
+    """Raises UserError where labels have only `one_class`."""
     if not one_class(scores, tolerance):
         return
     best = winners(scores, tolerance)

@@ -1,4 +1,4 @@
-"""Embeddings brought to mean 0 and spread 1 per feature, without which all of them point the same way."""
+"""Standardisation of features to mean 0 and standard deviation 1."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,22 +8,22 @@ import numpy as np
 
 @dataclass(frozen=True, eq=False)
 class Standard:
-    """Mean and spread (F,) of each feature over the prompts that features were fitted on, float32."""
+    """A standard scaler: mean and standard deviation (F,) of each feature over the fitted prompts, float32."""
 
     mean: np.ndarray
     spread: np.ndarray
 
     def __call__(self, rows: np.ndarray) -> np.ndarray:
-        """float32 (B, F)."""
+        """The standardised rows, (B, F) float32."""
         return np.asarray((rows - self.mean) / self.spread, dtype=np.float32)
 
     def tensors(self) -> dict[str, np.ndarray]:
-        """What `Standard(**...)` takes again."""
+        """The arguments of `Standard`, as tensors of a part."""
         return {"mean": self.mean, "spread": self.spread}
 
 
 def standard_of(rows: np.ndarray) -> Standard:
-    """That of rows (P, F); a feature that never changes is left at 0."""
+    """The scaler fitted on rows (P, F); a constant feature becomes 0."""
     spread = rows.std(axis=0, dtype=np.float64)
     flat = spread <= 1e-6 * max(float(spread.max(initial=0.0)), 1e-12)
     return Standard(
@@ -32,5 +32,5 @@ def standard_of(rows: np.ndarray) -> Standard:
 
 
 def standard_from(tensors: Mapping[str, np.ndarray]) -> Standard:
-    """From a part's tensors."""
+    """The scaler of a part's tensors."""
     return Standard(tensors["mean"], tensors["spread"])

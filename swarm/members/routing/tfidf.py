@@ -1,4 +1,4 @@
-"""Words and pairs of words, weighted by how rare they are: features that need no model and no download."""
+"""TF-IDF features of words and pairs of words, which need no model and no download."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _TOKENS = r"(?u)\w+|[^\w\s]"  # signs too: "+" and "?" tell tasks apart
 
 @dataclass(frozen=True)
 class TfidfSettings:
-    """Which pieces of text count.
+    """Settings of TF-IDF features.
 
     Attributes:
       analyzer: "word", or "char_wb" for stretches of letters inside words.
@@ -42,7 +42,7 @@ class TfidfSettings:
             )
 
     def fit(self, prompts: Sequence[str], language_model: LanguageModel | None = None) -> tuple["Tfidf", Encoded]:
-        """The pieces of these prompts, and the prompts in them.
+        """Fits the vocabulary; returns the features and the encoded prompts.
 
         Raises UserError where scikit-learn is missing, or no prompt holds a piece.
         """
@@ -57,7 +57,7 @@ class TfidfSettings:
 
 
 class Tfidf:
-    """scikit-learn's TfidfVectorizer (sublinear counts, rows of length 1), as it was fitted.
+    """A fitted TfidfVectorizer of scikit-learn (sublinear counts, rows of length 1).
 
     Attributes:
       vocabulary: V pieces, in the order of the features.
@@ -74,12 +74,12 @@ class Tfidf:
         self._vectorizer.idf_ = idf
 
     def encode(self, prompts: Sequence[str]) -> Encoded:
-        """float32 (B, V); a prompt without a known piece is all zeros."""
+        """Features (B, V) float32; a prompt without a known term is all zeros."""
         rows = self._vectorizer.transform(prompts)
         return Encoded(np.asarray(rows.toarray(), dtype=np.float32))
 
     def refit(self, prompts: Sequence[str]) -> "Tfidf":
-        """With the vocabulary and the frequencies of these prompts."""
+        """Features fitted on these prompts: vocabulary and document frequencies."""
         return self.settings.fit(prompts)[0]
 
     def write(self, folder: Path) -> None:
@@ -89,7 +89,7 @@ class Tfidf:
 
 
 def read_tfidf(folder: Path, language_model: LanguageModel | None = None) -> Tfidf:
-    """What `Tfidf.write` has written."""
+    """The features in a folder that `Tfidf.write` has written."""
     record, tensors = read_part(folder)
     return Tfidf(TfidfSettings(**record["settings"]), record["vocabulary"], tensors["idf"])
 
