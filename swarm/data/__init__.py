@@ -1,1 +1,1 @@
-"""Where questions come from: files, folders and sets of the hub become checked datasets."""
+"""Datasets: files, folders and sets of the Hugging Face hub become checked examples."""

@@ -1,4 +1,4 @@
-"""Examples, and the dataset of them with its development and test splits."""
+"""`Example`, and `Dataset`: a development and a test split of examples."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -43,10 +43,10 @@ class Dataset:
     digest: str = ""
 
     def headed(self, text: str) -> str:
-        """A question with the file's own text in front."""
+        """A question with the file's instruction in front."""
         return f"{self.prefix}\n{text}" if self.prefix else text
 
     def settings(self, usual: GenerationParams) -> GenerationParams:
-        """How nodes generate: what the file itself asks for, else as usual."""
+        """The generation parameters: the file's own, else the defaults."""
         own: dict[str, Any] = dict(self.generation)
         return replace(usual, **own)

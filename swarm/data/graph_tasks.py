@@ -1,4 +1,4 @@
-"""Graph questions whose answers are known, drawn rather than collected.
+"""Generated graph questions with known answers.
 
 Two styles. "small": five nodes and one word per edge, for models of a few hundred thousand parameters, for example
 
@@ -128,7 +128,7 @@ SKILLS: Mapping[str, Skill] = MappingProxyType(
 
 
 def small_question(skill: str, held_out: bool, rng: np.random.Generator) -> tuple[str, str]:
-    """A small question and its answer; its last word is what is asked about.
+    """A small question and its answer; its last word is the node that is asked about.
 
     Training draws with `held_out` False and evaluation with True (see `is_held_out`), so they never meet.
     """

@@ -1,6 +1,6 @@
-"""From a row to a checked Example: our fields out of its columns, and an answer that one of its choices has.
+"""Rows become checked examples: columns are mapped to fields, and the answer to one of the choices.
 
-What is wrong is said in one line that begins with the row's place and names the field.
+What is wrong is said in one line that begins with the row's line or record number and names the field.
 """
 
 import json

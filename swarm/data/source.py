@@ -1,4 +1,4 @@
-"""Which dataset is meant, and how its columns and splits are called."""
+"""`Source`: the dataset to read, with the names of its columns and splits."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ SPLITS = ("dev", "test")
 
 @dataclass(frozen=True)
 class Source:
-    """What to read, and how it is to be understood.
+    """The dataset to read, with its revision, splits and columns.
 
     Attributes:
       dataset: a name in `directory`, the path of a file or a folder, or a hub id owner/name.
@@ -45,7 +45,7 @@ class Source:
                     raise UserError(f"{what} maps {show(name)}, wanted {wanted}; rename it")
 
     def split(self, ours: str) -> str:
-        """What the source calls our dev or test."""
+        """The source's own name of the split dev or test."""
         return self.splits.get(ours, ours)
 
     @property

@@ -1,4 +1,4 @@
-"""dev and test: taken as a source has them, told apart by a column, or drawn."""
+"""The splits dev and test: as a source has them, by a column, or drawn."""
 
 from collections.abc import Mapping
 from dataclasses import replace

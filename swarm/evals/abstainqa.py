@@ -1,4 +1,4 @@
-"""AbstainQA: a system that knows when it does not know (arXiv 2402.00367) gains by keeping silent.
+"""AbstainQA: question answering with abstention (arXiv 2402.00367).
 
 The whole system is asked twice: for its choice, and whether that choice is right. An example is worth 1 where a right
 choice is stood by, -1 where a wrong one is, and 0 where the system abstains ("effective reliability").
@@ -93,7 +93,7 @@ def _compat_stands_by(verdict: str) -> bool:
 
 
 def _worth(picked: str | None, gold: str, stands: bool) -> float:
-    """1 for a right choice that is stood by, -1 for a wrong one, 0 for silence."""
+    """The score: 1 for a right choice that is stood by, -1 for a wrong one, 0 for abstention."""
     if picked is None or not stands:
         return 0.0
     return 1.0 if picked == gold else -1.0

@@ -1,4 +1,4 @@
-"""What an eval is: examples become queries, a system's texts become scores."""
+"""The interface of evals: examples become queries, a system's answers become scores."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Sequence
@@ -28,7 +28,7 @@ side by side, whatever number of passes the eval needs.
 
 
 class Eval(ABC):
-    """How good an answer is. Higher is better: of a loss, return the negative.
+    """An eval: scores answers. Higher is better: of a loss, return the negative.
 
     Attributes:
       name: under which it is asked for.
@@ -62,11 +62,11 @@ class Eval(ABC):
 
     @property
     def judge_usage(self) -> JudgeUsage:
-        """What the judge has been made to do."""
+        """The usage of the judge model."""
         return NO_WORK if self.rater is None else self.rater.usage
 
     def watch_judge(self, on_change: Callable[[JudgeUsage], None], other_limit: Callable[[], str] = lambda: "") -> None:
-        """Calls `on_change` whenever the judge has been made to do more, so that it can be kept through a kill.
+        """Calls `on_change` whenever the judge's usage changes, so that it outlives a kill.
 
         The judge is asked no further where `other_limit` names a limit that is used up.
         """
@@ -74,17 +74,17 @@ class Eval(ABC):
             self.rater.watch(on_change, other_limit)
 
     def hold_back(self, questions: int) -> None:
-        """Keeps so many questions of the judge's limits for later; 0 frees them."""
+        """Reserves so many of the judge's calls for later; 0 frees them."""
         if self.rater is not None:
             self.rater.hold_back(questions)
 
     def params(self, dataset: Dataset) -> GenerationParams:
-        """How nodes generate for this dataset where the user does not say; the dataset's own settings come first."""
+        """The default generation parameters for this dataset; the dataset's own settings come first."""
         return dataset.settings(USUAL)
 
     @abstractmethod
     def judge(self, dataset: Dataset, examples: Sequence[Example]) -> Judging:
-        """Asks about every example and scores the answers.
+        """Asks the systems about every example and scores their answers.
 
         Each pass asks about all examples in their order, once or several times over.
         """
@@ -94,5 +94,5 @@ class Eval(ABC):
         return []
 
     def ballot(self, reply: str, example: Example) -> str | None:
-        """What a reply votes for where several experts vote on an answer; None abstains."""
+        """The reply's vote where several experts vote on an answer; None abstains."""
         return " ".join(reply.split()).casefold() or None

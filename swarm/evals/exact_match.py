@@ -44,7 +44,7 @@ class ExactMatch(Eval):
     scorers = ("strict", "compat")
 
     def params(self, dataset: Dataset) -> GenerationParams:
-        """How the published program generates for this dataset; the dataset's own settings come first.
+        """The published program's generation parameters for this dataset; the dataset's own settings come first.
 
         A dataset that it does not know gets 100 new tokens and the chat template: the longest answers that it allows
         under this eval, and the template that it uses for all of them.
@@ -74,7 +74,7 @@ class ExactMatch(Eval):
 
 
 def exact_match_prompt(dataset: Dataset, example: Example) -> str:
-    """The question as it is put to the system; gsm8k's names the words to end with."""
+    """The question's prompt; gsm8k's names the words to end with."""
     return dataset.headed(f"{example.question}{_GSM8K_REQUEST if dataset.name == 'gsm8k' else ''}")
 
 
@@ -100,7 +100,7 @@ def strict(reply: str, example: Example, asked: str = "") -> bool:
 
 @lru_cache(maxsize=4096)  # the systems of a step have many a reply in common
 def gives_answer(reply: str, answer: str, question: str, asked: str) -> bool:
-    """`strict` by what it looks at."""
+    """`strict` for the fields of an example."""
     gold = one_line(answer)
     gold = gold.rstrip(".") or gold
     if one_line(reply).casefold() in (gold.casefold(), f"{gold}.".casefold()):

@@ -40,7 +40,7 @@ class GeminiMatch(Eval):
         self.rater: Judge = judge
 
     def params(self, dataset: Dataset) -> GenerationParams:
-        """How the published program generates, whatever the dataset; the dataset's own settings come first."""
+        """The published program's generation parameters; the dataset's own settings come first."""
         return dataset.settings(_PUBLISHED)
 
     def judge(self, dataset: Dataset, examples: Sequence[Example]) -> Judging:
@@ -56,7 +56,7 @@ class GeminiMatch(Eval):
 
 
 def judge_prompt(truth: str, reply: str) -> str:
-    """What the judge is asked about one reply."""
+    """The judge's prompt about one reply."""
     return (
         "Rate how similar the generated response is to the ground truth, on a scale from 1 (nothing in common) to 10 "
         '(the same content). Please respond with "Rating: ?/10" first and then provide your reason.\n'

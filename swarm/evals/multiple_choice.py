@@ -84,7 +84,7 @@ class MultipleChoice(Eval):
                     )
 
     def params(self, dataset: Dataset) -> GenerationParams:
-        """How the published program generates for this dataset; the dataset's own settings come first.
+        """The published program's generation parameters for this dataset; the dataset's own settings come first.
 
         It is the same for all the datasets that it knows, and so for any other: 50 new tokens, no chat template.
         """
@@ -102,7 +102,7 @@ class MultipleChoice(Eval):
         return {"strict": np.array(strict, dtype=float), "compat": np.array(compat, dtype=float)}
 
     def ballot(self, reply: str, example: Example) -> str | None:
-        """The letter of the choice that is picked."""
+        """The letter of the choice that the reply picks."""
         return strict_key(reply, example.choices, (example.question,))
 
 
@@ -173,7 +173,7 @@ class _PickReader:
 
     Attributes:
       letters: the keys' patterns.
-      texts: key -> text of the choices that can be told from a key.
+      texts: key -> text of the choices that differ from a key.
     """
 
     letters: Letters

@@ -1,4 +1,4 @@
-"""Which expert deserves what: the JFK-score (arXiv 2502.04510, section 3.2)."""
+"""The JFK-score: credit of members by random assignments (arXiv 2502.04510, section 3.2)."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""How far a mean score can be trusted."""
+"""Confidence intervals of mean scores."""
 
 import math
 from collections.abc import Sequence

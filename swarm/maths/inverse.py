@@ -1,4 +1,4 @@
-"""The way back: next-token logits of the main model whose relative distribution is near a target (arXiv 2404.12715).
+"""The inverse step: main-model logits whose relative distribution is near a target (arXiv 2404.12715).
 
 Everything is worked out on candidate tokens. K = V candidates with nothing left out give the full algorithm.
 """
@@ -25,7 +25,7 @@ def schedule(update: int) -> float:
 
 
 def total_decay(learning_rate: float, updates: int) -> float:
-    """What weight decay alone multiplies the logits by."""
+    """The factor by which weight decay alone scales the logits."""
     return math.prod(1 - WEIGHT_DECAY * learning_rate * schedule(update) for update in range(updates))
 
 

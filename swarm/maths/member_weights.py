@@ -1,4 +1,4 @@
-"""How much each member of a fusion counts: weights that are not negative and sum to 1, the main model's first."""
+"""Weights of a fusion's members: not negative, with sum 1, the main model's first."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -11,7 +11,7 @@ RBF_RATE, POWER, RECIPROCAL_RATE = 2.0, 5.0, 1.0
 
 
 def uniform(count: int) -> Tensor:
-    """Every member the same, (count,): "DeePEn-Avg" (arXiv 2404.12715)."""
+    """Equal weights, (count,): "DeePEn-Avg" (arXiv 2404.12715)."""
     return torch.full((count,), 1 / count)
 
 
@@ -33,12 +33,12 @@ def explicit(values: Sequence[float], count: int) -> Tensor:
 
 
 def from_dev_scores(scores: Sequence[float]) -> Tensor:
-    """In proportion to what each member scores alone, (N,): "DeePEn-Adapt"; raises as `explicit`."""
+    """Weights in proportion to the members' scores alone, (N,): "DeePEn-Adapt"; raises as `explicit`."""
     return explicit(scores, len(scores))
 
 
 def from_perplexity(mean_log_losses: Tensor, temperature: float = 1.0) -> Tensor:
-    """By how well each member predicts the prompt: softmax of -log perplexity / temperature, shape (..., N).
+    """Weights by the members' perplexity on the prompt: softmax of -log perplexity / temperature, shape (..., N).
 
     `mean_log_losses` (..., N) are log perplexities: a prompt's mean loss per token, in nat. Vocabularies cut a prompt
     into different numbers of tokens, so losses per byte compare members more fairly. The closed form of PackLLM
@@ -50,7 +50,7 @@ def from_perplexity(mean_log_losses: Tensor, temperature: float = 1.0) -> Tensor
 
 
 def token_consistency(distributions: Tensor, kind: str = "rbf") -> Tensor:
-    """How far each member agrees with the mean of all about each key, from 0 to 1, for distributions (..., N, U).
+    """Agreement of each member with the mean of all at each key, from 0 to 1, for distributions (..., N, U).
 
     A function of δ = |p_k - mean|; keys that neither the member nor the main model (the first) thinks possible get 0
     (arXiv 2510.13855). Raises ValueError if there is no such kind.

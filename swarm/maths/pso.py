@@ -1,4 +1,4 @@
-"""The particle swarm: one move rule and one bookkeeping for graphs and for experts (arXiv 2502.04510, section 3)."""
+"""Particle swarm optimization of graphs and of experts (arXiv 2502.04510, section 3)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -62,7 +62,7 @@ def move(
 
 @dataclass(frozen=True)
 class Swarm:
-    """The whole memory of a particle swarm, as a value: k particles of any one shape.
+    """The state of a particle swarm, as a value: k particles of any one shape.
 
     Attributes:
       positions, velocities, personal_bests: shape (k, *particle).
@@ -148,7 +148,7 @@ def age_of_best(history: Sequence[float]) -> int:
 
 
 def restarts(ages: Sequence[int], cooldowns: Sequence[int], rule: RestartRule) -> tuple[list[bool], tuple[int, ...]]:
-    """Who restarts at this move, and everybody's cool-down after it."""
+    """The particles that restart at this move, and all cool-downs after it."""
     if not rule.enabled:
         return [False] * len(ages), tuple(cooldowns)
     limit = rule.fraction * rule.patience

@@ -1,4 +1,4 @@
-"""How good a router's choices are, from what every member scored: P prompts, M members, higher scores are better.
+"""Metrics of a router's choices, from every member's scores: P prompts, M members, higher is better.
 
 Every mean comes with a bootstrap interval over the prompts (Efron 1979, percentiles). All randomness is handed in.
 """
@@ -50,7 +50,7 @@ def bootstrap_mean(values: np.ndarray, generator: np.random.Generator, resamples
 def bootstrap(
     statistic: Callable[[np.ndarray], float], size: int, generator: np.random.Generator, resamples: int = RESAMPLES
 ) -> Estimate:
-    """Any statistic of prompts with its 95 % percentile interval; it is handed indices (size,) of prompts.
+    """A statistic of prompts with its 95 % percentile interval; it is called with indices (size,) of prompts.
 
     A resample for which it raises ValueError (no gap, no prompts) is left out. Raises ValueError if all prompts
     together have no such statistic.

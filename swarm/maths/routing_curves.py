@@ -1,4 +1,4 @@
-"""Routers as curves of quality over cost: AIQ of any router, APGR and CPT of one between a weak and a strong member."""
+"""Quality-cost curves of routers: AIQ, and between a weak and a strong member APGR and CPT."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""What the main model is moved towards: the members' relative distributions put together (arXiv 2404.12715).
+"""Targets of the inverse step: the members' relative distributions combined (arXiv 2404.12715).
 
 `vanilla` is the paper's weighted mean. The other modes weigh each entry by how far a member agrees with a reference
 (token-level), and each member by how much it agrees in all (model-level): early forms of arXiv 2510.13855.
@@ -33,12 +33,12 @@ def vanilla(distributions: Tensor, weights: Tensor) -> Tensor:
 
 
 def tas(distributions: Tensor, weights: Tensor) -> Tensor:
-    """Every entry by its agreement with the main model's."""
+    """Every entry weighted by its agreement with the main model's."""
     return (weights * _agreement_with_main(distributions) * distributions).sum(-2)
 
 
 def tas2(distributions: Tensor, weights: Tensor) -> Tensor:
-    """Every entry by its agreement with the members' unweighted mean."""
+    """Every entry weighted by its agreement with the members' unweighted mean."""
     return (weights * _agreement_with_mean(distributions) * distributions).sum(-2)
 
 

@@ -1,1 +1,1 @@
-"""How good an answer is beside its reference: metrics, score matrices, rankings, audits."""
+"""Metrics of an answer against its reference: score matrices, rankings, audits."""

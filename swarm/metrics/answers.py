@@ -1,4 +1,4 @@
-"""Metrics that read an answer as the package's own evals do: 1.0 where it gives the right one, else 0.0."""
+"""Accuracy metrics by the package's own evals: 1.0 for a right answer, else 0.0."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""BARTScore: how likely a model finds the reference after the answer (Yuan et al. 2021, arXiv 2106.11520)."""
+"""BARTScore: the log-likelihood of the reference given the answer (Yuan et al. 2021, arXiv 2106.11520)."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -74,7 +74,7 @@ class BartScore:
 
 
 def _exchange(model: Any, path: Path) -> None:
-    """Gives the model the weights of a file, which must be all of them; tied ones may stand there once."""
+    """Loads a file's weights into the model, which must be all of them; tied ones may be there once."""
     from safetensors.torch import load_file
 
     with loading(f"metric bartscore: {path}", "file of weights"):

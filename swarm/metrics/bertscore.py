@@ -1,4 +1,4 @@
-"""BERTScore: how well the contextual embeddings of two texts' tokens match (Zhang et al. 2020, arXiv 1904.09675)."""
+"""BERTScore: greedy matching of contextual token embeddings (Zhang et al. 2020, arXiv 1904.09675)."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -57,7 +57,7 @@ class BertScore:
         return scores
 
     def _embed(self, texts: Sequence[str]) -> list[tuple[Tensor, Tensor]]:
-        """Per text unit vectors (tokens, d) and which of them count (tokens,), special ones not."""
+        """Per text unit vectors (tokens, d), and a mask (tokens,) that is False for special tokens."""
         rows = self._loaded.ids(texts)
         special = ends_of(self._loaded.tokenizer)
         found: dict[int, tuple[Tensor, Tensor]] = {}
@@ -74,7 +74,7 @@ class BertScore:
 
 
 def ends_of(tokenizer: Any) -> set[int]:
-    """The ids that a tokenizer puts at a text's ends."""
+    """The special ids that a tokenizer adds at a text's ends."""
     return {tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.bos_token_id, tokenizer.eos_token_id} - {None}
 
 

@@ -27,7 +27,7 @@ _VERDICT = re.compile(r"(?<!\w)(?:(?P<better>[AB])\s+is\s+better|same\s+(?P<same
 
 @dataclass(frozen=True)
 class TieRule:
-    """What counts as being no worse than a member, for the columns "≥ Vicuna" and "≥ Open Assistant".
+    """The credit of each verdict in the columns "≥ Vicuna" and "≥ Open Assistant".
 
     Attributes:
       same_good, same_bad: what an equal verdict counts.
@@ -122,7 +122,7 @@ def gpt_columns(
     against: Sequence[str] = (),
     rule: TieRule = AS_DEFINED,
 ) -> GptColumns:
-    """What the choice of member `chosen[p]` for prompt p is worth; (P, M, M) and (P,) ints.
+    """The table's columns for the choice of member `chosen[p]` for prompt p; (P, M, M) and (P,) ints.
 
     Members of `against` that are not in `names` are left out. A chosen member that was compared with none has the last
     rank. Raises UserError if no row has a comparison.
@@ -141,7 +141,7 @@ def gpt_columns(
 
 
 def _no_worse(own: np.ndarray, other: np.ndarray, rule: TieRule, itself: np.ndarray) -> np.ndarray:
-    """What each verdict counts; one that flips with the order of asking is a tie, good unless both were bad."""
+    """The credit per verdict; one that flips with the order of asking is a tie, good unless both were bad."""
     tie = np.where(own + other >= 0, rule.same_good, rule.same_bad)
     share = np.where(own > other, 1.0, np.where(own < other, 0.0, tie))
     return np.where(itself, rule.itself, np.where(np.isnan(own), 0.0, share))
@@ -155,7 +155,7 @@ def _whole(comparisons: np.ndarray) -> np.ndarray:
 
 
 def pairwise_prompt(prompt: str, first: str, second: str) -> str:
-    """What a judge is asked about two answers to one prompt."""
+    """The judge's prompt about two answers to one prompt."""
     return (
         "Two answers to the same request follow. Say which is better. Begin with exactly one of these four: "
         '"A is better", "B is better", "Same good" (both are equally good), "Same bad" (both are equally bad).\n'
@@ -175,7 +175,7 @@ def read_verdict(text: str) -> str | None:
 
 
 def pairwise(judge: Judge, prompt: str, first: str, second: str) -> tuple[float, float]:
-    """What each of two answers gets against the other, the judge asked in both orders.
+    """The verdict on two answers against each other, the judge asked in both orders.
 
     Its preference for a position cancels: a verdict that goes with the position and not with the answer gives (0, 0).
     Raises UserError or BudgetReached as the judge does.

@@ -1,4 +1,4 @@
-"""What a metric is: how good an answer is beside the right one."""
+"""The interface of metrics, which score answers against references."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
@@ -8,7 +8,7 @@ from swarm.values import fits, in_words
 
 
 class Metric(Protocol):
-    """Scores answers against references; higher is better.
+    """The interface of a metric; higher scores are better.
 
     Attributes:
       name: under which it is asked for.
@@ -17,7 +17,7 @@ class Metric(Protocol):
     name: str
 
     def settings(self) -> dict[str, Any]:
-        """What decides the scores, JSON-able: options, versions, signature, model and digest."""
+        """The facts that decide the scores, as JSON can hold them: options, versions, signature, model and digest."""
         ...
 
     def score(self, candidates: Sequence[str], references: Sequence[str]) -> list[float]:

@@ -1,4 +1,4 @@
-"""Metrics that count words and letters which an answer shares with its reference: BLEU, chrF and ROUGE."""
+"""Overlap metrics: BLEU, chrF and ROUGE."""
 
 from collections.abc import Sequence
 from typing import Any

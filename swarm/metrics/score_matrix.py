@@ -1,4 +1,4 @@
-"""The score of every member's answer to every prompt under one metric, kept with the metric's exact settings."""
+"""`ScoreMatrix`: every member's score on every prompt under one metric, with the metric's settings."""
 
 import json
 import math
@@ -22,7 +22,7 @@ SCORES = KeptFolder(HEADER, "scores", AGAIN, 1, ("metric", "settings", "names", 
 
 @dataclass(frozen=True, eq=False)
 class ScoreMatrix:
-    """What P prompts' answers of M members are worth under one metric.
+    """Scores (P, M) of M members' answers to P prompts under one metric.
 
     Attributes:
       prompts: (P,).
@@ -98,7 +98,7 @@ def score_answers(
     metric: Metric,
     split: str = "",
 ) -> ScoreMatrix:
-    """The matrix of a metric's scores; all answers go to it in one call, row by row, and missing ones not at all.
+    """The matrix of a metric's scores, by one call with all answers but the missing ones.
 
     Raises UserError as ScoreMatrix does, before anything is scored, or where the metric cannot be had.
     """
@@ -142,7 +142,7 @@ def save_scores(folder: Path, matrix: ScoreMatrix) -> None:
 
 
 def load_scores(folder: Path) -> ScoreMatrix:
-    """What `save_scores` wrote. Raises UserError, with the line, for what is missing, damaged or not whole."""
+    """The matrix that `save_scores` wrote. Raises UserError, with the line, for a missing or damaged part."""
     path, rows_path = folder / HEADER, folder / ROWS
     header = SCORES.read(folder)
     if not rows_path.is_file() or file_digest(rows_path) != header["rows"]:

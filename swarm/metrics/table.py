@@ -1,4 +1,4 @@
-"""Metrics: an answer and its reference become one number. The table of them; to add one, write its file and its row."""
+"""The table of metrics; to add one, write its file and add its row."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

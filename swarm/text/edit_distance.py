@@ -1,4 +1,4 @@
-"""The string of a list that is nearest to another by edit distance, for lists of tens of thousands.
+"""Nearest strings by edit distance, in lists of tens of thousands.
 
 Two lower bounds leave few strings to reckon with: the difference in length, and the letters that one has and the other
 has not. What is left goes through Myers' bit-parallel recurrence (Hyyrö's form of it: one integer holds a column of the
@@ -15,7 +15,7 @@ _LONGEST = 63  # letters that fit into a 64-bit column; longer ones take Python'
 
 
 class NearestStrings:
-    """A list of strings in which the nearest to any string can be found."""
+    """An index of strings for nearest-neighbour search by edit distance."""
 
     def __init__(self, strings: Sequence[str]) -> None:
         """Prepares the list; its order decides between strings that are equally near: the first is taken."""
@@ -50,7 +50,7 @@ class NearestStrings:
         return index, best
 
     def _bounds(self, string: str) -> np.ndarray:
-        """For every string what its distance is at least; in the order of their lengths."""
+        """A lower bound of every string's distance; in the order of their lengths."""
         bounds = np.abs(self._lengths - len(string))
         missing = np.zeros(len(bounds), dtype=np.uint8)
         excess = np.zeros(len(bounds), dtype=np.uint8)

@@ -1,4 +1,4 @@
-"""What a reply says: words, numbers and lettered choices in a text, in whatever script it is written."""
+"""Parsing of replies: words, numbers and lettered choices, in any script."""
 
 import re
 import unicodedata
@@ -109,7 +109,7 @@ def sentence_at(text: str, position: int) -> str:
 
 
 def phrase_spans(phrase: str, text: str) -> list[tuple[int, int]]:
-    """Where the phrase stands in the text as whole words, in any case; in characters of the case-folded text.
+    """Spans of the phrase in the text as whole words, in any case; in characters of the case-folded text.
 
     "no" does not stand in "none" or "no-one", nor does "5" in "1.5", "-5", "1/5" or "5,000".
     """

@@ -1,1 +1,1 @@
-"""Judges: language models that are asked how good an answer is."""
+"""Judges: language models that rate answers."""

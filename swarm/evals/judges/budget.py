@@ -1,4 +1,4 @@
-"""What a judge has been made to do, and the limits that the user sets to it."""
+"""The usage of a judge model, and the user's limits of calls and cost."""
 
 import threading
 from collections.abc import Callable
@@ -12,7 +12,7 @@ _TOKENS_PER_BYTE = 1 / 3  # what English takes in most vocabularies is less; wha
 
 @dataclass(frozen=True)
 class JudgeUsage:
-    """Work done so far: calls made, tokens read and written, cost in units of currency."""
+    """Usage so far: calls made, tokens read and written, cost in units of currency."""
 
     calls: int = 0
     prompt_tokens: int = 0
@@ -40,7 +40,7 @@ class Price:
     written: float
 
     def of(self, prompt_tokens: float, new_tokens: float) -> float:
-        """Units of currency for these tokens."""
+        """The price of these tokens."""
         return (self.read * prompt_tokens + self.written * new_tokens) / 1e6
 
 
@@ -52,7 +52,7 @@ class Meter:
     that the server refused costs nothing.
 
     Attributes:
-      on_change: is told what is used before each call and after it.
+      on_change: is called with the usage before each call and after it.
       other_limit: a limit that is not the judge's own and is used up, in words; "" where there is none.
     """
 
@@ -76,7 +76,7 @@ class Meter:
         self.other_limit: Callable[[], str] = lambda: ""
 
     def hold_back(self, calls: int) -> None:
-        """Lets through only what leaves room for so many calls more, each as dear as the one that is asked for."""
+        """Reserves room for so many more calls, each at the cost of the one that is admitted."""
         with self._lock:
             self._held_back = calls
 
@@ -120,7 +120,7 @@ class Meter:
         return BudgetReached(self._reached)
 
     def settle(self, ticket: Ticket, reply: Reply) -> None:
-        """Counts what the reply has cost; where the judge does not say, what was estimated."""
+        """Books the reply's cost; where the judge does not report it, the estimate."""
         with self._lock:
             self._reserved -= ticket.cost
             used = self._usage
@@ -135,7 +135,7 @@ class Meter:
             self._tokens_per_byte = max(self._tokens_per_byte, reply.prompt_tokens / (len(ticket.prompt.encode()) or 1))
 
     def settle_lost(self, ticket: Ticket, perhaps_billed: bool) -> None:
-        """Counts what a call without a reply may have cost."""
+        """Books what a call without a reply may have cost."""
         with self._lock:
             self._reserved -= ticket.cost
             if perhaps_billed:
@@ -143,5 +143,5 @@ class Meter:
             self._tell()
 
     def _tell(self) -> None:
-        """Says what is used with calls in flight at their highest cost, which is what a kill may leave to be paid."""
+        """Reports the usage with calls in flight at their highest cost, which a kill may leave to be paid."""
         self.on_change(replace(self._usage, cost=self._usage.cost + self._reserved))

@@ -1,4 +1,4 @@
-"""What a judge is: a model that is asked, whose replies cost money or time and sometimes do not come."""
+"""The interface of judge clients, and of the gate that limits their calls."""
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Protocol
 
 @dataclass(frozen=True)
 class Reply:
-    """What a judge said to one prompt.
+    """A judge's reply to one prompt.
 
     Attributes:
       text: "" where the reply was blocked or is empty.
@@ -22,7 +22,7 @@ class Reply:
 
 
 class TransportError(Exception):
-    """No reply came, for a reason that may pass: asking again can help.
+    """Raised for a call without a reply that is worth a retry.
 
     Attributes:
       retry_after: seconds that the server asks to wait, or None.
@@ -37,14 +37,14 @@ class TransportError(Exception):
 
 @dataclass(frozen=True)
 class Ticket:
-    """A call that may be made: for this prompt, at this cost at most (estimated, in units of currency)."""
+    """An admitted call: its prompt, and its highest cost (estimated, in units of currency)."""
 
     prompt: str
     cost: float
 
 
 class Gate(Protocol):
-    """Lets calls through as far as the user's limits go, and counts them; several threads may use it at once."""
+    """Admits calls up to the user's limits, and counts them; thread-safe."""
 
     def admit(self, prompt: str) -> Ticket | None:
         """A ticket if a call may be made now, which then counts at its highest cost until it is settled."""
@@ -55,11 +55,11 @@ class Gate(Protocol):
         ...
 
     def settle(self, ticket: Ticket, reply: Reply) -> None:
-        """The call has brought this reply."""
+        """Books the call with its reply."""
         ...
 
     def settle_lost(self, ticket: Ticket, perhaps_billed: bool) -> None:
-        """The call has brought no reply."""
+        """Books the call without a reply."""
         ...
 
 
@@ -75,7 +75,7 @@ class Client(Protocol):
     max_new_tokens: int
 
     def facts(self) -> dict[str, str]:
-        """What decides a reply besides the prompt: provider, model, tokens; never a key."""
+        """The facts that decide a reply besides the prompt: provider, model, tokens; never a key."""
         ...
 
     def check(self) -> None:

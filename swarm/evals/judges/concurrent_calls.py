@@ -1,4 +1,4 @@
-"""Asking a server: several calls at once, again where one fails in passing, and to an end at once on Ctrl-C."""
+"""Concurrent calls of a server with retries, which end at once on Ctrl-C."""
 
 import email.utils
 import logging
@@ -25,7 +25,7 @@ _SHOWN = 200  # characters of a server's message that ours shows
 
 @dataclass(frozen=True)
 class Patience:
-    """How a call that fails in passing is made again. All times are in seconds.
+    """The retry policy of calls. All times are in seconds.
 
     Attributes:
       attempts: calls in all.
@@ -58,7 +58,7 @@ PATIENT = Patience()
 def concurrently(
     call: Callable[[str], Reply], prompts: Sequence[str], gate: Gate, at_once: int, patience: Patience
 ) -> Generator[tuple[int, Reply], None, None]:
-    """Asks the prompts that the gate admits by `call`, at most `at_once` at a time; see `Client.ask`.
+    """Makes the calls that the gate admits, at most `at_once` at a time; see `Client.ask`.
 
     `call` raises TransportError for what may pass. After the first error no new call starts; what is in flight is
     waited for and yielded, then the error is raised. Where the caller stops listening, nothing is waited for.
@@ -99,7 +99,7 @@ def concurrently(
 def _persistently(
     call: Callable[[str], Reply], first: Ticket, gate: Gate, patience: Patience, stop: threading.Event
 ) -> Reply:
-    """The reply to the prompt of a ticket; raises UserError after the last attempt."""
+    """The reply to a ticket's prompt, with retries; raises UserError after the last attempt."""
     import tenacity
 
     def attempt() -> Reply:
@@ -133,13 +133,13 @@ def _persistently(
 
 
 def _tell(state: "tenacity.RetryCallState") -> None:
-    """Says why nothing seems to happen, where that lasts."""
+    """Logs the reason of a long wait."""
     if state.upcoming_sleep >= 5 and state.outcome:
         log.info("%s; asked again in %.0f s", state.outcome.exception(), state.upcoming_sleep)
 
 
 def passing(status: int) -> bool:
-    """Whether asking again can help against this HTTP status."""
+    """Whether this HTTP status is worth a retry."""
     return status in PASSING_STATUSES or status >= 500
 
 
@@ -167,7 +167,7 @@ def key_from(*variables: str) -> tuple[str, str]:
 
 
 def shortened(message: str, key: str) -> str:
-    """A server's message on one line, without the key that it may repeat."""
+    """A server's message on one line, without the API key that it may repeat."""
     if key:
         message = message.replace(key, "***")
     message = " ".join(message.split())

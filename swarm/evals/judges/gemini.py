@@ -53,7 +53,7 @@ class GeminiClient:
         self._library: _GenAI | _GenerativeAI | None = None
 
     def facts(self) -> dict[str, str]:
-        """What decides a reply; which of Google's libraries sends the question does not."""
+        """The facts that decide a reply; Google's library is none of them."""
         return {"provider": "gemini", "model": self.name, "max_new_tokens": str(self.max_new_tokens)}
 
     def check(self) -> None:
@@ -90,7 +90,7 @@ class GeminiClient:
         return self._library
 
     def _guarded(self, library: "_GenAI | _GenerativeAI", call: Callable[[], Any]) -> Any:
-        """What a call brings; raises TransportError for what may pass, else UserError."""
+        """A call's response; raises TransportError for what is worth a retry, else UserError."""
         try:
             return call()
         except library.refusals as error:
@@ -183,7 +183,7 @@ class _GenerativeAI:
 
 
 def _transport_errors() -> tuple[type[Exception], ...]:
-    """What google-genai lets through where a connection fails; it takes httpx2 where that is installed, else httpx."""
+    """The exceptions of google-genai's HTTP client: httpx2 where that is installed, else httpx."""
     found = []
     for name in ("httpx", "httpx2"):
         try:

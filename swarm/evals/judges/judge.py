@@ -1,4 +1,4 @@
-"""Asking a judge: each question once, replies kept, unreadable ones asked for again, limits never exceeded."""
+"""The judge of an eval: a client with a cache, retries of unreadable replies, and limits."""
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -36,22 +36,22 @@ class Judge:
 
     @property
     def usage(self) -> JudgeUsage:
-        """Work done so far; replies out of the cache are none."""
+        """Usage so far; replies out of the cache are none."""
         return self._meter.usage
 
     def watch(self, on_change: Callable[[JudgeUsage], None], other_limit: Callable[[], str] = lambda: "") -> None:
-        """Calls `on_change` before each call and after it, one at a time; what it raises ends the asking.
+        """Calls `on_change` before each call and after it, one at a time; an exception of it ends the asking.
 
         Where `other_limit` gives the name of a limit that is used up, no further call is made (BudgetReached).
         """
         self._meter.on_change, self._meter.other_limit = on_change, other_limit
 
     def hold_back(self, calls: int) -> None:
-        """Keeps so many calls of the limits for later; 0 frees them."""
+        """Reserves so many calls for later; 0 frees them."""
         self._meter.hold_back(calls)
 
     def ask(self, questions: Sequence[str], read: Callable[[str], T | None], stricter: str) -> list[T]:
-        """What `read` makes of the judge's replies, in the order of the questions.
+        """The judge's replies as `read` parses them, in the order of the questions.
 
         A reply that `read` answers None for is not kept; the question is asked once more with `stricter` below it.
         Equal questions are asked once.
@@ -73,7 +73,7 @@ class Judge:
         return [answers[question] for question in questions]
 
     def _known(self, firm: dict[str, str], read: Callable[[str], T | None]) -> dict[str, T]:
-        """Answers out of the cache, question by question: to the question itself, else to its stricter form."""
+        """The cached answers by question: to the question itself, else to its stricter form."""
         answers: dict[str, T] = {}
         if self._cache is None:
             return answers
@@ -88,7 +88,7 @@ class Judge:
         return answers
 
     def _asked(self, prompts: Sequence[str], read: Callable[[str], T | None]) -> tuple[dict[str, T], dict[str, Reply]]:
-        """The answers to prompts, which go into the cache as they come, and the replies that cannot be read."""
+        """The answers to prompts, which are cached as they come, and the replies that cannot be read."""
         answers: dict[str, T] = {}
         unread: dict[str, Reply] = {}
         if not prompts:
@@ -123,5 +123,5 @@ JudgeMaker = Callable[[], Judge]
 
 
 def no_judge() -> Judge:
-    """For callers that have named none. Raises UserError."""
+    """The factory of judges where the user has named none: raises UserError."""
     raise UserError("this eval needs a judge: name one with --judge_model (docs/judges.md)")

@@ -1,4 +1,4 @@
-"""A model of one's own as the judge, asked through the engine that also answers for experts."""
+"""A local model as the judge, by the same engine as the experts."""
 
 from collections.abc import Callable, Generator, Sequence
 
@@ -8,7 +8,7 @@ from swarm.weights.pool import Expert
 
 
 class LocalClient:
-    """Asks an engine, which makes its own batches of all the prompts that it is given.
+    """A judge client by an engine, which batches all prompts that it is given.
 
     Attributes:
       name: what messages call this judge.
@@ -36,7 +36,7 @@ class LocalClient:
         return self._loaded
 
     def facts(self) -> dict[str, str]:
-        """What decides a reply: the content of the weights and the engine, not the name."""
+        """The facts that decide a reply: the content of the weights and the engine, not the name."""
         engine, expert = self._model()
         about = {f"engine {name}": value for name, value in engine.facts().items()}
         return {

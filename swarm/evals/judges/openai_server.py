@@ -1,4 +1,4 @@
-"""A judge behind any server that speaks the OpenAI API: OpenAI's own, vLLM, Ollama, Gemini's compatible endpoint."""
+"""A judge client of the OpenAI API: OpenAI's own, vLLM, Ollama, Gemini's compatible endpoint."""
 
 import json
 from collections.abc import Generator, Sequence
@@ -58,7 +58,7 @@ class OpenAIClient:
         self._api: Any = None
 
     def facts(self) -> dict[str, str]:
-        """What decides a reply. The address is part of it: what a server calls its model is its own choice."""
+        """The facts that decide a reply, with the address: model names are a server's own choice."""
         return {
             "provider": "openai",
             "url": self._address,
@@ -131,7 +131,7 @@ class OpenAIClient:
             raise TransportError(f"judge {self.name} sent something that is no chat completion", None, True) from error
 
     def _answer(self, call: Any) -> Any:
-        """The JSON that a call brings; raises _NotThere for 404, TransportError for what may pass, else UserError."""
+        """A call's JSON; raises _NotThere for 404, TransportError for what is worth a retry, else UserError."""
         import openai
 
         try:

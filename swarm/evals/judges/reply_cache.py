@@ -1,4 +1,4 @@
-"""A judge's replies on disk, so that a question is paid for once: over runs, resumed runs and kills."""
+"""A cache of judges' replies on disk, so that no question is paid for twice."""
 
 import hashlib
 import json
@@ -24,7 +24,7 @@ _LAYOUT = DatabaseLayout(
 
 
 def judge_cache_path() -> Path:
-    """Where replies are kept unless the user says otherwise: in the user's own cache folder."""
+    """The default path of the reply cache, in the user's own cache folder."""
     return own_cache() / "judge.sqlite"
 
 
@@ -43,14 +43,14 @@ class ReplyCache:
         self._database = OwnDatabase(path, _LAYOUT)
 
     def get(self, facts: Mapping[str, str], prompt: str) -> Reply | None:
-        """What the judge of these facts replied to the prompt; None if it was not asked yet."""
+        """The reply of the judge of these facts to the prompt; None if it is not cached."""
         rows = self._database.rows(
             "SELECT text, prompt_tokens, new_tokens, finish FROM replies WHERE key = ?", (_key(facts, prompt),)
         )
         return Reply(*rows[0]) if rows else None
 
     def put(self, facts: Mapping[str, str], prompt: str, reply: Reply) -> None:
-        """Keeps a reply; one that is there already is replaced."""
+        """Stores a reply; one that is there already is replaced."""
         row = (_key(facts, prompt), reply.text, reply.prompt_tokens, reply.new_tokens, reply.finish)
         with self._database.writing() as database:
             database.execute("INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?, ?)", row)
@@ -61,6 +61,6 @@ class ReplyCache:
 
 
 def _key(facts: Mapping[str, str], prompt: str) -> bytes:
-    """SHA-256 over what decides a reply."""
+    """SHA-256 over the facts and the prompt."""
     content = json.dumps([dict(facts), prompt], sort_keys=True)
     return hashlib.sha256(content.encode()).digest()
