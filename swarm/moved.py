@@ -1,4 +1,4 @@
-"""Import paths that earlier versions documented: each gives the module that has its content now, and a deprecation."""
+"""Deprecated import paths of earlier versions, each of which imports the module that has its content now."""
 
 import importlib
 import sys
@@ -35,7 +35,7 @@ class MovedModules(MetaPathFinder, Loader):
         return None
 
     def exec_module(self, module: ModuleType) -> None:
-        """Puts the module in its new place under the old name; a package that is no more stays empty."""
+        """Registers the new module under the old name; a package that is no more stays empty."""
         name = module.__name__
         if name in MOVED:
             warnings.warn(f"{name} is {MOVED[name]} now", DeprecationWarning, stacklevel=2)

@@ -1,4 +1,4 @@
-"""Whether a value that was given for an option, KIND:NAME=VALUE, is of the kind that the option takes."""
+"""Type checks of the values of options KIND:NAME=VALUE."""
 
 import math
 import types
@@ -22,7 +22,7 @@ def fits(value: Any, kind: Any) -> bool:
 
 
 def in_words(kind: Any) -> str:
-    """A kind as messages say it."""
+    """The name of a kind in messages."""
     if _is_union(kind):
         return " or ".join(in_words(one) for one in get_args(kind))
     if get_origin(kind) is tuple:

@@ -1,1 +1,1 @@
-"""The search: a state goes in, a better one comes out; its run folder."""
+"""The search: configuration, state, steps, fitness, and the run folder."""

@@ -1,4 +1,4 @@
-"""More experts than there are folders: children of pairs of initial experts (arXiv 2410.11163, the parent method)."""
+"""Larger populations: children of pairs of initial experts (arXiv 2410.11163, the parent method)."""
 
 from collections.abc import Sequence
 

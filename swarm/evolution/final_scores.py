@@ -13,7 +13,7 @@ from swarm.system.system import System, single
 
 
 def final_scores(problem: Problem, state: SearchState) -> dict[str, Any]:
-    """{who: {split: {scorer: estimate}}} for the found system, the best single expert and the uniform average.
+    """Final estimates, {who: {split: {scorer: estimate}}}, of the found system, the best expert and the average.
 
     And for the best composite, where there are any. test is read here for the first time. The best single expert is
     the one with the best dev score, alone; so is the best composite.
@@ -43,7 +43,7 @@ def final_scores(problem: Problem, state: SearchState) -> dict[str, Any]:
 
 
 def questions_of_the_end(evaluation: Eval, dataset: Dataset, composites: bool = False) -> int:
-    """How many questions the final scores ask a judge: on dev, all but the average were asked before.
+    """The number of questions that the final scores ask a judge: on dev, all but the average were asked before.
 
     A reply that cannot be read, or that is lost, costs calls beyond that.
     """
@@ -51,6 +51,6 @@ def questions_of_the_end(evaluation: Eval, dataset: Dataset, composites: bool = 
 
 
 def summarise(judgement: Judgement, evaluation: Eval) -> dict[str, dict[str, float | int]]:
-    """scorer -> mean, 95 % interval and size."""
+    """Estimates per scorer: mean, 95 % interval and size."""
     lowest, highest = evaluation.lowest, evaluation.highest
     return {scorer: vars(estimate(scores, lowest, highest)) for scorer, scores in judgement.items()}

@@ -1,4 +1,4 @@
-"""How good systems are: many of them judged side by side by one eval."""
+"""Fitness of systems: many of them evaluated side by side by one eval."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from swarm.system.system import System
 
 @dataclass(frozen=True)
 class Fitness:
-    """Judges systems on one dataset.
+    """Evaluates systems on one dataset.
 
     Attributes:
       scheduler: what has the systems answer.
@@ -43,7 +43,7 @@ class Fitness:
     def judge(
         self, systems: Sequence[System], examples: Sequence[Example], ahead: Sequence[System] = ()
     ) -> list[Judgement]:
-        """Every system's scores, scorer by scorer, one per example; the systems `ahead` answer and are not scored.
+        """Every system's scores, {scorer: one per example}; the systems `ahead` answer and are not scored.
 
         Raises UserError if the eval gives a score that is missing, not finite or out of its range.
         """
@@ -69,7 +69,7 @@ class Fitness:
         return judgements
 
     def queries(self) -> list[Query]:
-        """What a system is asked about the dev examples in the first pass."""
+        """The queries of the dev examples in the first pass."""
         return next(self.evaluation.judge(self.dataset, self.dataset.dev))
 
     def score_texts(self, texts: Sequence[str], examples: Sequence[Example]) -> np.ndarray:
@@ -88,7 +88,7 @@ class Fitness:
 
 
 def check_judgement(evaluation: Eval, judgement: Judgement, size: int, scorer: str) -> Judgement:
-    """The judgement, if it can be trusted as far as a program can tell."""
+    """The judgement, checked for shape, range and finiteness."""
     if scorer not in judgement:
         raise UserError(
             f"eval {evaluation.name} gives the scores {', '.join(sorted(judgement)) or 'none'}, not {scorer}: name one "

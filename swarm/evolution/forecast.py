@@ -1,4 +1,4 @@
-"""What a search will cost, before anything is loaded."""
+"""Cost forecast of a search, before anything is loaded."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ USUALLY_SAVED = 0.4  # share of requests that equal another one, on random graph
 
 @dataclass(frozen=True)
 class Cost:
-    """Upper bounds: every request generated, every answer of full length, no early end.
+    """Upper bounds of cost: every request generated, every answer of full length, no early end.
 
     Attributes:
       node_evaluations: nodes asked about the whole dev split.
@@ -35,11 +35,11 @@ class Cost:
         return Cost(*(mine + its for mine, its in zip(vars(self).values(), vars(other).values(), strict=True)))
 
     def times(self, factor: int) -> "Cost":
-        """So many of these."""
+        """The cost of so many of these."""
         return Cost(*(value * factor for value in vars(self).values()))
 
     def asked(self, times: float) -> "Cost":
-        """The same nodes where each takes so many answers of models."""
+        """The cost where each node takes so many calls of models."""
         generations, read, written = (
             math.ceil(times * value) for value in (self.generations, self.prompt_tokens, self.new_tokens)
         )
@@ -48,7 +48,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Forecast:
-    """The parts of a search: `start` once, `iteration` up to `iterations` times, `end` once."""
+    """The forecast by parts of a search: `start` once, `iteration` up to `iterations` times, `end` once."""
 
     start: Cost
     iteration: Cost
@@ -57,7 +57,7 @@ class Forecast:
 
     @property
     def total(self) -> Cost:
-        """All of it, if patience never ends it early."""
+        """The whole search, if patience never ends it early."""
         return self.start + self.iteration.times(self.iterations) + self.end
 
 
@@ -70,7 +70,7 @@ def forecast(
     composites: Sequence[float] = (),
     lengths: Lengths = USUAL,
 ) -> Forecast:
-    """What this search costs at most, with `experts` experts in the pool, from which more may be bred.
+    """The forecast of a search with `experts` experts in the pool, from which more may be bred.
 
     `composites` says how many answers of models one answer of each composite takes; they are reckoned as if every
     member spoke equally often. `lengths` are those of all texts.
@@ -114,7 +114,7 @@ def forecast_lines(plan: Forecast) -> list[str]:
 
 
 def describe_time(most: Forecast, likely: Forecast, speed: Speed) -> str:
-    """How long models answer, in words, where all answers are of full length and where they are as long as measured."""
+    """The time of generation in words: where all answers are of full length, and as long as measured."""
     all_full, as_measured = (
         (1 - USUALLY_SAVED) * speed.seconds(plan.total.prompt_tokens, plan.total.new_tokens) for plan in (most, likely)
     )
@@ -132,14 +132,14 @@ def describe_time(most: Forecast, likely: Forecast, speed: Speed) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people say them."""
+    """A duration in words."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _passes(evaluation: Eval, dataset: Dataset, examples: Sequence[Example]) -> list[list[Query]]:
-    """What one system is asked, pass by pass, as far as it can be known without answers."""
+    """The queries of one system per pass, as far as they are known without answers."""
     first = next(evaluation.judge(dataset, examples))
     later = evaluation.later_queries(dataset, examples)
     return [first, *later, *[first] * (evaluation.passes - 1 - len(later))]
@@ -148,7 +148,7 @@ def _passes(evaluation: Eval, dataset: Dataset, examples: Sequence[Example]) -> 
 def _cost_of(
     passes: Sequence[Sequence[Query]], params: GenerationParams, judge_calls: int, lengths: Lengths
 ) -> Callable[[int, int], Cost]:
-    """(nodes, edges) -> the cost of one system with so many of them."""
+    """A function (nodes, edges) -> the cost of one system."""
     queries = [query for asked in passes for query in asked]
     letters = sum(len(node_prompt(replace(query, chunks=("",) if query.chunks else ()), [])) for query in queries)
     written = math.ceil(lengths.answer * sum(query.max_new_tokens or params.max_new_tokens for query in queries))

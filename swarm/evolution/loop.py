@@ -9,13 +9,13 @@ from swarm.evolution.steps import STEPS, Problem
 
 
 class Watcher:
-    """Who wants to know of every step; this one does not."""
+    """Callbacks of a search, which do nothing here."""
 
     def before(self, state: SearchState) -> None:
-        """A step begins from this state."""
+        """Called before a step from this state."""
 
     def after(self, before: SearchState, state: SearchState) -> None:
-        """A step has led to this state."""
+        """Called after a step has led to this state."""
 
 
 def search(problem: Problem, state: SearchState, meter: Metered, watcher: Watcher, budget: Budget) -> SearchState:

@@ -24,7 +24,7 @@ def numbers(state: SearchState) -> dict[str, float]:
 
 
 def scratchpad(state: SearchState) -> dict[str, Any]:
-    """The numbers and how they came about, under the published program's keys (utility_scratchpad.json)."""
+    """The numbers with their history, under the published program's keys (utility_scratchpad.json)."""
     record: dict[str, Any] = dict(numbers(state))
     for kind, swarm in (("graph", state.graphs), ("model", state.experts)):
         if swarm is not None:

@@ -1,4 +1,4 @@
-"""How fast models answer on this machine: measured within a bound of time, and kept for later forecasts."""
+"""Speed of generation on this machine: measured within a time limit, and kept for later forecasts."""
 
 import json
 import sys
@@ -31,7 +31,7 @@ GROWTH, LEAST_GROWTH = 4, 1.5  # how many times the questions of the last round 
 
 @dataclass(frozen=True)
 class Lengths:
-    """How long texts are.
+    """Lengths of texts in tokens.
 
     Attributes:
       answer: of an answer, as a share of the most tokens that it may have.
@@ -47,7 +47,7 @@ USUAL = Lengths()
 
 @dataclass(frozen=True)
 class Speed:
-    """How fast models answer.
+    """Tokens per second of prefill and decode.
 
     Attributes:
       read, written: tokens per second of prompts, and of answers, in batches as large as were measured.
@@ -61,13 +61,13 @@ class Speed:
     rows: int = 1
 
     def seconds(self, read: float, written: float) -> float:
-        """What so many tokens take."""
+        """The time of so many tokens."""
         return read / self.read + written / self.written
 
 
 @dataclass(frozen=True)
 class Round:
-    """Experts who were all asked the same questions, twice: for the first token of every answer, and for all of it.
+    """A measured round: experts asked the same questions twice, for one token and for whole answers.
 
     Attributes:
       experts, questions: how many.
@@ -91,12 +91,12 @@ class Round:
 
     @property
     def seconds(self) -> float:
-        """Both times together."""
+        """The time of both parts."""
         return self.first.seconds + self.whole.seconds
 
     @property
     def mean_length(self) -> float:
-        """Of an answer, in tokens."""
+        """The mean length of an answer in tokens."""
         return self.whole.new_tokens / (self.experts * self.questions)
 
     def forecast(self, most: int) -> float:
@@ -123,7 +123,7 @@ class Round:
 
 
 class Measuring:
-    """Asks ever more questions and times them.
+    """A measurement of speed by ever larger rounds.
 
     Attributes:
       rounds: what was asked so far.
@@ -139,11 +139,11 @@ class Measuring:
 
     @property
     def seconds(self) -> float:
-        """That all rounds took."""
+        """The time of all rounds."""
         return self._meter.usage.seconds
 
     def run(self, tell: Callable[[str], None]) -> Speed:
-        """Rounds until half a minute is over, with few questions also beyond, up to two; `tell` is told of each.
+        """Rounds until half a minute is over, with few questions also beyond, up to two; `tell` is called with each.
 
         The last one counts: it has the largest batches, as a search has, and in it nothing is done for the first time.
         Raises UserError if not even the first few tokens come within the bound.

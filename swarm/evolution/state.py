@@ -52,11 +52,11 @@ class Best:
 
 @dataclass(frozen=True)
 class Refresh:
-    """What came of fitting a router again.
+    """The result of refitting a router.
 
     Attributes:
       name: of the composite.
-      prompts: different prompts on dev that a node of the step's graphs was told.
+      prompts: different prompts on dev that a node of the step's graphs was asked.
       labelled: those of them that all its members, as they now are, have answered in this step.
       questions: dev questions that are behind these.
       kept: why the router stayed as it was; "" where it was fitted again.
@@ -110,17 +110,17 @@ class SearchState:
 
     @property
     def title(self) -> str:
-        """The next step as people call it: "first graphs", "first experts", "role 3", "weight 3", "final"."""
+        """The next step's name for people: "first graphs", "first experts", "role 3", "weight 3", "final"."""
         names = {"start_role": "first graphs", "start_weight": "first experts", "final": "final"}
         return names.get(self.next_step) or f"{self.next_step} {self.iteration}"
 
     @property
     def steps_done(self) -> int:
-        """Steps that have led here; the two of the start count too."""
+        """The number of steps done, the two of the start included."""
         return 2 * self.iteration + {"start_weight": 1, "weight": 1, "final": 2}.get(self.next_step, 0)
 
     def generator(self, purpose: str) -> np.random.Generator:
-        """A generator that goes on where this state left it."""
+        """The generator of this purpose in the state that was saved."""
         bits = np.random.PCG64()
         bits.state = self.generators[purpose]
         return np.random.Generator(bits)
@@ -132,7 +132,7 @@ class SearchState:
 
 
 def first_state(seed: int) -> SearchState:
-    """Before the first step: one generator per purpose, spawned from the seed."""
+    """The state before the first step, with one generator per purpose, spawned from the seed."""
     children = np.random.SeedSequence(seed).spawn(len(PURPOSES))
     states = {purpose: np.random.PCG64(child).state for purpose, child in zip(PURPOSES, children, strict=True)}
     return SearchState("start_role", 0, states)
@@ -144,7 +144,7 @@ def state_to_json(state: SearchState) -> dict[str, Any]:
 
 
 def state_from_json(record: dict[str, Any]) -> SearchState:
-    """The state again. Raises ValueError for another format, KeyError or TypeError if something is missing."""
+    """The state in a JSON value. Raises ValueError for another format, KeyError or TypeError if part is missing."""
     if record["format"] != FORMAT:
         raise ValueError(f"state format is {record['format']}, this version reads {FORMAT}")
     # states before there were composites, before routers were fitted again, and before final scores were counted

@@ -24,7 +24,7 @@ from swarm.weights.pool import Pool
 
 @dataclass(frozen=True)
 class Problem:
-    """What is searched: settings, members, and what says how good a system of them is."""
+    """The search problem: settings, members, and the fitness of systems."""
 
     config: SearchConfig
     members: Members
@@ -33,29 +33,29 @@ class Problem:
 
     @property
     def pool(self) -> Pool:
-        """The experts."""
+        """The pool of initial experts."""
         return self.members.pool
 
     @property
     def size(self) -> int:
-        """n: members, of which the experts move, and nodes in a graph."""
+        """n, the number of members and of nodes in a graph."""
         return len(self.names) + len(self.members.composites)
 
     @property
     def names(self) -> list[str]:
-        """Of the experts that move: the pool's, and their children if the population was bred."""
+        """Names of the experts that move: the pool's, and their children if the population was bred."""
         return population_names(self.pool.names, self.config.population(len(self.pool.names)))
 
     @property
     def starting_experts(self) -> np.ndarray:
-        """Where the experts start, as coefficients over the pool; shape (experts that move, experts in the pool)."""
+        """The experts' initial coefficients over the pool, (experts that move, experts in the pool)."""
         initial, moving = len(self.pool.names), len(self.names)
         if moving == initial:
             return np.eye(initial)
         return breed(initial, moving, first_state(self.config.seed).generator("breeding"))
 
     def members_with(self, routers: Mapping[str, str]) -> Members:
-        """The members with these routers, name -> digest, in the place of those that the search began with."""
+        """The members with these routers, name -> digest, instead of those that the search began with."""
         if not routers:
             return self.members
         assert self.router_store is not None
@@ -68,7 +68,7 @@ class Problem:
         coefficients: np.ndarray,
         routers: Mapping[str, str] = MappingProxyType({}),
     ) -> System:
-        """The members with experts at these coefficients and these routers, placed on this graph."""
+        """The system of this graph with experts at these coefficients and these routers."""
         later, members = self._later_graph(decoded), self.members_with(routers).at(self.names, coefficients)
         return System(decoded.graph, tuple(assignment), members, self.fitness.params, later)
 
@@ -213,7 +213,7 @@ def _moved_graphs(
 
 
 def _systems_ahead(problem: Problem, state: SearchState, coefficients: np.ndarray) -> list[System]:
-    """What the role step after the running weight step will score, if that is to be asked now.
+    """The systems of the next role step, if they are to be asked during this weight step.
 
     It is known: its graphs follow from the last role step, its experts are those of the running step. Nothing is asked
     that the search might not come to: not if it ends after this step unless this step finds something better, nor
@@ -270,7 +270,7 @@ def _end_iteration(problem: Problem, state: SearchState) -> SearchState:
 
 
 def _stop_reason(problem: Problem, state: SearchState) -> str:
-    """Why the search ends with this iteration, its best system being the state's; "" if it does not."""
+    """The reason why the search ends with this iteration; "" if it does not."""
     assert state.graphs is not None and state.best is not None
     config = problem.config
     history = (*state.best_history, state.best.score)
@@ -286,6 +286,6 @@ def _refresh_is_due(problem: Problem, state: SearchState) -> bool:
 
 
 def _shortened(problem: Problem, state: SearchState, swarm: pso.Swarm) -> pso.Swarm:
-    """A swarm as the next iteration finds it; the start shortens no step."""
+    """The swarm with its step length decayed; the start shortens no step."""
     config = problem.config
     return pso.shorten_step(swarm, config.decay, config.minimum_step_length) if state.iteration > 0 else swarm

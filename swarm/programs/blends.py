@@ -1,4 +1,4 @@
-"""What other ways to answer are compared with: all members asked, their answers ranked, the best of them fused."""
+"""Blends as baselines: all members' answers ranked, and the best of them fused."""
 
 import argparse
 from collections.abc import Sequence
@@ -16,14 +16,14 @@ RANKED, FUSED = "best-ranked answer", "best answers fused"
 
 
 def add_ranker_options(parser: argparse.ArgumentParser, about: str) -> None:
-    """Which model compares answers, and how."""
+    """Adds the options of the ranker."""
     parser.add_argument("--ranker", metavar="MODEL", help=about)
     parser.add_argument("--ranking", choices=MODES, default=MODES[0], help="compare all pairs of answers, or only as "
                         "many as the first places take (default: all)")  # fmt: skip
 
 
 def add_blend_options(parser: argparse.ArgumentParser) -> None:
-    """The same, and which model fuses the best answers."""
+    """Adds the options of the ranker and of the fuser."""
     add_ranker_options(parser, f"model that compares two answers, such as {PAIRRM}: also score what it finds best")
     parser.add_argument("--fuser", metavar="MODEL", help=f"encoder-decoder, such as {GEN_FUSER}: also score what it "
                         "makes of the best answers")  # fmt: skip
@@ -54,5 +54,5 @@ def blends_of(options: argparse.Namespace, names: Sequence[str]) -> tuple[Blend,
 
 
 def with_blends(members: Members, blends: Sequence[Blend]) -> Members:
-    """The members and the blends, as an engine and a scheduler are to know them."""
+    """The members with the blends added, as an engine and a scheduler need them."""
     return Members(members.pool, (*members.composites, *blends))

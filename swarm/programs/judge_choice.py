@@ -1,4 +1,4 @@
-"""Which judge the settings name: a server, Gemini, or a local model; with its cache, limits and price."""
+"""The judge of the settings: a server, Gemini, or a local model; with its cache, limits and price."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +20,7 @@ from swarm.weights.pool import Expert, model_pool
 
 
 def judge_maker(config: SearchConfig, usage: JudgeUsage = NO_WORK) -> Callable[[], Judge]:
-    """What makes the judge that the settings name, once an eval asks for it; `usage` is that of earlier sittings.
+    """A factory of the judge of the settings, called once an eval needs it; `usage` is that of earlier sessions.
 
     Making it raises UserError if no judge is named or if its price cannot be read; nothing is loaded and nobody asked.
     """

@@ -1,4 +1,4 @@
-"""One sitting of a search, new or resumed: puts the parts together, keeps the run's folder, shows the result."""
+"""One session of a search, new or resumed: runs it, writes the run's folder, shows the result."""
 
 import logging
 import shutil
@@ -51,7 +51,7 @@ log = logging.getLogger(__name__)
 
 
 class Session(Watcher):
-    """Carries a search through, writing everything that a later sitting needs after each step."""
+    """Runs a search and writes its state after each step, from which a later session resumes."""
 
     def __init__(self, run: Run, task: Task, members: Members, executor: Executor, state: SearchState, began: float):
         """`began` is when this sitting began, with loading and all, as `time.monotonic` tells it."""
@@ -73,7 +73,7 @@ class Session(Watcher):
         self._work: list[Work] = []
 
     def work(self) -> int:
-        """The exit code: done, limit reached, or interrupted."""
+        """Runs the search. Returns the exit code: done, limit reached, or interrupted."""
         config = self._config
         budget = Budget(config.max_generations, config.max_tokens, config.max_time)
         self._warn_of_small_limits()
@@ -185,7 +185,7 @@ class Session(Watcher):
             self._remember_found(state)
 
     def _remember_found(self, state: SearchState) -> None:
-        """So that who evaluates the found system finds what the search has asked."""
+        """Remembers the written adapters' digests, by which an evaluation finds the search's cached answers."""
         assert state.best is not None
         if not self._config.no_cache:
             system = self._problem.best_system(state.best)
@@ -222,7 +222,7 @@ class Session(Watcher):
         return front_doors.LIMIT_REACHED if limited and self._config.strict_exit else front_doors.DONE
 
     def _kept_result(self) -> dict[str, Any] | None:
-        """What an earlier sitting scored at the end, if it could not write all of what it had found."""
+        """The final scores of an earlier session that could not write its best system."""
         path = self._run.folder / RESULT
         return read_json(path) if path.exists() else None
 

@@ -1,4 +1,4 @@
-"""What is worked on: the eval, the data and how nodes generate, read from the settings and checked; no model yet."""
+"""The task of the settings: eval, data and generation parameters, checked before any model is loaded."""
 
 import logging
 from dataclasses import dataclass, replace
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Task:
-    """What is worked on, read and checked; no model is loaded."""
+    """The task: eval, dataset and generation parameters."""
 
     config: SearchConfig
     evaluation: Eval
@@ -54,7 +54,7 @@ def read_task(config: SearchConfig, judged: JudgeUsage = NO_WORK) -> Task:
 
 
 def source_of(config: SearchConfig) -> Source:
-    """Where the settings say that the data comes from, and what it calls things.
+    """The data source of the settings, with the names of its columns and splits.
 
     What is drawn for dev does not depend on the search's seed: runs that differ in it share their questions.
     """

@@ -1,1 +1,1 @@
-"""What a person sees of a search: text, pictures, progress, trackers."""
+"""Reports of a search: text, pictures, progress, trackers."""

@@ -1,4 +1,4 @@
-"""What a person sees while a search runs: a bar on a terminal, one line per step elsewhere and in log.txt."""
+"""Progress of a search: a bar on a terminal, one line per step elsewhere and in log.txt."""
 
 import logging
 import sys
@@ -44,7 +44,7 @@ class Progress:
         self._show_bar(f"{_place(state, self._config)}{best}", self._requests(state))
 
     def final(self, examples: int) -> None:
-        """The final scores begin: the found system and a few members alone on so many examples."""
+        """Begins the bar of the final scores: the found system and a few members alone on so many examples."""
         self._show_bar("final scores", (self._nodes + self._singles) * examples)
 
     def _show_bar(self, title: str, requests: int) -> None:
@@ -52,7 +52,7 @@ class Progress:
             self._bar = tqdm(total=requests, desc=title, unit="req", leave=False)
 
     def answered(self) -> None:
-        """One request is done."""
+        """Counts one answered request."""
         if self._bar is not None:
             if (now := time.monotonic()) > self._glanced + GLANCE:
                 self._glanced = now
@@ -84,7 +84,7 @@ class Progress:
             log.info("%s", _refreshed(one))
 
     def close(self) -> None:
-        """Takes the bar away."""
+        """Removes the bar."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None

@@ -1,4 +1,4 @@
-"""How far a long work is: a bar on a terminal, a line from time to time elsewhere."""
+"""A progress bar: on a terminal a bar, elsewhere a line from time to time."""
 
 import logging
 import sys
@@ -16,7 +16,7 @@ MOST = 50  # lines of one work, about: those of a long one are further apart
 
 
 class ProgressBar:
-    """Follows a work of so many parts.
+    """A progress bar of so many parts.
 
     Attributes:
       done: how many of them are done.
@@ -33,7 +33,7 @@ class ProgressBar:
             self._bar = tqdm(total=total, initial=done, desc=title, unit=f" {unit}", leave=False)
 
     def show(self, done: int, note: str = "") -> None:
-        """So many are done, and what else there is to say; a line only if one is due."""
+        """Shows that so many are done, with further text; a line only if one is due."""
         self.done = done
         if self._bar is not None:
             self._bar.set_postfix_str(note, refresh=False)
@@ -49,12 +49,12 @@ class ProgressBar:
         log.info("%s: %s", self._title, ", ".join(filter(None, parts)))
 
     def _seconds_left(self, now: float) -> float | None:
-        """At the pace so far; None before there is any."""
+        """Seconds left at the speed so far; None before there is any."""
         new = self.done - self._first
         return (now - self._began) / new * (self._total - self.done) if new else None
 
     def close(self) -> None:
-        """Takes the bar away."""
+        """Removes the bar."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None

@@ -16,7 +16,7 @@ from swarm.system.system import System
 
 
 def graph_as_text(system: System) -> list[str]:
-    """The graph from its end down to its sources, a line per node; who is indented below tells its answer upwards."""
+    """The graph as text from its end down to its sources, a line per node, predecessors indented below."""
     lines: list[str] = []
     shown: set[int] = set()
 
@@ -44,7 +44,7 @@ def graph_as_mermaid(system: System) -> str:
 
 
 def model_card(system: System, scores: dict[str, Any], config: SearchConfig) -> str:
-    """What a found system is, for whoever meets its folder elsewhere."""
+    """The model card of a found system, as Markdown."""
     members = sorted({label(system.member_at(node)) for node in system.graph})
     lines = [
         "# A multi-LLM system found by h-swarm",
@@ -68,7 +68,7 @@ def model_card(system: System, scores: dict[str, Any], config: SearchConfig) -> 
 
 
 def draw_graph(system: System, path: Path) -> None:
-    """A picture of the graph: roles, experts, and arrows from who tells to who is told. Needs matplotlib."""
+    """Draws the graph: roles, experts, and arrows along the edges. Needs matplotlib."""
     plt = pyplot()
     # columns by distance from the end, so that every arrow points to the right
     columns = list(nx.topological_generations(system.graph.reverse(copy=True)))
@@ -107,7 +107,7 @@ def draw_graph(system: System, path: Path) -> None:
 
 
 def draw_curves(state: SearchState, path: Path) -> None:
-    """Both swarms' utilities over the iterations, with the best so far. Needs matplotlib."""
+    """Draws both swarms' utilities over the iterations, with the best so far. Needs matplotlib."""
     assert state.graphs is not None and state.experts is not None
     plt = pyplot()
     figure, panels = plt.subplots(1, 2, figsize=(11, 4), sharey=True)
@@ -155,7 +155,7 @@ def pyplot() -> Any:
 
 
 def needed_pyplot() -> Any:
-    """`pyplot` for who has asked for a picture. Raises UserError where matplotlib is not installed."""
+    """`pyplot`, or a UserError where matplotlib is not installed."""
     try:
         return pyplot()
     except ImportError as error:
@@ -163,7 +163,7 @@ def needed_pyplot() -> Any:
 
 
 def save_picture(figure: Any, path: Path, dots: int) -> None:
-    """Writes a figure, cut to what is drawn, and closes it. Raises UserError where it cannot be written."""
+    """Saves a figure with tight margins and closes it. Raises UserError where it cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         drawn = BytesIO()

@@ -1,4 +1,4 @@
-"""Numbers to wandb under the published program's keys. A tracker that fails never stops a search."""
+"""Tracking of a search by wandb, under the published program's keys. A failure never stops a search."""
 
 import logging
 import netrc
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 class Tracker:
-    """wandb, or nothing. Its first failure is logged and ends the tracking, not the search."""
+    """A wandb run, or none. Its first failure is logged and ends the tracking, not the search."""
 
     def __init__(self, mode: str, project: str, name: str, config: dict[str, Any], folder: Path):
         """Starts a wandb run in this mode (auto, online, offline, disabled); never asks for a login."""
@@ -46,12 +46,12 @@ class Tracker:
         )
 
     def log(self, record: dict[str, Any], step: int) -> None:
-        """One step's numbers."""
+        """Logs one step's numbers."""
         if self._run is not None:
             self._guarded(lambda: self._run.log(record, step=step))
 
     def finish(self) -> None:
-        """Sends what is left."""
+        """Finishes the wandb run."""
         if self._run is not None:
             self._guarded(lambda: self._run.finish())
             self._run = None
@@ -88,7 +88,7 @@ def _logged_in() -> bool:
 
 
 def _own_id(folder: Path) -> str:
-    """The same for every sitting of a run, so that wandb goes on with its curves."""
+    """The wandb id of a run, the same for every session, so that its curves are continued."""
     path = folder / WANDB_ID
     known = read_text(path) if path.exists() else ""
     if not re.fullmatch("[0-9a-f]{8}", known):  # it becomes part of a folder's name

@@ -1,4 +1,4 @@
-"""Writing that nobody has to wait for: one thread beside the search, one write at a time."""
+"""Background writing: one thread beside the search, one write at a time."""
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -6,7 +6,7 @@ from threading import Lock
 
 
 class BackgroundWriter:
-    """Does writes one after the other in a thread of its own; of those that wait only the newest is done.
+    """A thread that does one write at a time; of those that wait only the newest is done.
 
     One thread may call it. A write that failed ends those that wait, and raises its error in the next call.
     """
@@ -19,7 +19,7 @@ class BackgroundWriter:
         self._work_in_hand: Future[None] | None = None
 
     def write(self, act: Callable[[], None]) -> None:
-        """Lets `act` be done soon, in the place of one that waits. Raises what an earlier one raised."""
+        """Schedules `act`, instead of one that waits. Raises what an earlier one raised."""
         with self._lock:
             if self._busy:
                 self._waiting = act

@@ -1,4 +1,4 @@
-"""The user's own cache folder, and what it remembers: what the user has named on this machine before."""
+"""The user's own cache folder, and the code and addresses that the user has named on this machine before."""
 
 import json
 import os
@@ -11,7 +11,7 @@ _NAMED = "named.json"
 
 
 def own_cache() -> Path:
-    """$XDG_CACHE_HOME or else ~/.cache, with /h_swarm below it; made if need be, for the user alone (0700)."""
+    """The cache folder, h_swarm in $XDG_CACHE_HOME or ~/.cache; made if need be, for the user alone (0700)."""
     base = os.environ.get("XDG_CACHE_HOME", "")
     # the XDG specification has relative values ignored
     folder = (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "h_swarm"

@@ -1,4 +1,4 @@
-"""A private SQLite file that several processes of the user share, and what its errors tell the user to do."""
+"""A private SQLite file that several processes of the user share, with errors that name the cure."""
 
 import fcntl
 import os
@@ -18,7 +18,7 @@ _LOG_SECONDS = 1.0  # that a writer waits for readers in order to do so
 
 @dataclass(frozen=True)
 class DatabaseLayout:
-    """What is kept in a file, and how its errors call it.
+    """The table of a file, and its name in errors.
 
     Attributes:
       version: of the tables; a file with another one is not touched.
@@ -93,7 +93,7 @@ class OwnDatabase:
 
     @contextmanager
     def waiting_at_most(self, seconds: float) -> Iterator[None]:
-        """In this block another process's writing is waited for no longer than this."""
+        """A context manager that limits the wait for another process's writing."""
         self.rows(f"PRAGMA busy_timeout = {seconds * 1000:.0f}")
         try:
             yield
@@ -106,7 +106,7 @@ class OwnDatabase:
 
     @contextmanager
     def guarded(self) -> Iterator[None]:
-        """Says what the user can do about a file that fails."""
+        """A context manager in which SQLite's errors become UserErrors with the cure."""
         try:
             yield
         except (sqlite3.OperationalError, OSError) as error:
@@ -120,7 +120,7 @@ class OwnDatabase:
             raise UserError(f"{self.path} is damaged ({error}); delete it: {self._layout.loss}") from error
 
     def _shorten_log(self) -> None:
-        """Empties a log that has become long.
+        """Truncates a write-ahead log that has become long.
 
         sqlite does it by itself only in a moment without any reader or writer: busy processes would leave it none.
         """

@@ -1,4 +1,4 @@
-"""A system answers queries: the front of the scheduler for those who have an engine and a question."""
+"""Answers of systems to queries, by a scheduler of their own."""
 
 from collections.abc import Sequence
 

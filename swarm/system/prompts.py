@@ -1,4 +1,4 @@
-"""What a node of the graph is told, and how earlier answers enter its prompt."""
+"""Prompts of the graph's nodes: the question, the context, and predecessors' answers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ def node_prompt(query: Query, previous: Sequence[str], position: int = 0, nodes:
 
 
 def context_at(chunks: Sequence[str], position: int, nodes: int) -> str:
-    """What the node at a topological position reads of a context in chunks.
+    """The chunk of a context that the node at a topological position reads.
 
     With as many chunks as nodes it is the chunk at that position, the published rule. More chunks are folded onto the
     nodes in order, so that all are read; fewer are read by several nodes each.

@@ -1,4 +1,4 @@
-"""The queue of requests that are ready: equal ones once, and which of them a free worker takes."""
+"""The queue of ready requests: equal ones once, batched by member for the next idle worker."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -33,11 +33,11 @@ class _Rows(Generic[Waiting]):
 
     @property
     def most_ahead(self) -> int:
-        """Of the first one."""
+        """The largest `ahead` among its requests."""
         return max(self._waiting)
 
     def add(self, key: bytes, waiting: Waiting, ahead: int) -> None:
-        """One more, whose key is not there."""
+        """Adds a request with a new key."""
         self.ahead[key] = ahead
         rows = self._waiting.get(ahead)
         if rows is None:
@@ -46,7 +46,7 @@ class _Rows(Generic[Waiting]):
             rows[key] = waiting
 
     def again(self, key: bytes, ahead: int) -> Waiting:
-        """What waits for a key that is there, from now on with the most that is ahead of whoever asks for it."""
+        """The receivers of a key that is there, whose `ahead` becomes the larger of both."""
         before = self.ahead[key]
         waiting = self._waiting[before][key]
         if ahead > before:
@@ -55,7 +55,7 @@ class _Rows(Generic[Waiting]):
         return waiting
 
     def take(self, count: int) -> Batch[Waiting]:
-        """The first ones."""
+        """Removes and returns the first requests."""
         batch: Batch[Waiting] = []
         for ahead in sorted(self._waiting, reverse=True):
             rows = list(islice(self._waiting[ahead].items(), count - len(batch)))
@@ -72,7 +72,7 @@ class _Rows(Generic[Waiting]):
 
 
 class Queue(Generic[Waiting]):
-    """Requests by group and key, those that nobody has taken yet and those that are under way.
+    """Requests by group and key: those that are ready, and those that are submitted.
 
     Attributes:
       ready: how many requests nobody has taken yet.
@@ -94,7 +94,7 @@ class Queue(Generic[Waiting]):
         return self.ready + len(self._under_way)
 
     def add(self, group: Group, key: bytes, waiting: Waiting, ahead: int = 0) -> Waiting:
-        """What waits for this key: `waiting`, unless there is something already.
+        """Adds a request; returns the receivers of its key: `waiting`, or those that are there already.
 
         `ahead` is how many further answers wait for this one, one after the other; it matters for several workers only.
         """
@@ -112,7 +112,7 @@ class Queue(Generic[Waiting]):
         return waiting
 
     def take(self, idle: IdleWorker) -> Batch[Waiting]:
-        """What a free worker is to do next; nothing if nothing is ready.
+        """The next batch of an idle worker; empty if nothing is ready.
 
         That is the member with most rows to give, the oldest of equals; the one that is resident at this worker already
         goes before, and one that is resident at another one comes after. One worker takes all of a member's. Several
@@ -148,11 +148,11 @@ class Queue(Generic[Waiting]):
         self._resident_at[digest] += 1
 
     def sent(self, number: int, batch: Batch[Waiting]) -> None:
-        """A batch that was taken is under way under this number."""
+        """Records the number under which a batch was submitted."""
         self.flying[number] = dict(enumerate(batch))
 
     def answered(self, number: int, nodes: Sequence[int]) -> Batch[Waiting]:
-        """The requests of a batch that have an answer now. Raises KeyError for one that had it already."""
+        """Removes and returns the answered requests of a batch. Raises KeyError for one that was answered before."""
         batch = self.flying[number]
         found = [batch.pop(node) for node in nodes]
         for key, _ in found:

@@ -67,15 +67,15 @@ class System:
 
     @property
     def order(self) -> list[int]:
-        """The nodes so that every one comes after those that it listens to."""
+        """The nodes in topological order."""
         return topological_order(self.graph)
 
     def member_at(self, node: int) -> Member:
-        """The member that speaks at a node."""
+        """The member that a node is assigned to."""
         return self.members[self.assignment[node]]
 
     def predecessors(self, node: int) -> list[int]:
-        """The nodes whose answers a node is told, ascending."""
+        """The predecessors of a node, ascending: the nodes whose answers are in its prompt."""
         return sorted(self.graph.predecessors(node))
 
     @staticmethod
@@ -96,7 +96,7 @@ class LoadedSystem(System):
 
     @property
     def pool(self) -> Pool:
-        """Its experts."""
+        """The pool of its experts."""
         return self.saved.pool
 
 
@@ -109,7 +109,7 @@ def graph_of(nodes: int, edges: Iterable[tuple[int, int]]) -> nx.DiGraph:
 
 
 def single(member: Member, params: GenerationParams | None = None) -> System:
-    """The system of one member alone."""
+    """The system of one node with this member."""
     return System(graph_of(1, ()), (0,), (member,), params)
 
 
@@ -159,7 +159,7 @@ def save_system(
 
 
 def _in_use(system: System) -> dict[str, Member]:
-    """The pool's members that speak in a system, and those that answer for them; at least one expert, for its base."""
+    """The members of a system's nodes, and those that composites among them use; at least one expert, for its base."""
     assigned = [system.members[index] for index in sorted(set(system.assignment))]
     used = {part.name: part for member in assigned for part in used_members(member)}
     if not any(isinstance(member, Expert) for member in used.values()):
@@ -169,7 +169,7 @@ def _in_use(system: System) -> dict[str, Member]:
 
 
 def _outside(pool: Pool, composites: Iterable[Composite], folder: Path) -> dict[str, str]:
-    """The way from a system's folder to each folder that its members name by its absolute path."""
+    """The relative paths from a system's folder to the folders that its members name by absolute paths."""
     named = [part for one in composites for part in one.outside]
     if not pool.models and Path(pool.base).is_dir():
         named.append(fixed_base(pool.base))
@@ -177,7 +177,7 @@ def _outside(pool: Pool, composites: Iterable[Composite], folder: Path) -> dict[
 
 
 def _moved_along(folder: Path, record: Mapping[str, Any]) -> dict[str, str]:
-    """Where the folders that a system names lie now, of those to which the way from it is still the same."""
+    """The current paths of folders that a system names, where the relative path is still the same."""
     ways = {str(path): folder / str(way) for path, way in dict(record.get("outside", {})).items()}
     return {path: str(node.resolve()) for path, node in ways.items() if node.is_dir()}
 

@@ -54,12 +54,12 @@ def base_folder(base: str, revision: str | None = None, named_in: str = "with -b
 
 
 def names_a_folder(model: str) -> bool:
-    """Whether a model's name can be no hub id."""
+    """Whether a model's name is a path rather than a hub id."""
     return Path(model).is_absolute() or model.startswith((".", "~")) or model.partition("@")[0].count("/") > 1
 
 
 def is_here(model: str, revision: str | None = None) -> bool:
-    """Whether this machine has a model's config: its folder, or the hub's cache. Asks nobody.
+    """Whether this machine has a model's config: its folder, or the hub's cache. Makes no request.
 
     What can be no hub id counts as here: `base_folder` says what is wrong with it.
     """

@@ -1,4 +1,4 @@
-"""What the C library does with memory that torch has freed."""
+"""Settings of the C library's allocator for memory that torch has freed."""
 
 import ctypes
 import functools

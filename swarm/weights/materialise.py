@@ -1,4 +1,4 @@
-"""Coefficients become tensors, in float32. Three ways to combine adapters, by name in `COMBINERS`."""
+"""Materialisation: tensors of experts from coefficients, in float32; ways to combine by name in `COMBINERS`."""
 
 from collections.abc import Sequence
 
@@ -44,13 +44,13 @@ def open_terms(pool: Pool, kept: bool = False) -> Terms:
 
 
 def new_buffers(pool: Pool, count: int) -> list[Buffer]:
-    """Memory for so many linear combinations, beside each other, not initialised."""
+    """Uninitialised buffers for so many linear combinations, contiguous in memory."""
     layout = linear_layout(pool)
     return [Buffer(layout, memory) for memory in torch.empty(count, layout.size, dtype=torch.uint8)]
 
 
 def linear_layout(pool: Pool) -> BufferLayout:
-    """How a linear combination lies in its buffer."""
+    """The buffer layout of a linear combination."""
     return layout_of(pool.adapters[0].shapes)
 
 

@@ -1,4 +1,4 @@
-"""Which expert a saved adapter is, as this machine wrote it: what a search has asked it need not be asked again.
+"""Digests of experts by the files that this machine wrote, so that a saved adapter keeps its cached answers.
 
 An evolved expert is known by the experts it was made from and its coefficients, its file by the file's content. That
 both are the same is noted in the user's own cache, not beside the file: a folder can come from anybody, and could claim
@@ -42,7 +42,7 @@ def remember_written(directory: Path, digests: Mapping[str, str]) -> None:
 
 
 def written_as(digests: Iterable[str]) -> dict[str, str]:
-    """Of adapters by the digests of their files: the digests of the experts that they are, where this is known."""
+    """The experts' digests by the digests of their adapters' files, where they are known."""
     found: dict[str, str] = {}
     with suppress(UserError), closing(_database()) as database:
         for digest in digests:

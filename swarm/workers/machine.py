@@ -1,4 +1,4 @@
-"""What a machine must have before a worker loads anything there: the same packages, the models, and enough memory."""
+"""Checks of a worker's machine: the same packages, the models, and enough memory."""
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,7 +26,7 @@ ON_CORES = "--ray_cores"  # with which workers compute on processors
 
 @dataclass(frozen=True)
 class Model:
-    """A model that every machine must have by itself.
+    """A model that every machine must have on its own disk.
 
     Attributes:
       name: its folder, which is the same on every machine, or its hub id.
@@ -130,7 +130,7 @@ def _from_anywhere(name: str) -> str:
 
 
 def _content(name: str, revision: str | None, with_code: bool, with_weights: bool) -> SentFolder | None:
-    """A model as this machine has it, without fetching anything."""
+    """Digest of a model on this machine, without fetching anything."""
     folder = Path(name)
     if not folder.is_dir():
         from huggingface_hub import try_to_load_from_cache

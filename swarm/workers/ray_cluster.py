@@ -21,7 +21,7 @@ GREETING, SETTINGS = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0,
 
 @dataclass(frozen=True)
 class Room:
-    """What each worker takes of a cluster: a GPU, or else so many `cores`; and how many workers there are."""
+    """The resources of each worker (a GPU, or else so many `cores`), and the number of workers."""
 
     workers: int
     device: str
@@ -29,12 +29,12 @@ class Room:
 
     @property
     def resources(self) -> dict[str, Any]:
-        """As Ray wants them."""
+        """The resources as Ray's options."""
         return {"num_gpus": 1, "num_cpus": 0} if self.device == "cuda" else {"num_cpus": self.cores}
 
 
 def load_ray() -> Any:
-    """The package, with its own messages and statistics off unless the environment says otherwise."""
+    """The imported package, with its messages and statistics off unless the environment says otherwise."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         import ray

@@ -1,4 +1,4 @@
-"""Which workers are idle, starting or busy, and who is overdue; a change costs the same however many there are."""
+"""The states of workers: idle, starting, busy or gone; a change takes constant time."""
 
 from bisect import bisect_left, insort
 from collections import OrderedDict
@@ -27,11 +27,11 @@ class Roster:
         return self._states[number]
 
     def count(self, *states: str) -> int:
-        """Workers in these states, of those that must not last."""
+        """The number of workers in these states, which must be states that must not last."""
         return sum(len(self._since[state]) for state in states)
 
     def put(self, number: int, state: str, now: float) -> None:
-        """A worker is in this state from now on; putting it there again is a sign of life."""
+        """Sets a worker's state; setting it again is a sign of life."""
         before = self._states.get(number)
         if before == IDLE and state != IDLE:
             del self.idle[bisect_left(self.idle, number)]
@@ -44,16 +44,16 @@ class Roster:
             self._since[state][number] = now
 
     def all_gone(self) -> bool:
-        """Whether nobody is left."""
+        """Whether all workers are gone."""
         return not self.idle and not any(self._since.values())
 
     def next_end(self) -> float | None:
-        """When the first worker will be overdue; None if all are idle or gone."""
+        """The time at which the first worker will be overdue; None if all are idle or gone."""
         ends = [next(iter(since.values())) + self._patience[state] for state, since in self._since.items() if since]
         return min(ends, default=None)
 
     def overdue(self, now: float) -> list[tuple[int, float]]:
-        """Who should have given a sign by now, by number, and since when there was none."""
+        """The overdue workers by number, each with the time of its last sign of life."""
         found = []
         for state, since in self._since.items():
             for number, begun in since.items():

@@ -1,4 +1,4 @@
-"""What a worker does, wherever it is: makes its engine, answers batches, says how it is."""
+"""The worker's side: makes the engine, answers batches, reports."""
 
 import os
 import platform
@@ -17,7 +17,7 @@ from swarm.workers.transport import Answered, Failed, Ready, Report
 
 
 class Server:
-    """An engine, and how it is spoken to from afar."""
+    """An engine behind the messages of `transport`."""
 
     def __init__(self, worker: int, make: Callable[[], Engine]):
         """Makes the engine. Raises whatever that raises; `failure` puts it into words."""
@@ -26,12 +26,12 @@ class Server:
         self._seconds = 0.0
 
     def ready(self) -> Ready:
-        """The engine's facts, and where it is."""
+        """The event that the engine is loaded."""
         device = getattr(self._engine, "device", None) or self._engine.facts().get("device", "cpu")
         return Ready(self.worker, self._engine.facts(), f"{platform.node()}, {device}, process {os.getpid()}")
 
     def answers(self, batch: int, requests: Sequence[Request]) -> Iterator[Answered | Failed]:
-        """Completions as they are finished, the last ones with a report; or what went wrong."""
+        """Events with completions as they are finished, the last one with a report; or the failure."""
         waiting: Finished | None = None
         began = time.monotonic()
         try:
@@ -48,13 +48,13 @@ class Server:
         yield Answered(self.worker, batch, waiting or [], True, self.report())
 
     def report(self) -> Report:
-        """What it has done since it was started."""
+        """The counters since the worker was started."""
         on_cuda = self._engine.facts().get("device") == "cuda"
         return Report(self._seconds, _memory(on_cuda), tally_of(self._engine))
 
 
 def failure(worker: int, error: Exception) -> Failed:
-    """An error in words: one line for what a person can cure, else with its traceback."""
+    """The event of an error: one line for what a person can cure, else with its traceback."""
     memory = isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and is_out_of_memory(error))
     if isinstance(error, UserError):
         return Failed(worker, str(error), cure=True)
@@ -62,7 +62,7 @@ def failure(worker: int, error: Exception) -> Failed:
 
 
 def _memory(on_cuda: bool) -> int:
-    """Bytes held at most: of the current device, or of this process now."""
+    """Peak bytes on the current device, or bytes of this process now."""
     if on_cuda:
         return int(torch.cuda.max_memory_allocated())
     return int(psutil.Process().memory_info().rss)

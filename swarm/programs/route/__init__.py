@@ -1,1 +1,1 @@
-"""scripts/route.py: routers fitted, tried on stored answers, scored and asked."""
+"""The steps of scripts/route.py: rank, fit, eval, ask, replay."""

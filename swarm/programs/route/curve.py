@@ -1,4 +1,4 @@
-"""What more labelled prompts would bring, as the command line shows it: figures, and a picture with intervals."""
+"""Learning curves of routers on the command line: figures, and a picture with intervals."""
 
 import argparse
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ _FIGURES = ("quality", "gain", "regret")
 
 
 def add_curve_options(parser: argparse.ArgumentParser) -> None:
-    """Both options."""
+    """Adds the options of learning curves."""
     parser.add_argument("--curve", action="store_true", help="what more labelled prompts would bring, too")
     parser.add_argument("--curve_plot", type=Path, metavar="FILE", help="picture of that (.png, .pdf, .svg)")
 
@@ -32,7 +32,7 @@ def curve_of(
     generator: np.random.Generator,
     language_model: LanguageModel | None = None,
 ) -> list[CurvePoint]:
-    """The curve on these prompts, drawn where a picture is wanted; no points where nobody has asked for it.
+    """The learning curve on these prompts, drawn where a picture is asked for; empty where no curve is.
 
     Raises UserError as `learning_curve`, or where the picture cannot be written; see `check_pictures`.
     """

@@ -60,7 +60,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def program(options: argparse.Namespace) -> int:
-    """Asks all members of the router, so that its choices can be judged; prints what they are worth."""
+    """Asks all members of the router, so that its choices can be scored; prints the scores."""
     check_pictures(options.plot)
     folder = router_folder(options.router)
     facts = read_router_facts(folder)
@@ -100,7 +100,7 @@ def router_folder(given: Path) -> Path:
 
 
 def fitted_on(given: Path) -> dict[str, Any]:
-    """What `fit` has noted beside the router. Raises UserError if it is not there, or damaged."""
+    """The record that `fit` has written beside the router. Raises UserError if it is missing or damaged."""
     noted = read_json(given / FITTED)
     kinds = {"eval_type": str, "dataset": str, "params": dict, "metric_given": str | None}
     if lacking := [name for name, kind in kinds.items() if not isinstance(noted.get(name, 0), kind)]:
@@ -117,7 +117,7 @@ def loaded(folder: Path, asked: AskedMembers, any_weights: bool = False) -> Rout
 
 
 def scoring_of(learnt: ScoreMatrix, given: str | None, config: SearchConfig) -> Scoring | None:
-    """What made the labels, to score other answers by; None for the eval. Raises UserError if that cannot be had.
+    """The scoring that made the labels; None for the eval. Raises UserError if it cannot be had.
 
     `given` is what --metric was then, options included, where that is known.
     """

@@ -1,4 +1,4 @@
-"""How a router is to be fitted, as the command line says it."""
+"""The options of fitting a router."""
 
 import argparse
 import json
@@ -12,7 +12,7 @@ from swarm.members.routing.fit import RouterSettings
 
 
 def add_router_options(parser: argparse.ArgumentParser) -> None:
-    """The options that decide a router."""
+    """Adds the options of a router."""
     group = parser.add_argument_group("router")
     group.add_argument("--classifier", default="knn", metavar="KIND[:NAME=VALUE,...]",
                        help=f"{', '.join(CLASSIFIERS)} (default: knn)")  # fmt: skip

@@ -1,4 +1,4 @@
-"""What choices are worth beside each other: a table, a record, a picture of quality against cost."""
+"""Policies compared: a table, a record, and a picture of quality against cost."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from swarm.reports.report import needed_pyplot, save_picture
 
 @dataclass(frozen=True)
 class Line:
-    """One way to answer, on P prompts.
+    """The figures of one policy on P prompts.
 
     Attributes:
       who: its name.
@@ -41,7 +41,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Ways:
-    """What lines are made from: scores (P, M), who is the best single member, costs (M,) or none."""
+    """The data of the lines: scores (P, M), the best single member, costs (M,) or none."""
 
     scores: np.ndarray
     names: Sequence[str]
@@ -84,7 +84,7 @@ class Ways:
         ]
 
     def random(self, more: Mapping[str, float] | None = None) -> Line:
-        """A member by chance: the mean over all, with no noise of drawing."""
+        """The line of a random member, in expectation."""
         cost = float(np.mean(self.costs)) if len(self.costs) else None
         right = (self.scores == self.scores.max(axis=1, keepdims=True)).mean(axis=1)
         return self.line_of("random member", self.scores.mean(axis=1), 1, cost, more, right)
