@@ -239,10 +239,18 @@ def faults_named(what: str, target: Any) -> Iterator[None]:
     try:
         yield
     except (Exception, SystemExit) as error:
-        module = getattr(target, "__module__", None) or type(target).__module__
-        if isinstance(error, UserError | BudgetReached) or module.partition(".")[0] == __name__.partition(".")[0]:
+        if isinstance(error, UserError | BudgetReached) or is_ours(target):
             raise
-        raise fault(what, error, getattr(sys.modules.get(module), "__file__", None)) from error
+        raise fault(what, error, getattr(sys.modules.get(_module_of(target)), "__file__", None)) from error
+
+
+def is_ours(target: Any) -> bool:
+    """Whether a function, a class or an object of one is part of this program."""
+    return _module_of(target).partition(".")[0] == __name__.partition(".")[0]
+
+
+def _module_of(target: Any) -> str:
+    return getattr(target, "__module__", None) or type(target).__module__
 
 
 def fault(what: str, error: BaseException, file: str | None) -> UserError:

@@ -3,24 +3,29 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from swarm.engines.base import Engine, Member
-from swarm.members.blending.blend_node import Blended, read_blend
+from swarm.errors import UserError
+from swarm.members.blending.blend_node import read_blend
 from swarm.members.blending.blend_request import Fuses, Ranks
-from swarm.members.composite import Composite
+from swarm.members.composite import Composite, Relay
 from swarm.members.fusion.fused_member import FusionMember
 from swarm.members.fusion.fusion_node import read_fusion
 from swarm.members.routing.choice_request import RouterRequest
-from swarm.members.routing.router_node import Routed, read_router
-from swarm.members.vote import MajorityVote, NearestToAll, read_ballot
+from swarm.members.routing.router_node import read_router
+from swarm.members.vote import read_ballot
+from swarm.plugins import Plugin, faults_named, find_plugin, names_in
 from swarm.weights.pool import Expert
 
 if TYPE_CHECKING:
     from swarm.engines.local.transformers_engine import InProcessEngine
 
-NODE_TYPES: dict[str, Callable[[Path, Mapping[str, Any], Path], Composite]] = {
+NodeReader = Callable[[Path, Mapping[str, Any], Path], Composite]
+
+NODE_TYPES: dict[str, NodeReader] = {
     "vote": read_ballot,
     "mbr": read_ballot,
     "fusion": read_fusion,
@@ -28,6 +33,27 @@ NODE_TYPES: dict[str, Callable[[Path, Mapping[str, Any], Path], Composite]] = {
     "blend": read_blend,
 }
 """Type of a composite -> what reads its node.json: (folder, record, path of the file)."""
+
+
+def node_reader(kind: object, path: Path) -> NodeReader:
+    """What reads a node.json of a type, one of ours or a plugin's. Raises UserError for a type that nobody reads."""
+    if isinstance(kind, str) and (plugin := find_plugin("members", kind, NODE_TYPES)):
+        return partial(_read_by, plugin)
+    if not isinstance(kind, str) or kind not in NODE_TYPES:
+        raise UserError(f"{path}: type is {kind!r}; wanted one of: {', '.join(names_in('members', NODE_TYPES))}")
+    return NODE_TYPES[kind]
+
+
+def _read_by(plugin: Plugin, folder: Path, record: Mapping[str, Any], path: Path) -> Composite:
+    reader = plugin.load()
+    with faults_named(f"{path}: member {plugin.name!r} of {plugin.source}", reader):
+        composite = reader(folder, record, path)
+    if not isinstance(composite, Composite):
+        raise UserError(
+            f"{path}: member {plugin.name!r} of {plugin.source} gave {type(composite).__name__}; wanted a "
+            "swarm.members.composite.Composite (docs/extend.md)"
+        )
+    return composite
 
 
 class Sending(Enum):
@@ -78,7 +104,7 @@ MEMBER_KINDS = (
     MemberKind((FusionMember,), Sending.BY_NAME, _fusion_engine),
     MemberKind((RouterRequest,), Sending.WITH_FOLDER, _routing_engine),
     MemberKind((Ranks, Fuses), Sending.BY_NAME, _blending_engine),
-    MemberKind((MajorityVote, NearestToAll, Routed, Blended), Sending.NOT),
+    MemberKind((Relay,), Sending.NOT),  # votes, routers, blends, and those of plugins
 )
 """In the order in which their engines are put around each other."""
 

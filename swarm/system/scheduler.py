@@ -8,6 +8,7 @@ from swarm.engines.base import Completion, Engine, GenerationParams, Request
 from swarm.engines.cache.completion_cache import CompletionCache
 from swarm.engines.executor import Executor, executor_of
 from swarm.members.composite import Relay, used_members
+from swarm.members.relaying import answer_or_more, first_requests
 from swarm.system.prompts import Query, node_prompt, tidy_answer
 from swarm.system.request_queue import Queue
 from swarm.system.system import System
@@ -93,7 +94,7 @@ class Scheduler:
         for waiting in of_relay.values():
             relay = waiting[0][1].member
             assert isinstance(relay, Relay)
-            passed_on = relay.pass_on([request for _, request in waiting])
+            passed_on = first_requests(relay, [request for _, request in waiting])
             for (receiver, request), further in zip(waiting, passed_on, strict=True):
                 parts += _Whole(relay, request, receiver).ask(further)
         return parts
@@ -168,7 +169,7 @@ class _Whole:
         if len(self.answered[-1]) < self.counts[-1]:
             return []
         stages = [[stage[part] for part in range(len(stage))] for stage in self.answered]
-        following = self.relay.go_on(self.asked, stages)
+        following = answer_or_more(self.relay, self.asked, stages)
         return self.receiver.receive(following) if isinstance(following, Completion) else self.ask(following)
 
 

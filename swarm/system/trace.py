@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from swarm.engines.base import Completion, GenerationParams, Member, Request
 from swarm.engines.cache.completion_cache import CompletionCache
 from swarm.members.composite import Relay
+from swarm.members.relaying import answer_or_more, first_requests
 from swarm.system.prompts import Query, node_prompt, tidy_answer
 from swarm.system.system import System
 
@@ -78,14 +79,14 @@ def _answer(request: Request, known: Callable[[Request], Completion | None]) -> 
     if not isinstance(relay, Relay):
         return known(request)
     stages: list[list[Completion]] = []
-    [asked] = relay.pass_on([request])
+    [asked] = first_requests(relay, [request])
     while True:
         answers = [_answer(part, known) for part in asked]
         there = [answer for answer in answers if answer is not None]
         if len(there) < len(answers):
             return None
         stages.append(there)
-        following = relay.go_on(request, stages)
+        following = answer_or_more(relay, request, stages)
         if isinstance(following, Completion):
             return following
         asked = following

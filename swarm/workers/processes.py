@@ -15,6 +15,7 @@ from threading import Thread
 from typing import Any
 
 from swarm.engines.base import Engine, Request
+from swarm.plugins import files_in_use
 from swarm.workers.transport import Event, Lost
 from swarm.workers.worker_process import PARENTS_SIGNALS, Said, import_path_of_workers, serve
 
@@ -110,6 +111,7 @@ class _Process:
             self._its_output.close()
             for thread in (self._writer, self._listener, self._reader):
                 thread.start()
+            self.send(files_in_use())
             self.send(make)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -14,7 +14,9 @@ import torch
 
 import swarm
 from swarm.engines.base import Engine
+from swarm.errors import UserError
 from swarm.members.members import Members
+from swarm.plugins import is_ours
 from swarm.weights.adapters import CONFIG, WEIGHTS
 from swarm.weights.base_model import model_files
 from swarm.workers.import_path import leave_script_folder
@@ -59,6 +61,12 @@ def setup(
     with_code: bool = False,
 ) -> WorkerSetup:
     """What workers need to answer for these members; reads the files that they will need."""
+    for composite in members.composites:
+        if not is_ours(composite):
+            raise UserError(
+                f"composite {composite.name} is a plugin's ({type(composite).__module__}), which the machines of a Ray "
+                "cluster need not have: use workers of this machine, or a pool without it"
+            )
     pool = members.pool
     folders = {adapter.folder: [adapter.folder / CONFIG, adapter.folder / WEIGHTS] for adapter in pool.adapters}
     folders |= {model.folder: model_files(model.folder, with_code) for model in pool.models}

@@ -89,11 +89,13 @@ def serve(worker: int, threads: int, pipe: Connection, output: Connection) -> No
         os.environ[name] = str(threads)  # read when the libraries are imported, which is only now
     import torch
 
+    from swarm.plugins import use_files
     from swarm.workers.serving import Server, failure
 
     torch.set_num_threads(threads)
     tqdm.set_lock(RLock())  # its own is a semaphore, of which the system would say that killed processes left it behind
     try:
+        use_files(pipe.recv())  # first: what makes the engine may be made of a plugin's classes
         server = Server(worker, pipe.recv())
         ready = server.ready()
     except Exception as error:
