@@ -18,7 +18,6 @@ from swarm.members.relaying import with_members
 from swarm.members.routing.router_node import routers_of
 from swarm.members.routing.router_store import RouterStore
 from swarm.plugins import faults_named
-from swarm.plugins import faults_named
 from swarm.storage.files import read_text
 from swarm.weights.base_model import is_here
 from swarm.weights.pool import Expert, Pool, composite_folders, read_pool
@@ -144,7 +143,6 @@ def read_composites(
             raise UserError(f"{composite.folder}: another member is named {composite.name}, too; rename the folder")
     for composite in composites:
         with faults_named(f"composite {composite.name}", composite):
-            with faults_named(f"composite {composite.name}", composite):
             composite.check(experts, names)
     in_order(composites)
     return composites
