@@ -10,7 +10,7 @@ from swarm.errors import UserError
 from swarm.evolution.command_line import Parser
 from swarm.evolution.forecast import duration
 from swarm.programs import front_doors
-from swarm.reports.tracking import Tracker
+from swarm.reports.tracking import WANDB, TrackedRun, make_tracker
 from swarm.training.plan import TrainingJob, check_surroundings, is_main, plan
 from swarm.training.recipe import ExpertRecipe, Recipe, read_training_recipe
 from swarm.training.trained_adapter import write_expert
@@ -120,7 +120,7 @@ def _train(job: TrainingJob, wandb: str) -> str:
 
     tracker = None
     if is_main() and wandb != "disabled":
-        tracker = Tracker(wandb, "finetune", job.expert.name, job.facts, job.work)
+        tracker = make_tracker(WANDB, wandb, TrackedRun("finetune", job.expert.name, job.facts, job.work))
     trained = train(
         job.expert, job.base, job.rows, job.work, Watch(job.expert.place, job.expert.name, job.work, tracker)
     )

@@ -40,7 +40,7 @@ from swarm.programs.engine_choice import BaseReader, make_cache
 from swarm.programs.task import Task
 from swarm.reports.progress import Progress
 from swarm.reports.report import draw_curves, draw_graph, graph_as_text, model_card, score_table
-from swarm.reports.tracking import Tracker
+from swarm.reports.tracking import TrackedRun, make_tracker
 from swarm.storage.background import BackgroundWriter
 from swarm.storage.files import write_json
 from swarm.system.scheduler import Scheduler
@@ -67,7 +67,8 @@ class Session(Watcher):
         self._problem = Problem(config, members, fitness, router_store)
         self._progress = Progress(config, self._problem.size, len(task.dataset.dev) * task.evaluation.passes, members,
                                   self._meter.glance)  # fmt: skip
-        self._tracker = Tracker(config.wandb, config.project_name_wb, run.folder.name, asdict(config), run.folder)
+        tracked = TrackedRun(config.project_name_wb, run.folder.name, asdict(config), run.folder)
+        self._tracker = make_tracker(config.tracker, config.wandb, tracked)
         self._checkpoints = BackgroundWriter()
         self._seen = (0, 0, 0)
         self._work: list[Work] = []

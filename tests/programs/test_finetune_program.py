@@ -184,8 +184,8 @@ def test_losses_go_to_the_tracker_that_is_asked_for(tmp_path, monkeypatch):
     kept = []
 
     class Kept:
-        def __init__(self, mode, project, name, config, folder):
-            kept.append((mode, name, config["seed"]))
+        def __init__(self, name, mode, run):
+            kept.append((mode, run.name, run.config["seed"]))
 
         def log(self, record, step):
             kept.append((step, "loss" in record or "train_loss" in record))
@@ -193,7 +193,7 @@ def test_losses_go_to_the_tracker_that_is_asked_for(tmp_path, monkeypatch):
         def finish(self):
             kept.append("finished")
 
-    monkeypatch.setattr("swarm.programs.finetune.Tracker", Kept)
+    monkeypatch.setattr("swarm.programs.finetune.make_tracker", Kept)
     assert finetune(recipe(tmp_path, steps=2), "--wandb", "auto") == 0
     assert kept == [("auto", "one", 0), (1, True), (2, True), (2, True), "finished"]
 

@@ -5,10 +5,12 @@ import json
 import pytest
 from worlds import problem
 
+from swarm.errors import UserError
 from swarm.evolution.numbers import numbers
 from swarm.evolution.state import first_state
 from swarm.evolution.steps import STEPS
-from swarm.reports.tracking import Tracker, choose_mode
+from swarm.plugins import use_plugin_files
+from swarm.reports.tracking import TrackedRun, check_tracker, choose_mode, make_tracker
 
 
 @pytest.fixture(autouse=True)
@@ -44,14 +46,18 @@ def test_published_keys():
     assert set(numbers(state)) == expected
 
 
+def wandb(mode, folder):
+    return make_tracker("wandb", mode, TrackedRun("search", "mine", {"seed": 1}, folder))
+
+
 def test_offline_writes_a_run(tmp_path):
     pytest.importorskip("wandb")
-    tracker = Tracker("offline", "search", "mine", {"seed": 1}, tmp_path)
+    tracker = wandb("offline", tmp_path)
     tracker.log({"graph_g": 0.5}, 1)
     tracker.finish()
     assert list((tmp_path / "wandb").glob("offline-run-*/run-*.wandb"))
     first = (tmp_path / "wandb_id").read_text()
-    Tracker("offline", "search", "mine", {}, tmp_path).finish()
+    wandb("offline", tmp_path).finish()
     assert (tmp_path / "wandb_id").read_text() == first, "a resumed run is the same run"
 
 
@@ -63,19 +69,81 @@ def test_a_failure_is_said_once_and_ends_the_tracking(tmp_path, caplog):
         def finish(self):
             raise AssertionError("it was switched off")
 
-    tracker = Tracker("disabled", "search", "mine", {}, tmp_path)
-    tracker._run = Broken()
+    tracker = wandb("disabled", tmp_path)
+    assert tracker.tracker is None
+    tracker.tracker = Broken()
     for step in range(3):
         tracker.log({}, step)
     tracker.finish()
     said = [record.message for record in caplog.records]
-    assert said == ["wandb failed and is switched off for this run: the network is gone"]
+    assert said == ["wandb failed and is switched off for this run: RuntimeError: the network is gone"]
 
 
 def test_nothing_secret_reaches_the_folder(tmp_path, monkeypatch):
     """Keys live in the environment only."""
     monkeypatch.setenv("WANDB_API_KEY", "secret" * 7)
-    tracker = Tracker("offline", "search", "mine", {"seed": 1}, tmp_path)
+    tracker = wandb("offline", tmp_path)
     tracker.finish()
     found = [path for path in tmp_path.rglob("*") if path.is_file() and b"secretsecret" in path.read_bytes()]
     assert not found, json.dumps([str(path) for path in found])
+
+
+OWN = """
+import json
+from swarm.plugins import register
+
+@register("trackers", "lines")
+class Lines:
+    def __init__(self, run):
+        self.file = open(run.folder / "numbers", "a")
+        print(run.project, run.name, json.dumps(run.config), file=self.file)
+
+    def log(self, record, step):
+        print(step, json.dumps(record), file=self.file)
+
+    def finish(self):
+        self.file.close()
+"""
+
+
+@pytest.fixture
+def use(tmp_path):
+    def write(code):
+        (tmp_path / "lines.py").write_text(code)
+        use_plugin_files(str(tmp_path / "lines.py"))
+
+    yield write
+    use_plugin_files(None)
+
+
+def test_a_plugin_gets_the_numbers_in_wandb_s_place(tmp_path, use):
+    use(OWN)
+    run = TrackedRun("search", "mine", {"seed": 1}, tmp_path)
+    tracker = make_tracker("lines", "offline", run)
+    tracker.log({"graph_g": 0.5}, 1)
+    tracker.finish()
+    assert (tmp_path / "numbers").read_text() == 'search mine {"seed": 1}\n1 {"graph_g": 0.5}\n'
+    assert not (tmp_path / "wandb").exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "failing"), [("open(run.folder /", "open(1 / 0 /"), ("        print(step,", "        print(1 / 0,")]
+)
+def test_a_plugin_that_fails_stops_nothing(tmp_path, use, caplog, old, failing):
+    use(OWN.replace(old, failing))
+    tracker = make_tracker("lines", "auto", TrackedRun("search", "mine", {}, tmp_path))
+    for step in range(3):
+        tracker.log({}, step)
+    tracker.finish()
+    said = [record.message for record in caplog.records]
+    assert said == ["lines failed and is switched off for this run: ZeroDivisionError: division by zero"]
+
+
+def test_which_trackers_there_are_is_said_before_anything_starts(use):
+    use(OWN + "register('trackers', 'seven')(7)\n")
+    check_tracker("lines")
+    check_tracker("wandb")
+    with pytest.raises(UserError, match="--tracker is 'mlflow'; wanted one of: wandb, lines, seven$"):
+        check_tracker("mlflow")
+    with pytest.raises(UserError, match="tracker 'seven' of .*lines.py, line 16 is int; wanted a class or function"):
+        check_tracker("seven")
