@@ -1,10 +1,10 @@
-"""Loading of datasets: a file, a folder or a set of the hub becomes a checked `Dataset`.
+"""Loading of datasets: a file, a folder, a set of the hub or a plugin's becomes a checked `Dataset`.
 
 A record is `{question, answer, choices?, id?, domain?, context_chunks?}`; other fields are left alone, and columns of
 other names are mapped. Text stays as it is in the source unless it is to be mended, so a backslash followed by an n in
 a question remains those two characters, as in the published program.
 
-What is wrong is said here, before anything is loaded or generated, in one line that names the place: file, split,
+What is wrong is said here, before anything is loaded or generated, in one line that names where: file, split,
 record and field.
 """
 
@@ -25,6 +25,7 @@ from swarm.data.source import DIRECTORY, SPLITS, Source
 from swarm.data.splits import divide, paired
 from swarm.data.tables import SUFFIXES, Row, Table, as_text, parse_json, read_data_file, read_table, show
 from swarm.errors import UserError
+from swarm.plugins import Plugin, faults_named, find_plugin, names_in
 
 
 def load_dataset(source: str | Source, directory: str | Path = DIRECTORY) -> Dataset:
@@ -39,13 +40,15 @@ def load_dataset(source: str | Source, directory: str | Path = DIRECTORY) -> Dat
     """
     if isinstance(source, str):
         source = Source(source, str(directory))
-    path = _locate(source)
-    if path is None:
+    found = _locate(source)
+    if found is None:
         dataset = _from_hub(source)
-    elif path.is_dir():
-        dataset = _from_folder(path, source)
+    elif isinstance(found, Plugin):
+        dataset = _of_plugin(found, source)
+    elif found.is_dir():
+        dataset = _from_folder(found, source)
     else:
-        dataset = parse_dataset(path, read_data_file(path), source)
+        dataset = parse_dataset(found, read_data_file(found), source)
     dataset = mend_and_warn(dataset, source.mend)
     return dataset if dataset.digest and source.changes_nothing else _with_own_digest(dataset)
 
@@ -56,23 +59,11 @@ def parse_dataset(path: Path, content: bytes, source: Source | None = None) -> D
     Raises UserError as load_dataset does.
     """
     source = source or Source(str(path))
-    prefix, generation = "", {}
     if path.suffix.lower() == ".json":
-        raw = parse_json(path, as_text(path, content))
-        if isinstance(raw, list):
-            tables = divide(_elements(str(path), f"{path}: record", raw), source)
-        else:
-            tables = _published_shape(path, raw, source)
-            prefix, generation = raw.get("icl_prompt", ""), _generation(path, raw.get("generation", {}))
-            check_text(f"{path}: icl_prompt", prefix)
+        dataset = _from_json(str(path), path.stem, parse_json(path, as_text(path, content)), source)
     else:
-        tables = divide(read_table(path, content), source)
-    return replace(
-        _dataset(path.stem, tables, source),
-        prefix=prefix,
-        generation=generation,
-        digest=hashlib.sha256(content).hexdigest(),
-    )
+        dataset = _dataset(path.stem, divide(read_table(path, content), source), source)
+    return replace(dataset, digest=hashlib.sha256(content).hexdigest())
 
 
 def limit(dataset: Dataset, dev_limit: int | None = None, test_limit: int | None = None) -> Dataset:
@@ -86,25 +77,29 @@ def limit(dataset: Dataset, dev_limit: int | None = None, test_limit: int | None
     return replace(dataset, dev=dataset.dev[:dev_limit], test=dataset.test[:test_limit])
 
 
-def _locate(source: Source) -> Path | None:
-    """The file or folder that the source means; None if it means a set of the hub."""
+def _locate(source: Source) -> Path | Plugin | None:
+    """The file, folder or plugin that the source names; None if it names a set of the hub."""
     given, directory = source.dataset, Path(source.directory)
+    found: Path | Plugin | None
     if Path(given).suffix.lower() in SUFFIXES:
-        path: Path | None = Path(given)
+        found = Path(given)
     else:
         files = {file.stem: file for file in sorted(directory.glob("*.json"))}
-        path = files.get(given) or (Path(given) if Path(given).is_dir() else None)
-        if path is None and given == QUESTIONS:
-            path = embedded_questions()
-        if path is None and not is_hub_id(given):
+        found = files.get(given) or (Path(given) if Path(given).is_dir() else None)
+        found = found or find_plugin("datasets", given, (QUESTIONS,))
+        if found is None and given == QUESTIONS:
+            found = embedded_questions()
+        if found is None and not is_hub_id(given):
             there = f"it holds {', '.join(files)}" if files else "it holds no .json file, or is not a folder"
+            there += "".join(f", and {name} is a plugin's" for name in names_in("datasets"))
             cure = f"give one of the names there, the path of a {', '.join(SUFFIXES)} file or a folder, or a hub id"
             if given in PUBLISHED:
                 cure = f"bring it: python scripts/get_data.py {given}"
             raise UserError(f"no dataset {show(given)} in {directory}: {there}; {cure}")
-    if path is not None and (source.hub_config or source.revision):
-        raise UserError(f"{path} is a file or folder, and --hub_config and --data_revision are for hub sets; drop them")
-    return path
+    if found is not None and (source.hub_config or source.revision):
+        what = f"dataset {given} is a plugin's" if isinstance(found, Plugin) else f"{found} is a file or folder"
+        raise UserError(f"{what}, and --hub_config and --data_revision are for hub sets; drop them")
+    return found
 
 
 def _from_hub(source: Source) -> Dataset:
@@ -148,19 +143,52 @@ def _elements(where: str, each: str, records: list[Any]) -> Table:
     return Table(where, [Row(f"{each} {index}", record) for index, record in enumerate(records)])
 
 
-def _published_shape(path: Path, raw: Any, source: Source) -> dict[str, Table]:
+def _of_plugin(plugin: Plugin, source: Source) -> Dataset:
+    """The dataset that a plugin's function gives, read as if a JSON file held it, so that its faults are named."""
+    where, make = f"dataset {plugin.name!r} of {plugin.source}", plugin.load()
+    with faults_named(where, make):
+        raw = make()
+        if isinstance(raw, Dataset):
+            raw = {"icl_prompt": raw.prefix, "generation": dict(raw.generation)} | {
+                split: [_as_record(example) for example in getattr(raw, split)] for split in SPLITS
+            }
+    if not isinstance(raw, dict | list):
+        raise UserError(f"{where} gave {show(raw)}, wanted a Dataset or what a JSON file may hold; return one of them")
+    return _from_json(where, plugin.name, raw, source)
+
+
+def _as_record(example: Any) -> Any:
+    """An example as a record of a JSON file; anything else as it is."""
+    if not isinstance(example, Example):
+        return example
+    given: dict[str, Any] = {"question": example.question, "answer": example.answer}
+    rest = {"id": example.id, "domain": example.domain, "choices": dict(example.choices)}
+    return given | {name: value for name, value in (rest | {"context_chunks": list(example.chunks)}).items() if value}
+
+
+def _from_json(where: str, name: str, raw: Any, source: Source) -> Dataset:
+    """The dataset of this name in what a JSON file holds: a list of records, or the published program's shape."""
+    if isinstance(raw, list):
+        return _dataset(name, divide(_elements(where, f"{where}: record", raw), source), source)
+    tables = _published_shape(where, raw, source)
+    prefix, generation = raw.get("icl_prompt", ""), _generation(where, raw.get("generation", {}))
+    check_text(f"{where}: icl_prompt", prefix)
+    return replace(_dataset(name, tables, source), prefix=prefix, generation=generation)
+
+
+def _published_shape(where: str, raw: Any, source: Source) -> dict[str, Table]:
     """dev and test of a file in the published program's shape."""
     if not isinstance(raw, dict):
-        raise _fault(path, "the file", raw, "an object or a list", 'wrap the splits as {"dev": [...], "test": [...]}')
+        raise _fault(where, "the file", raw, "an object or a list", 'wrap the splits as {"dev": [...], "test": [...]}')
     tables = {}
     for split in dict.fromkeys(map(source.split, SPLITS)):
         if split not in raw:
             cure = f"add a list of records as {show(split)}, or say what is dev and test with --splits"
-            raise UserError(f"{path}: no {split} split, wanted {' and '.join(map(source.split, SPLITS))}; {cure}")
+            raise UserError(f"{where}: no {split} split, wanted {' and '.join(map(source.split, SPLITS))}; {cure}")
         if not isinstance(raw[split], list):
-            raise _fault(path, f"the {split} split", raw[split], "a list of records", "put its records into [...]")
-        tables[split] = _elements(f"{path}: {split}", f"{path}: {split} record", raw[split])
-    return paired(str(path), tables, source)
+            raise _fault(where, f"the {split} split", raw[split], "a list of records", "put its records into [...]")
+        tables[split] = _elements(f"{where}: {split}", f"{where}: {split} record", raw[split])
+    return paired(where, tables, source)
 
 
 def _dataset(name: str, tables: Mapping[str, Table], source: Source) -> Dataset:
@@ -185,11 +213,11 @@ def _plain(records: tuple[Example, ...]) -> list[dict[str, Any]]:
     return [asdict(record) | {"choices": list(record.choices.items())} for record in records]
 
 
-def _generation(path: Path, raw: Any) -> dict[str, int | bool]:
+def _generation(whole: str, raw: Any) -> dict[str, int | bool]:
     """The generation settings that a file asks for."""
-    where = f"{path}: generation"
+    where = f"{whole}: generation"
     if not isinstance(raw, dict):
-        raise _fault(path, "generation", raw, "an object", 'write {"max_new_tokens": 100, "chat": true} or drop it')
+        raise _fault(whole, "generation", raw, "an object", 'write {"max_new_tokens": 100, "chat": true} or drop it')
     for key, value in raw.items():
         if key == "max_new_tokens":
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
@@ -202,6 +230,6 @@ def _generation(path: Path, raw: Any) -> dict[str, int | bool]:
     return raw
 
 
-def _fault(path: Path, what: str, value: Any, wanted: str, cure: str) -> UserError:
+def _fault(whole: str, what: str, value: Any, wanted: str, cure: str) -> UserError:
     """The error for a part of the file that has the wrong shape."""
-    return UserError(f"{path}: {what} is {show(value)}, wanted {wanted}; {cure}")
+    return UserError(f"{whole}: {what} is {show(value)}, wanted {wanted}; {cure}")
