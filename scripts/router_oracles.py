@@ -4,7 +4,7 @@
     python scripts/router_oracles.py --read routing.json
 
 Every seed has its own dev questions, on which all is fitted and chosen, its own test questions, which decide nothing,
-and its own folds. The skill oracle is told a question's kind, and asks the expert that was best on that kind's dev
+and its own folds. The skill oracle is given a question's kind, and asks the expert that was best on that kind's dev
 questions. Prints Markdown tables.
 """
 

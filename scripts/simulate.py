@@ -1,4 +1,4 @@
-"""What more workers bring to a search: its real steps, scheduler, queue and crew, in simulated time.
+"""What more workers bring to a search: its real steps, scheduler, queue and executor, in simulated time.
 
     python scripts/simulate.py                                       # n = N = M = 10, D = 200; 1 to 1024 workers
     python scripts/simulate.py --workers 16 64 --graphs 30 --assignments 30 --top_p 0.8

@@ -1,4 +1,4 @@
-"""Workers in simulated time, with faults: what a crew is given in place of processes or actors."""
+"""Workers in simulated time, with faults: what an executor is given instead of processes or actors."""
 
 import heapq
 import math

@@ -49,7 +49,7 @@ class Skill:
 
 @dataclass(frozen=True)
 class Difficulty:
-    """How hard large questions are.
+    """The difficulty of large questions.
 
     Attributes:
       nodes: the fewest and the most nodes of a graph; each size is as likely as the others.

@@ -56,7 +56,7 @@ def read_hub(
 
 @contextmanager
 def explained(dataset: str) -> Iterator[None]:
-    """What the hub's clients raise inside the block about this set becomes a UserError of one line."""
+    """A context manager in which errors of the hub's clients about this set become UserErrors of one line."""
     from datasets.exceptions import DatasetsError
     from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # httpx's or httpx2's, as it has it
 
@@ -86,7 +86,7 @@ def _table(where: str, rows: Any) -> Table:
 
 
 def _reason(error: BaseException) -> str:
-    """What a failure of the library means, and its cure, in one line."""
+    """The cause of a failure of the library, and its cure, in one line."""
     text = " ".join(str(error).split())
     kind = type(error).__name__
     if "scripts are no longer supported" in text:

@@ -89,7 +89,7 @@ def _drawn(table: Table, count: int, rng: np.random.Generator, record: Callable[
 
 
 def _records(table: Table, indices: list[int], record: Callable[..., Record]) -> list[Record]:
-    """What `record(index, row)` makes of these rows."""
+    """The records that `record(index, row)` makes of these rows."""
     try:
         return [record(index, table.rows[index].fields) for index in indices]
     except (KeyError, TypeError, IndexError) as error:

@@ -97,7 +97,7 @@ def _our_fields(row: Row, columns: Mapping[str, str], kind: Kind) -> dict[str, A
 
 
 def _cell(where: str, text: str) -> Any:
-    """What the JSON text in a CSV cell says."""
+    """The value of the JSON text in a CSV cell."""
     try:
         return parse_json(where, text)
     except UserError as error:

@@ -50,9 +50,8 @@ class Executor(ABC):
     def wait(self) -> list[tuple[int, Finished]]:
         """Completions since the last call: numbers of batches, and completions by index in the batch.
 
-        Waits until there is something to tell: answers, or a worker that has become free, such as one that has taken
-        the place of a lost one. To be called only while a batch is not answered or nobody is free. Raises what an
-        engine raised.
+        Waits for completions, or for a worker that has become idle, such as the replacement of a lost one. To be
+        called only while a batch is not answered or no worker is idle. Raises what an engine raised.
         """
 
     @abstractmethod

@@ -131,7 +131,7 @@ def without_echo(reply: str, *asked: str) -> str:
 
 
 def _final_text(text: str) -> str:
-    """What follows the last answer marker that words follow, or the whole where there is none."""
+    """The text behind the last answer marker that words follow, or the whole where there is none."""
     for part in own_part_first(text):
         segments = [segment for segment in [*after_markers(part), part] if re.search(r"\w", segment)]
         if segments:
@@ -140,7 +140,7 @@ def _final_text(text: str) -> str:
 
 
 def final_word(text: str, words: tuple[str, str]) -> str | None:
-    """Which of two opposite words the text settles on; None where it has neither, or both with none in front.
+    """The one of two opposite words that the text settles on; None where it has neither, or both with none in front.
 
     What stands before a "Question:" that the model asks itself comes first.
     """

@@ -180,7 +180,7 @@ class _PickReader:
     texts: Mapping[str, str]
 
     def stated(self, text: str, plainly: bool = False) -> str | None:
-        """What the last of the firmest statements picks; with `plainly`, of those without ifs and buts alone."""
+        """The pick of the last of the firmest statements; with `plainly`, of those without ifs and buts alone."""
         picks = [
             (_WOULD_BE if _WOULD.search(found[0]) else _PLAIN, found.start(), found[1]) for found in self._praised(text)
         ]

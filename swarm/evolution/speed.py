@@ -106,7 +106,7 @@ class Round:
         return 2 * self.first.seconds + each * self.experts * self.questions * most
 
     def speed(self, most: int) -> Speed:
-        """Where an answer may have `most` tokens; answers that might have fewer here are taken to be as long as that.
+        """The speed where an answer may have `most` tokens; shorter limits here count as answers of full length.
 
         Prompts were read twice and answers written once, which tells the two apart; where answers are too short or
         the clock too coarse for that, reading and writing are taken to be equally fast.

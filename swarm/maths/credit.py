@@ -17,7 +17,7 @@ def draw_assignments(
 
     With `around`, an assignment, a node keeps the member that it has there with probability 1 - `redraw`.
 
-    A member that no assignment holds would have no score, so it is put in the place of one that occurs more than
+    A member that no assignment holds would have no score, so it is assigned instead of one that occurs more than
     once. This needs count * nodes >= members; raises ValueError otherwise.
     """
     if count * nodes < members:

@@ -96,7 +96,7 @@ def _turns_right(first: tuple[float, float], middle: tuple[float, float], last: 
 
 
 def _tie_ends(confidence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How many prompts each distinct value keeps, the highest value first, and the prompts in that order."""
+    """The number of prompts down to each distinct value, the highest first, and the prompts in that order."""
     order = np.argsort(-confidence, kind="stable")
     falls = np.flatnonzero(np.diff(confidence[order]) != 0)
     return np.append(falls + 1, len(confidence)), order

@@ -128,7 +128,7 @@ def get_metric(name: str, **options: Any) -> Metric:
 
 
 def get_preset(preset: str, name: str, **options: Any) -> Metric:
-    """The metric as a preset has it; `options` are added to the preset's, and take their place where both name one.
+    """The metric as a preset has it; `options` are added to the preset's, and replace them where both name one.
 
     Raises UserError as `get_metric`, or if there is no such preset, or the metric is not in it.
     """

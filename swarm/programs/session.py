@@ -113,7 +113,7 @@ class Session(Watcher):
         return self._finish()
 
     def _keep_usage(self, usage: Usage) -> None:
-        """In final scores, the meter's budget being lifted, the work beyond the search's is theirs."""
+        """Writes the usage so far; in final scores, what goes beyond the search's is theirs."""
         state = self._state
         if state.next_step == "final" or state.stop_reason:
             self._run.keep_usage(state.usage, state.final_usage.plus(usage.since(state.usage)))

@@ -191,7 +191,7 @@ def _write_expert(target: Path, expert: Expert, pool: Pool) -> None:
 
 
 def load_system(folder: Path, base: str | None = None) -> LoadedSystem:
-    """See `System.load`; `base` is used in place of the base model that the folder names."""
+    """See `System.load`; `base` is used instead of the base model that the folder names."""
     path = folder / FILE
     if not path.is_file():
         raise UserError(f"{folder} holds no system ({FILE} missing); wanted a system's folder or a run that found one")

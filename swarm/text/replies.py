@@ -85,7 +85,7 @@ def unjoined(text: str, keep: Iterable[str] = ()) -> str:
 
 
 def own_part_first(text: str) -> tuple[str, ...]:
-    """What stands before the next "Question:", for a model may go on with one of its own; then all of the text.
+    """The text before the next "Question:", for a model may go on with one of its own; then all of the text.
 
     The second is for where the first says nothing.
     """
@@ -93,7 +93,7 @@ def own_part_first(text: str) -> tuple[str, ...]:
 
 
 def after_markers(text: str) -> list[str]:
-    """What follows each answer marker, up to the next one; the last marker first."""
+    """The texts behind each answer marker, up to the next one; the last marker first."""
     segments, end = [], len(text)
     for marker in reversed(list(ANSWER_MARKER.finditer(text))):
         segments.append(text[marker.end() : end])
@@ -242,7 +242,7 @@ def _value(found: re.Match[str]) -> Decimal | None:
 
 @dataclass(frozen=True)
 class Letters:
-    """How the keys of a question are written where they are letters, not words or parts of words."""
+    """Patterns of a question's keys where they are letters, not words or parts of words."""
 
     keys: tuple[str, ...]
     alone: re.Pattern[str]  # anywhere

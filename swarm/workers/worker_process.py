@@ -1,4 +1,4 @@
-"""The inside of a worker process: it lives and dies with its parent, and nothing of it reaches the terminal."""
+"""The main function of a worker process, which ends with its parent and writes nothing to the terminal."""
 
 import ctypes
 import faulthandler
@@ -50,7 +50,7 @@ class Said:
 
 
 class _ParentLog(logging.Handler):
-    """The way to the parent, for answers and for messages; several threads may speak."""
+    """A log handler that sends records to the parent; several threads may use it."""
 
     def __init__(self, pipe: Connection):
         super().__init__()
@@ -67,7 +67,7 @@ class _ParentLog(logging.Handler):
 
 
 def serve(worker: int, threads: int, pipe: Connection, output: Connection) -> None:
-    """What the process does: takes what makes its engine from the pipe, then batches, and answers them.
+    """Runs the worker: reads what makes its engine from the pipe, then batches, and answers them.
 
     What it or a library writes goes to `output`. It computes with so many `threads`.
     """
@@ -109,7 +109,7 @@ def serve(worker: int, threads: int, pipe: Connection, output: Connection) -> No
 
 
 def _die_with_parent() -> None:
-    """However the parent ends; on Linux at once, even while this process is stopped."""
+    """Ends this process with its parent; on Linux at once, even while this process is stopped."""
     if sys.platform.startswith("linux"):
         ctypes.CDLL(None).prctl(SET_PARENT_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
     parent = parent_process()

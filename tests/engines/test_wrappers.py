@@ -78,7 +78,7 @@ def test_the_disk_is_asked_once_for_many_and_only_for_what_memory_does_not_hold(
 
 
 def handed_in(executor, requests):
-    """Batches of answers, as a crew of one gives them."""
+    """Batches of answers, as an executor of one gives them."""
     executor.submit(0, requests)
     while not executor.free():
         for _, finished in executor.wait():

@@ -45,7 +45,7 @@ class SideModel:
     device: torch.device
 
     def settings(self) -> dict[str, Any]:
-        """Which model it is, JSON-able."""
+        """The model's name and digest, as JSON can hold them."""
         return {
             "model": self.name,
             "digest": self.digest,
@@ -104,7 +104,7 @@ def fetched(what: str, name: str) -> Path:
 
 
 def read_hub_config(what: str, name: str) -> dict[str, Any]:
-    """What a model's config.json says, its weights not fetched. Raises UserError if it cannot be had or read."""
+    """The content of a model's config.json, its weights not fetched. Raises UserError if it cannot be had or read."""
     with speaking_of(what):
         path = base_folder(*located(name), named_in=f"for {what}") / CONFIG
         try:
@@ -188,7 +188,7 @@ def window(model: nn.Module, tokenizer: Any) -> int | None:
 
 
 def _left_to_padding(model: nn.Module) -> int:
-    """How many learned positions RoBERTa's kind never gives to a token: those up to the padding's own."""
+    """The number of learned positions that RoBERTa's kind never gives to a token: those up to the padding's own."""
     for name, module in model.named_modules():
         if isinstance(module, nn.Embedding) and name.rpartition(".")[2] in LEARNED and module.padding_idx is not None:
             return module.padding_idx + 1

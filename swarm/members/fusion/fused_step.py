@@ -157,7 +157,7 @@ class FusedStep:
             picked[index] = with_further(picked[index], logits[index], ids, common)
 
     def _reach(self) -> float:
-        """How far below the main model's largest logit, in nat, a token can be and still win."""
+        """The largest distance below the main model's largest logit, in nat, at which a token can win."""
         settings = self.settings
         if settings.inverse != "adamw":
             return 0.0

@@ -79,7 +79,7 @@ class Fusion(Composite):
                 )
 
     def generations(self, of_members: Mapping[str, float]) -> float:
-        """Its members' and one for each other model."""
+        """The sum of its members' calls, and one for each other model."""
         return super().generations(of_members) + len(self.others)
 
     @property
@@ -88,7 +88,7 @@ class Fusion(Composite):
         return (Path(self.settings.artefact),) if self.settings.artefact else ()
 
     def read_from(self, places: Mapping[Path, Path]) -> "Fusion":
-        """With the artefact in another place."""
+        """With the artefact in another folder."""
         artefact = "".join(str(places[folder]) for folder in self.reads)
         return replace(self, settings=replace(self.settings, artefact=artefact)) if artefact else self
 
@@ -99,7 +99,7 @@ class Fusion(Composite):
 
     @property
     def digest(self) -> str:
-        """Of its settings, its members' names and the content of the other models, wherever those lie."""
+        """The digest of its settings, its members' names and the content of the other models, wherever those lie."""
         others = {one.name: other_model_digest(one) for one in self.others}
         return json_digest("fusion", self._facts(), [others.get(name, name) for name in self.fusion_models])
 
@@ -109,7 +109,7 @@ class Fusion(Composite):
         return (*super().outside, *map(str, self.reads))
 
     def write(self, folder: Path) -> None:
-        """Its folder again; other models and the artefact stay where they are."""
+        """Writes its folder; other models and the artefact stay where they are."""
         folder.mkdir(parents=True)
         models = {one.name: one for one in self.others}
         entries = [entry if isinstance(entry, str) else _entry(models[_name(entry)]) for entry in self._entries]

@@ -42,7 +42,7 @@ class Vocabulary:
     digest: str
 
     def __len__(self) -> int:
-        """How many ids there are, those without a token included."""
+        """The number of ids, those without a token included."""
         return len(self.keys)
 
     def content(self, token: int) -> bytes | None:
@@ -119,7 +119,7 @@ def _pieces(tokenizer: Any) -> list[str | bytes | None]:
 
 
 def _rules(tokenizer: Any) -> dict[str, Any] | None:
-    """What tokenizer.json holds for a fast tokenizer; None for a slow one."""
+    """The content of a fast tokenizer's tokenizer.json; None for a slow one."""
     if not tokenizer.is_fast:
         return None
     rules: dict[str, Any] = json.loads(tokenizer.backend_tokenizer.to_str())

@@ -139,7 +139,7 @@ def _pass(reader: LanguageModel, rows: list[list[int]], pooling: str) -> np.ndar
 
 
 def _window(settings: HiddenSettings, reader: LanguageModel) -> int:
-    """How many tokens are read: the least of what the settings, the model and the tokenizer say."""
+    """The window in tokens: the least of the settings', the model's and the tokenizer's."""
     config: Any = reader.model.config.get_text_config()
     limits = [
         settings.window,

@@ -145,7 +145,7 @@ def draw(lines: Sequence[Line], path: Path, quality: str, knob: Sequence[tuple[f
         axes.plot(*zip(*knob, strict=True), ".-", color="grey", zorder=0, label="router, other --cost_weight")
     axes.set_xlabel("members asked" if lines[0].cost is None else "cost of a prompt")
     axes.set_ylabel(f"quality ({quality}, mean with 95 % interval)")
-    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=8)  # many may be at one place
+    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=8)  # many may be at one point
     save_picture(figure, path, dots=150)
 
 
