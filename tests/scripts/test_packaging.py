@@ -189,6 +189,19 @@ def test_installed_in_an_empty_folder_the_demo_runs(built: Path, tmp_path: Path)
     assert set(json.loads((run / "result.json").read_text())["scores"]["found"]) >= {"dev", "test"}
 
 
+def test_the_container_is_made_of_what_the_wheel_is_and_of_nothing_private() -> None:
+    """The Dockerfile copies only what .dockerignore lets through, and that is all that a build reads."""
+    lines = (ROOT / ".dockerignore").read_text(encoding="utf8").splitlines()
+    assert lines[1] == "*", "what is not named stays out"
+    let_through = {line[1:] for line in lines if line.startswith("!")}
+    text = (ROOT / "Dockerfile").read_text(encoding="utf8")
+    copied = {word for line in re.findall(r"^COPY (.+) \S+$", text, re.MULTILINE) for word in line.split()}
+    assert {name.partition("/")[0] for name in let_through} == copied
+    assert {"setup.py", "pyproject.toml", "constraints.txt", "swarm", "data/embedded", QUESTIONS} <= let_through
+    assert all((ROOT / name).exists() for name in let_through)
+    assert re.search(r"^USER (?!root)", text, re.MULTILINE) and 'ENTRYPOINT ["h-swarm"]' in text
+
+
 def test_installed_the_repository_is_not_on_the_path(tmp_path: Path) -> None:
     """`import swarm` works from anywhere, and a library's `import evaluate` does not find our evaluate.py."""
     look = (
