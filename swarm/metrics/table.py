@@ -5,6 +5,8 @@ from typing import Any
 
 from swarm.errors import UserError
 from swarm.metrics.metric import Metric, check_options
+from swarm.metrics.plugin_metric import PluginMetric
+from swarm.plugins import find_plugin, names_in
 
 _RUN = {"batch": int, "device": str}  # of metrics with a model
 
@@ -118,12 +120,14 @@ with stored scores, not with its numbers.
 
 
 def get_metric(name: str, **options: Any) -> Metric:
-    """The metric of that name with its options; model-based ones load their model.
+    """The metric of that name with its options, one of ours or a plugin's; model-based ones load their model.
 
     Raises UserError if there is no such metric or option, or what it needs cannot be had.
     """
+    if plugin := find_plugin("metrics", name, METRICS):
+        return PluginMetric(plugin, options)
     if name not in METRICS:
-        raise UserError(f"no metric {name!r}; give one of {', '.join(METRICS)}")
+        raise UserError(f"no metric {name!r}; give one of {', '.join(names_in('metrics', METRICS))}")
     return METRICS[name](options)
 
 

@@ -25,7 +25,7 @@ from swarm.metrics.score_matrix import ScoreMatrix, load_scores
 from swarm.programs.blends import FUSED, RANKED, add_blend_options, blends_of, with_blends
 from swarm.programs.front_doors import DONE
 from swarm.programs.route.fit_router import CLASSIFIER, FITTED, SCORES
-from swarm.programs.route.label_sources import COMPARING, LABELS, Comparer, Scoring, scoring_by, warn_of_another_judge
+from swarm.programs.route.label_sources import COMPARING, Comparer, Scoring, labels, scoring_by, warn_of_another_judge
 from swarm.programs.route.member_scores import (
     AskedMembers,
     add_task_options,
@@ -121,7 +121,7 @@ def scoring_of(learnt: ScoreMatrix, given: str | None, config: SearchConfig) -> 
 
     `given` is what --metric was then, options included, where that is known.
     """
-    if learnt.metric not in LABELS:  # an eval's scores bear its name and its scorer's
+    if learnt.metric not in labels():  # an eval's scores bear its name and its scorer's
         return None
     ranker = learnt.settings["model"] if learnt.metric == PAIRWISE else None
     return scoring_by(given or learnt.metric, Comparer(ranker, learnt.settings.get("mode", MODES[0])), config)

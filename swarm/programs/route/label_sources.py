@@ -18,15 +18,17 @@ from swarm.metrics.gpt_rank import GPT_RANK, judge_answers
 from swarm.metrics.pairwise_metric import PAIRWISE, rank_answers
 from swarm.metrics.score_matrix import ScoreMatrix, score_answers
 from swarm.metrics.table import METRICS, get_metric, get_preset
+from swarm.plugins import names_in
 from swarm.programs.engine_choice import devices_of
 from swarm.programs.evaluate import SETTINGS
 from swarm.programs.judge_choice import judge_maker
+from swarm.plugins import names_in
 from swarm.programs.route.router_options import kind_of
 
 log = logging.getLogger(__name__)
 
 COMPARING = (PAIRWISE, GPT_RANK)  # metrics that need no right answer, and score an answer among others only
-LABELS = (*METRICS, *COMPARING)
+LABELS = (*METRICS, *COMPARING)  # of our own
 JUDGE_SETTINGS = tuple(name for name in SETTINGS if "judge" in name or name == "max_cost")
 
 
@@ -58,6 +60,11 @@ def add_settings(parser: argparse._ActionsContainer, names: Collection[str]) -> 
             add_setting(parser, setting)
 
 
+def labels() -> list[str]:
+    """Everything that can make labels, plugins' metrics included."""
+    return [*names_in("metrics", METRICS), *COMPARING]
+
+
 def scoring_by(metric: str, comparer: Comparer, config: SearchConfig) -> Scoring:
     """The scoring that makes labels of this name, NAME or NAME:OPTION=VALUE,...; `config` names judge and device.
 
@@ -71,8 +78,9 @@ def scoring_by(metric: str, comparer: Comparer, config: SearchConfig) -> Scoring
     if metric == GPT_RANK:
         return _judged(config)
     name, options = kind_of("--metric", metric)
-    if name not in METRICS:
-        raise UserError(f"--metric is {metric!r}; wanted one of {', '.join(LABELS)}, or none for the eval's own score")
+    if name not in labels():
+        known = ", ".join(labels())
+        raise UserError(f"--metric is {metric!r}; wanted one of {known}, or none for the eval's own score")
     preset = options.pop("preset", None)
     scorer = get_metric(name, **options) if preset is None else get_preset(preset, name, **options)
     return lambda prompts, names, texts, references, split: score_answers(

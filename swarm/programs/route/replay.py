@@ -33,6 +33,7 @@ from swarm.programs.route.label_sources import (
     Scoring,
     add_settings,
     device_name,
+    labels,
     scoring_by,
     warn_of_another_judge,
 )
@@ -156,7 +157,7 @@ def computed(metric: str, files: Sequence[MixInstruct], comparer: Comparer, conf
     name, how = kind_of("--metric", metric)
     stored = not how and all(name in rows.metrics for rows in files)
     stored = stored or (name == GPT_RANK and config.judge_model is None)
-    return scoring_by(metric, comparer, config) if name in LABELS and not stored else None
+    return scoring_by(metric, comparer, config) if name in labels() and not stored else None
 
 
 def matrix_of(rows: MixInstruct, metric: str, scoring: Scoring | None, stored: bool = True) -> ScoreMatrix:
