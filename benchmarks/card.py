@@ -105,7 +105,7 @@ def _swaps(card: Card, fold: bool) -> Row:
     for some in mixtures:  # the first ones warm the engine up
         experts = [card.pool.expert(name, row) for name, row in zip(card.pool.names, some, strict=True)]
         engine.expect(experts)
-        seconds = [card.timed(engine.place, expert) for expert in experts]
+        seconds = [card.timed(engine.load, expert) for expert in experts]
     return Row(
         f"swap, {'folded' if fold else 'PEFT layers'}",
         median_of(seconds[1:], "ms", 1000),

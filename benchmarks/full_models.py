@@ -44,14 +44,14 @@ def rows(size: Size, repeats: int) -> list[Row]:
         theirs = AutoModelForCausalLM.from_pretrained(folders[0], dtype=torch.bfloat16)
         ways: dict[str, Callable[[], object]] = {
             "read": partial(read_pool, Path(folder)),
-            "one": partial(ours.place, (0.0, 1.0, 0.0)),
+            "one": partial(ours.load, (0.0, 1.0, 0.0)),
             "one, reference": partial(_load_mixture, theirs, folders, (0.0, 1.0, 0.0)),
-            "mixture": partial(ours.place, MIXTURE),
+            "mixture": partial(ours.load, MIXTURE),
             "mixture, reference": partial(_load_mixture, theirs, folders, MIXTURE),
             "copy": copying(2 * parameters),
         }
         seconds = interleaved(ways, repeats)
-        ours.place(MIXTURE)
+        ours.load(MIXTURE)
         _load_mixture(theirs, folders, MIXTURE)
         _check_equal(ours.model, theirs)
     figures = {name: median_of(values, "s") for name, values in seconds.items()}
@@ -81,18 +81,18 @@ def rows(size: Size, repeats: int) -> list[Row]:
 
 
 class _Resident:
-    """The model that an engine keeps, with its slot."""
+    """The model that an engine keeps, with the experts loaded into it."""
 
     def __init__(self, pool: Pool):
         self.pool = pool
         self.model = AutoModelForCausalLM.from_pretrained(pool.base, dtype=torch.bfloat16)
-        self.slot = make_resident(self.model, self._weights((1.0, 0.0, 0.0)), pool.base)
+        self.resident = make_resident(self.model, self._weights((1.0, 0.0, 0.0)), pool.base)
 
     def _weights(self, coefficients: tuple[float, ...]) -> Any:
         return materialised(self.pool, np.array([coefficients]))[0]
 
-    def place(self, coefficients: tuple[float, ...]) -> None:
-        self.slot.place(self._weights(coefficients))
+    def load(self, coefficients: tuple[float, ...]) -> None:
+        self.resident.load(self._weights(coefficients))
 
 
 def _write_models(folders: list[Path], size: Size) -> int:

@@ -95,7 +95,7 @@ class Iteration:
             experts = self.pool.experts(rows)
             self.engine.expect(experts)
             for expert in experts:
-                self.engine.place(expert)
+                self.engine.load(expert)
 
     def reference(self) -> Seconds:
         """The same systems by the published procedure; the seconds without laying out the folders."""

@@ -50,7 +50,7 @@ class FullModel:
 
     @property
     def bytes_on_disk(self) -> int:
-        """Of the weights."""
+        """Bytes of the weight files."""
         return sum((self.folder / file).stat().st_size for file in set(self.files.values()))
 
     def open(self) -> "OpenModel":
@@ -59,7 +59,7 @@ class FullModel:
 
 
 class OpenModel:
-    """All weight files of a model as one."""
+    """All weight files of a model behind one `get_tensor`."""
 
     def __init__(self, model: FullModel):
         opened = {file: safe_open(model.folder / file, framework="pt") for file in set(model.files.values())}
@@ -157,8 +157,8 @@ def write_full_model(folder: Path, weights: FullWeights, described_by: Path, sha
             shutil.copymode(waiting / CONFIG, waiting / file)  # safetensors writes for the owner only
         if len(shards) > 1:
             total = sum((waiting / file).stat().st_size for file in files)
-            places = {name: file for file, names in zip(files, shards, strict=True) for name in names}
-            index = {"metadata": {"total_size": total}, "weight_map": places}
+            weight_map = {name: file for file, names in zip(files, shards, strict=True) for name in names}
+            index = {"metadata": {"total_size": total}, "weight_map": weight_map}
             (waiting / INDEX).write_text(json.dumps(index, indent=2, sort_keys=True) + "\n", encoding="utf8")
 
 

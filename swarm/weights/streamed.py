@@ -1,4 +1,4 @@
-"""Many linear combinations of the same tensors in one pass over them, block by block, into buffers made before."""
+"""Many linear combinations of the same tensors in one pass over them, block by block, into given buffers."""
 
 import itertools
 import math
@@ -21,8 +21,8 @@ FEWEST_PIECES = 16  # of a block, below which calls cost more than they compute
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a tensor lies in a buffer: its first byte, its lengths, its number format."""
+class Extent:
+    """The extent of a tensor in a buffer: its first byte, its shape, its number format."""
 
     begin: int
     lengths: tuple[int, ...]
@@ -30,33 +30,33 @@ class Place:
 
     @property
     def end(self) -> int:
-        """The byte behind its last one."""
+        """The first byte behind it."""
         return self.begin + math.prod(self.lengths) * self.dtype.itemsize
 
     def numbers(self, buffers: torch.Tensor) -> torch.Tensor:
-        """Its numbers, flat, in each of some buffers, (buffers, bytes) or (bytes,)."""
+        """A flat view of the tensor in each of some buffers, (buffers, bytes) or (bytes,)."""
         return buffers[..., self.begin : self.end].view(self.dtype)
 
 
 @dataclass(frozen=True)
 class BufferLayout:
-    """How the tensors of one expert lie in one buffer of `size` bytes: those of one number format beside each other."""
+    """The layout of one expert's tensors in one buffer of `size` bytes, grouped by number format."""
 
-    places: dict[str, Place]
+    extents: dict[str, Extent]
     size: int
 
-    def regions(self) -> Iterator[tuple[Place, dict[str, Place]]]:
-        """What all tensors of one number format take, in whole pieces, and where they lie."""
+    def regions(self) -> Iterator[tuple[Extent, dict[str, Extent]]]:
+        """The extent of all tensors of one number format, in whole pieces, with the tensors' own."""
         for dtype in DTYPES:
-            places = {name: place for name, place in self.places.items() if place.dtype == dtype}
-            if places:
-                begin = min(place.begin for place in places.values())
-                pieces = -(-(max(place.end for place in places.values()) - begin) // (PIECE * dtype.itemsize))
-                yield Place(begin, (pieces * PIECE,), dtype), places
+            extents = {name: extent for name, extent in self.extents.items() if extent.dtype == dtype}
+            if extents:
+                begin = min(extent.begin for extent in extents.values())
+                pieces = -(-(max(extent.end for extent in extents.values()) - begin) // (PIECE * dtype.itemsize))
+                yield Extent(begin, (pieces * PIECE,), dtype), extents
 
     def tensors(self, buffer: torch.Tensor) -> dict[str, torch.Tensor]:
         """The expert's tensors, as views of a buffer, (size,) bytes."""
-        return {name: place.numbers(buffer).view(place.lengths) for name, place in self.places.items()}
+        return {name: extent.numbers(buffer).view(extent.lengths) for name, extent in self.extents.items()}
 
 
 class Buffer:
@@ -70,15 +70,15 @@ class Buffer:
 
 def layout_of(shapes: Mapping[str, Shape]) -> BufferLayout:
     """The layout for sums of tensors of these shapes: float32, and float64 where they are."""
-    places: dict[str, Place] = {}
+    extents: dict[str, Extent] = {}
     end = 0
     for dtype in DTYPES:
         for name, (lengths, number_format) in shapes.items():
             if (number_format == "F64") == (dtype == torch.float64):
-                places[name] = Place(_whole(end, ALIGNMENT), lengths, dtype)
-                end = places[name].end
+                extents[name] = Extent(_whole(end, ALIGNMENT), lengths, dtype)
+                end = extents[name].end
         end = _whole(end, PIECE * torch.float64.itemsize)  # which is whole pieces of either
-    return BufferLayout(places, end)
+    return BufferLayout(extents, end)
 
 
 def _whole(size: int, unit: int) -> int:
@@ -98,7 +98,7 @@ class _Cut:
 
 @dataclass(frozen=True)
 class _Bags:
-    """Which pieces make up which sums of a block, for `embedding_bag`: piece after piece, the sums of one together."""
+    """The indices of a block's sums for `embedding_bag`: piece after piece, the sums of one together."""
 
     pieces: torch.Tensor  # (pieces of a block x terms of all sums,)
     ends: torch.Tensor  # (pieces of a block x sums + 1,)
@@ -129,13 +129,13 @@ class Terms:
         self._kept: dict[tuple[torch.dtype, int], torch.Tensor] | None = {} if kept else None
         keep_freed_memory()
 
-    def pieces(self, region: Place) -> int:
+    def pieces(self, region: Extent) -> int:
         """Pieces of a whole block, so that all terms and as many sums are BLOCK_BYTES."""
         in_cache = BLOCK_BYTES // (2 * self._count * PIECE * region.dtype.itemsize)
         return min(max(in_cache, FEWEST_PIECES), region.lengths[0] // PIECE)
 
     def blocks(
-        self, region: Place, places: Mapping[str, Place], needed: Sequence[int]
+        self, region: Extent, extents: Mapping[str, Extent], needed: Sequence[int]
     ) -> Iterator[tuple[int, torch.Tensor]]:
         """First number and content, (initial experts, numbers), of every block; only `needed` experts must be right.
 
@@ -143,7 +143,7 @@ class Terms:
         """
         width = self.pieces(region) * PIECE
         used = None
-        for begin, cuts in _cuts(region, places, width).items():
+        for begin, cuts in _cuts(region, extents, width).items():
             block = self._kept.get((region.dtype, begin)) if self._kept is not None else None
             if block is None and self._kept is not None:
                 block = torch.zeros(self._count, min(width, region.lengths[0] - begin), dtype=region.dtype)
@@ -163,14 +163,14 @@ def combine_rows(terms: Terms, rows: Sequence[Sequence[float]], buffers: Sequenc
     its bits depend on its own row only. A single coefficient of 1 gives that W to the bit; unless terms are kept, W_j
     is not read where no row needs it.
     """
-    for region, places in terms.layout.regions():
-        _combine(terms, region, places, rows, [buffer.memory for buffer in buffers])
+    for region, extents in terms.layout.regions():
+        _combine(terms, region, extents, rows, [buffer.memory for buffer in buffers])
 
 
 def _combine(
     terms: Terms,
-    region: Place,
-    places: Mapping[str, Place],
+    region: Extent,
+    extents: Mapping[str, Extent],
     rows: Sequence[Sequence[float]],
     buffers: Sequence[torch.Tensor],
 ) -> None:
@@ -183,7 +183,7 @@ def _combine(
     stacks = [region.numbers(stack) for stack in _stacks([buffers[i] for i in summed])]
     bags: dict[int, _Bags] = {}  # by pieces of a block, of which the last one has fewer
     needed = [j for j in range(len(rows[0])) if any(row[j] for row in rows)]
-    for begin, block in terms.blocks(region, places, needed):
+    for begin, block in terms.blocks(region, extents, needed):
         end = min(begin + block.shape[1], region.lengths[0])
         for i, j in whole.items():
             region.numbers(buffers[i])[begin:end].copy_(block[j, : end - begin])
@@ -222,12 +222,12 @@ def _bags(rows: Sequence[Sequence[float]], pieces: int, width: int, dtype: torch
     return _Bags((firsts + steps).flatten(), behind, factors.repeat(pieces))
 
 
-def _cuts(region: Place, places: Mapping[str, Place], width: int) -> dict[int, list[_Cut]]:
-    """What each block of so many numbers holds, by its first number."""
+def _cuts(region: Extent, extents: Mapping[str, Extent], width: int) -> dict[int, list[_Cut]]:
+    """The cuts of tensors in each block of so many numbers, by its first number."""
     cuts: dict[int, list[_Cut]] = {begin: [] for begin in range(0, region.lengths[0], width)}
-    for name, place in places.items():
-        first = (place.begin - region.begin) // region.dtype.itemsize
-        last = first + math.prod(place.lengths)
+    for name, extent in extents.items():
+        first = (extent.begin - region.begin) // region.dtype.itemsize
+        last = first + math.prod(extent.lengths)
         for begin in range(first // width * width, last, width):
             low, high = max(first, begin), min(last, begin + width)
             cuts[begin].append(_Cut(name, low - first, low - begin, high - begin))

@@ -1,4 +1,4 @@
-"""What adapters and full models have in common: named tensors in safetensors files, mapped, checked and combined."""
+"""Named tensors in safetensors files of adapters and full models: mapped, checked and combined."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,10 +21,10 @@ def content_digest(path: Path) -> str:
     return blob if known else file_digest(path)
 
 
-def check_finite(place: Path, name: str, tensor: torch.Tensor) -> None:
+def check_finite(path: Path, name: str, tensor: torch.Tensor) -> None:
     """Raises UserError if a number of the tensor is NaN or infinite."""
     if not torch.isfinite(tensor).all():
-        raise UserError(f"{place}: tensor {name} holds NaN or infinity: the expert is broken, train or fetch it again")
+        raise UserError(f"{path}: tensor {name} holds NaN or infinity: the expert is broken, train or fetch it again")
 
 
 def combined(handles: Sequence[Any], coefficients: Sequence[float], name: str, lengths: Sequence[int]) -> torch.Tensor:

@@ -63,7 +63,7 @@ def test_it_answers_beside_experts_that_move(directory):
     assert moved.digest != fused.digest
     assert texts(engine, moved) != before
     assert texts(engine, fused) == before
-    assert texts(engine, experts[0]) == single, "experts that were placed before answer as before"
+    assert texts(engine, experts[0]) == single, "experts that were loaded before answer as before"
     assert texts(engine, fused, PROMPTS[:1]) == before[:1]
 
 
@@ -101,7 +101,7 @@ def test_adapters_beside_each_other_are_as_models_of_their_own(tmp_path):
     members = read_members(directory)
     engine = engine_of(members)
     side_by_side = texts(engine, members.initial()[-1])
-    engine._placement._placed = ()
+    engine._placement._beside = ()
     import swarm.members.fusion.model_placement as hosts
 
     before = hosts.why_not_batched

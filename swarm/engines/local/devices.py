@@ -1,4 +1,4 @@
-"""Which device computes, and in which number format: CUDA where there is any, the CPU only where there is none.
+"""The choice of device and number format: CUDA where there is any, the CPU only where there is none.
 
 An NVIDIA device that torch cannot use is an error with its cure: a search on the CPU would take weeks in its stead.
 """
@@ -28,7 +28,7 @@ WSL = "/usr/lib/wsl/lib"  # where Windows puts nvidia-smi for its Linux, on no P
 
 @dataclass(frozen=True)
 class CudaFacts:
-    """What this machine shows of NVIDIA's devices, and what torch can do with them.
+    """The NVIDIA devices of this machine, and torch's support of them.
 
     Attributes:
       usable: whether torch can use CUDA; the rest is then not looked for.
@@ -51,12 +51,12 @@ class Card:
     """A CUDA device as torch sees it.
 
     Attributes:
-      place: its name for torch, such as cuda:0; `name` is the vendor's.
+      device: its name for torch, such as cuda:0; `name` is the vendor's.
       capability: major and minor.
       architectures: that this torch has kernels for, such as sm_80; none if it does not say.
     """
 
-    place: str
+    device: str
     name: str
     capability: tuple[int, int]
     architectures: tuple[str, ...] = ()
@@ -67,11 +67,11 @@ class Card:
         return self.capability >= HAVE_BFLOAT16
 
     def __str__(self) -> str:
-        return f"{self.place} ({self.name}, compute capability {_dotted(self.capability)})"
+        return f"{self.device} ({self.name}, compute capability {_dotted(self.capability)})"
 
 
 def cuda_facts() -> CudaFacts:
-    """Of this machine and process."""
+    """The `CudaFacts` of this machine and process."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch warns of what the error says
         if torch.cuda.is_available():
@@ -138,24 +138,24 @@ def number_format(card: Card | None, device: torch.device, given: str | None, op
 def usual_place(
     device: str | None, dtype: str | None, on_cpu: str = ON_CPU, option: str = "--dtype"
 ) -> tuple[torch.device, torch.dtype]:
-    """Where a model computes and in which number format: what is given, else the usual device and its usual format.
+    """A model's device and number format: those that are given, else the usual device and its usual format.
 
     Raises UserError as `usual_device`, `check_kernels` and `number_format` do, and for CUDA where there is none.
     """
-    place = torch.device(device or usual_device(on_cpu))
-    if place.type == "cuda" and usual_device(on_cpu) == "cpu":
+    chosen = torch.device(device or usual_device(on_cpu))
+    if chosen.type == "cuda" and usual_device(on_cpu) == "cpu":
         raise UserError(
             f"{device} is wanted, and no NVIDIA device shows itself here: see what CUDA_VISIBLE_DEVICES names, or "
             f"compute on the CPU with {on_cpu}"
         )
-    card = card_at(place)
+    card = card_at(chosen)
     if card is not None:
         check_kernels(card, on_cpu)
-    return place, number_format(card, place, dtype, option)
+    return chosen, number_format(card, chosen, dtype, option)
 
 
 def what_is_unusual(device: torch.device, chosen: torch.dtype, given: str | None, option: str = "--dtype") -> str:
-    """What to say of a format that is not the usual one of CUDA devices, though nobody has asked for another; or ""."""
+    """A warning of a format that is not the usual one of CUDA devices, though nobody has asked for another; or ""."""
     card = card_at(device)
     if given is not None or card is None or card.has_bfloat16:
         return ""
@@ -172,7 +172,7 @@ def half_format(device: torch.device) -> str:
 
 
 def _cure(facts: CudaFacts) -> str:
-    """What makes the device usable: another build of torch, or a driver that works."""
+    """The cure where a device is not usable: another build of torch, or a driver that works."""
     major = int(facts.driver.partition(".")[0]) if facts.driver[:1].isdigit() else None
     if major is None:
         return f"install another build with {_install('cu126')}"
@@ -189,7 +189,7 @@ def _install(build: str) -> str:
 
 
 def _shown(environment: Mapping[str, str]) -> str:
-    """Where an NVIDIA device shows itself."""
+    """The sign of an NVIDIA device on this machine."""
     named = environment.get("CUDA_VISIBLE_DEVICES")
     if named is not None and not _names_a_device(named):
         return ""
@@ -218,7 +218,7 @@ def _driver() -> str:
 
 
 def _nvidia_smi(*arguments: str) -> str:
-    """What it says; "" where it is not there or cannot say anything."""
+    """The output of nvidia-smi; "" where it is missing or fails."""
     program = shutil.which("nvidia-smi") or shutil.which("nvidia-smi", path=WSL)
     if program is None:
         return ""
@@ -232,7 +232,7 @@ def _nvidia_smi(*arguments: str) -> str:
 
 
 def _reason() -> str:
-    """What torch says when it is to use CUDA."""
+    """The message of torch's error when it initialises CUDA."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -1,4 +1,4 @@
-"""Greedy decoding of many prompts by one model: no work for finished rows, new rows in their place."""
+"""Greedy decoding with continuous batching: finished rows leave the KV cache, new ones enter."""
 
 import time
 from collections import deque
@@ -16,15 +16,15 @@ from swarm.engines.local.threads import Threads
 # tokens that one forward pass reads: enough to keep a device busy, few enough for its caches
 CHUNKS = {"cpu": 512, "cuda": 4096}
 SECONDS = 1.0  # after which what has finished is given away, so that a kill loses little and limits are noticed
-REFILL = 0.25  # share of the grid's rows that must be free before new ones are read
+REFILL = 0.25  # share of the KV cache's rows that must be free before new ones are read
 
 
 class Decoder:
-    """A causal language model that is stepped through a grid of rows.
+    """Greedy decoding of a causal language model with a batched KV cache.
 
     Attributes:
       token_budget: the most tokens, prompts and answers with padding, that are held at a time.
-      rows: how many rows the last grid had.
+      rows: the number of rows of the last KV cache.
       held: how many tokens it held, with padding.
       chunk: tokens that one forward pass reads, half as many again at most.
     """
@@ -46,7 +46,7 @@ class Decoder:
 
     @torch.inference_mode()
     def decode(self, rows: Sequence[Tokens], max_new_tokens: int) -> Iterator[Answers]:
-        """Every row's answer once, as they finish; rows are the tokens of prompts, at least one each."""
+        """Yields every row's answer once, as they finish; rows are the tokens of prompts, at least one each."""
         run = _Run(self, rows, max_new_tokens)
         self.rows, self.held = run.capacity, run.capacity * run.columns
         yield from run.run()
@@ -66,7 +66,7 @@ class Decoder:
 
     @torch.inference_mode()
     def read_prefixes(self, beginnings: Sequence[Tokens]) -> list[Prefix]:
-        """Keys and values of each beginning, read side by side."""
+        """Keys and values of each shared prefix, read side by side."""
         longest = max(map(len, beginnings))
         ids = left_padded(beginnings, self.pad, self.device)
         lengths = torch.tensor([[len(row)] for row in beginnings], device=self.device)
@@ -80,14 +80,14 @@ class Decoder:
         ]
 
     def release(self) -> None:
-        """Gives the grid's memory back."""
+        """Frees the KV cache's memory."""
         self.kv_cache.release()
 
 
 class _Run:
     """One call of `Decoder.decode`.
 
-    Rows 0 .. len(ids)-1 of the grid are in use. All end at column `cursor`; row r begins at column `starts[r]`.
+    Rows 0 .. len(ids)-1 of the KV cache are in use. All end at column `cursor`; row r begins at column `starts[r]`.
     """
 
     def __init__(self, decoder: Decoder, rows: Sequence[Tokens], max_new_tokens: int):
@@ -143,7 +143,7 @@ class _Run:
         return finished
 
     def _wants_more(self) -> bool:
-        """Whether rows of the queue are to be read now."""
+        """Whether prompts of the queue are to be read now."""
         active, free = len(self._ids), self.capacity - len(self._ids)
         if not self._queue:
             return False
@@ -178,7 +178,7 @@ class _Run:
         return [self._queue.popleft() for _ in range(count)]
 
     def _read(self, chunk: list[int]) -> None:
-        """Puts new rows below those in use and reads their prompts, which gives their first tokens."""
+        """Prefills new rows below those in use, which gives their first tokens."""
         own = [self._tokens[i][self._shared[i] :] for i in chunk]
         shared = [self._shared[i] for i in chunk]
         longest = max(map(len, own))
@@ -204,7 +204,7 @@ class _Run:
         self._note(tokens, rows.start)
 
     def _read_prefixes(self) -> None:
-        """The beginnings that rows share with others, as many side by side as one forward pass reads."""
+        """Prefills the prefixes that rows share, as many side by side as one forward pass takes."""
         waiting = sorted({beginning for beginning in self._beginnings if beginning}, key=len, reverse=True)
         while waiting:
             count = max(self._decoder.chunk // len(waiting[0]), 1)
@@ -212,17 +212,17 @@ class _Run:
             self._prefixes |= zip(taken, self._decoder.read_prefixes([list(one) for one in taken]), strict=True)
 
     def _fill_prefixes(self, chunk: list[int], row: int, column: int) -> None:
-        """Writes the beginnings that the rows share with others, so that they end before this column."""
+        """Copies the shared prefixes into the rows' caches, so that they end before this column."""
         self._kv_cache.blank(slice(row, row + len(chunk)), slice(0, column))
         rows: dict[tuple[int, ...], list[int]] = {}
         for offset, index in enumerate(chunk):
             if self._shared[index]:
                 rows.setdefault(self._beginnings[index], []).append(row + offset)
-        for beginning, places in rows.items():
-            self._kv_cache.fill(places, column - len(beginning), self._prefixes[beginning])
+        for beginning, own in rows.items():
+            self._kv_cache.fill(own, column - len(beginning), self._prefixes[beginning])
 
     def _step(self) -> None:
-        """One more token for every row."""
+        """Decodes one token for every row."""
         rows, first = slice(0, len(self._ids)), min(self._starts)
         self._mask[rows, self._cursor] = self._yes
         mask = self._mask[rows, first : self._cursor + 1]
@@ -238,7 +238,7 @@ class _Run:
         self._note(self._last, 0)
 
     def _note(self, tokens: torch.Tensor, start: int) -> None:
-        """Notes the new tokens of the rows from `start` on; rows that have ended leave the grid."""
+        """Appends the new tokens of the rows from `start` on; rows that have ended leave the KV cache."""
         ended = []
         for row, token in enumerate(tokens.tolist(), start):
             index = self._ids[row]
@@ -251,7 +251,7 @@ class _Run:
             self._leave(ended)
 
     def _leave(self, ended: list[int]) -> None:
-        """Frees rows and moves the last ones into their places."""
+        """Frees rows and moves the last ones to where they were."""
         order = list(range(len(self._ids)))  # row -> the row that it takes over
         for row in reversed(ended):
             order[row] = order[-1]

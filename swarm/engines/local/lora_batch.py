@@ -1,4 +1,4 @@
-"""Several experts of one base in one batch: every row of a forward pass has its own LoRA adapter."""
+"""Multi-LoRA batches: every row of a forward pass has its own adapter of the same base model."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,15 +20,15 @@ Run = tuple[int, int, int]  # rows from .. to (not included) of a pass, and thei
 class RowAdapters:
     """LoRA factors of several experts beside the linear layers of the model that they share.
 
-    The model itself must be bare (see `Slot.clear`). Only while attached does it cost anything, and nobody else may
-    use the model then.
+    The model itself must be bare (see `ResidentModel.clear`). Only while attached does it cost anything, and nothing
+    else may use the model then.
     """
 
     def __init__(self, model: Any, experts: Sequence[LoraWeights], dtype: torch.dtype | None = None):
         """Copies the experts' factors to the model's device, by default in its own number format.
 
         `model` may be a PeftModel whose own adapter is switched off. Raises UserError naming the expert that cannot be
-        hosted.
+        one row's adapter.
         """
         for number, weights in enumerate(experts):
             obstacle = why_not_batched(model, weights)
@@ -46,25 +46,25 @@ class RowAdapters:
             for module, (name_a, name_b) in factor_pairs(weights.tensors).items():
                 layer = linear_layer(model, module)
                 assert layer is not None
-                place, kind = weight_of(layer).device, dtype or weight_of(layer).dtype
+                device, kind = weight_of(layer).device, dtype or weight_of(layer).dtype
                 down, up = weights.tensors[name_a], weights.tensors[name_b]  # (rank, in), (out, rank)
                 up = up.float() * scaling(weights.config, module, len(down))
                 # copies: a store's tensors hold only until it is asked for the next expert
-                self._factors.setdefault(layer, {})[number] = (down.to(place, kind, copy=True), up.to(place, kind))
+                self._factors.setdefault(layer, {})[number] = (down.to(device, kind, copy=True), up.to(device, kind))
 
     def attach(self) -> None:
-        """From now on the layers add what `speak` says."""
+        """Registers the forward hooks that add each row's adapter (see `speak`)."""
         if not self._handles:
             self._handles = [layer.register_forward_hook(self._add) for layer in self._factors]
 
     def detach(self) -> None:
-        """The model is the bare one again."""
+        """Removes the forward hooks: the model is the bare one again."""
         for handle in self._handles:
             handle.remove()
         self._handles = []
 
     def speak(self, adapters: Sequence[int]) -> None:
-        """Says which adapter each row of the next forward pass uses; neighbours that use the same are one product."""
+        """Sets the adapter of each row of the next forward pass; neighbours with the same one are one product."""
         starts = [row for row, one in enumerate(adapters) if row == 0 or one != adapters[row - 1]]
         self._rows = len(adapters)
         self._runs = [

@@ -1,4 +1,4 @@
-"""Keys and values of many rows, each as long as it is: column = position, in buffers that stay."""
+"""A ragged KV cache in buffers that stay: every row has its own length, column = position."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from transformers.cache_utils import Cache, DynamicLayer
 
 
 class RaggedKVCache(Cache):
-    """A transformers cache whose rows are written at their own lengths, cropped for nothing and exchanged for little.
+    """A transformers cache whose rows have lengths of their own; cropping is free and exchanging rows cheap.
 
     A row's token at position p lies in column p. What lies behind a row's end is never attended to, so forgetting the
     last tokens of a row is not writing anything at all. The last column takes what padding writes.
@@ -20,18 +20,18 @@ class RaggedKVCache(Cache):
         super().__init__(layers=[_RaggedLayer(self) for _ in range(layers)])
         self.shape = (0, 0)
         self.rows: slice | torch.Tensor = slice(0, 0)
-        self.places = self.columns = torch.zeros(0, dtype=torch.long)
+        self.row_indices = self.columns = torch.zeros(0, dtype=torch.long)
         self.seen = 0
 
     def reshape(self, rows: int, columns: int) -> None:
-        """Another size in the same memory, which grows if need be; what it held is lost."""
+        """Sets rows and columns in the same memory, which grows if need be; the contents are lost."""
         self.shape = (rows, columns)
         for layer in self._filled():
             if any(buffer.numel() < needed for buffer, needed in zip(layer.buffers, layer.needed(), strict=True)):
                 layer.buffers = []
 
     def widen(self, columns: int) -> None:
-        """More columns; what it holds stays."""
+        """Adds columns and keeps the contents."""
         filled, before = self._filled(), self.shape[1]
         old = [[part.clone() for part in layer.parts()] for layer in filled]
         self.reshape(self.shape[0], columns)
@@ -50,7 +50,7 @@ class RaggedKVCache(Cache):
         index = torch.tensor(rows, device=columns.device)
         # neighbours are seen where they lie, others are copied together
         self.rows = slice(rows[0], rows[-1] + 1) if rows[-1] - rows[0] == len(rows) - 1 else index
-        self.places, self.columns, self.seen = index[:, None], columns, seen
+        self.row_indices, self.columns, self.seen = index[:, None], columns, seen
 
     def copy(self, source: int, targets: list[int], columns: int) -> None:
         """Copies a row's first columns over other rows', which hold nothing else then."""
@@ -61,11 +61,11 @@ class RaggedKVCache(Cache):
                     part[target, :, columns:] = 0  # what is masked must still be a number
 
     def bytes(self) -> int:
-        """Memory that is held."""
+        """Bytes of the buffers."""
         return sum(buffer.nbytes for layer in self._filled() for buffer in layer.buffers)
 
     def release(self) -> None:
-        """Gives the memory back."""
+        """Frees the buffers."""
         self.shape = (0, 0)
         for layer in self.layers:
             layer.buffers = []
@@ -89,7 +89,7 @@ class _RaggedLayer(DynamicLayer):
         self.buffers = [like.new_zeros(size) for size in self.needed()]
 
     def needed(self) -> list[int]:
-        """Numbers that the keys and the values are."""
+        """The sizes of the keys and of the values."""
         return [self.cache.shape[0] * self.cache.shape[1] * heads * width for heads, width in self.sizes]
 
     def parts(self) -> list[torch.Tensor]:
@@ -103,14 +103,14 @@ class _RaggedLayer(DynamicLayer):
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Writes new tokens, each row's to its own columns, and gives all that the pass sees."""
+        """Writes new tokens, each row's to its own columns, and returns all that the pass sees."""
         if not self.buffers:
             self.sizes = [(part.shape[1], part.shape[3]) for part in (key_states, value_states)]
             self.allocate(key_states)
         cache = self.cache
         keys, values = self.parts()
-        keys[cache.places, :, cache.columns] = key_states.transpose(1, 2)
-        values[cache.places, :, cache.columns] = value_states.transpose(1, 2)
+        keys[cache.row_indices, :, cache.columns] = key_states.transpose(1, 2)
+        values[cache.row_indices, :, cache.columns] = value_states.transpose(1, 2)
         return keys[cache.rows, :, : cache.seen], values[cache.rows, :, : cache.seen]
 
     def get_seq_length(self) -> int:

@@ -1,4 +1,4 @@
-"""Where an expert sits while it speaks: the resident model with one expert's weights in effect."""
+"""The resident model: loaded once, with one expert's weights in effect at a time."""
 
 from collections.abc import Iterable
 from typing import Any, Protocol
@@ -15,22 +15,22 @@ from swarm.weights.full_model import FullWeights
 
 
 class ResidentModel(Protocol):
-    """One resident model whose expert can be exchanged in memory."""
+    """A model in memory whose expert can be exchanged."""
 
     kind: str
     model: Any
 
-    def place(self, weights: Any) -> None:
-        """Puts this expert, as `materialise` makes those of the pool, in the place of the last one."""
+    def load(self, weights: Any) -> None:
+        """Loads an expert's weights, as `materialise` makes them, over those of the last one."""
         ...
 
     def clear(self) -> None:
-        """Nobody's: the model is the bare base again, to the bit, until the next expert is placed."""
+        """Restores the bare base model, to the bit, until the next `load`."""
         ...
 
 
 class FoldedResident:
-    """Adds s · B A to the base weights themselves, so that an expert runs at the bare model's speed; DoRA too.
+    """LoRA folded into the base weights, W + s · B A, so that an expert runs at the bare model's speed; DoRA too.
 
     The base weights are kept and every expert is added to that copy: nothing is ever subtracted, so no rounding piles
     up. Needs as much memory again as the adapted layers have. In half precision the sum is made in float32, one layer
@@ -46,8 +46,8 @@ class FoldedResident:
         self._kept = {module: weight_of(layer).detach().clone() for module, layer in self._layers.items()}
 
     @torch.inference_mode()
-    def place(self, weights: LoraWeights) -> None:
-        """W = W_base + s · B A in every adapted layer, for DoRA each row of that scaled to its magnitude."""
+    def load(self, weights: LoraWeights) -> None:
+        """Sets W = W_base + s · B A in every adapted layer, for DoRA each row of that scaled to its magnitude."""
         for module, (name_a, name_b) in factor_pairs(weights.tensors).items():
             weight, kept = weight_of(self._layers[module]), self._kept[module].float()
             total = weight if weight.dtype == torch.float32 else torch.empty_like(kept)
@@ -67,7 +67,7 @@ class FoldedResident:
 
     @torch.inference_mode()
     def clear(self) -> None:
-        """Puts the kept weights back."""
+        """Restores the kept base weights."""
         for module, layer in self._layers.items():
             weight_of(layer).copy_(self._kept[module])
 
@@ -78,7 +78,7 @@ class PeftResident:
     kind = "peft"
 
     def __init__(self, model: nn.Module, weights: LoraWeights):
-        """Raises UserError naming the first tensor like those of `weights` that PEFT has no fitting place for."""
+        """Raises UserError naming the first tensor like those of `weights` that PEFT has no fitting tensor for."""
         known = LoraConfig.__dataclass_fields__
         settings = {key: value for key, value in weights.config.items() if key in known and value is not None}
         settings |= {"inference_mode": True, "peft_type": None}
@@ -86,25 +86,25 @@ class PeftResident:
         self.model.eval()
         self._on = True
         # the model's own memory, under the names that the experts' files have; embeddings are there under its own
-        places = self.model.state_dict() | get_peft_model_state_dict(self.model, save_embedding_layers=False)
+        tensors = self.model.state_dict() | get_peft_model_state_dict(self.model, save_embedding_layers=False)
         for name, tensor in weights.tensors.items():
-            if name not in places:
+            if name not in tensors:
                 raise UserError(
                     f"the experts' tensor {name} belongs to no layer of the base model: name their own base with -b, "
                     "or export them again with PEFT"
                 )
-            if places[name].shape != tensor.shape:
+            if tensors[name].shape != tensor.shape:
                 raise UserError(
-                    f"the experts' tensor {name} has shape {list(tensor.shape)}, but {list(places[name].shape)} in the "
-                    "base model: name their own base with -b, or export them again with PEFT"
+                    f"the experts' tensor {name} has shape {list(tensor.shape)}, but {list(tensors[name].shape)} in "
+                    "the base model: name their own base with -b, or export them again with PEFT"
                 )
-        self._places = {name: places[name] for name in weights.tensors}
+        self._parameters = {name: tensors[name] for name in weights.tensors}
 
     @torch.inference_mode()
-    def place(self, weights: LoraWeights) -> None:
+    def load(self, weights: LoraWeights) -> None:
         """Overwrites every LoRA factor."""
-        for name, place in self._places.items():
-            place.copy_(weights.tensors[name])
+        for name, parameter in self._parameters.items():
+            parameter.copy_(weights.tensors[name])
         self._switch(True)
 
     def clear(self) -> None:
@@ -133,7 +133,7 @@ class FullResident:
         self._targets = targets_of(model, weights, base)
 
     @torch.inference_mode()
-    def place(self, weights: FullWeights) -> None:
+    def load(self, weights: FullWeights) -> None:
         """Overwrites every parameter."""
         for name, tensor in weights.tensors(self._targets):
             target = self._targets[name]
@@ -146,14 +146,14 @@ class FullResident:
 
 
 class LoneResident:
-    """The only model of its pool, which is in place since it was loaded."""
+    """The only model of its pool, whose own weights are in effect from the start."""
 
     kind = "full"
 
     def __init__(self, model: nn.Module):
         self.model = model
 
-    def place(self, weights: FullWeights) -> None:
+    def load(self, weights: FullWeights) -> None:
         """Raises ValueError for anything but the model itself."""
         if weights.coefficients != (1.0,):
             raise ValueError(f"the only model of a pool is at (1.0,), got {weights.coefficients}")
@@ -166,11 +166,11 @@ class LoneResident:
 def make_resident(
     model: nn.Module, weights: LoraWeights | FullWeights, base: str, fold: bool | None = None
 ) -> ResidentModel:
-    """The fitting slot, with the first expert placed: for adapters folded or PEFT's layers, for full models their own.
+    """A resident model with its first expert loaded: folded LoRA, PEFT's layers, or a full model's own parameters.
 
     `fold` is whether adapters are added to the base weights. By default they are in float32, where that is exact, and
     not in half precision, where it would round ΔW away; nor where layers are not linear or share their weights.
-    Raises UserError naming the first tensor that the base model has no fitting place for, or why experts that are to
+    Raises UserError naming the first tensor that the base model has no fitting tensor for, or why experts that are to
     be folded cannot be.
     """
     if isinstance(weights, FullWeights):
@@ -186,5 +186,5 @@ def make_resident(
     resident: ResidentModel = (
         FoldedResident(model, factor_pairs(weights.tensors)) if fold else PeftResident(model, weights)
     )
-    resident.place(weights)
+    resident.load(weights)
     return resident

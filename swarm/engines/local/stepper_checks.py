@@ -1,4 +1,4 @@
-"""What a stepper is asked for that it cannot do: said before anything is read."""
+"""Checks of a stepper's arguments, before a forward pass."""
 
 from collections.abc import Container, Sequence
 from typing import Any
@@ -16,10 +16,10 @@ def check_rows(rows: Sequence[int], there: Container[int]) -> None:
         raise ValueError(f"rows {list(rows)} name one of them twice")
 
 
-def check_adapters(hosted: RowAdapters | None, rows: int, adapters: Sequence[int] | None) -> list[int]:
+def check_adapters(row_adapters: RowAdapters | None, rows: int, adapters: Sequence[int] | None) -> list[int]:
     """The adapter of every row; raises ValueError where one is named that is not there."""
     spoken = [BARE] * rows if adapters is None else list(adapters)
-    count = hosted.count if hosted else 0
+    count = row_adapters.count if row_adapters else 0
     if len(spoken) != rows or not all(one == BARE or 0 <= one < count for one in spoken):
         raise ValueError(f"adapters {spoken} for {rows} rows, wanted one each, from {BARE} (bare) to {count - 1}")
     return spoken

@@ -1,4 +1,4 @@
-"""transformers in this process, on the CPU or one CUDA device: the base model stays, experts are exchanged."""
+"""The engine in this process: a transformers model on the CPU or one CUDA device, whose experts are exchanged."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -55,8 +55,8 @@ class InProcessEngine:
 
         `device` is cpu, cuda or cuda:<id> (default: CUDA where there is any); `dtype` a key of `DTYPES` (default:
         bfloat16 on CUDA devices that have it, else float32); `fold` is whether adapters are added to the base weights
-        (default: where that is exact, see `make_slot`). Raises UserError if base and experts do not fit or cannot be
-        had, or if there is a device that cannot be used.
+        (default: where that is exact, see `make_resident`). Raises UserError if base and experts do not fit or cannot
+        be had, or if there is a device that cannot be used.
         """
         self.pool = pool
         self.device, self.dtype = usual_place(device, dtype)
@@ -79,7 +79,7 @@ class InProcessEngine:
                 f"base model {pool.base} ({model.num_parameters() * self.dtype.itemsize / 2**30:.1f} GiB of weights) "
                 f"does not fit into the memory of {self.device}: use a smaller base or a device with more memory"
             ) from None
-        self._placed = ""
+        self._loaded = ""
         self.known_prompts = TokenMemory()
         self._positions = learned_positions(self._resident.model)
         self.decoder = make_decoder(self._resident.model, self.tokenizer.pad_token_id)
@@ -87,7 +87,7 @@ class InProcessEngine:
         self.decoder.token_budget = self.token_budget
 
     def facts(self) -> dict[str, str]:
-        """What of this engine can change a text."""
+        """The settings and versions that can change a text."""
         return {
             "engine": "in_process",
             "base": self._base_digest,
@@ -98,18 +98,18 @@ class InProcessEngine:
         } | {package.__name__: package.__version__ for package in (torch, transformers, tokenizers, peft)}
 
     def expect(self, members: Sequence[Member]) -> None:
-        """Says which experts will be asked for soon: their weights are then made together, which is faster."""
+        """Announces the experts of the next requests: their weights are then materialised together, which is faster."""
         self._store.expect([member for member in members if isinstance(member, Expert)])
 
     def generate(self, requests: Sequence[Request]) -> Iterator[Finished]:
-        """Answers expert by expert, so that each is placed once."""
+        """Answers expert by expert, so that each is loaded once."""
         groups: dict[tuple[str, GenerationParams], list[int]] = {}
         for index, request in enumerate(requests):
             groups.setdefault(request.group, []).append(index)
-        # the expert that is in place already goes first
-        for digest, params in sorted(groups, key=lambda group: group[0] != self._placed):
+        # the expert that is loaded already goes first
+        for digest, params in sorted(groups, key=lambda group: group[0] != self._loaded):
             indices = groups[digest, params]
-            self.place(_expert(requests[indices[0]].member))
+            self.load(_expert(requests[indices[0]].member))
             tokens = self.known_prompts.tokens([requests[index].prompt for index in indices], params, self._tokenise)
             self._check_prompts(tokens, params)
             for answers in self._decode_within_memory(tokens, params):
@@ -119,16 +119,16 @@ class InProcessEngine:
                     for text, (i, answer) in zip(texts, answers, strict=True)
                 ]
 
-    def place(self, expert: Expert) -> None:
-        """Puts an expert in place, which `generate` does by itself."""
-        if expert.digest != self._placed:
-            self._placed = ""  # nobody's, should this be interrupted
-            self._resident.place(self._store.weights(expert))
-            self._placed = expert.digest
+    def load(self, expert: Expert) -> None:
+        """Loads an expert's weights into the resident model, which `generate` does by itself."""
+        if expert.digest != self._loaded:
+            self._loaded = ""  # nobody's, should this be interrupted
+            self._resident.load(self._store.weights(expert))
+            self._loaded = expert.digest
 
     @property
     def model(self) -> Any:
-        """The resident model, with whichever expert is in place; the bare base after `clear`."""
+        """The resident model with the expert that is loaded; the bare base after `clear`."""
         return self._resident.model
 
     def weights(self, expert: Expert) -> LoraWeights | FullWeights:
@@ -136,11 +136,11 @@ class InProcessEngine:
         return self._store.weights(expert)
 
     def clear(self) -> None:
-        """Makes the resident model the bare base, nobody's, so that rows can speak with adapters of their own.
+        """Restores the bare base model, so that rows can have LoRA adapters of their own (`RowAdapters`).
 
-        The next `generate` places its expert again. Raises ValueError for a pool of full models.
+        The next `generate` loads its expert again. Raises ValueError for a pool of full models.
         """
-        self._placed = ""
+        self._loaded = ""
         self._resident.clear()
 
     def _tokenise(self, prompts: list[str], params: GenerationParams) -> list[list[int]]:
@@ -164,7 +164,7 @@ class InProcessEngine:
             )
 
     def _decode_within_memory(self, tokens: list[Tokens], params: GenerationParams) -> Iterator[Answers]:
-        """The answers to all rows; where memory runs out, those that are left with half as many rows at a time."""
+        """The answers to all rows; where memory runs out, the rest with half as many rows at a time."""
         left = list(range(len(tokens)))
         while left:
             done: set[int] = set()

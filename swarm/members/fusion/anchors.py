@@ -42,10 +42,10 @@ class Anchors:
         """SHA-256 of the list of keys, in their order."""
         return keys_digest(self.keys)
 
-    def picked(self, places: Sequence[int], selection: str) -> "Anchors":
-        """The anchors at these places, still in ascending order."""
-        chosen = sorted(set(places))
-        return Anchors(tuple(self.keys[place] for place in chosen), self.ids[:, chosen], self.rule, selection)
+    def picked(self, indices: Sequence[int], selection: str) -> "Anchors":
+        """The anchors at these indices, still in ascending order."""
+        chosen = sorted(set(indices))
+        return Anchors(tuple(self.keys[index] for index in chosen), self.ids[:, chosen], self.rule, selection)
 
 
 def keys_digest(keys: Sequence[Key]) -> str:

@@ -1,4 +1,4 @@
-"""Where a text can be cut so that its tokens before and behind are those of the whole, whatever follows."""
+"""Cuts of a text at which its two parts have the tokens of the whole, whatever follows."""
 
 import json
 import unicodedata
@@ -56,15 +56,15 @@ class Boundaries:
         self.known = kinds <= KEEPS_SPACES and words and not model.get("dropout")
         self._words_only = not subwords or not normal
 
-    def certain(self, text: str, place: int) -> bool:
-        """Whether the tokens of text[:place] and of the rest are those of the whole, also when the text grows.
+    def certain(self, text: str, position: int) -> bool:
+        """Whether the tokens of text[:position] and of the rest are those of the whole, also when the text grows.
 
         What stands before a cut may decide how a piece of text begins (a space that is put there), so the rest is to
         be encoded with some of it.
         """
-        if not self.known or not 0 < place < len(text) - 1:
+        if not self.known or not 0 < position < len(text) - 1:
             return False
-        one, other, behind = text[place - 1], text[place], text[place + 1]
+        one, other, behind = text[position - 1], text[position], text[position + 1]
         # how digits are grouped depends on where the number begins, and how spaces are on what stands behind them
         if (one.isnumeric() and other.isnumeric()) or one.isspace():
             return False
@@ -81,13 +81,11 @@ class Boundaries:
         return known and (left, right) not in self._pairs
 
     def last(self, text: str, after: int, until: int) -> int | None:
-        """The last certain cut in after < place <= until, None if there is none near the end."""
-        return next(
-            (place for place in range(until, max(after, until - FARTHEST), -1) if self.certain(text, place)), None
-        )
+        """The last certain cut with after < position <= until, None if there is none near the end."""
+        return next((cut for cut in range(until, max(after, until - FARTHEST), -1) if self.certain(text, cut)), None)
 
     def _written(self, character: str) -> str:
-        """How pieces write a character."""
+        """The character as the vocabulary's pieces write it."""
         if self._byte_level:
             return "".join(self._alphabet[byte] for byte in character.encode("utf-8", "surrogatepass"))
         return "▁" if character == " " and self._marks_spaces else character

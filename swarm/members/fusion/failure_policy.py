@@ -1,4 +1,4 @@
-"""Which members of a fusion take part in which texts: one that fails ends all, or is left out where it has failed."""
+"""What a fusion does about a model that fails: the batch ends with its error, or goes on without it."""
 
 import logging
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ FAILURES = (UserError, RuntimeError, IndexError)
 
 
 class FailurePolicy:
-    """The members of one batch of texts, by the declared policy; the first is the main one, which always takes part.
+    """The models that take part in each text of a batch, by `on_failure`; the first, the main one, always does.
 
     A member that has failed at a text is left out of it from there on: it is never asked again, so that nothing it
     said before counts for a later token.
@@ -35,34 +35,34 @@ class FailurePolicy:
         self._drops, self._left_out = policy == "drop", left_out
 
     def members(self, row: int) -> tuple[int, ...]:
-        """Who takes part in a text, the main member included."""
+        """Indices of the models that take part in a text, the main one's included."""
         return (0, *sorted(self.present[row]))
 
     def open(self, prompts: Sequence[Sequence[Prompt]], room: int) -> dict[tuple[int, int], FollowingRow]:
-        """Begins a batch; `prompts[k][b]` is prompt b for model k. Gives the assistants' listeners, by (k, b)."""
-        listeners: dict[tuple[int, int], FollowingRow] = {}
+        """Begins a batch; `prompts[k][b]` is prompt b for model k. Returns the assistants' rows, by (k, b)."""
+        following: dict[tuple[int, int], FollowingRow] = {}
         for group in self.ensemble.groups():
-            places = [(index, row) for index in group for row in range(len(prompts[0])) if self._takes_part(index, row)]
+            pairs = [(index, row) for index in group for row in range(len(prompts[0])) if self._takes_part(index, row)]
             try:
-                listeners |= self.ensemble.open(places, prompts, room)
+                following |= self.ensemble.open(pairs, prompts, room)
             except FAILURES as error:
                 if self._fewer_may_fit(error):
                     raise
-                listeners |= self.ensemble.open(self._without_failures(places, prompts, room), prompts, room)
-        return listeners
+                following |= self.ensemble.open(self._without_failures(pairs, prompts, room), prompts, room)
+        return following
 
     def _without_failures(
-        self, places: Sequence[tuple[int, int]], prompts: Sequence[Sequence[Prompt]], room: int
+        self, pairs: Sequence[tuple[int, int]], prompts: Sequence[Sequence[Prompt]], room: int
     ) -> list[tuple[int, int]]:
-        """The places whose prompts can be read, each of which is tried by itself."""
+        """The (model, row) pairs whose prompts can be read, each of which is tried by itself."""
         found = []
-        for place in places:
+        for pair in pairs:
             try:
-                self.ensemble.open([place], prompts, room)
-                self.ensemble.logits(place[0], [place[1]])
-                found.append(place)
+                self.ensemble.open([pair], prompts, room)
+                self.ensemble.logits(pair[0], [pair[1]])
+                found.append(pair)
             except FAILURES as error:
-                self.leave_out(place[0], error, [place[1]])
+                self.leave_out(pair[0], error, [pair[1]])
         return found
 
     def logits(self, index: int, rows: Sequence[int]) -> tuple[list[int], torch.Tensor]:
@@ -80,18 +80,18 @@ class FailurePolicy:
         return [row for row in rows if self._takes_part(index, row)], torch.cat(singly) if singly else nothing
 
     def together(self, rows: list[int], main: torch.Tensor) -> list[tuple[list[int], list[torch.Tensor | None]]]:
-        """Places in `rows` that the same members take part in, and those members' logits; None for one that does not.
+        """Indices into `rows` with the same models taking part, and those models' logits; None for one that does not.
 
         `main` (len(rows), V) are the main member's.
         """
         found = [(rows, main), *(self.logits(index, rows) for index in range(1, len(self.fusion_models)))]
         alike: dict[tuple[int, ...], list[int]] = {}
-        for place, row in enumerate(rows):
-            alike.setdefault(self.members(row), []).append(place)
+        for index, row in enumerate(rows):
+            alike.setdefault(self.members(row), []).append(index)
         return [
-            (places, [_of_rows([rows[place] for place in places], *own) if index in members else None
-                      for index, own in enumerate(found)])
-            for members, places in alike.items()
+            (indices, [_of_rows([rows[i] for i in indices], *own) if model in members else None
+                       for model, own in enumerate(found)])
+            for members, indices in alike.items()
         ]  # fmt: skip
 
     def leave_out(self, index: int, error: Exception, rows: Sequence[int]) -> None:

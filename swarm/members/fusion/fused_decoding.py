@@ -1,4 +1,4 @@
-"""Models with different vocabularies write one text together, token by token (arXiv 2404.12715)."""
+"""Greedy decoding by several models with different vocabularies, token by token (arXiv 2404.12715)."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from swarm.members.fusion.token_choosers import TokenChooser
 
 @dataclass(frozen=True)
 class Written:
-    """What was written for a prompt.
+    """The text generated for a prompt.
 
     Attributes:
       row: which prompt, counted from 0.
@@ -30,7 +30,7 @@ class Written:
 
 @dataclass
 class FusionCount:
-    """What fused decoding has done so far.
+    """Counts of what fused decoding has done so far.
 
     Attributes:
       tokens: tokens written.
@@ -63,7 +63,7 @@ class FusedDecoding:
     def decode(
         self, prompts: Sequence[Sequence[Prompt]], max_new_tokens: int, weights: torch.Tensor | None = None
     ) -> Iterator[Written]:
-        """Every prompt's text once, as they end; `prompts[k][b]` is prompt b for model k.
+        """The generated texts, one per prompt, as they end; `prompts[k][b]` is prompt b for model k.
 
         `weights` are (B, N); without them what the settings say. A member that fails, at the reading of a prompt as
         well as later, ends all with its error or is left out, as the settings have it.
@@ -72,8 +72,8 @@ class FusedDecoding:
         if weights is None:
             weights = prompt_weights(policy, prompts, self.settings)
         try:
-            listeners = policy.open(prompts, max_new_tokens)
-            batch = _FusedBatch(self, policy, listeners, max_new_tokens, weights)
+            following = policy.open(prompts, max_new_tokens)
+            batch = _FusedBatch(self, policy, following, max_new_tokens, weights)
             while batch.active:
                 ended = batch.step()
                 self.on_step()
@@ -82,78 +82,78 @@ class FusedDecoding:
             policy.ensemble.close()
 
     def policy(self, size: int) -> FailurePolicy:
-        """Who takes part in a batch of so many texts: all of them, as long as they do not fail."""
+        """The failure policy of a batch of so many texts, in which no model has failed yet."""
         return FailurePolicy(Ensemble(self.fusion_models), size, self.settings.on_failure, self.count.left_out)
 
 
 class _FusedBatch:
-    """One batch on its way."""
+    """A batch that is being decoded."""
 
     def __init__(
         self,
         decoding: FusedDecoding,
         policy: FailurePolicy,
-        listeners: Mapping[tuple[int, int], FollowingRow],
+        following: Mapping[tuple[int, int], FollowingRow],
         max_new_tokens: int,
         weights: torch.Tensor,
     ):
         self._fusion_models, self._settings, self._count = decoding.fusion_models, decoding.settings, decoding.count
         self._chooser, self._most, self._weights = decoding.chooser, max_new_tokens, weights
-        self._policy, self._ensemble, self._listeners = policy, policy.ensemble, listeners
+        self._policy, self._ensemble, self._following = policy, policy.ensemble, following
         rows = range(len(policy.present))
         tokenizer = self._fusion_models[0].tokenizer
         self._texts = [GrowingText(tokenizer, self._ensemble.tokens(0, row)) for row in rows]
-        # what the assistants are told instead, if anything
-        self._told = [LegacyText(tokenizer) for _ in rows] if self._settings.bridge == "legacy" else []
+        # the text that the assistants are given instead, if any
+        self._legacy = [LegacyText(tokenizer) for _ in rows] if self._settings.bridge == "legacy" else []
         self._ids: list[list[int]] = [[] for _ in rows]
         self.active = list(rows)
 
     def step(self) -> list[Written]:
-        """One more token for every active row; those that have ended."""
+        """Decodes one token for every active row; returns the texts that have ended."""
         rows = self.active
         main = self._ensemble.logits(0, rows)
         tokens = main.argmax(-1)
-        places = self._unsure(rows, main, tokens)
-        places = [place for place in places if self._policy.present[rows[place]]]
-        if places:
-            index = torch.tensor(places, device=main.device)
-            tokens[index] = self._chosen([rows[place] for place in places], main[index]).to(tokens)
+        indices = self._unsure(rows, main, tokens)
+        indices = [i for i in indices if self._policy.present[rows[i]]]
+        if indices:
+            index = torch.tensor(indices, device=main.device)
+            tokens[index] = self._chosen([rows[i] for i in indices], main[index]).to(tokens)
         self._count.tokens += len(rows)
         ended = [self._write(row, token) for row, token in zip(list(rows), tokens.tolist(), strict=True)]
         return [written for written in ended if written is not None]
 
     def _unsure(self, rows: Sequence[int], main: torch.Tensor, tokens: torch.Tensor) -> list[int]:
-        """Places in `rows` where the main model does not choose alone."""
+        """Indices into `rows` at which the main model does not choose alone."""
         alone = torch.zeros(len(rows), dtype=torch.bool)
         if self._settings.gate <= 1:
             alone |= (main.softmax(-1).amax(-1) >= self._settings.gate).cpu()
         if self._settings.eos == "main":
             alone |= torch.tensor([token in self._fusion_models[0].ends for token in tokens.tolist()])
-        if not self._told:
+        if not self._legacy:
             # in the middle of a character the others do not know yet what has been written
             alone |= torch.tensor([self._texts[row].pending for row in rows])
-        return [place for place, sure in enumerate(alone.tolist()) if not sure]
+        return [i for i, sure in enumerate(alone.tolist()) if not sure]
 
     def _chosen(self, rows: list[int], main: torch.Tensor) -> torch.Tensor:
-        """What all models choose together, (len(rows),)."""
+        """The tokens that all models choose together, (len(rows),)."""
         tokens = main.argmax(-1)
-        for places, logits in self._policy.together(rows, main):
-            choice = self._chooser(logits, self._weights[[rows[place] for place in places]])
-            tokens[places] = choice.tokens.to(tokens)
-            self._count.fused += len(places) * choice.fused
+        for indices, logits in self._policy.together(rows, main):
+            choice = self._chooser(logits, self._weights[[rows[i] for i in indices]])
+            tokens[indices] = choice.tokens.to(tokens)
+            self._count.fused += len(indices) * choice.fused
             self._count.dropped = max(self._count.dropped, choice.dropped)
         return tokens
 
-    def _hear(self, row: int, new: str) -> None:
-        """The assistants are told what has been written."""
+    def _follow(self, row: int, new: str) -> None:
+        """Extends the assistants' rows by what has been written."""
         for index in self._policy.members(row)[1:]:
             try:
-                self._listeners[index, row].hear(new)
+                self._following[index, row].extend(new)
             except FAILURES as error:
                 self._policy.leave_out(index, error, [row])
 
     def _write(self, row: int, token: int) -> Written | None:
-        """Takes a row's next token; what was written if that ends it."""
+        """Appends a row's next token; returns its text if that ends it."""
         ids, text = self._ids[row], self._texts[row]
         ids.append(token)
         if token in self._fusion_models[0].ends:
@@ -162,9 +162,9 @@ class _FusedBatch:
         if len(ids) == self._most or self._stop_in(text.text, new):
             return self._end(row)
         self._ensemble.append(row, token)
-        told = self._told[row].append(token) if self._told else new
-        if told:
-            self._hear(row, told)
+        shown = self._legacy[row].append(token) if self._legacy else new
+        if shown:
+            self._follow(row, shown)
         return None
 
     def _stop_in(self, text: str, new: str) -> bool:
@@ -177,5 +177,5 @@ class _FusedBatch:
         self.active = [other for other in self.active if other != row]
         for index in range(len(self._fusion_models)):
             self._ensemble.drop(index, row)
-        found = [place for stop in self._settings.stop if (place := text.text.find(stop)) >= 0]
+        found = [start for stop in self._settings.stop if (start := text.text.find(stop)) >= 0]
         return Written(row, text.text[: min(found)] if found else text.text, tuple(self._ids[row]))

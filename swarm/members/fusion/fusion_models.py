@@ -27,7 +27,7 @@ class FusionModel:
       name: as messages say it.
       tokenizer: its own.
       stepper: what steps it; models of one base share theirs.
-      adapter: which of the stepper's hosted experts it is, -1 for the bare model.
+      adapter: its index among the stepper's LoRA adapters, -1 for the bare model.
       embeddings: its input embeddings, (V, D).
       ends: tokens that end its text.
     """
@@ -46,7 +46,7 @@ class FusionModel:
 
 
 def no_numbers(fusion_model: FusionModel) -> UserError:
-    """The error for a model whose logits are none."""
+    """The error for a model whose logits are not finite."""
     return UserError(
         f"{fusion_model.name} gives logits that are not numbers: use a wider number format (--dtype float32) or "
         "another model"
@@ -54,10 +54,10 @@ def no_numbers(fusion_model: FusionModel) -> UserError:
 
 
 class FollowingRow:
-    """Keeps one model's row in step with what another model writes."""
+    """A row of one model's stepper that is kept in step with what another model writes."""
 
     def __init__(self, fusion_model: FusionModel, row: int, prompt: Prompt):
-        """`row` is the stepper's number of it."""
+        """`row` is its index in the stepper."""
         self._stepper, self._row = fusion_model.stepper, row
         if fusion_model.stepper.separate_prompt:
             # the decoder's text begins after the prompt, which the encoder has read
@@ -72,62 +72,60 @@ class FollowingRow:
         """All tokens of the row, its prompt included."""
         return [*self._before, *self._follower.ids]
 
-    def hear(self, text: str) -> None:
-        """More text has been written."""
+    def extend(self, text: str) -> None:
+        """Appends what has been written."""
         self._stepper.replace(self._row, [*self._before, *self._follower.extend(text)])
 
 
 class Ensemble:
-    """The models' rows: row b of model k is one of its stepper's, which may hold those of other models, too."""
+    """The rows of a fusion's models in their steppers: models of one base share a stepper."""
 
     def __init__(self, fusion_models: Sequence[FusionModel]):
         self.fusion_models = fusion_models
         self._numbers: dict[tuple[int, int], int] = {}  # the stepper's number of row b of model k
 
     def groups(self) -> list[list[int]]:
-        """The models, by the stepper that they share."""
+        """Indices of the models, grouped by the stepper that they share."""
         shared: dict[int, list[int]] = {}
         for index, fusion_model in enumerate(self.fusion_models):
             shared.setdefault(id(fusion_model.stepper), []).append(index)
         return list(shared.values())
 
     def open(
-        self, places: Sequence[tuple[int, int]], prompts: Sequence[Sequence[Prompt]], room: int
+        self, pairs: Sequence[tuple[int, int]], prompts: Sequence[Sequence[Prompt]], room: int
     ) -> dict[tuple[int, int], FollowingRow]:
-        """Begins a batch of models that share a stepper, in the place of any before, at (model, row) each.
+        """Begins a batch of rows, (model, row) pairs of models that share a stepper; forgets any earlier batch of it.
 
-        `prompts[k][b]` is prompt b for model k. Gives the listeners; the main model has none.
+        `prompts[k][b]` is prompt b for model k. Returns the rows that follow the main model's text.
         """
-        if not places:
+        if not pairs:
             return {}
-        stepper = self.fusion_models[places[0][0]].stepper
+        stepper = self.fusion_models[pairs[0][0]].stepper
         self._numbers = {
-            place: number
-            for place, number in self._numbers.items()
-            if self.fusion_models[place[0]].stepper is not stepper
+            pair: number for pair, number in self._numbers.items() if self.fusion_models[pair[0]].stepper is not stepper
         }
-        listeners: dict[tuple[int, int], FollowingRow] = {}
+        following: dict[tuple[int, int], FollowingRow] = {}
         rows = []
-        for number, (index, row) in enumerate(places):
+        for number, (index, row) in enumerate(pairs):
             fusion_model, prompt = self.fusion_models[index], prompts[index][row]
             if index:
-                listeners[index, row] = FollowingRow(fusion_model, number, prompt)
-            rows.append(listeners[index, row].ids if index else fusion_model.ids(prompt))
-        adapters = [self.fusion_models[index].adapter for index, _ in places]
+                following[index, row] = FollowingRow(fusion_model, number, prompt)
+            rows.append(following[index, row].ids if index else fusion_model.ids(prompt))
+        adapters = [self.fusion_models[index].adapter for index, _ in pairs]
         stepper.open(rows, room, adapters if any(one >= 0 for one in adapters) else None)
-        self._numbers |= {place: number for number, place in enumerate(places)}
-        return listeners
+        self._numbers |= {pair: number for number, pair in enumerate(pairs)}
+        return following
 
     def tokens(self, index: int, row: int) -> list[int]:
-        """A model's row as it stands."""
+        """The tokens of a model's row."""
         return self.fusion_models[index].stepper.tokens(self._numbers[index, row])
 
     def append(self, row: int, token: int) -> None:
-        """The main model goes on."""
+        """Appends a token to a row of the main model."""
         self.fusion_models[0].stepper.append(self._numbers[0, row], token)
 
     def logits(self, index: int, rows: Sequence[int]) -> torch.Tensor:
-        """(len(rows), V) of one model, float32: what comes next in each row.
+        """Next-token logits of one model's rows, (len(rows), V), float32.
 
         Raises UserError where a row's are no numbers.
         """
@@ -138,11 +136,11 @@ class Ensemble:
         return found
 
     def drop(self, index: int, row: int) -> None:
-        """A model's row is done, if it was ever begun."""
+        """Frees a model's row, if it was opened."""
         if (index, row) in self._numbers:
             self.fusion_models[index].stepper.drop(self._numbers.pop((index, row)))
 
     def close(self) -> None:
-        """Gives all memory back."""
+        """Closes the models' steppers, which frees their memory."""
         for fusion_model in self.fusion_models:
             fusion_model.stepper.close()

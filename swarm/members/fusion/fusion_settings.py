@@ -74,7 +74,7 @@ USUAL = (
     "space", "mode", "inverse", "learning_rate", "updates", "weights",
     "centre", "anchors", "anchor_count", "on_failure",
 )  # fmt: skip
-"""What people set: the published flags, the algorithm, what lets models hear each other, and what a failure does."""
+"""The usual settings: the published flags, the algorithm, what lets models recognise each other, and failures."""
 ADVANCED = tuple(name for name in FIELDS if name not in USUAL)
 _KINDS: dict[str, tuple[type, ...]] = {
     "str": (str,), "int": (int,), "float": (float, int), "bool": (bool,), "int | None": (int,),

@@ -1,4 +1,4 @@
-"""Where the models of a fusion live: experts beside each other on the resident base, others in memory of their own."""
+"""Model placement of fusions: experts as a LoRA batch on the resident base, others in memory of their own."""
 
 import copy
 import logging
@@ -19,9 +19,9 @@ log = logging.getLogger(__name__)
 
 
 class ModelPlacement:
-    """Gives every member of a fusion a stepper. Other models are loaded once and stay.
+    """The models of fusions with their steppers. Models that are no experts are loaded once and stay.
 
-    Experts that are plain LoRA adapters speak side by side on the resident base, each with its own factors. Experts
+    Experts that are plain LoRA adapters share the resident base, as a LoRA batch. Experts
     that cannot (full models, DoRA, adapted embeddings) get a copy of the model, in memory of its own, while they are
     asked.
     """
@@ -31,28 +31,28 @@ class ModelPlacement:
         self._trust = trust_remote_code
         self._others: dict[str, LoadedModel] = {}  # by digest
         self._copies: dict[str, LoadedModel] = {}  # by digest, of experts that need a model of their own
-        self._placed: tuple[str, ...] = ()
+        self._beside: tuple[str, ...] = ()
         self._resident: Stepper | None = None
 
     def fusion_models(self, fusion: FusionMember) -> list[FusionModel]:
         """The fusion's models, ready to be stepped; the resident model is the bare base then."""
         digests = [expert.digest for expert in fusion.experts]
-        there = {*self._placed, *self._copies}
+        there = {*self._beside, *self._copies}
         if not there.issuperset(digests):
             self._move_in(fusion.experts)
         self._inner.decoder.release()
-        if not set(self._placed).isdisjoint(digests):
+        if not set(self._beside).isdisjoint(digests):
             self._inner.clear()
         return [self._fusion_model(member) for member in fusion.members]
 
     def embeddings_of(self, member: Any) -> str:
-        """What decides a member's vocabulary and embeddings: equal for experts that share the base's."""
+        """A key of a member's vocabulary and embeddings: equal for experts that share the base's."""
         if isinstance(member, Expert) and member.digest not in self._copies:
             return "base"
         return str(member.digest)
 
     def _move_in(self, experts: Sequence[Expert]) -> None:
-        """Makes room for these experts in the place of those before."""
+        """Loads these experts and releases those before."""
         model = self._inner.decoder.model
         weights = {expert.digest: self._weights(expert) for expert in experts}
         beside = {
@@ -63,7 +63,7 @@ class ModelPlacement:
         self._make_copies([expert for expert in experts if expert.digest not in beside])
         if self._resident is not None:
             self._resident.close()
-        self._resident, self._placed = None, tuple(beside)
+        self._resident, self._beside = None, tuple(beside)
         if beside:
             self._inner.clear()
             self._resident = make_stepper(model, RowAdapters(model, list(beside.values())))
@@ -80,7 +80,7 @@ class ModelPlacement:
         self._copies = {digest: kept for digest, kept in self._copies.items() if digest in wanted}
         for expert in experts:
             if expert.digest not in self._copies:
-                self._inner.place(expert)
+                self._inner.load(expert)
                 model = copy.deepcopy(self._inner.decoder.model)
                 self._copies[expert.digest] = LoadedModel(model, self._inner.tokenizer, make_stepper(model))
 
@@ -91,7 +91,7 @@ class ModelPlacement:
             return _fusion_model_of(member.name, self._copies[member.digest], -1)
         assert self._resident is not None
         loaded = LoadedModel(self._inner.decoder.model, self._inner.tokenizer, self._resident)
-        return _fusion_model_of(member.name, loaded, self._placed.index(member.digest))
+        return _fusion_model_of(member.name, loaded, self._beside.index(member.digest))
 
     def _loaded(self, member: OtherModel) -> LoadedModel:
         if member.digest not in self._others:
@@ -99,7 +99,7 @@ class ModelPlacement:
         return self._others[member.digest]
 
     def _load(self, member: OtherModel) -> LoadedModel:
-        """Raises UserError if the model cannot be had."""
+        """The loaded model. Raises UserError if it cannot be had."""
         source = ModelSource(member.model, member.revision, self._trust)
         return load_stepped_model(source, self._inner.device, self._inner.dtype)
 

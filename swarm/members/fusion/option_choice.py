@@ -1,4 +1,4 @@
-"""One of several options is chosen by a fusion's next token: for questions with choices (arXiv 2404.12715)."""
+"""Multiple choice by a fusion: the option whose first token scores best (arXiv 2404.12715)."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from swarm.members.fusion.perplexity import prompt_weights
 
 
 def option_tokens(fusion_model: FusionModel, prompt: Prompt, options: Sequence[str]) -> list[int]:
-    """The token that each option begins with where it is written behind the prompt, by the model's own tokenizer.
+    """The first token of each option behind the prompt, by the model's own tokenizer.
 
     A blank comes before it, unless the prompt or the option brings one. Raises UserError where two options begin with
     the same token, and where one is empty.
@@ -34,9 +34,9 @@ def with_shared_blank(fusion_model: FusionModel, prompts: Sequence[Prompt], opti
 
 
 def _check_apart(fusion_model: FusionModel, options: Sequence[str], tokens: Sequence[int]) -> None:
-    for place, token in enumerate(tokens):
-        if token in tokens[:place]:
-            pair = f"{options[tokens.index(token)]!r} and {options[place]!r}"
+    for index, token in enumerate(tokens):
+        if token in tokens[:index]:
+            pair = f"{options[tokens.index(token)]!r} and {options[index]!r}"
             raise UserError(
                 f"options {pair} begin with the same token for {fusion_model.name}, and are told apart by their first "
                 "token: "
@@ -45,7 +45,7 @@ def _check_apart(fusion_model: FusionModel, options: Sequence[str], tokens: Sequ
 
 
 def written_option(prompt: str, option: str) -> str:
-    """The option as it is written behind the prompt."""
+    """The option's text as it is appended to the prompt."""
     return option if not prompt or prompt[-1].isspace() or option[:1].isspace() else f" {option}"
 
 
@@ -67,7 +67,7 @@ def choose_options(
     options: Sequence[Sequence[str]],
     weights: torch.Tensor | None = None,
 ) -> list[int]:
-    """For every prompt the place of the option whose first token the fusion finds best.
+    """The index of the best option per prompt, by the fusion's scores of the options' first tokens.
 
     `prompts[k][b]` is prompt b for model k, `options[b]` those of prompt b, `weights` and members that fail are as in
     `FusedDecoding.decode`, in whose count tokens are.
@@ -84,12 +84,12 @@ def choose_options(
     found = [0] * len(rows)
     try:
         policy.open([[own[index] for own in ready] for index in range(len(fusion_models))], 1)
-        for places, logits in policy.together(rows, policy.ensemble.logits(0, rows)):
-            scores = decoding.chooser.scores(logits, weights[places], asked[places])
-            for place, best in zip(places, scores.argmax(-1).tolist(), strict=True):
-                found[place] = best
-            count.tokens += len(places)
-            count.fused += len(places) * (sum(own is not None for own in logits) > 1)
+        for indices, logits in policy.together(rows, policy.ensemble.logits(0, rows)):
+            scores = decoding.chooser.scores(logits, weights[indices], asked[indices])
+            for index, best in zip(indices, scores.argmax(-1).tolist(), strict=True):
+                found[index] = best
+            count.tokens += len(indices)
+            count.fused += len(indices) * (sum(own is not None for own in logits) > 1)
     finally:
         policy.ensemble.close()
     return found

@@ -1,4 +1,4 @@
-"""What a tokenizer's decoder makes of a single piece: the bytes that it adds to a text."""
+"""The bytes that a vocabulary's piece adds to a text, by the tokenizer's decoder."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -27,7 +27,7 @@ def byte_alphabet() -> dict[str, int]:
     """
     plain = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
     others = [byte for byte in range(256) if byte not in plain]
-    return {chr(byte): byte for byte in plain} | {chr(256 + place): byte for place, byte in enumerate(others)}
+    return {chr(byte): byte for byte in plain} | {chr(256 + code): byte for code, byte in enumerate(others)}
 
 
 _ALPHABET = byte_alphabet()
@@ -94,7 +94,7 @@ def _kinds(step: Mapping[str, Any] | None) -> list[str]:
 
 
 def _step(step: Mapping[str, Any], name: str) -> Callable[[str], str | bytes]:
-    """What one decoder does to one piece."""
+    """The function of one decoder on one piece."""
     kind = step["type"]
     if kind == "ByteLevel":
         return byte_level

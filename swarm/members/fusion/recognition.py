@@ -1,4 +1,4 @@
-"""Whether relative representations tell tokens apart, judged by what the inverse step makes of them."""
+"""A check of relative representations: the share of tokens that the inverse step recovers."""
 
 import logging
 from collections.abc import Sequence
@@ -51,7 +51,7 @@ def warn_of_unrecognised(main: str, other: str, share: float, centred: bool) -> 
         cure = "" if centred else "subtract the mean embedding (centre) and, if that is not enough, "
         log.warning(
             "%s: %s recognises %.2f of the common tokens that it is certain of, wanted at least %.1f: relative "
-            "representations hardly tell tokens apart here, so that it is hardly heard; %stake fewer anchors (anchors "
+            "representations hardly tell tokens apart here, so that it hardly counts; %stake fewer anchors (anchors "
             "random, anchor_count 2000)",
             other, main, share, LEAST, cure,
         )  # fmt: skip

@@ -22,64 +22,64 @@ class RowStore:
         self._table = torch.empty(count, stored_width(width), dtype=dtype, device=device)
 
     def grown(self, count: int) -> "RowStore":
-        """A larger one, with the same rows at the same places."""
+        """A larger table, with the same rows at the same indices."""
         larger = RowStore(count, self.width, self._table.dtype, self._table.device)
         larger._table[: len(self._table)] = self._table
         return larger
 
-    def picked(self, places: Tensor) -> Tensor:
-        """The rows at places (K,) as they are stored, for `put`."""
-        return self._table[places]
+    def picked(self, indices: Tensor) -> Tensor:
+        """The rows at indices (K,) as they are stored, for `put`."""
+        return self._table[indices]
 
     def put(self, start: int, rows: Tensor) -> None:
         """Puts rows that another store has `picked` at `start` and behind."""
         self._table[start : start + len(rows)] = rows
 
-    def write(self, places: Tensor, rows: Tensor) -> None:
-        """Puts float32 rows (K, width) at places (K,)."""
-        self._table[places, : self.width] = rows.to(self._table.dtype)
+    def write(self, indices: Tensor, rows: Tensor) -> None:
+        """Writes float32 rows (K, width) at indices (K,)."""
+        self._table[indices, : self.width] = rows.to(self._table.dtype)
         if self.width < self._table.shape[1]:
-            self._table[places, self.width :] = 0
+            self._table[indices, self.width :] = 0
 
     def all(self) -> Tensor:
         """Every row (count, width), float32; no copy if they are stored so."""
         return self._table[:, : self.width].float()
 
-    def take(self, places: Tensor, out: Tensor | None = None) -> Tensor:
-        """The rows at places (K,) as (K, width) float32, in `out` if it is given, which must have that shape."""
+    def take(self, indices: Tensor, out: Tensor | None = None) -> Tensor:
+        """The rows at indices (K,) as (K, width) float32, in `out` if it is given, which must have that shape."""
         if self._table.device.type != "cpu":
-            rows = self._table[places, : self.width]
+            rows = self._table[indices, : self.width]
             return rows.float() if out is None else out.copy_(rows)
         if out is None:
-            out = torch.empty(len(places), self.width)
+            out = torch.empty(len(indices), self.width)
         with one_thread():
-            self._copy(places, out)
+            self._copy(indices, out)
         return out
 
-    def mix(self, places: Tensor, probabilities: Tensor) -> Tensor:
-        """Σ_i p_bi · row(place_bi) as (B, width) float32, for places and probabilities (B, K)."""
+    def mix(self, indices: Tensor, probabilities: Tensor) -> Tensor:
+        """Σ_i p_bi · row(index_bi) as (B, width) float32, for indices and probabilities (B, K)."""
         if self._table.device.type != "cpu":
-            rows = self.take(places.flatten()).view(*places.shape, self.width)
+            rows = self.take(indices.flatten()).view(*indices.shape, self.width)
             return torch.bmm(probabilities[:, None], rows)[:, 0]
         if self._table.dtype == torch.float32:
-            return self._mix_parts(places, probabilities)
+            return self._mix_parts(indices, probabilities)
         with one_thread():
-            return self._mix_widened(places, probabilities)
+            return self._mix_widened(indices, probabilities)
 
-    def _copy(self, places: Tensor, out: Tensor) -> None:
+    def _copy(self, indices: Tensor, out: Tensor) -> None:
         """Copies rows, one by one.
 
         Picking them all at once makes a copy first, whose fresh memory costs more than the reading. One thread reads
         about as fast as memory gives; several wait for each other at every row, on a busy machine ten times as long.
         """
-        for row, place in zip(out, places.tolist(), strict=True):
-            row.copy_(self._table[place, : self.width])
+        for row, index in zip(out, indices.tolist(), strict=True):
+            row.copy_(self._table[index, : self.width])
 
-    def _mix_widened(self, places: Tensor, probabilities: Tensor) -> Tensor:
+    def _mix_widened(self, indices: Tensor, probabilities: Tensor) -> Tensor:
         """`mix` with a few rows at a time made float32."""
-        mixed = torch.zeros(len(places), self.width)
-        buffer = torch.empty(min(WIDENED, places.shape[1]), self.width)
-        for row, own, weights in zip(mixed, places, probabilities, strict=True):
+        mixed = torch.zeros(len(indices), self.width)
+        buffer = torch.empty(min(WIDENED, indices.shape[1]), self.width)
+        for row, own, weights in zip(mixed, indices, probabilities, strict=True):
             # filling goes before rows are grouped, so that a prompt's sum is the same whatever stands beside it
             counts = weights.nonzero()[:, 0]
             for some, shares in zip(own[counts].split(WIDENED), weights[counts].split(WIDENED), strict=True):
@@ -88,11 +88,11 @@ class RowStore:
                 row.addmv_(widened.T, shares)
         return mixed
 
-    def _mix_parts(self, places: Tensor, probabilities: Tensor) -> Tensor:
+    def _mix_parts(self, indices: Tensor, probabilities: Tensor) -> Tensor:
         """`mix` without copying rows: every part of `PART` columns is a sum of its own."""
-        batch, count = places.shape
+        batch, count = indices.shape
         parts = self._table.shape[1] // PART
-        index = places[:, None] * parts + torch.arange(parts)[None, :, None]  # (B, parts, K)
+        index = indices[:, None] * parts + torch.arange(parts)[None, :, None]  # (B, parts, K)
         weights = probabilities[:, None].expand(batch, parts, count)
         mixed = functional.embedding_bag(
             index.view(-1, count),

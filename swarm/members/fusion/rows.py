@@ -1,4 +1,4 @@
-"""Relative representations of a model's tokens: all at hand, or worked out when a step needs them, and kept."""
+"""Relative representations of a model's tokens: computed at once, or when a step needs them, and cached."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ class RelativeRows(Protocol):
 
 @dataclass(frozen=True)
 class RowSource:
-    """What rows are made from: nothing here is a copy of the embeddings.
+    """The embeddings and anchors that rows are computed from, not copied.
 
     Attributes:
       embeddings: (V, D), the model's own input embeddings, of any float type.
@@ -119,7 +119,7 @@ class DenseRows:
 
 
 class LazyRows:
-    """Rows that are worked out when they are asked for, from the model's own embeddings, and kept while there is room.
+    """An LRU cache of rows that are computed from the model's own embeddings when they are asked for.
 
     What they are, and what is mixed of them, does not depend on how much room there is.
 
@@ -170,8 +170,8 @@ class LazyRows:
             out = torch.empty(len(ids), self.width, device=self.device)
         size = max(len(ids), 1) if self._have_room_for(len(ids)) else self.slots
         for part, rows in zip(ids.split(size), out.split(size), strict=True):
-            places = self._places(part)  # which may put a larger store in the place of the store
-            self._store.take(places, rows)
+            slots = self._ready_slots(part)  # which may put a larger store in the place of the store
+            self._store.take(slots, rows)
         return out
 
     @torch.inference_mode()
@@ -189,33 +189,33 @@ class LazyRows:
         """`RowStore.mix` of token ids and weights (B, K); of copies of the rows where not all have room at a time."""
         flat = ids.flatten()
         if self._have_room_for(len(flat)):
-            places = self._places(flat)
-            return self._store.mix(places.view_as(ids), weights)
+            slots = self._ready_slots(flat)
+            return self._store.mix(slots.view_as(ids), weights)
         copies, size = RowStore(len(flat), self.width, self._kept, self.device), self.slots
         for start in range(0, len(flat), size):
-            places = self._places(flat[start : start + size])
-            copies.put(start, self._store.picked(places))
+            slots = self._ready_slots(flat[start : start + size])
+            copies.put(start, self._store.picked(slots))
         return copies.mix(torch.arange(len(flat), device=self.device).view_as(ids), weights)
 
-    def _places(self, ids: Tensor) -> Tensor:
-        """Slots of token ids (K,), at most as many as there are slots, after working out those that are missing."""
+    def _ready_slots(self, ids: Tensor) -> Tensor:
+        """Slots of token ids (K,), at most as many as there are slots; missing rows are computed first."""
         self._now += 1
-        places = self._slot_of[ids]
-        there = places >= 0
+        slots = self._slot_of[ids]
+        there = slots >= 0
         absent = len(ids) - int(there.sum())
         self.hits += len(ids) - absent
-        places = places.long()
+        slots = slots.long()
         if absent:
             missing = ids[~there].unique()
             self.misses += len(missing)
-            self._used_at[places[there]] = self._now
+            self._used_at[slots[there]] = self._now
             self._fill(missing)
-            places = self._slot_of[ids].long()
-        self._used_at[places] = self._now
-        return places
+            slots = self._slot_of[ids].long()
+        self._used_at[slots] = self._now
+        return slots
 
     def _fill(self, missing: Tensor) -> None:
-        """Puts the rows of new ids where those are that have been used least lately."""
+        """Computes the rows of new ids into the least recently used slots."""
         self._have_room_for(self._filled + len(missing))
         taken = self._used_at.topk(len(missing), largest=False).indices
         before = self._token_in[taken]
@@ -223,11 +223,11 @@ class LazyRows:
         self._token_in[taken] = -1
         self._filled = min(self._filled + len(missing), self.slots)
         size = _built_at_a_time(self.width)
-        for ids, places in zip(missing.split(size), taken.split(size), strict=True):
-            self._store.write(places, self._worked_out(ids))
+        for ids, slots in zip(missing.split(size), taken.split(size), strict=True):
+            self._store.write(slots, self._worked_out(ids))
             # only now: where memory has run out, the next call must not take them for there
-            self._token_in[places] = ids
-            self._slot_of[ids] = places.int()
+            self._token_in[slots] = ids
+            self._slot_of[ids] = slots.int()
 
     def _worked_out(self, ids: Tensor) -> Tensor:
         return self._source.rows(ids, self._norms, self._at_hand)

@@ -124,7 +124,7 @@ def test_a_full_model_in_half_precision_has_transformers_own_logits(family, tmp_
     assert engine.facts()["weights"] == "full"
     ids = torch.tensor([[2, 12, 13, 9, 4]])
     for index in (2, 0, 1):
-        engine._resident.place(materialise(pool, pool.experts()[index].coefficients))
+        engine._resident.load(materialise(pool, pool.experts()[index].coefficients))
         with torch.inference_mode():
             plain = plain_model(pool, index, dtype=torch.bfloat16)(ids).logits
             assert torch.equal(engine._resident.model(ids).logits, plain)

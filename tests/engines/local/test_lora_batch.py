@@ -163,18 +163,18 @@ def test_who_cannot_be_hosted(tmp_path):
 @pytest.mark.parametrize("lora", [{}, {"use_dora": True}])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("fold", [True, False])
-def test_a_slot_s_way_back_to_the_bare_base(tmp_path, lora, dtype, fold):
+def test_a_resident_model_s_way_back_to_the_bare_base(tmp_path, lora, dtype, fold):
     pool = read_pool(make_pool(tmp_path, **lora))
-    slot = make_resident(load(pool, dtype), materialise(pool, MIXED), pool.base, fold)
+    resident = make_resident(load(pool, dtype), materialise(pool, MIXED), pool.base, fold)
     bare = load(pool, dtype)
-    spoken = alone(slot.model, ROWS[0])
+    spoken = alone(resident.model, ROWS[0])
     for _ in range(2):
-        slot.clear()
-        slot.clear()
-        assert torch.equal(alone(slot.model, ROWS[0]), alone(bare, ROWS[0]))
-        slot.place(materialise(pool, MIXED))
-        assert torch.equal(alone(slot.model, ROWS[0]), spoken)
-        assert not any(parameter.requires_grad for parameter in slot.model.parameters()) or fold
+        resident.clear()
+        resident.clear()
+        assert torch.equal(alone(resident.model, ROWS[0]), alone(bare, ROWS[0]))
+        resident.load(materialise(pool, MIXED))
+        assert torch.equal(alone(resident.model, ROWS[0]), spoken)
+        assert not any(parameter.requires_grad for parameter in resident.model.parameters()) or fold
 
 
 @pytest.mark.parametrize("fold", [True, False])
@@ -182,7 +182,7 @@ def test_the_resident_model_hosts_rows_between_an_engine_s_requests(tmp_path, fo
     pool = read_pool(make_pool(tmp_path))
     engine, weights = InProcessEngine(pool, device="cpu", fold=fold), experts_of(pool)
     expert = pool.experts()[1]
-    engine.place(expert)
+    engine.load(expert)
     model = engine._resident.model
     spoken = alone(model, ROWS[0])
     engine.clear()
@@ -190,7 +190,7 @@ def test_the_resident_model_hosts_rows_between_an_engine_s_requests(tmp_path, fo
     stepper.open(ROWS, 4, SPOKEN)
     Experts(pool, weights, torch.float32).check(stepper, dict(enumerate(ROWS)), SPOKEN)
     stepper.close()
-    engine.place(expert)
+    engine.load(expert)
     assert torch.equal(alone(model, ROWS[0]), spoken)
 
 

@@ -1,4 +1,4 @@
-"""Slots against plain PEFT, in every number format, and back again to the bit."""
+"""Resident models against plain PEFT, in every number format, and back again to the bit."""
 
 import pytest
 import torch
@@ -23,13 +23,13 @@ def load(pool, dtype=torch.float32):
     return AutoModelForCausalLM.from_pretrained(pool.base, dtype=dtype).eval()
 
 
-def slot_of(pool, dtype=torch.float32, fold=None):
+def resident_of(pool, dtype=torch.float32, fold=None):
     return make_resident(load(pool, dtype), materialise(pool, ROWS[0]), pool.base, fold)
 
 
-def logits(slot):
+def logits(resident):
     with torch.inference_mode():
-        return slot.model(IDS).logits
+        return resident.model(IDS).logits
 
 
 @pytest.mark.parametrize("lora", [{}, {"use_rslora": True, "alpha_pattern": {".*": 3}}])
@@ -37,34 +37,34 @@ def logits(slot):
 def test_folded_dora_is_peft_s(family, lora, tmp_path):
     """Against a fresh PeftModel for the initial experts, against PEFT's layers for mixtures."""
     pool = read_pool(make_pool(tmp_path, family=family, use_dora=True, **lora))
-    slot, layers = slot_of(pool), slot_of(pool, fold=False)
-    assert isinstance(slot, FoldedResident) and isinstance(layers, PeftResident)
+    resident, layers = resident_of(pool), resident_of(pool, fold=False)
+    assert isinstance(resident, FoldedResident) and isinstance(layers, PeftResident)
     bare = load(pool)(IDS).logits
     for index, adapter in enumerate(pool.adapters):
-        slot.place(materialise(pool, pool.experts()[index].coefficients))
+        resident.load(materialise(pool, pool.experts()[index].coefficients))
         plain = PeftModel.from_pretrained(load(pool), adapter.folder).eval()
         with torch.inference_mode():
             truth = plain(IDS).logits
-        assert torch.allclose(logits(slot), truth, atol=2e-5, rtol=1e-4)
+        assert torch.allclose(logits(resident), truth, atol=2e-5, rtol=1e-4)
         assert not torch.allclose(truth, bare, atol=1e-2), "the adapter must do something"
     for row in ROWS:
         weights = materialise(pool, row)
-        slot.place(weights)
-        layers.place(weights)
-        assert torch.allclose(logits(slot), logits(layers), atol=2e-5, rtol=1e-4)
+        resident.load(weights)
+        layers.load(weights)
+        assert torch.allclose(logits(resident), logits(layers), atol=2e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("lora", [{}, {"use_dora": True}])
 def test_folding_in_half_precision_rounds_once(tmp_path, lora, dtype):
-    """The weights are the float32 slot's own, from the same rounded base, rounded."""
+    """The weights are the float32 model's own, from the same rounded base, rounded."""
     pool = read_pool(make_pool(tmp_path, **lora))
-    half = slot_of(pool, dtype, fold=True)
+    half = resident_of(pool, dtype, fold=True)
     single = make_resident(load(pool, dtype).float(), materialise(pool, ROWS[0]), pool.base)
-    assert isinstance(slot_of(pool, dtype), PeftResident), "the default"
+    assert isinstance(resident_of(pool, dtype), PeftResident), "the default"
     for row in ROWS[:-1]:
-        for slot in (half, single):
-            slot.place(materialise(pool, row))
+        for resident in (half, single):
+            resident.load(materialise(pool, row))
         assert isinstance(half, FoldedResident) and isinstance(single, FoldedResident)
         for one, other in zip(half.model.parameters(), single.model.parameters(), strict=True):
             assert one.dtype == dtype and torch.equal(one, other.to(dtype))
@@ -78,21 +78,21 @@ SLOTS = [(torch.float32, True), (torch.float32, False), (torch.bfloat16, True), 
 def test_an_expert_comes_back_to_the_bit(tmp_path, lora, dtype, fold):
     pool = read_pool(make_pool(tmp_path, **lora))
     weights = [materialise(pool, row) for row in ROWS[:4]]
-    slot = slot_of(pool, dtype, fold)
+    resident = resident_of(pool, dtype, fold)
 
     def state():
-        return {name: tensor.clone() for name, tensor in slot.model.state_dict().items()}
+        return {name: tensor.clone() for name, tensor in resident.model.state_dict().items()}
 
     first = []
     for each in weights:
-        slot.place(each)
+        resident.load(each)
         first.append(state())
 
     @given(st.lists(st.integers(0, 3), min_size=1, max_size=6))
     @settings(max_examples=15, deadline=None)
     def check(order):
         for index in order:
-            slot.place(weights[index])
+            resident.load(weights[index])
         now = state()
         assert all(torch.equal(now[name], tensor) for name, tensor in first[order[-1]].items())
 
@@ -102,9 +102,9 @@ def test_an_expert_comes_back_to_the_bit(tmp_path, lora, dtype, fold):
 @pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings:UserWarning")
 def test_where_folding_cannot_be_had(tmp_path):
     embedded = read_pool(make_pool(tmp_path / "a", target_modules=["embed_tokens", "q_proj"]))
-    assert isinstance(slot_of(embedded), PeftResident)
+    assert isinstance(resident_of(embedded), PeftResident)
     with pytest.raises(UserError, match=r"cannot be folded into base model .*: tensor .*embed.* belongs to no linear"):
-        slot_of(embedded, fold=True)
+        resident_of(embedded, fold=True)
     tied = read_pool(make_pool(tmp_path / "b", family="qwen3", target_modules=["lm_head"]))
     weights = materialise(tied, ROWS[0])
     factors = LoraWeights({name: w for name, w in weights.tensors.items() if "base_layer" not in name}, weights.config)

@@ -61,16 +61,16 @@ def test_batches_change_no_text(tmp_path, token_budget):
 
 
 def test_folding_equals_peft_layers(tmp_path):
-    """Both slots, for an expert that is a mixture."""
+    """Both kinds of resident model, for an expert that is a mixture."""
     pool = read_pool(make_pool(tmp_path), combine="exact")
     weights = materialise(pool, [0.5, 0.7, -0.1])
     ids = torch.tensor([[2, 12, 13, 9, 4]])
     folded = InProcessEngine(pool, device="cpu")._resident
     assert isinstance(folded, FoldedResident)
     peft = PeftResident(LlamaForCausalLM.from_pretrained(pool.base), weights)
-    for slot in (folded, peft):
-        slot.place(materialise(pool, [0, 1, 0]))
-        slot.place(weights)
+    for resident in (folded, peft):
+        resident.load(materialise(pool, [0, 1, 0]))
+        resident.load(weights)
     torch.testing.assert_close(folded.model(ids).logits, peft.model(ids).logits, **APART[torch.float32])
 
 
@@ -81,7 +81,7 @@ def test_half_precision_keeps_the_factors_apart(tmp_path):
     assert engine.facts()["weights"] == "peft"
     ids = torch.tensor([[2, 12, 13, 9, 4]])
     for adapter, expert in [*zip(pool.adapters, pool.experts(), strict=True)] * 2:
-        engine._resident.place(materialise(pool, expert.coefficients))
+        engine._resident.load(materialise(pool, expert.coefficients))
         base = LlamaForCausalLM.from_pretrained(pool.base, dtype=torch.bfloat16)
         plain = PeftModel.from_pretrained(base, adapter.folder).eval()
         with torch.inference_mode():
@@ -206,21 +206,21 @@ def test_bases_that_do_not_fit(tmp_path):
         InProcessEngine(read_pool(tmp_path / "deep", base=str(tmp_path / "wide")), device="cpu")
 
 
-def test_a_placement_that_was_interrupted_leaves_nobody_in_place(tmp_path, monkeypatch):
+def test_an_interrupted_load_leaves_no_expert_loaded(tmp_path, monkeypatch):
     pool = read_pool(make_pool(tmp_path))
     engine = InProcessEngine(pool, device="cpu")
     first, second, _ = pool.experts()
     before = run(engine, [Request(first, "what is red", PARAMS)])
-    place = engine._resident.place
+    load = engine._resident.load
 
-    def place_half(weights):
-        place(weights)
+    def load_half(weights):
+        load(weights)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(engine._resident, "place", place_half)
+    monkeypatch.setattr(engine._resident, "load", load_half)
     with pytest.raises(KeyboardInterrupt):
         list(engine.generate([Request(second, "what is red", PARAMS)]))
-    monkeypatch.setattr(engine._resident, "place", place)
+    monkeypatch.setattr(engine._resident, "load", load)
     assert run(engine, [Request(first, "what is red", PARAMS)]) == before
 
 

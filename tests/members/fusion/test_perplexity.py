@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 from families import APART, model_of
-from fusing import three_voices
+from fusing import three_models
 from kinds_of_tokenizers import words
 from tiny import make_pool
 from torch.nn.functional import cross_entropy
@@ -43,7 +43,7 @@ def test_experts_beside_each_other_are_read_with_their_own_adapters(tmp_path):
     found = prompt_losses(attending(fusion_models, prompts), [prompts] * 2)
     ids = [fusion_models[0].ids(prompt) for prompt in prompts]
     for column, expert in enumerate(experts[:2]):
-        engine.place(expert)
+        engine.load(expert)
         expected = torch.tensor([plain_loss(engine.decoder.model, own) for own in ids])
         torch.testing.assert_close(found[:, column].float(), expected, **APART[torch.float32])
 
@@ -63,7 +63,7 @@ def test_long_prompts(family):
 
 
 def test_nothing_is_known_of_a_prompt_of_one_token():
-    fusion_models = three_voices()[:2]
+    fusion_models = three_models()[:2]
     whole = fusion_models[1].tokenizer.convert_ids_to_tokens(fusion_models[1].ids(Prompt(" the", False)))
     assert len(whole) == 1 and len(fusion_models[0].ids(Prompt("the the", False))) > 1
     prompts = [[Prompt(" the", False), Prompt("the cat sat", False)], [Prompt(" the", False), Prompt("the cat", False)]]
