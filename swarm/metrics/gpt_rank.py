@@ -39,10 +39,9 @@ class TieRule:
     itself: float = 1.0
 
 
-AS_DEFINED = TieRule()  # "better than or same good as"
-# The printed table of choosers took a choice of that very member for a loss; LLM-Blender's issue 6 corrects it so.
-AS_PRINTED = TieRule(itself=0.0)
-AS_CORRECTED = TieRule(same_good=0.5, itself=0.5)
+# The paper defines "better than or same good as". Its printed table of choosers took a choice of that very member for a
+# loss; LLM-Blender's issue 6 corrects it.
+TIES = {"defined": TieRule(), "printed": TieRule(itself=0.0), "corrected": TieRule(same_good=0.5, itself=0.5)}
 
 
 def comparison_matrix(names: Sequence[str], verdicts: Mapping[tuple[str, str], str]) -> np.ndarray:
@@ -120,7 +119,7 @@ def gpt_columns(
     chosen: np.ndarray,
     names: Sequence[str],
     against: Sequence[str] = (),
-    rule: TieRule = AS_DEFINED,
+    rule: TieRule = TIES["defined"],
 ) -> GptColumns:
     """The table's columns for the choice of member `chosen[p]` for prompt p; (P, M, M) and (P,) ints.
 

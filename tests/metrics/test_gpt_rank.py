@@ -11,8 +11,7 @@ from swarm.evals.judges.budget import JudgeLimits
 from swarm.evals.judges.judge import Judge
 from swarm.evals.judges.local_judge import LocalClient
 from swarm.metrics.gpt_rank import (
-    AS_CORRECTED,
-    AS_PRINTED,
+    TIES,
     VERDICTS,
     comparison_matrix,
     gpt_columns,
@@ -43,16 +42,16 @@ def test_by_hand():
 @pytest.mark.parametrize(
     ("rule", "b", "d"),
     # chosen: a beside b (better), b itself; beside d a (same bad), b (better); the third row has no comparisons
-    [({}, 1.0, 0.5), ({"rule": AS_PRINTED}, 0.5, 0.5), ({"rule": AS_CORRECTED}, 0.75, 0.5)],
+    [("defined", 1.0, 0.5), ("printed", 0.5, 0.5), ("corrected", 0.75, 0.5)],
 )
 def test_the_columns_of_the_paper(rule, b, d):
-    columns = gpt_columns(BOTH, np.array([0, 1, 3]), NAMES, ("b", "d", "vicuna"), **rule)
+    columns = gpt_columns(BOTH, np.array([0, 1, 3]), NAMES, ("b", "d", "vicuna"), TIES[rule])
     assert columns.at_least == {"b": b, "d": d} and columns.size == 2
     assert (columns.gpt_rank, columns.top3) == (1.0, 1.0)
-    worst = gpt_columns(BOTH, np.array([1, 0, 0]), NAMES, ("c",), **rule)
+    worst = gpt_columns(BOTH, np.array([1, 0, 0]), NAMES, ("c",), TIES[rule])
     assert (worst.gpt_rank, worst.top3, worst.at_least) == (4.0, 0.0, {"c": 0.0})
-    good = gpt_columns(BOTH[:1], np.array([0]), NAMES, ("c",), **rule)
-    assert good.at_least == {"c": 0.5 if rule and rule["rule"] is AS_CORRECTED else 1.0}
+    good = gpt_columns(BOTH[:1], np.array([0]), NAMES, ("c",), TIES[rule])
+    assert good.at_least == {"c": 0.5 if rule == "corrected" else 1.0}
 
 
 def test_no_comparisons_at_all():

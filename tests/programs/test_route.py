@@ -104,6 +104,16 @@ def test_a_replay_generates_nothing(here, capsys, tmp_path):
     assert "oracle rougeL" in text and "cost" in text
 
 
+def test_a_replay_beside_models_of_one_s_choice(here, capsys):
+    shares = {}
+    for ties in ("defined", "printed", "corrected"):
+        result = record(capsys, "replay", *STORED, "--metric", "bertscore", "--against", "chatter", "--ties", ties)
+        shares[ties] = [of(result, who)["≥ chatter"] for who in ("chatter", "atlas", "router")]
+    assert [share[0] for share in shares.values()] == [1, 0, 0.5], "a choice of that very model"
+    assert shares["defined"][1] == shares["printed"][1] >= shares["corrected"][1] > 0
+    assert shares["corrected"][2] < shares["defined"][2]
+
+
 def test_labels_by_a_metric_with_a_model_of_one_s_own(here, capsys, tmp_path):
     metric = "bertscore:model=data/embedded/base,layer=1"
     pair = ("--members", "expert_0_edges", "expert_2_weight")
@@ -132,6 +142,10 @@ def test_labels_by_a_metric_with_a_model_of_one_s_own(here, capsys, tmp_path):
         (("fit", *TASK, "--out", "new", "--members", "expert_0_edges"), r"wanted two or more"),
         (("fit", *TASK, "--out", "new", "--metric", "taste"), r"--metric is 'taste'; wanted one of bleu"),
         (("fit", *TASK, "--out", "new", "--curve_plot", "curve.txt"), r"cannot be written to curve\.txt; .*\.png"),
+        (
+            ("replay", *STORED, "--against", "vicuna"),
+            r"test.jsonl has no such model, only abacus, atlas, scribe, chatter",
+        ),
         (("replay", *STORED, "--plot", "cost"), r"cannot be written to cost; wanted a name that ends in \.png"),
         (("eval", "data", *TASK), r"data holds no router; wanted a folder that"),
         (("ask", "data", "what"), r"data holds no router"),

@@ -33,11 +33,6 @@ def winners(scores: np.ndarray, tolerance: float = 0.0) -> np.ndarray:
     return ~np.isnan(scores) & (without_gaps(scores) >= without_gaps(scores).max(axis=1, keepdims=True) - tolerance)
 
 
-def hard_labels(scores: np.ndarray) -> np.ndarray:
-    """The best member of each prompt (P,), of equals the first; use `soft_labels` wherever they can be used."""
-    return winners(scores).argmax(axis=1)
-
-
 def soft_labels(scores: np.ndarray, temperature: float | None = None, tolerance: float = 0.0) -> np.ndarray:
     """Soft labels from scores: float64 (P, M), rows sum to 1.
 

@@ -19,7 +19,7 @@ from swarm.members.routing.fit import fit_router
 from swarm.members.routing.router_artefact import ROUTERS, save_router
 from swarm.members.routing.soft_labels import without_gaps
 from swarm.metrics.audit import audit_text, label_audit
-from swarm.metrics.gpt_rank import GPT_RANK, compared, gpt_columns
+from swarm.metrics.gpt_rank import GPT_RANK, TIES, TieRule, compared, gpt_columns
 from swarm.metrics.mixinstruct import MixInstruct, read_mix_instruct
 from swarm.metrics.pairwise_metric import PAIRWISE
 from swarm.metrics.score_matrix import ScoreMatrix
@@ -57,6 +57,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--metric", help="stored score that makes the labels, or one that is computed: "
                         f"{', '.join(LABELS)} (default: the first that is stored)")  # fmt: skip
     parser.add_argument("--limit", type=int, help="rows of each file that are read (default: all)")
+    parser.add_argument("--against", nargs="+", default=[], metavar="MODEL", help="models of the files: also print "
+                        "how often a choice is no worse than each, by the comparisons that TEST has")  # fmt: skip
+    parser.add_argument("--ties", choices=TIES, default="defined", help="what counts as no worse: as the paper defines "
+                        "it, as its table was printed, or as that was corrected later (docs/routing.md)")  # fmt: skip
     add_curve_options(parser)
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="keep the router there")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="picture of quality against cost (.png, .pdf, .svg)")
@@ -74,6 +78,7 @@ def program(options: argparse.Namespace) -> int:
     learn = read_mix_instruct(options.learn, "val", options.limit)
     test = read_mix_instruct(options.test, "test", options.limit)
     check_apart(learn, test)
+    check_against(options.against, test)
     given = options.metric or next(iter(learn.metrics), "")
     metric, how = kind_of("--metric", given)
     if not metric:
@@ -96,20 +101,20 @@ def program(options: argparse.Namespace) -> int:
         router = save_router(options.out, router)
     prompts, scores, comparisons = scored_for_all(test, held)
     result = tried(router, prompts, scores, without_gaps(learnt.scores), options.seed)
-    lines, figures = replay_lines(result, test, held, comparisons, ranked), figures_of(result)
+    lines = replay_lines(result, test, held, comparisons, ranked, options.against, TIES[options.ties])
     points = curve_of(options, learnt, settings, rng)
     if options.plot:
         draw(lines, options.plot, metric, result.knob_points())
     if options.json:
         found: dict[str, Any] = {"metric": metric, "audit": audit, "router": dict(router.facts)}
-        found |= {"lines": lines_as_json(lines), "figures": figures, "best_single": seen.names[result.best]}
+        found |= {"lines": lines_as_json(lines), "figures": figures_of(result), "best_single": seen.names[result.best]}
         log.info("%s", json.dumps(found | ({"curve": curve_record(points)} if points else {})))
         return DONE
     for line in audit_text(audit).splitlines():
         log.info("%s", line)
     log.info("")
     log.info("on test, %d prompts, quality is %s:", len(prompts), metric)
-    for line in [*table(lines, seen.names[result.best]), *figures_text(figures), *curve_text(points)]:
+    for line in [*table(lines, seen.names[result.best]), *figures_text(figures_of(result)), *curve_text(points)]:
         log.info("%s", line)
     return DONE
 
@@ -146,6 +151,15 @@ def check_apart(learn: MixInstruct, test: MixInstruct) -> None:
             "%d prompts of %s are in %s, too, and are learnt from: scores on them say nothing about new prompts",
             len(shared), test.where, learn.where,
         )  # fmt: skip
+
+
+def check_against(against: Sequence[str], test: MixInstruct) -> None:
+    """Raises UserError for a model that is not there, or if there is nothing to compare it by."""
+    for name in against:
+        if name not in test.names:
+            raise UserError(f"--against {name}: {test.where} has no such model, only {', '.join(test.names)}: name one")
+    if against and not compared(test.comparisons()).any():
+        raise UserError(f"{test.where}: no row has comparisons (cmp_results), which --against counts; leave it out")
 
 
 def computed(metric: str, files: Sequence[MixInstruct], comparer: Comparer, config: SearchConfig) -> Scoring | None:
@@ -207,9 +221,13 @@ def scored_for_all(test: MixInstruct, held: ScoreMatrix) -> tuple[list[str], np.
 
 
 def replay_lines(
-    result: Tried, test: MixInstruct, held: ScoreMatrix, comparisons: np.ndarray, ranked: np.ndarray | None
-) -> list[Line]:
-    """The lines of the router and of what it is compared with; `ranked` (P,) is whom a ranker finds best."""
+    result: Tried, test: MixInstruct, held: ScoreMatrix, comparisons: np.ndarray, ranked: np.ndarray | None,
+    against: Sequence[str], rule: TieRule,
+) -> list[Line]:  # fmt: skip
+    """The lines of the router and of what it is compared with; `ranked` (P,) is whom a ranker finds best.
+
+    Of each also how often its choice is no worse than each of `against`, by this rule.
+    """
     scores, names = result.scores, held.names
     ways = Ways(scores, names, result.best, result.router.costs, result.seed)
     chosen = result.picked
@@ -217,8 +235,9 @@ def replay_lines(
     def more(picked: np.ndarray) -> dict[str, float]:
         if not compared(comparisons).any():
             return {}
-        columns = gpt_columns(comparisons, picked, names)
-        return {"GPT-Rank": columns.gpt_rank, "top 3": columns.top3}
+        columns = gpt_columns(comparisons, picked, names, against, rule)
+        at_least = {f"≥ {name}": share for name, share in columns.at_least.items()}
+        return {"GPT-Rank": columns.gpt_rank, "top 3": columns.top3} | at_least
 
     alone = [more(np.full(len(scores), index)) for index in range(len(names))]
     chance = {name: float(np.mean([one[name] for one in alone])) for name in alone[0]}

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from swarm.errors import UserError
 from swarm.members.routing.soft_labels import (
     check_classes,
-    hard_labels,
     margin_weights,
     soft_labels,
     winners,
@@ -22,7 +21,6 @@ SCORES = np.array([[3.0, 1.0, 0.0], [1.0, 1.0, 0.0], [2.0, 2.0, 2.0], [NAN, -1.0
 def test_golden():
     assert winners(SCORES).tolist() == [[1, 0, 0], [1, 1, 0], [1, 1, 1], [0, 1, 0], [0, 1, 0]]
     assert winners(SCORES, 0.15)[4].all()
-    assert hard_labels(SCORES).tolist() == [0, 0, 0, 1, 1]
     assert soft_labels(SCORES)[:3] == pytest.approx(np.array([[1, 0, 0], [0.5, 0.5, 0], [1 / 3] * 3]))
     assert margin_weights(SCORES) == pytest.approx([1, 1, 0, 1 / 3, 1 / 6])  # margins 2, 1, 0, 0.2, 0.1; median 0.6
 
@@ -41,7 +39,7 @@ def test_labels_are_shares_that_follow_the_members_and_not_the_level(seed, size,
     labels = soft_labels(scores, temperature)
     assert labels.sum(axis=1) == pytest.approx(1) and (labels >= 0).all()
     assert soft_labels(scores[:, turn] + 7, temperature) == pytest.approx(labels[:, turn])
-    assert (labels.argmax(axis=1) == hard_labels(scores)).all()
+    assert (labels.argmax(axis=1) == scores.argmax(axis=1)).all()
     weights = margin_weights(scores)
     assert ((weights == 0) == (np.ptp(scores, axis=1) == 0)).all() and weights.max() <= 1
     assert margin_weights(10 * scores - 3) == pytest.approx(weights), "units do not count"
