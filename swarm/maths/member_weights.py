@@ -32,11 +32,6 @@ def explicit(values: Sequence[float], count: int) -> Tensor:
     return (weights / weights.sum()).float()
 
 
-def from_dev_scores(scores: Sequence[float]) -> Tensor:
-    """Weights in proportion to the members' scores alone, (N,): "DeePEn-Adapt"; raises as `explicit`."""
-    return explicit(scores, len(scores))
-
-
 def from_perplexity(mean_log_losses: Tensor, temperature: float = 1.0) -> Tensor:
     """Weights by the members' perplexity on the prompt: softmax of -log perplexity / temperature, shape (..., N).
 

@@ -11,7 +11,6 @@ from swarm.maths.member_weights import (
     CONSISTENCIES,
     consistency_weights,
     explicit,
-    from_dev_scores,
     from_perplexity,
     token_consistency,
     uniform,
@@ -46,10 +45,6 @@ def test_what_the_published_program_refused_or_ignored():
 def test_weights_that_do_not_fit_say_why(values, message):
     with pytest.raises(ValueError, match=message):
         explicit(values, 2)
-
-
-def test_dev_scores_count_in_proportion():
-    assert from_dev_scores([60, 20]).tolist() == pytest.approx([0.75, 0.25])
 
 
 def test_perplexity_counts_inversely_at_temperature_1():
