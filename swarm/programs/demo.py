@@ -8,7 +8,8 @@ from swarm.data.embedded import QUESTIONS, embedded_experts
 from swarm.errors import UserError
 from swarm.evolution.command_line import Parser
 from swarm.programs import front_doors
-from swarm.programs.search import RUNS, search_program
+from swarm.programs.parsers import RUNS
+from swarm.programs.search import search_program
 
 # what nlgraph.sh searches with on the embedded experts; a test holds the two equal
 SETTINGS = (
@@ -19,7 +20,7 @@ SETTINGS = (
 ABOUT = """h-swarm demo: searches for a system of six toy experts, 0.2 M parameters each, for questions about graphs.
 Who talks to whom and the experts' weights both move. Minutes on a CPU, no network; the run is kept below search/."""
 NEXT = """next:
-  {evaluate}
+  h-swarm evaluate {run}
       scores the found system again
   h-swarm search -e exact_match -d DATASET -i FOLDER
       your own questions, and your own experts: folders of LoRA adapters or full models of one base model
@@ -36,7 +37,7 @@ def demo_program(arguments: list[str] | None = None) -> int:
     code = search_program(words + rest)
     new = sorted(_results() - before)
     if code in (front_doors.DONE, front_doors.LIMIT_REACHED) and new:
-        print(NEXT.format(evaluate=f"h-swarm evaluate {new[-1].parent} -e exact_match -d {QUESTIONS}"))
+        print(NEXT.format(run=new[-1].parent))
     return code
 
 

@@ -175,7 +175,8 @@ def hub() -> Iterator[Finding]:
     """Whether there is a token for gated models, which is neither shown nor tried, and whether the hub is off."""
     from huggingface_hub import constants, get_token
 
-    token = "HF_TOKEN" if os.environ.get("HF_TOKEN") else f"the file {constants.HF_TOKEN_PATH}"
+    named = [name for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN") if os.environ.get(name)]
+    token = named[0] if named else f"the file {constants.HF_TOKEN_PATH}"
     if get_token():
         yield Finding("hub token", OK, f"in {token} (not tried), for gated models such as google/gemma-7b")
     else:
