@@ -14,6 +14,7 @@ from swarm.engines.local.pretrained import loading
 from swarm.errors import UserError
 from swarm.members.routing.interfaces import Inputs, rows_of, softmax
 from swarm.members.routing.parts import plain
+from swarm.storage.files import read_text
 
 log = logging.getLogger(__name__)
 
@@ -167,7 +168,7 @@ class Encoder:
 def read_encoder(folder: Path) -> Encoder:
     """What `Encoder.write` has written; raises UserError if it cannot be loaded. Without an accelerator, on the CPU."""
     try:
-        chosen = EncoderSettings(**json.loads((folder / RECORD).read_text(encoding="utf8"))["settings"])
+        chosen = EncoderSettings(**json.loads(read_text(folder / RECORD))["settings"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{folder} is damaged ({type(error).__name__}: {error}); fit the router again") from error
     import torch

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from swarm.errors import UserError
+from swarm.storage.files import read_text
 
 RECORD, TENSORS = "part.json", "part.safetensors"
 
@@ -28,7 +29,7 @@ def read_part(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     from safetensors.numpy import load_file
 
     try:
-        record = json.loads((folder / RECORD).read_text(encoding="utf8"))
+        record = json.loads(read_text(folder / RECORD))
         return record, load_file(folder / TENSORS)
     except (OSError, ValueError, SafetensorError) as error:
         raise UserError(f"{folder} is damaged ({type(error).__name__}: {error}); fit the router again") from error

@@ -1,6 +1,7 @@
 """A fitted router: it picks, falls back, is saved and read, and refuses what it was not made for."""
 
 import json
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +14,7 @@ from swarm.members.routing.fit import RouterSettings, fit_router
 from swarm.members.routing.knn import KnnSettings
 from swarm.members.routing.learning import learning_curve
 from swarm.members.routing.logistic import LogisticSettings
+from swarm.members.routing.parts import read_part
 from swarm.members.routing.quality import QualitySettings
 from swarm.members.routing.router_artefact import FACTS, load_router, read_router_facts, save_router
 
@@ -183,6 +185,17 @@ def test_an_added_file_is_refused(saved):
     (saved / "classifier" / "config.json").write_text("{}")
     with pytest.raises(UserError, match=r"classifier/config.json missing, added"):
         load_router(saved)
+    (saved / "classifier" / "config.json").unlink()
+    os.mkfifo(saved / "classifier" / "added_tokens.json")  # which transformers would open, and wait
+    with pytest.raises(UserError, match=r"classifier/added_tokens.json missing, added"):
+        load_router(saved)
+
+
+def test_a_part_that_is_a_pipe_is_not_waited_for(saved):
+    (saved / "classifier" / "part.json").unlink()
+    os.mkfifo(saved / "classifier" / "part.json")
+    with pytest.raises(UserError, match=r"classifier is damaged .*a named pipe, no file.*; fit the router again"):
+        read_part(saved / "classifier")
 
 
 def test_what_is_no_router_is_neither_read_nor_replaced(router, tmp_path):
