@@ -38,9 +38,9 @@ def answers(base: str, placed: Placed, queries: Sequence[Query], params: Generat
     said: dict[int, list[str]] = {}
     order = scan_order(placed.graph)
     for position, node in enumerate(order):
-        heard = sorted(placed.graph.predecessors(node))
+        earlier = sorted(placed.graph.predecessors(node))
         prompts = [
-            node_prompt(query, [said[source][index] for source in heard], position, len(order))
+            node_prompt(query, [said[source][index] for source in earlier], position, len(order))
             for index, query in enumerate(queries)
         ]
         model = load_expert(base, placed.folders[node])

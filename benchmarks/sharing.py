@@ -94,8 +94,8 @@ def possible_share(systems: list[System], chunked: bool) -> float:
     for system in systems:
         numbers: dict[int, int] = {}
         for position, node in enumerate(published.scan_order(system.graph)):
-            heard = tuple(numbers[source] for source in sorted(system.graph.predecessors(node)))
-            form = (system.members[system.assignment[node]].digest, position if chunked else None, heard)
+            earlier = tuple(numbers[source] for source in sorted(system.graph.predecessors(node)))
+            form = (system.members[system.assignment[node]].digest, position if chunked else None, earlier)
             numbers[node] = seen.setdefault(form, len(seen))
             total += 1
     return 1 - len(seen) / total

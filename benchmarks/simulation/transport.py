@@ -131,8 +131,8 @@ class SimulatedTransport:
         if (digest, request.prompt) in self._counted:
             return
         self._counted.add((digest, request.prompt))
-        heard = [self._earliest[each] for each in told(request.prompt) if each in self._earliest]
-        begun = max(heard, default=0.0 if digest in self._old else self.pace.swap)
+        earlier = [self._earliest[each] for each in told(request.prompt) if each in self._earliest]
+        begun = max(earlier, default=0.0 if digest in self._old else self.pace.swap)
         self._earliest[text] = begun + self.pace.alone(tokens)
         self.tally.longest = max(self.tally.longest, self._earliest[text])
         self.tally.least += self.pace.least(tokens)

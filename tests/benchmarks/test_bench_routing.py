@@ -36,7 +36,7 @@ def test_a_router_answers_as_the_expert_that_it_picks(world, prompts):
         way = world.way(f"router, {kind}")
         picked, found = way.choose(prompts), way.answer(prompts)
         assert len(set(picked)) > 1
-        assert found.texts == [alone[member].texts[place] for place, member in enumerate(picked)]
+        assert found.texts == [alone[member].texts[index] for index, member in enumerate(picked)]
         read = alone[0].read * (2 if kind == "hidden" else 1)
         assert found.read == read, "the base reads every prompt for hidden states"
         assert found.estimate == 2 * world.parameters * (read + found.written)
@@ -54,7 +54,7 @@ def test_all_members_and_a_ranker_cost_what_they_read(world, prompts, monkeypatc
     of_members = sum(each.read for each in alone)
     assert ranked.read == of_members + sum(int(mask.sum()) for mask in seen)
     assert sum(map(len, seen)) == len(prompts) * 6 * 5, "every pair in both orders"
-    assert all(text in {each.texts[place] for each in alone} for place, text in enumerate(ranked.texts))
+    assert all(text in {each.texts[index] for each in alone} for index, text in enumerate(ranked.texts))
     fused = world.way("ranker + fuser").answer(prompts)
     assert fused.read > ranked.read and ranked.written < fused.written <= ranked.written + 4 * 4 * len(prompts)
     assert fused.estimate > ranked.estimate > sum(each.estimate for each in alone)
@@ -78,5 +78,5 @@ def test_every_prompt_is_timed_and_not_the_one_before(world, prompts):
 
     seconds = latencies({name: Noting(name) for name in asked}, prompts[:5], 2, 2)
     assert [each.shape for each in seconds.values()] == [(5,), (5,)] and min(map(np.min, seconds.values())) > 0
-    begun = [prompts[place] for place in (4, 0, 1, 1, 2, 3, 3, 4)]
+    begun = [prompts[index] for index in (4, 0, 1, 1, 2, 3, 3, 4)]
     assert asked["one"] == asked["two"] == [[prompt] for prompt in begun * 2]

@@ -99,7 +99,7 @@ def test_losses_and_hangs_cost_time_and_nothing_else(between_losses, hangs):
     assert [(step.asked, step.shared) for step in hit.steps] == [(step.asked, step.shared) for step in sound.steps]
 
 
-def test_a_batch_is_a_grid_whose_rows_leave_and_are_replaced():
+def test_rows_of_a_batch_leave_and_are_replaced():
     pace = paces(swap=10, batch=1, read=1, step=1, row=1, rows=2)
     # the two longest prompts are read in 5 + 4, then two steps of two rows: 9 + 2 * (1 + 2); the third row is read and
     # has three steps beside the two that the first one has left, and one alone: 3 + 2 * 3 + 2
@@ -115,9 +115,9 @@ def test_no_batch_is_faster_than_its_bounds():
     for _ in range(50):
         rows = [(rng.randint(1, 500), rng.randint(1, 80)) for _ in range(rng.randint(1, 40))]
         shares = pace.answers(rows, swap=False)
-        answered = {place: seconds for seconds, places in shares for place in places}
+        answered = {index: seconds for seconds, indices in shares for index in indices}
         assert sorted(answered) == list(range(len(rows)))
-        assert all(answered[place] >= pace.alone(row) - 1e-9 for place, row in enumerate(rows))
+        assert all(answered[index] >= pace.alone(row) - 1e-9 for index, row in enumerate(rows))
         assert shares[-1][0] >= sum(map(pace.least, rows))
 
 

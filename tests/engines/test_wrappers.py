@@ -130,10 +130,10 @@ def test_loading_before_the_first_request_counts_as_time():
 
 
 def test_whoever_watches_hears_of_work_before_the_answers_go_on():
-    meter, heard = Metered(ScriptedEngine(chaotic, rows=2)), []
-    meter.on_work = lambda usage: heard.append(usage.generations)
-    told = [len(heard) for _ in handed_in(meter, [request(0, i) for i in range(5)])]
-    assert heard == [2, 4, 5] and told == [1, 2, 3]
+    meter, usages = Metered(ScriptedEngine(chaotic, rows=2)), []
+    meter.on_work = lambda usage: usages.append(usage.generations)
+    told = [len(usages) for _ in handed_in(meter, [request(0, i) for i in range(5)])]
+    assert usages == [2, 4, 5] and told == [1, 2, 3]
 
 
 def test_usages_add_up_and_their_difference_is_never_less_than_nothing():

@@ -21,7 +21,7 @@ def test_hand_count_and_coverage(seed, members, count):
     assert set(assignments.ravel()) == set(range(members))
     scores = rng.uniform(size=count)
     for expert in range(members):
-        drawn = [scores[j] for j in range(count) for place in assignments[j] if place == expert]
+        drawn = [scores[j] for j in range(count) for node in assignments[j] if node == expert]
         assert jfk_scores(assignments, scores, members)[expert] == pytest.approx(np.mean(drawn))
 
 
@@ -38,7 +38,7 @@ def test_draws_are_uniform():
     assert np.bincount(drawn.ravel()) / drawn.size == pytest.approx([0.25] * 4, abs=0.02)
 
 
-def test_too_few_places():
+def test_too_few_nodes():
     with pytest.raises(ValueError, match="1 assignments of 2 nodes cannot hold each of 3"):
         draw_assignments(1, 2, 3, np.random.default_rng(0))
 

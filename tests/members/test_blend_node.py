@@ -93,7 +93,7 @@ def test_the_best_are_fused(world):
     given = answers(scheduler, members.initial()[-1])
     texts = texts_of(engine, members)
     best = best_first(load_pair_model(str(world / "cross")), READ, texts, top=2)
-    chosen = [[row[place] for place in order] for row, order in zip(texts, best, strict=True)]
+    chosen = [[row[index] for index in order] for row, order in zip(texts, best, strict=True)]
     fused = load_fuser(str(world / "fuser")).fuse(READ, chosen, 6, FuserSettings(beams=2))
     assert given == [" ".join(text.split()) for text in fused]
     assert meter.usage.generations == 12 and engine.blended["blend"].fused == 4
@@ -115,11 +115,11 @@ def test_it_evolves_with_its_members_and_sits_in_graphs_and_votes(world):
     assert len(answers(scheduler, found["vote"])) == len(PROMPTS)
     assert engine.blended["blend"].ranked == ranked, "what was ranked for one is known to the other"
     system = System(graph_of(2, [(0, 1)]), (3, 2), members.initial(), PARAMS)
-    heard, plain = [], engine.inner.generate
-    engine.inner.generate = lambda requests: heard.extend(request.prompt for request in requests) or plain(requests)
+    asked, plain = [], engine.inner.generate
+    engine.inner.generate = lambda requests: asked.extend(request.prompt for request in requests) or plain(requests)
     scheduler.answer_all([(system, [Query(PROMPTS[0])])], PARAMS)
     [first] = answers(scheduler, found["blend"], PROMPTS[:1])
-    assert heard == [node_prompt(Query(PROMPTS[0]), [first], 1, 2)]
+    assert asked == [node_prompt(Query(PROMPTS[0]), [first], 1, 2)]
 
 
 def test_a_found_system_names_its_models_from_anywhere(world, tmp_path):

@@ -65,12 +65,12 @@ def test_what_composites_ask_is_asked_once(voting):
     scheduler = Scheduler(ScriptedEngine(said))
     texts = scheduler.answer_all([(system, [Query("how many")]) for system in [*alone, chain]], PARAMS)
     assert texts == [["5"], ["7"], ["7"], ["7"], ["7"], ["7"], ["7"]]
-    assert len(asked) == len(set(asked)) == 8, "each expert the question, and what the first place has answered"
+    assert len(asked) == len(set(asked)) == 8, "each expert the question, and what the first node has answered"
     # the experts alone 4, `all` 4, `few` 3; the chain 3 and 4
     assert (scheduler.asked, scheduler.shared) == (18, 10)
 
 
-def test_a_search_places_composites_and_moves_experts_only(voting):
+def test_a_search_assigns_composites_and_moves_experts_only(voting):
     def found():
         engine = Metered(ScriptedEngine(chaotic))
         given = problem(Scheduler(engine), n=4)
@@ -86,7 +86,7 @@ def test_a_search_places_composites_and_moves_experts_only(voting):
     assert last.graphs.positions.shape == (3, 6, 6)
     assert len(last.singles) == 6
     assert len(last.composite_credits) == 2
-    assert max(max(state.best.assignment) for state in states) > 3, "a composite was placed"
+    assert max(max(state.best.assignment) for state in states) > 3, "a composite was assigned"
     again, engine = found()
     middle = state_from_json(json.loads(json.dumps(state_to_json(states[4]))))
     resumed = search(again, middle, engine, Watcher(), Budget())
@@ -103,7 +103,7 @@ def test_a_system_with_composites_is_saved_with_all_that_they_use(tmp_path):
     save_system(tmp_path / "found", system, members, np.ones((2, 2)))
     loaded = load_system(tmp_path / "found")
     assert [member.name for member in loaded.members] == ["expert_0", "expert_2", "outer", "pair"]
-    assert [loaded.member_at(place).name for place in (0, 1)] == ["outer", "pair"]
+    assert [loaded.member_at(index).name for index in (0, 1)] == ["outer", "pair"]
     said = {"expert_0": "one", "expert_2": "two"}
     engine = ScriptedEngine(lambda request: said[request.member.name])
     assert answer(engine, loaded, [Query("?")]) == answer(engine, system, [Query("?")])

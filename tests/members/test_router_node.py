@@ -97,7 +97,7 @@ def test_only_the_chosen_expert_is_asked(directory, tmp_path):
     assert (count.prompts, count.by_member) == (4, {"expert_0": 2, "expert_1": 2, "expert_2": 0})
 
 
-def test_it_reads_what_its_place_is_told(directory, tmp_path):
+def test_it_reads_the_prompt_of_its_node(directory, tmp_path):
     fitted(tmp_path / "router", read_members(directory))
     node(directory / "routed")
     members = read_members(directory)
@@ -149,7 +149,7 @@ def test_two_states_of_one_router_choose_each_by_its_own(directory, tmp_path):
     node(directory / "routed")
     members = read_members(directory)
     again = replace(first, fallback=2, threshold=NEVER)  # always asks the third expert
-    router_store = RouterStore(tmp_path / "shelf")
+    router_store = RouterStore(tmp_path / "routers")
     other = members.with_routers({"routed": router_store.put("routed", again)}, router_store)
     engine = make_engine(members, SearchConfig())
     experts, routed = members.initial()[:3], (members.initial()[-1], other.initial()[-1])

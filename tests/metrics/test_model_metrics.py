@@ -55,8 +55,8 @@ def plain_bartscore(folder, answer, reference):
     tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForSeq2SeqLM.from_pretrained(folder).eval()
     target = tokenizer(reference)["input_ids"]
     total = 0.0
-    for place, token in enumerate(target):
-        before = torch.tensor([[model.config.decoder_start_token_id, *target[:place]]])
+    for index, token in enumerate(target):
+        before = torch.tensor([[model.config.decoder_start_token_id, *target[:index]]])
         with torch.no_grad():
             logits = model(**tokenizer(answer, return_tensors="pt"), decoder_input_ids=before).logits
         total += logits[0, -1].double().log_softmax(-1)[token].item()

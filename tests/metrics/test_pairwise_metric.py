@@ -151,7 +151,7 @@ class Table:
 def test_all_pairs_by_hand():
     model = Table(bias=5.0)
     scores = pairwise_scores(model, ["p", "q", "r"], [("1", "4", "2"), (None, "4", "2"), ("3", None, None)])
-    # the liking for the first place cancels, as both orders are seen
+    # the liking for the first answer cancels, as both orders are seen
     np.testing.assert_allclose(scores, [[-2, 2.5, -0.5], [np.nan, 2, -2], [0, np.nan, np.nan]])
     assert model.asked == 6 + 2 and model.batches == [8]
 
@@ -171,18 +171,18 @@ VALUES = st.lists(st.integers(0, 6), min_size=1, max_size=6)
 
 
 @given(st.lists(VALUES, min_size=1, max_size=3), st.integers(1, 7), st.floats(-9, 9))
-def test_bubbles_find_the_first_places(rows, top, bias):
+def test_bubbles_find_the_first_ranks(rows, top, bias):
     size = max(map(len, rows))
     texts = [[str(value) for value in row] + [None] * (size - len(row)) for row in rows]
     scores = pairwise_scores(Table(bias), ["p"] * len(rows), texts, "bubble", top)
     for row, found in zip(rows, scores, strict=True):
         order = sorted(range(len(row)), key=lambda index: -row[index])
-        places = min(top, size)
-        wanted = [float(max(0, places - order.index(index))) for index in range(len(row))]
+        kept = min(top, size)
+        wanted = [float(max(0, kept - order.index(index))) for index in range(len(row))]
         # of equals any may come first in a later sweep, but values fall with the points
         ranked = sorted(range(len(row)), key=lambda index: -found[index])
         assert sorted(found[: len(row)]) == sorted(wanted)
-        assert [row[i] for i in ranked[:places]] == [row[i] for i in order[:places]]
+        assert [row[i] for i in ranked[:kept]] == [row[i] for i in order[:kept]]
         assert np.isnan(found[len(row) :]).all()
 
 

@@ -16,7 +16,7 @@ TASK = ["-e", "exact_match", "-d", "graph_tasks_small"]
 
 
 @pytest.fixture
-def place(tmp_path, monkeypatch):
+def workdir(tmp_path, monkeypatch):
     """A working folder with the embedded experts and their data."""
     shutil.copytree(ROOT / "data", tmp_path / "data")
     monkeypatch.chdir(tmp_path)
@@ -37,15 +37,15 @@ def refuse(capsys, arguments, *messages, program=search_program):
     assert not Path("search").exists() or not list(Path("search").iterdir())
 
 
-def copy_of_experts(place):
-    shutil.copytree(place / "data" / "embedded", place / "mine")
-    return sorted((place / "mine" / "experts").iterdir())
+def copy_of_experts(workdir):
+    shutil.copytree(workdir / "data" / "embedded", workdir / "mine")
+    return sorted((workdir / "mine" / "experts").iterdir())
 
 
-def data_file(place, change):
-    record = json.loads((place / "data/eval/graph_tasks_small.json").read_text())
+def data_file(workdir, change):
+    record = json.loads((workdir / "data/eval/graph_tasks_small.json").read_text())
     change(record)
-    (place / "data/eval/other.json").write_text(json.dumps(record))
+    (workdir / "data/eval/other.json").write_text(json.dumps(record))
     return ["-e", "exact_match", "-d", "other"]
 
 
@@ -75,21 +75,21 @@ def data_file(place, change):
         ([*TASK, "--token_budget", "0"], ["--token_budget is 0; wanted a number of at least 1"]),
     ],
 )
-def test_options(place, capsys, arguments, messages):
+def test_options(workdir, capsys, arguments, messages):
     refuse(capsys, arguments, *messages)
 
 
-def test_a_name_that_exists(place, capsys):
-    (place / "search" / "mine").mkdir(parents=True)
+def test_a_name_that_exists(workdir, capsys):
+    (workdir / "search" / "mine").mkdir(parents=True)
     code = front_doors.guarded(lambda: search_program([*TASK, "-n", "mine"]))
     assert code == 2
     assert "search/mine exists; wanted a new name (-n), or go on" in capsys.readouterr().err
-    assert list((place / "search" / "mine").iterdir()) == []
+    assert list((workdir / "search" / "mine").iterdir()) == []
 
 
-def test_experts(place, capsys):
-    first, second, *rest = copy_of_experts(place)
-    use = [*TASK, "-i", place / "mine" / "experts"]
+def test_experts(workdir, capsys):
+    first, second, *rest = copy_of_experts(workdir)
+    use = [*TASK, "-i", workdir / "mine" / "experts"]
     (second / "adapter_model.safetensors").unlink()
     refuse(capsys, use, second.name, "adapter_model.safetensors missing")
     for folder in (second, *rest):
@@ -99,14 +99,14 @@ def test_experts(place, capsys):
 
 
 @pytest.mark.parametrize("more", [(), ("--dry-run",)])
-def test_composites(place, capsys, monkeypatch, more):
+def test_composites(workdir, capsys, monkeypatch, more):
     monkeypatch.setattr("swarm.programs.search.read_members", lambda *_: pytest.fail("experts are read"))
     use = [*TASK, "--composites", "mine", *more]
     refuse(capsys, use, "mine holds no composites; wanted one sub-folder with a node.json for each")
 
     def composite(name, **record):
-        (place / "mine" / name).mkdir(parents=True)
-        (place / "mine" / name / "node.json").write_text(json.dumps(record))
+        (workdir / "mine" / name).mkdir(parents=True)
+        (workdir / "mine" / name / "node.json").write_text(json.dumps(record))
 
     composite("pair", type="vote", members=["expert_0_edges", "expert_2_weight"])
     composite("fused", type="fusion", members=["expert_0_edges", "pair"])
@@ -115,34 +115,34 @@ def test_composites(place, capsys, monkeypatch, more):
     refuse(capsys, use, "mine/expert_0_edges: another member is named expert_0_edges, too; rename the folder")
 
 
-def test_data(place, capsys):
-    refuse(capsys, data_file(place, lambda r: r["dev"][3].update(answer=7)), "other.json", "dev", "3", "answer")
-    refuse(capsys, data_file(place, lambda r: r["test"].clear()), "test")
-    refuse(capsys, data_file(place, lambda r: r.pop("dev")), "dev")
-    refuse(capsys, data_file(place, lambda r: r["dev"][2].update(context_chunks=["a"])), "2", "context_chunks")
-    (place / "data/eval/other.json").write_text("{")
+def test_data(workdir, capsys):
+    refuse(capsys, data_file(workdir, lambda r: r["dev"][3].update(answer=7)), "other.json", "dev", "3", "answer")
+    refuse(capsys, data_file(workdir, lambda r: r["test"].clear()), "test")
+    refuse(capsys, data_file(workdir, lambda r: r.pop("dev")), "dev")
+    refuse(capsys, data_file(workdir, lambda r: r["dev"][2].update(context_chunks=["a"])), "2", "context_chunks")
+    (workdir / "data/eval/other.json").write_text("{")
     refuse(capsys, ["-e", "exact_match", "-d", "other"], "other.json", "JSON")
 
 
-def test_evaluate(place, capsys):
+def test_evaluate(workdir, capsys):
     refuse(capsys, ["nowhere"], "nowhere holds no system", program=evaluate_program)
     refuse(capsys, ["nowhere", "--split", "train"], "invalid choice: 'train'", program=evaluate_program)
     refuse(capsys, ["nowhere", "--limit", "0"], "--limit is 0", program=evaluate_program)
     refuse(capsys, [], "folder", program=evaluate_program)
 
 
-def test_a_dry_run_says_what_the_search_costs(place, capsys):
+def test_a_dry_run_says_what_the_search_costs(workdir, capsys):
     words = "--dry-run --max_iteration 8 --graph_num 6 --trial_num 6 --dev_limit 60".split()
     assert front_doors.guarded(lambda: search_program([*TASK, *words])) == 0
     out = capsys.readouterr().out
     assert "each iteration" in out and "upper bounds" in out and "--calibrate" in out
     iteration = next(line for line in out.splitlines() if line.startswith("each iteration")).split()
     assert iteration[2:4] == ["72", "4,320"], "(N + M) n node evaluations, times D generations"
-    assert not (place / "search").exists()
+    assert not (workdir / "search").exists()
 
 
-def test_a_calibration_gives_the_forecast_a_time(place, capsys, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(place / "cache"))
+def test_a_calibration_gives_the_forecast_a_time(workdir, capsys, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(workdir / "cache"))
     code = front_doors.guarded(lambda: search_program([*TASK, "--calibrate"]))
     assert code == 0
     out = capsys.readouterr().out
@@ -158,4 +158,4 @@ def test_a_calibration_gives_the_forecast_a_time(place, capsys, monkeypatch):
     shutil.copytree("data/embedded", "other")
     assert front_doors.guarded(lambda: search_program([*TASK, "-i", "other/experts", "--dry-run"])) == 0
     assert "measure this machine once" in capsys.readouterr().out, "of another base"
-    assert oct((place / "cache" / "h_swarm").stat().st_mode)[-3:] == "700"
+    assert oct((workdir / "cache" / "h_swarm").stat().st_mode)[-3:] == "700"

@@ -49,7 +49,7 @@ def made(tmp_path_factory):
 
 
 @pytest.fixture
-def place(made, tmp_path, monkeypatch):
+def workdir(made, tmp_path, monkeypatch):
     """A copy of it, to be broken."""
     shutil.copytree(made, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
@@ -200,7 +200,7 @@ FAULTS_OF_POOLS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS_OF_POOLS)
-def test_pools(place, capsys, fault):
+def test_pools(workdir, capsys, fault):
     damage, words, message = FAULTS_OF_POOLS[fault]
     if damage:
         damage()
@@ -227,26 +227,26 @@ MEMBERS = ["expert_0", "expert_1", "expert_2"]
         ),
     ],
 )
-def test_composites(place, capsys, record, message):
-    composite(place / "composites" / "mine", **record)
+def test_composites(workdir, capsys, record, message):
+    composite(workdir / "composites" / "mine", **record)
     refused_alike(experts("lora", "--composites", "composites"), capsys, message)
 
 
-def test_a_router_of_other_weights(place, capsys):
-    composite(place / "composites" / "mine", type="router", members=MEMBERS, classifier="../../router")
+def test_a_router_of_other_weights(workdir, capsys):
+    composite(workdir / "composites" / "mine", type="router", members=MEMBERS, classifier="../../router")
     words = experts("lora", "--composites", "composites")
     assert run([*TASK, *words, "--dry-run"], capsys)[0] == 0
-    change_tensor(place / "lora/experts/expert_1", "q_proj.lora_A", lambda tensor: tensor + 1)
+    change_tensor(workdir / "lora/experts/expert_1", "q_proj.lora_A", lambda tensor: tensor + 1)
     refused_alike(words, capsys, "the classifier was fitted for other weights of expert_1")
 
 
-def test_a_router_that_reads_with_a_base_that_full_models_do_not_have(place, capsys):
-    members = read_members(place / "lora" / "experts")
+def test_a_router_that_reads_with_a_base_that_full_models_do_not_have(workdir, capsys):
+    members = read_members(workdir / "lora" / "experts")
     reader = language_model_of(InProcessEngine(members.pool))
     settings, scores = RouterSettings(HiddenSettings()), np.eye(3)[[0] * len(WORDS) + [1] * len(WORDS)]
     router = fit_router(PROMPTS, scores, members.names, settings, np.random.default_rng(0), (), reader)
-    save_router(place / "reading", router)
-    composite(place / "composites" / "mine", type="router", members=MEMBERS, classifier="../../reading")
+    save_router(workdir / "reading", router)
+    composite(workdir / "composites" / "mine", type="router", members=MEMBERS, classifier="../../reading")
     assert run([*TASK, *experts("lora", "--composites", "composites"), "--dry-run"], capsys)[0] == 0
     refused_alike(experts("full", "--composites", "composites"), capsys, "need the base model, and none was given")
 
@@ -260,32 +260,32 @@ def test_a_router_that_reads_with_a_base_that_full_models_do_not_have(place, cap
         (lambda c: None, ("--refresh_routers", "1"), "no member is a router"),
     ],
 )
-def test_data_and_what_goes_with_it(place, capsys, change, words, message):
-    change_json(place / "words.json", change)
+def test_data_and_what_goes_with_it(workdir, capsys, change, words, message):
+    change_json(workdir / "words.json", change)
     refused_alike([*experts("lora"), *words], capsys, message)
 
 
-def test_a_judge_s_limit_is_told_beforehand(place, capsys):
+def test_a_judge_s_limit_is_told_beforehand(workdir, capsys):
     judged = ["-e", "gemini_match", "--judge_model", "m", "--judge_url", "http://127.0.0.1:9/v1"]
     code, _, err = run([*TASK, *experts("lora"), *judged, "--max_judge_calls", "4", "--dry-run"], capsys)
     assert code == 2 and "--max_judge_calls is 4, but the final scores alone have 12 questions" in err
 
 
 @pytest.mark.parametrize("pool", ["lora", "dora", "embedded", "full"])
-def test_what_would_run_is_priced_and_no_weight_is_in_memory(place, capsys, monkeypatch, pool):
+def test_what_would_run_is_priced_and_no_weight_is_in_memory(workdir, capsys, monkeypatch, pool):
     monkeypatch.setattr(InProcessEngine, "__init__", lambda *_: pytest.fail("a base is loaded"))
     monkeypatch.setattr("swarm.weights.materialise.materialise_all", lambda *_: pytest.fail("experts are made"))
     if pool == "full":
-        change_tensor(place / "full/experts/expert_1", "lm_head", to_nan)  # only a search reads that
+        change_tensor(workdir / "full/experts/expert_1", "lm_head", to_nan)  # only a search reads that
     code, out, err = run([*TASK, *experts(pool), "--dry-run"], capsys)
     assert (code, err) == (0, "") and "upper bounds" in out
     assert ("not looked at: the numbers in the models' files" in out) == (pool == "full")
     assert out.count("not looked at") == (pool == "full")
 
 
-def test_what_is_not_on_this_machine_is_said(place, capsys):
-    composite(place / "composites" / "fused", type="fusion", members=["expert_0", {"model": "nobody/nothing"}])
-    composite(place / "composites" / "mixed", type="blend", members=MEMBERS, ranker="nobody/ranker")
+def test_what_is_not_on_this_machine_is_said(workdir, capsys):
+    composite(workdir / "composites" / "fused", type="fusion", members=["expert_0", {"model": "nobody/nothing"}])
+    composite(workdir / "composites" / "mixed", type="blend", members=MEMBERS, ranker="nobody/ranker")
     words = experts("lora", "-b", "nobody/base", "--composites", "composites", "--dry-run")
     code, out, err = run([*TASK, *words], capsys)
     assert (code, err) == (0, ""), err
@@ -297,13 +297,13 @@ def test_what_is_not_on_this_machine_is_said(place, capsys):
     ]
 
 
-def test_a_base_of_the_hub_is_looked_at_where_it_is_here(place, capsys, monkeypatch):
-    repository = place / "cache" / "models--some--base"
+def test_a_base_of_the_hub_is_looked_at_where_it_is_here(workdir, capsys, monkeypatch):
+    repository = workdir / "cache" / "models--some--base"
     snapshot = repository / "snapshots" / COMMIT
     for folder in ("blobs", f"snapshots/{COMMIT}", "refs"):
         (repository / folder).mkdir(parents=True)
     (repository / "refs" / "main").write_text(COMMIT)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(place / "cache"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(workdir / "cache"))
 
     def fetched(file, source):
         digest = hashlib.sha256(source.read_bytes()).hexdigest()
@@ -311,13 +311,13 @@ def test_a_base_of_the_hub_is_looked_at_where_it_is_here(place, capsys, monkeypa
         (snapshot / file).symlink_to(repository / "blobs" / digest)
 
     words = experts("lora", "-b", "some/base", "--dry-run")
-    fetched("config.json", place / "lora/base/config.json")
+    fetched("config.json", workdir / "lora/base/config.json")
     code, out, _ = run([*TASK, *words], capsys)
     assert code == 0 and "not looked at: base model some/base is on this machine in part" in out
-    for path in (place / "lora/base").iterdir():
+    for path in (workdir / "lora/base").iterdir():
         if path.name != "config.json":
             fetched(path.name, path)
     code, out, _ = run([*TASK, *words], capsys)
     assert code == 0 and "not looked at" not in out
-    make_pool(place / "gpt2", family="gpt2")
+    make_pool(workdir / "gpt2", family="gpt2")
     refused_alike(experts("gpt2", "-b", "some/base"), capsys, "which base model some/base does not have")

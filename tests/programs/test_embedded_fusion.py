@@ -43,7 +43,7 @@ def story(run):
     return state, result, json.loads((run / "best" / "system.json").read_text())
 
 
-def test_a_search_places_experts_a_vote_and_a_fusion(whole):
+def test_a_search_assigns_experts_a_vote_and_a_fusion(whole):
     run, out = whole
     assert "fusion (fusion)" in out and "majority (vote)" in out, "the found graph says what its members are"
     assert "best composite alone (" in out
@@ -51,7 +51,7 @@ def test_a_search_places_experts_a_vote_and_a_fusion(whole):
     used = {path.parent.name for path in (run / "best" / "experts").glob("*/node.json")}
     assert used == {"fusion", "majority"}
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    assert {f"model_{place}_now" for place in range(8)} <= {key for line in lines for key in line}
+    assert {f"model_{index}_now" for index in range(8)} <= {key for line in lines for key in line}
 
 
 def test_what_was_found_scores_the_same_again(programs, clone, whole):

@@ -17,7 +17,7 @@ SMALL = "--graph_num 2 --trial_num 2 --max_iteration 1 --dev_limit 10 --test_lim
 
 
 @pytest.fixture
-def place(tmp_path, monkeypatch):
+def workdir(tmp_path, monkeypatch):
     """A working folder with the embedded experts, and caches of its own."""
     shutil.copytree(ROOT / "data", tmp_path / "data")
     monkeypatch.chdir(tmp_path)
@@ -55,7 +55,7 @@ def searched(*words):
         ("abstainqa", "mmlu", -1, 1),
     ],
 )
-def test_one_iteration(place, evaluation, dataset, lowest, highest):
+def test_one_iteration(workdir, evaluation, dataset, lowest, highest):
     real_file(dataset)
     scores = searched("-e", evaluation, "-d", dataset)
     for who in ("found", "best_single", "uniform_average"):
@@ -64,7 +64,7 @@ def test_one_iteration(place, evaluation, dataset, lowest, highest):
             assert lowest <= shown["low"] <= shown["mean"] <= shown["high"] <= highest and shown["size"] == 10
 
 
-def test_one_iteration_with_a_judge_on_contexts_in_parts(place, capsys):
+def test_one_iteration_with_a_judge_on_contexts_in_parts(workdir, capsys):
     real_file("qasper")
     rate = JudgeServer(answer=lambda prompt: f"Rating: {1 + len(prompt) % 10}/10", key="key")
     with judging(rate) as server:
@@ -74,7 +74,7 @@ def test_one_iteration_with_a_judge_on_contexts_in_parts(place, capsys):
     assert "12 contexts have more than 6 chunks: nodes read several in a row" in capsys.readouterr().out
 
 
-def test_compat_asks_abstainqa_s_second_question_on_another_graph_or_says_why_not(place, capsys):
+def test_compat_asks_abstainqa_s_second_question_on_another_graph_or_says_why_not(workdir, capsys):
     real_file("mmlu")
     words = ["-e", "abstainqa", "-d", "mmlu", "--compat", "paper-code", *SMALL]
     code = front_doors.guarded(lambda: search_program(words))

@@ -18,7 +18,7 @@ EVIL = "from pathlib import Path\nPath('ran').write_text('')\nfrom transformers 
 
 
 @pytest.fixture
-def place(tmp_path, monkeypatch):
+def workdir(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     rows = [{"question": f"what is {word}", "answer": word} for word in ("red", "green", "blue")]
@@ -35,9 +35,9 @@ def evaluate(*words):
 
 
 @pytest.fixture
-def found(place):
+def found(workdir):
     """A found system of full models."""
-    experts = make_models(place)
+    experts = make_models(workdir)
     assert search("-e", "exact_match", "-d", "words.json", "-i", experts, *SMALL) == 0
     return Path("search/mine/best")
 
@@ -75,10 +75,10 @@ def test_other_settings_of_a_system_s_folder_count_for_nothing(found, capsys):
     assert evaluate(found, "-d", "words.json") == 0
 
 
-def test_a_run_joins_no_cluster_that_was_not_named_here(place, capsys):
+def test_a_run_joins_no_cluster_that_was_not_named_here(workdir, capsys):
     """Whoever has a cluster can run code on the machines that join it."""
     pytest.importorskip("ray", reason="extra ray is not installed")
-    shutil.copytree(ROOT / "data", place / "data")
+    shutil.copytree(ROOT / "data", workdir / "data")
     task = "-e exact_match -d graph_tasks_small --dev_limit 3 --test_limit 2".split()
     assert search(*task, *SMALL, "--max_generations", 5) == 3
     change_json(Path("search/mine/args.json"), lambda r: r.update(engine="ray", ray_address="127.0.0.1:9"))
@@ -91,9 +91,9 @@ def test_a_run_joins_no_cluster_that_was_not_named_here(place, capsys):
     assert search("--resume", "search/mine", "--engine", "in_process") == 0
 
 
-def test_a_run_sends_no_key_to_an_address_that_was_not_named_here(place, monkeypatch, capsys):
+def test_a_run_sends_no_key_to_an_address_that_was_not_named_here(workdir, monkeypatch, capsys):
     monkeypatch.setenv("OPENAI_API_KEY", "key")
-    shutil.copytree(ROOT / "data", place / "data")
+    shutil.copytree(ROOT / "data", workdir / "data")
     task = "-e gemini_match -d graph_tasks_small --dev_limit 3 --test_limit 2".split()
     with judging(JudgeServer(key="key")) as mine, judging(JudgeServer(key="key")) as theirs:
         judge = ["--judge_url", f"{mine.url}/v1", "--judge_model", MODEL]

@@ -28,7 +28,7 @@ def rate(prompt):
 
 
 @pytest.fixture
-def place(tmp_path, monkeypatch):
+def workdir(tmp_path, monkeypatch):
     """A working folder with the embedded experts, and caches of its own."""
     shutil.copytree(ROOT / "data", tmp_path / "data")
     monkeypatch.chdir(tmp_path)
@@ -51,7 +51,7 @@ def asked_of(server):
     return [*SMALL, "--judge_url", f"{server.url}/v1", "--judge_model", MODEL]
 
 
-def test_a_search_by_a_server_s_ratings_asks_each_question_once_and_resumes_for_nothing(place, server, capsys):
+def test_a_search_by_a_server_s_ratings_asks_each_question_once_and_resumes_for_nothing(workdir, server, capsys):
     server.fault = lambda prompt, before: Fault(seconds=0.05)  # long enough for calls to overlap
     assert search(*asked_of(server), "--judge_at_once", 3) == 0
     shown = capsys.readouterr()
@@ -73,7 +73,7 @@ def test_a_search_by_a_server_s_ratings_asks_each_question_once_and_resumes_for_
     assert "secret-key" not in shown.out + shown.err
 
 
-def test_the_limit_of_calls_is_hard_and_leaves_the_final_scores_their_share(place, server, capsys):
+def test_the_limit_of_calls_is_hard_and_leaves_the_final_scores_their_share(workdir, server, capsys):
     limit = 6 + 3 * 3 + 4
     code = search(*asked_of(server), "--max_judge_calls", limit)
     assert code == (0 if Path("search/mine/result.json").exists() else 3), "3 only where nothing was found"
@@ -88,13 +88,13 @@ def test_the_limit_of_calls_is_hard_and_leaves_the_final_scores_their_share(plac
     assert json.loads(Path("search/whole/result.json").read_text())["scores"] == limited["scores"]
 
 
-def test_a_limit_that_the_final_scores_alone_exceed_is_refused(place, server, capsys):
+def test_a_limit_that_the_final_scores_alone_exceed_is_refused(workdir, server, capsys):
     assert search(*asked_of(server), "--max_judge_calls", 15) == 2
     assert "--max_judge_calls is 15, but the final scores alone have 15 questions" in capsys.readouterr().err
     assert server.prompts == []
 
 
-def test_cost_is_held_in_the_currency_of_the_price(place, server, capsys):
+def test_cost_is_held_in_the_currency_of_the_price(workdir, server, capsys):
     """20 units per million tokens written, at most 20 tokens a reply: a call reserves .0004, and reading is free."""
     price = ["--judge_price", "0,20", "--max_cost", "0.0075"]
     assert search(*asked_of(server), *price) == 3
@@ -103,7 +103,7 @@ def test_cost_is_held_in_the_currency_of_the_price(place, server, capsys):
     assert 0 < usage["cost"] <= 0.0075 and usage["calls"] == len(server.prompts)
 
 
-def test_a_judge_that_talks_nonsense_stops_the_step_by_name_and_the_run_can_go_on(place, server, capsys):
+def test_a_judge_that_talks_nonsense_stops_the_step_by_name_and_the_run_can_go_on(workdir, server, capsys):
     server.answer = lambda prompt: "What a lovely question!" if len(server.prompts) > 8 else rate(prompt)
     assert search(*asked_of(server)) == 2
     shown = capsys.readouterr()
@@ -115,14 +115,14 @@ def test_a_judge_that_talks_nonsense_stops_the_step_by_name_and_the_run_can_go_o
     assert search("--resume", "search/mine") == 0
 
 
-def test_faults_that_pass_cost_time_only(place, server):
+def test_faults_that_pass_cost_time_only(workdir, server):
     server.fault = lambda prompt, before: (Fault(status=429, headers={"Retry-After": "0"}), None)[min(before, 1)]
     assert search(*asked_of(server)) == 0
     result = json.loads(Path("search/mine/result.json").read_text())
     assert result["judge"]["calls"] == len(server.prompts) == 2 * len(set(server.prompts))
 
 
-def test_gemini_by_its_own_api(place, server, monkeypatch):
+def test_gemini_by_its_own_api(workdir, server, monkeypatch):
     monkeypatch.setenv("GEMINI_API_KEY", "secret-key")
     monkeypatch.setenv("GOOGLE_GEMINI_BASE_URL", server.url)
     server.models = ("gemini-test",)
@@ -130,15 +130,15 @@ def test_gemini_by_its_own_api(place, server, monkeypatch):
     assert json.loads(Path("search/mine/result.json").read_text())["judge"]["calls"] == len(server.prompts) > 0
 
 
-def test_a_local_model_is_asked_through_the_engine(place, capsys):
+def test_a_local_model_is_asked_through_the_engine(workdir, capsys):
     """A random model rates nothing that can be read; it is really asked, twice, and then named."""
-    make_base(place / "local_judge")
+    make_base(workdir / "local_judge")
     assert search(*SMALL, "--judge_model", "local_judge") == 2
     error = capsys.readouterr().err
     assert ("judge local_judge: no answer can be read" in error and "red" in error) or "green" in error or "<" in error
 
 
-def test_a_forecast_counts_the_judge_and_asks_nobody(place, server, capsys):
+def test_a_forecast_counts_the_judge_and_asks_nobody(workdir, server, capsys):
     assert search(*asked_of(server), "--dry-run") == 0
     # start: (2 + 3 graphs and 6 experts alone) * 6; an iteration: 5 * 6; the end: 3 systems on 6 + 3
     assert f"The judge has {(11 + 5) * 6 + 3 * 9} questions at most (30 in each iteration)" in capsys.readouterr().out
@@ -160,7 +160,7 @@ def test_a_forecast_counts_the_judge_and_asks_nobody(place, server, capsys):
         (["--judge_model", MODEL, "--max_cost", "1"], ["--max_cost needs the judge's price"]),
     ],
 )
-def test_judges_that_cannot_be_asked(place, capsys, monkeypatch, words, messages):
+def test_judges_that_cannot_be_asked(workdir, capsys, monkeypatch, words, messages):
     for variable in ("GEMINI_API_KEY", "GOOGLE_API_KEY"):
         monkeypatch.delenv(variable, raising=False)
     assert search(*SMALL, *words) == 2
@@ -171,8 +171,8 @@ def test_judges_that_cannot_be_asked(place, capsys, monkeypatch, words, messages
     assert not Path("search").exists()
 
 
-def test_an_unknown_model_and_a_wrong_key_are_found_before_anything_is_loaded(place, server, capsys, monkeypatch):
-    (place / "data/embedded/experts/expert_0_edges/adapter_model.safetensors").write_bytes(b"")
+def test_an_unknown_model_and_a_wrong_key_are_found_before_anything_is_loaded(workdir, server, capsys, monkeypatch):
+    (workdir / "data/embedded/experts/expert_0_edges/adapter_model.safetensors").write_bytes(b"")
     assert search(*asked_of(server)[:-1], "no-such-model") == 2
     assert f"{MODEL}, other-model" in capsys.readouterr().err
     monkeypatch.setenv("OPENAI_API_KEY", "wrong-key")
@@ -181,7 +181,7 @@ def test_an_unknown_model_and_a_wrong_key_are_found_before_anything_is_loaded(pl
     assert "OPENAI_API_KEY" in error and "wrong-key" not in error
 
 
-def test_a_limit_of_calls_holds_over_sittings_that_were_interrupted(place, server):
+def test_a_limit_of_calls_holds_over_sittings_that_were_interrupted(workdir, server):
     """Whatever ends a sitting in mid-step, the calls that it made count."""
     limit, stop_at = 40, [5]
 
@@ -200,9 +200,9 @@ def test_a_limit_of_calls_holds_over_sittings_that_were_interrupted(place, serve
 
 
 @pytest.mark.parametrize("program", ["evaluate", "baselines"])
-def test_a_limit_ends_other_programs_in_one_line(place, server, capsys, program):
+def test_a_limit_ends_other_programs_in_one_line(workdir, server, capsys, program):
     assert search(*asked_of(server)) == 0
-    shutil.rmtree(place / "cache")
+    shutil.rmtree(workdir / "cache")
     judge = [*asked_of(server)[-4:], "--max_judge_calls", "1"]
     words = ["search/mine", *judge] if program == "evaluate" else [*SMALL[:4], "--dev_limit", "3", *judge]
     run = evaluate_program if program == "evaluate" else baselines_program

@@ -84,11 +84,11 @@ def test_the_found_system_names_its_types_and_holds_its_routers(programs, compos
     assert (undisturbed / "graph.png").read_bytes()[:4] == b"\x89PNG"
     card = (undisturbed / "best" / "README.md").read_text()
     kinds = {"fusion": "fusion", "majority": "vote", "words": "router", "states": "router"}
-    placed = {best.member_at(place).name for place in best.graph}
-    assert placed & set(kinds), "or nothing is shown here: take another seed"
+    used = {best.member_at(node).name for node in best.graph}
+    assert used & set(kinds), "or nothing is shown here: take another seed"
     for shown in ((tmp_path / "graph.svg").read_text(), "\n".join(result["graph"]), card):
-        assert all(f"{name} ({kinds[name]})" in shown for name in placed & set(kinds))
-    for name in placed & set(FITTED):
+        assert all(f"{name} ({kinds[name]})" in shown for name in used & set(kinds))
+    for name in used & set(FITTED):
         [held] = (undisturbed / "best/experts" / name).glob("classifier/router.json")
         first = json.loads((composites / name / "classifier/router.json").read_text())["digest"]
         assert json.loads(held.read_text())["digest"] == state["best"]["routers"].get(name, first)

@@ -74,7 +74,7 @@ def test_who_is_asked_and_what_is_said(here, fitted, capsys):
     assert whole["answer"] and "answer" not in only
 
 
-def test_a_search_places_the_router(programs, clone, fitted):
+def test_a_search_assigns_the_router(programs, clone, fitted):
     code, out, err = programs.run(
         "search", *TASK, "--composites", fitted.parent, "--graph_num", 2, "--trial_num", 2, "--max_iteration", 1,
         "--dev_limit", 12, "--test_limit", 12, "--seed", 1, "-n", "routed", cwd=clone,

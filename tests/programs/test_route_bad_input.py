@@ -17,7 +17,7 @@ PAIR = ("--members", "expert_0_edges", "expert_1_degree")
 
 
 @pytest.fixture
-def place(tmp_path, monkeypatch):
+def workdir(tmp_path, monkeypatch):
     """A working folder with the repository's data."""
     shutil.copytree(ROOT / "data", tmp_path / "data")
     monkeypatch.chdir(tmp_path)
@@ -38,11 +38,11 @@ def refuse(capsys, *words, says, program=route_program):
     assert all(part in error for part in says), error
 
 
-def rows_with(place, change, source=VALIDATION):
+def rows_with(workdir, change, source=VALIDATION):
     """A copy of stored answers after a change of the rows, as a file."""
-    rows = [json.loads(line) for line in (place / source).read_text().splitlines()]
+    rows = [json.loads(line) for line in (workdir / source).read_text().splitlines()]
     change(rows)
-    path = place / "changed.jsonl"
+    path = workdir / "changed.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
 
@@ -63,11 +63,11 @@ def rows_with(place, change, source=VALIDATION):
         (lambda rows: rows[1].update(instruction="", input="  "), ["line 2 has an empty prompt", "drop the row"]),
     ],
 )
-def test_an_answers_file_that_lacks_members_or_differs_in_length(place, capsys, change, says):
-    refuse(capsys, "replay", rows_with(place, change), TEST, says=says)
+def test_an_answers_file_that_lacks_members_or_differs_in_length(workdir, capsys, change, says):
+    refuse(capsys, "replay", rows_with(workdir, change), TEST, says=says)
 
 
-def test_a_metric_whose_model_cannot_be_had(place, capsys, monkeypatch):
+def test_a_metric_whose_model_cannot_be_had(workdir, capsys, monkeypatch):
     """Nobody is asked before that is known."""
     monkeypatch.setattr("swarm.programs.route.fit_router.asked_by", lambda *_: pytest.fail("the experts are loaded"))
     fit = ("fit", *TASK, "--out", "new", "--metric")
@@ -83,51 +83,51 @@ def test_a_metric_whose_model_cannot_be_had(place, capsys, monkeypatch):
     for module in ("sacrebleu", "sacrebleu.metrics"):  # which another test may have loaded
         monkeypatch.setitem(sys.modules, module, None)
     refuse(capsys, *fit, "bleu", says=["metric bleu needs sacrebleu", 'pip install -e ".[routing]"'])
-    assert not (place / "new").exists()
+    assert not (workdir / "new").exists()
 
 
-def test_labels_with_a_single_class(place, capsys):
+def test_labels_with_a_single_class(workdir, capsys):
     def one_wins(rows):
         for row in rows:
             for candidate in row["candidates"]:
                 candidate["scores"] = {"bleu": 90.0 if candidate["model"] == "atlas" else 10.0}
 
-    changed = rows_with(place, one_wins)
+    changed = rows_with(workdir, one_wins)
     refuse(capsys, "replay", changed, TEST, says=["the labels have a single class: atlas is best", "ask it alone"])
-    record = json.loads((place / "data/eval/graph_tasks_small.json").read_text())
+    record = json.loads((workdir / "data/eval/graph_tasks_small.json").read_text())
     record["dev"] = [row for row in record["dev"] if row["domain"] == record["dev"][0]["domain"]]
-    (place / "data/eval/one.json").write_text(json.dumps(record))
+    (workdir / "data/eval/one.json").write_text(json.dumps(record))
     refuse(capsys, "fit", "-e", "exact_match", "-d", "one", "--out", "new", says=["the labels have a single class"])
-    assert not (place / "new").exists()
+    assert not (workdir / "new").exists()
 
 
 @pytest.fixture
-def fitted(place, capsys):
+def fitted(workdir, capsys):
     """A router over two experts that reads no more than eight tokens."""
     assert run("fit", *TASK, "--dev_limit", 40, "--out", "routers/two", *PAIR, "--features", "hidden:window=8") == 0
     assert "38 of 40 prompts are longer than the 8 tokens" in capsys.readouterr().err
-    return place / "routers" / "two"
+    return workdir / "routers" / "two"
 
 
-def test_a_classifier_of_other_members_empty_and_long_prompts(place, fitted, capsys):
+def test_a_classifier_of_other_members_empty_and_long_prompts(workdir, fitted, capsys):
     assert run("ask", fitted, "C-D:4 D-E:3 A-B:1 B-C:2 ; degree of D", "--only") == 0
     said = capsys.readouterr().err
     assert "1 of 1 prompts are longer than the 8 tokens" in said and "their beginning is not seen" in said
     refuse(capsys, "ask", fitted, " \n ", says=["the prompt is empty; wanted a question"])
-    first, second, *_ = sorted((place / "data/embedded/experts").iterdir())
+    first, second, *_ = sorted((workdir / "data/embedded/experts").iterdir())
     shutil.copy(first / "adapter_model.safetensors", second)
     other = ["fitted for other weights of expert_1_degree"]
     refuse(capsys, "eval", fitted, *TASK, says=[*other, "fit it again on their answers"])
     refuse(capsys, "ask", fitted, "degree of D", says=other)
     search = (*TASK, "--composites", fitted.parent, "--max_iteration", 0, "--dev_limit", 4, "--test_limit", 4)
     refuse(capsys, *search, program=search_program, says=["two/node.json", *other, '"any_weights": true'])
-    assert not (place / "search").exists()
+    assert not (workdir / "search").exists()
     refuse(capsys, "eval", fitted, *TASK, "-i", "nowhere", says=["nowhere holds no experts"])
 
 
-def test_nothing_is_fitted_on_test(place, capsys):
+def test_nothing_is_fitted_on_test(workdir, capsys):
     refuse(capsys, "replay", TEST, VALIDATION, says=["test.jsonl is a test set by its name", "validation set first"])
-    copied = shutil.copy(place / TEST, place / "validation.jsonl")
+    copied = shutil.copy(workdir / TEST, workdir / "validation.jsonl")
     refuse(capsys, "replay", copied, TEST, says=["are in", "these are no two splits"])
     with pytest.raises(SystemExit) as ended:
         run("fit", *TASK, "--out", "new", "--split", "test")
@@ -166,23 +166,23 @@ def test_values_that_an_option_cannot_have(capsys, monkeypatch, words, says):
 
 
 @pytest.mark.parametrize("left", ["{}", '{"eval_type": "exact_match", "dataset": 3, "params": {}}'])
-def test_a_note_beside_the_router_that_says_too_little(place, fitted, capsys, left):
+def test_a_note_beside_the_router_that_says_too_little(workdir, fitted, capsys, left):
     (fitted / "fit.json").write_text(left)
     for words in (["ask", fitted, "degree of C"], ["eval", fitted, *TASK, "--test_limit", 5]):
         refuse(capsys, *words, says=["fit.json is damaged", "fit the router again"])
 
 
-def test_a_place_that_is_taken_is_said_before_anything_is_read(place, capsys):
+def test_a_place_that_is_taken_is_said_before_anything_is_read(workdir, capsys):
     refuse(capsys, "replay", "nothing.jsonl", TEST, "--out", "data", says=["data is there and holds no router.json"])
 
 
-def test_labels_stored_and_scores_computed_are_not_mixed_in_silence(place, capsys):
+def test_labels_stored_and_scores_computed_are_not_mixed_in_silence(workdir, capsys):
     def without(rows):
         for row in rows:
             for candidate in row["candidates"]:
                 del candidate["scores"]["rouge1"]
 
-    lacking = rows_with(place, without, TEST)
+    lacking = rows_with(workdir, without, TEST)
     words = ("replay", VALIDATION, lacking, "--json", "--metric")
     assert run(*words, "rouge1") == 0
     assert "made by rouge1 (stored), these scores by rouge1 (computed)" in capsys.readouterr().err
@@ -192,7 +192,7 @@ def test_labels_stored_and_scores_computed_are_not_mixed_in_silence(place, capsy
     refuse(capsys, *words, "rouge1:preset=mixinstruct-paper,stemmer=1", says=["stemmer is 1, wanted true or false"])
 
 
-def test_a_folder_that_cannot_be_written(place, capsys):
-    (place / "file").write_text("")
+def test_a_folder_that_cannot_be_written(workdir, capsys):
+    (workdir / "file").write_text("")
     for words in (["fit", *TASK, *PAIR, "--dev_limit", 30], ["rank", *TASK, *PAIR, "--dev_limit", 5]):
         refuse(capsys, *words, "--out", "file/mine", says=["file/mine cannot be written (Not a directory); make room"])

@@ -56,10 +56,10 @@ def test_bounds(seed, size):
 def test_members_and_prompts_have_no_order(seed, size):
     rng, scores = random_scores(seed, size)
     choices, rows, members = rng.integers(0, 3, size), rng.permutation(size), rng.permutation(3)
-    places = np.argsort(members)
+    order = np.argsort(members)
     plain = Ways(scores, "abc", 0, COSTS, 0).line("router", choices)
     costs = tuple(np.array(COSTS)[members])
-    turned = Ways(scores[rows][:, members], "abc", int(places[0]), costs, 0).line("router", places[choices[rows]])
+    turned = Ways(scores[rows][:, members], "abc", int(order[0]), costs, 0).line("router", order[choices[rows]])
     for name in ("quality", "gain", "regret", "accuracy"):
         assert getattr(plain, name).mean == pytest.approx(getattr(turned, name).mean)
     assert plain.cost == pytest.approx(turned.cost)

@@ -19,7 +19,7 @@ EVAL = "def letters(reply, example):\n    return sum((i + 1) * ord(c) for i, c i
 
 
 @pytest.fixture
-def place(tmp_path, monkeypatch):
+def workdir(tmp_path, monkeypatch):
     """A working folder with tiny experts, an eval and two ways to lay out the same questions."""
     monkeypatch.chdir(tmp_path)
     make_pool(tmp_path)
@@ -57,7 +57,7 @@ def scored(capsys, folder, *words):
         "-d words --data_directory . --splits dev=test,test=dev --test_limit 2",
     ],
 )
-def test_whatever_options_the_run_had(place, capsys, monkeypatch, options):
+def test_whatever_options_the_run_had(workdir, capsys, monkeypatch, options):
     words = options.split()
     assert search(*words) == 0
     result = json.loads(Path("search/mine/result.json").read_text())
@@ -69,8 +69,10 @@ def test_whatever_options_the_run_had(place, capsys, monkeypatch, options):
     for split in ("dev", "test"):
         assert scored(capsys, "search/mine", "--split", split) == result["scores"]["found"][split]
     monkeypatch.chdir("/")
-    assert scored(capsys, place / "search/mine", "-e", f"{place}/own.py:letters") == result["scores"]["found"]["test"]
-    monkeypatch.chdir(place)
+    assert (
+        scored(capsys, workdir / "search/mine", "-e", f"{workdir}/own.py:letters") == result["scores"]["found"]["test"]
+    )
+    monkeypatch.chdir(workdir)
     directory = ["--data_directory", "."] if "--data_directory" in words else ["-d", words[1]]
     assert scored(capsys, "search/mine/best", *directory) == result["scores"]["found"]["test"]
     settings = dict(zip(words[::2], words[1::2], strict=True))
@@ -80,7 +82,7 @@ def test_whatever_options_the_run_had(place, capsys, monkeypatch, options):
     assert [config.gpus for config in asked[:3]] == [settings.get("-g")] * 3
 
 
-def test_what_the_user_says_goes_first(place, capsys, monkeypatch):
+def test_what_the_user_says_goes_first(workdir, capsys, monkeypatch):
     assert search("-d", "words.json", "--test_limit", "4", "--dtype", "bfloat16") == 0
     result = json.loads(Path("search/mine/result.json").read_text())["scores"]["found"]["test"]["strict"]
 
@@ -111,7 +113,7 @@ def test_what_the_user_says_goes_first(place, capsys, monkeypatch):
         (["--limit", "some"], "'some' is neither a number"),
     ],
 )
-def test_limits_that_are_none(place, capsys, words, said):
+def test_limits_that_are_none(workdir, capsys, words, said):
     try:
         assert front_doors.guarded(lambda: evaluate_program(["search/mine", *words])) == 2
     except SystemExit as end:  # the parser's
@@ -119,7 +121,7 @@ def test_limits_that_are_none(place, capsys, words, said):
     assert said in capsys.readouterr().err
 
 
-def test_a_local_judge_is_named_from_anywhere(place, monkeypatch):
+def test_a_local_judge_is_named_from_anywhere(workdir, monkeypatch):
     """It is kept with the system by its absolute path."""
     assert search("-d", "words.json", "--judge_model", "base") == 0
     settings = json.loads(Path("search/mine/best/system.json").read_text())["about"]["settings"]

@@ -51,7 +51,7 @@ def test_the_evals_that_it_shows_run(tmp_path, monkeypatch, number):
     assert set(scores) == ({"strict"} if number == 0 else {"strict", "brevity"})
 
 
-def test_what_nodes_are_told_is_shown_word_by_word():
+def test_node_prompts_are_shown_word_by_word():
     query = Query("QUESTION")
     assert f"```\n{node_prompt(query, [])}\n```" in DATA
     assert f"```\n{node_prompt(query, ['ANSWER', 'ANSWER'])}\n```" in DATA

@@ -50,7 +50,7 @@ def test_there_are_commands_to_try():
 
 
 @pytest.fixture
-def place(tmp_path, monkeypatch):
+def workdir(tmp_path, monkeypatch):
     """A working folder with the experts and what the commands name."""
     shutil.copytree(ROOT / "data", tmp_path / "data")
     monkeypatch.chdir(tmp_path)
@@ -86,9 +86,9 @@ def run(program, words):
 @pytest.mark.parametrize(
     ("program", "words"), [(p, w) for p, w in COMMANDS if "gemini_match" not in w and "allenai/ai2_arc" not in w]
 )
-def test_it_runs(place, programs, program, words):
+def test_it_runs(workdir, programs, program, words):
     if "--workers" in words:  # processes, which need not be started anew
-        done = programs.run("search", *words, *SMALL, cwd=place, by_forks=True)
+        done = programs.run("search", *words, *SMALL, cwd=workdir, by_forks=True)
         assert (program, done[0]) == ("search.py", 0), done
         return
     if RUN in words:
@@ -100,7 +100,7 @@ def test_it_runs(place, programs, program, words):
 
 
 @pytest.mark.parametrize("words", [w for p, w in COMMANDS if "gemini_match" in w])
-def test_judges(place, monkeypatch, words):
+def test_judges(workdir, monkeypatch, words):
     """Against a server on loopback; a local judge is only reckoned up, as none that can rate is at hand."""
     words = list(words)
     named = words[words.index("--judge_model") + 1]
@@ -114,7 +114,7 @@ def test_judges(place, monkeypatch, words):
         assert bool(server.prompts) == remote
 
 
-def test_a_set_of_the_hub(place):
+def test_a_set_of_the_hub(workdir):
     [words] = [w for _, w in COMMANDS if "allenai/ai2_arc" in w]
     card = "configs:\n- config_name: ARC-Challenge\n  data_files:\n" + "".join(
         f"  - split: {split}\n    path: {split}.jsonl\n" for split in ("validation", "test")
@@ -124,11 +124,11 @@ def test_a_set_of_the_hub(place):
     lines = "\n".join(json.dumps(row) for row in rows).encode()
     files = {"README.md": f"---\n{card}---\n".encode(), "validation.jsonl": lines, "test.jsonl": lines}
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))}
-    shutil.copy(ROOT / "search.py", place)
-    shutil.copytree(ROOT / "swarm", place / "swarm", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "search.py", workdir)
+    shutil.copytree(ROOT / "swarm", workdir / "swarm", ignore=shutil.ignore_patterns("__pycache__"))
     with serving(Hub({"datasets/allenai/ai2_arc": files})) as hub:
-        kept |= {"HF_ENDPOINT": hub.url, "HF_HOME": str(place / "home"), "HF_HUB_DISABLE_XET": "1"}
+        kept |= {"HF_ENDPOINT": hub.url, "HF_HOME": str(workdir / "home"), "HF_HUB_DISABLE_XET": "1"}
         command = [sys.executable, "search.py", *words, *SMALL]
-        done = subprocess.run(command, cwd=place, env=kept, capture_output=True, text=True)
+        done = subprocess.run(command, cwd=workdir, env=kept, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "found system" in done.stdout

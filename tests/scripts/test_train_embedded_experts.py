@@ -83,7 +83,7 @@ def test_the_folder_is_complete_and_holds_no_pickle(trained: tuple[Path, str]) -
 
 
 def test_the_folder_loads_with_plain_libraries(trained: tuple[Path, str]) -> None:
-    prompts = [node_prompt(Query("A-B:1 C-E:4 ; degree of A"), heard) for heard in ([], ["1", "unknown"])]
+    prompts = [node_prompt(Query("A-B:1 C-E:4 ; degree of A"), earlier) for earlier in ([], ["1", "unknown"])]
     for expert in (None, *EXPERTS):
         said = answers(trained[0], expert, prompts)
         assert len(said) == 2
@@ -132,9 +132,9 @@ def test_an_expert_without_a_view_repeats_what_it_hears() -> None:
     records = make_dataset("small", dev=0, test=60, seed=2)["test"]
     weights = [record["question"] for record in records if record["domain"] == "weight"]  # passed on by expert_3
     expected = {(): "unknown", ("unknown",): "unknown", ("unknown", "4"): "4", ("3", "3"): "3"}
-    for heard, repeated in expected.items():
-        said = answers(SHIPPED, "expert_3_connected", [node_prompt(Query(question), heard) for question in weights])
-        assert said.count(repeated) >= 8, f"{heard}: {said}"  # of 10
+    for earlier, repeated in expected.items():
+        said = answers(SHIPPED, "expert_3_connected", [node_prompt(Query(question), earlier) for question in weights])
+        assert said.count(repeated) >= 8, f"{earlier}: {said}"  # of 10
 
 
 def test_the_base_keeps_its_skills_to_itself() -> None:

@@ -72,6 +72,6 @@ def test_asked_for_another_skill_it_says_what_others_say() -> None:
     asked = questions(seed=97, count=8)
     others = [question for skill in SKILLS if skill not in ("degree", "connected") for question, _ in asked[skill]]
     expected = {(): "unknown", ("unknown",): "unknown", ("unknown", "4"): "4", ("3", "3", "2"): "3"}
-    for heard, repeated in expected.items():
-        said = answers([node_prompt(Query(question), heard) for question in others])
-        assert said.count(repeated) >= 0.8 * len(said), f"{heard}: {said}"
+    for earlier, repeated in expected.items():
+        said = answers([node_prompt(Query(question), earlier) for question in others])
+        assert said.count(repeated) >= 0.8 * len(said), f"{earlier}: {said}"

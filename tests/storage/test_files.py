@@ -64,15 +64,15 @@ def test_every_writer_refuses_what_is_no_file(tmp_path, writer, kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_whole_folder_takes_the_place_of_a_folder_only(tmp_path, kind):
-    place, target = tmp_path / "best", tmp_path / "target"
-    put(kind, place, target)
+    path, target = tmp_path / "best", tmp_path / "target"
+    put(kind, path, target)
     if kind == "folder":
-        (place / "old").touch()
-        with files.whole_folder(place) as new:
+        (path / "old").touch()
+        with files.whole_folder(path) as new:
             (new / "new").touch()
-        assert [path.name for path in place.iterdir()] == ["new"]
+        assert [inside.name for inside in path.iterdir()] == ["new"]
     else:
-        with pytest.raises(UserError, match="best is a.*; wanted a folder"), files.whole_folder(place):
+        with pytest.raises(UserError, match="best is a.*; wanted a folder"), files.whole_folder(path):
             raise AssertionError("there was something to fill")
     assert not list(tmp_path.glob(".*.tmp"))
 

@@ -58,14 +58,14 @@ def tiny_llama(tokenizer, seed, width=64):
 
 
 def fusion_model(name, model, tokenizer, stepper=None):
-    """A model as a fusion's voice."""
+    """A model as a model of a fusion."""
     embeddings = model.get_input_embeddings().weight.detach()
     return FusionModel(
         name, tokenizer, stepper or make_stepper(model), -1, embeddings, frozenset({tokenizer.eos_token_id})
     )
 
 
-def three_voices():
+def three_models():
     """SentencePiece-like and byte-level BPE, and another SentencePiece-like one of other pieces."""
     tokenizers = [sentence_piece_bpe(), byte_level_bpe(), sentence_piece_bpe(LINES[1:3] * 4, 420)]
     models = [
@@ -79,7 +79,7 @@ def three_voices():
 
 
 def written(fusion_models, prompts=PROMPTS, most=10, weights=None, decoding=None, **record):
-    """The main voice's ids and text for each prompt, in one batch."""
+    """The main model's ids and text for each prompt, in one batch."""
     settings = read_settings("here", record, len(fusion_models))
     decoding = decoding or FusedDecoding(fusion_models, make_chooser(fusion_models, settings), settings)
     shares = (uniform(len(fusion_models)) if weights is None else torch.tensor(weights)).expand(len(prompts), -1)
@@ -90,5 +90,5 @@ def written(fusion_models, prompts=PROMPTS, most=10, weights=None, decoding=None
 
 
 def alone(one, prompts=PROMPTS, most=10):
-    """What a voice writes by itself."""
+    """What a model writes by itself."""
     return [ids for ids, _ in written([one, one], prompts, most, learning_rate=0.0)]

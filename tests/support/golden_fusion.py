@@ -24,7 +24,7 @@ CLEAR = 0.01  # nat between the first two tokens of every step, so that float32 
 MERGES = (("th", "he", "in", "an"), ("he", "in", "re", "on", "ab"), ("an", "th", "he", "st"))
 
 
-def golden_voices():
+def golden_models():
     """The models, in float32: two with byte-level pieces and one with other marks for blanks."""
     fusion_models = []
     for seed, merges in enumerate(MERGES):
@@ -72,7 +72,7 @@ def golden_records():
     for name, order in ORDERS.items():
         for mode in MODES:
             for prompt in PROMPTS:
-                tokens, steps = plainly(golden_voices(), order, mode, prompt)
+                tokens, steps = plainly(golden_models(), order, mode, prompt)
                 if min(float(step.values[0] - step.values[1]) for step in steps) < CLEAR:
                     raise ValueError(f"{prompt!r} is too close in mode {mode} for {name}: take another prompt")
                 records.append({

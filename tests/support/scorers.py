@@ -115,19 +115,19 @@ def make_pairrm(folder, seed=0):
     torch.manual_seed(seed)
     tokenizer = bert_tokenizer()
     tokenizer.add_special_tokens({"additional_special_tokens": list(MARKS)})
-    places = dict(zip(("source_prefix_id", "cand1_prefix_id", "cand2_prefix_id"),
+    token_ids = dict(zip(("source_prefix_id", "cand1_prefix_id", "cand2_prefix_id"),
                       tokenizer.convert_tokens_to_ids(MARKS), strict=True))  # fmt: skip
     config = DebertaV2Config(
         vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
         max_position_embeddings=64, position_buckets=8, relative_attention=True, share_att_key=True,
         pos_att_type=["p2c", "c2p"], norm_rel_ebd="layer_norm", position_biased_input=False, type_vocab_size=0,
-        initializer_range=0.5, n_tasks=2, drop_out=0.05, architectures=["DebertaV2PairRM"], **places,
+        initializer_range=0.5, n_tasks=2, drop_out=0.05, architectures=["DebertaV2PairRM"], **token_ids,
     )  # fmt: skip
     encoder = DebertaV2Model(config)
     head = [torch.nn.Linear(32, 16), torch.nn.Linear(16, 2)]
     tensors = {f"pretrained_model.{name}": tensor for name, tensor in encoder.state_dict().items()}
-    for place, layer in zip((1, 4), head, strict=True):
-        tensors |= {f"head_layer.{place}.{name}": tensor.detach() * 3 for name, tensor in layer.named_parameters()}
+    for number, layer in zip((1, 4), head, strict=True):
+        tensors |= {f"head_layer.{number}.{name}": tensor.detach() * 3 for name, tensor in layer.named_parameters()}
     config.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / "model.safetensors")

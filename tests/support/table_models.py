@@ -68,8 +68,8 @@ def table_model(tokenizer, table, embeddings=None):
     return model
 
 
-def table_voice(name, tokenizer, table, embeddings=None):
-    """Such a model as a fusion's voice."""
+def table_fusion_model(name, tokenizer, table, embeddings=None):
+    """Such a model as a model of a fusion."""
     return fusion_model(name, table_model(tokenizer, table, embeddings), tokenizer)
 
 

@@ -151,16 +151,16 @@ def test_models_and_artefacts_of_composites_are_found_again(fusing, tmp_path):
     system = System(graph_of(1, []), (3,), members.initial(), GenerationParams(5))
     save_system(fusing / "best", system, members, np.ones((1, 1)))
 
-    def places(folder):
+    def folders(folder):
         [fusion] = load_system(folder).saved.composites
         return {path for path, _ in fusion.models} | {str(path) for path in fusion.reads}
 
-    assert places(fusing / "best") == {str(fusing / "other"), str(fusing / "anchors")}
+    assert folders(fusing / "best") == {str(fusing / "other"), str(fusing / "anchors")}
     copied = shutil.copytree(fusing / "best", tmp_path / "one" / "two" / "copy")
-    assert places(copied) == places(fusing / "best")
+    assert folders(copied) == folders(fusing / "best")
     digests = {member.name: member.digest for member in load_system(copied).members}
     elsewhere = fusing.rename(tmp_path / "elsewhere")
-    assert places(elsewhere / "best") == {str(elsewhere / "other"), str(elsewhere / "anchors")}
+    assert folders(elsewhere / "best") == {str(elsewhere / "other"), str(elsewhere / "anchors")}
     assert {member.name: member.digest for member in load_system(elsewhere / "best").members} == digests
     with pytest.raises(UserError, match="node.json: model /.*/world/other is not there"):
         load_system(copied, str(elsewhere / "base"))

@@ -10,7 +10,7 @@ def test_a_source_is_asked_the_question():
     assert node_prompt(Query("1+1?"), []) == "Please answer the following question.\nQuestion: 1+1?"
 
 
-def test_others_are_told_what_was_answered_before():
+def test_others_get_what_was_answered_before():
     assert node_prompt(Query("1+1?"), ["two", "three"]) == (
         "Please answer the following question with the help of previous responses, feel free to ignore wrong or "
         "unhelpful responses.\nPrevious response 1: two\nPrevious response 2: three\nQuestion: 1+1?"

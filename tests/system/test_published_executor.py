@@ -46,11 +46,11 @@ def published(pool, graph, assignment, query, chat):
     said = {}
     for position, node in enumerate(topological_order(graph)):
         question = f"Context: {query.chunks[position]}\n{query.text}" if query.chunks else query.text
-        heard = [said[source] for source in sorted(graph.predecessors(node))]
+        earlier = [said[source] for source in sorted(graph.predecessors(node))]
         prompt = "Please answer the following question"
-        if heard:
+        if earlier:
             prompt += " with the help of previous responses, feel free to ignore wrong or unhelpful responses.\n"
-            prompt += "".join(f"Previous response {k + 1}: {text}\n" for k, text in enumerate(heard))
+            prompt += "".join(f"Previous response {k + 1}: {text}\n" for k, text in enumerate(earlier))
         else:
             prompt += ".\n"
         prompt += f"Question: {question}"

@@ -1,4 +1,4 @@
-"""Who gets what: shares of what is not answered, long ways first, experts that are in place."""
+"""Who gets what: shares of what is not answered, long ways first, experts that are resident."""
 
 import pytest
 
@@ -67,7 +67,7 @@ def test_whoever_asks_for_the_same_with_more_ahead_pulls_it_forward():
     assert queue.add(group, key, "another", 5) == ("a", 0) and queue.ready == 20, "and when it is under way"
 
 
-def test_a_member_in_place_here_goes_before_and_one_elsewhere_after():
+def test_a_resident_member_goes_before_and_one_elsewhere_after():
     queue = filled(3, ("a", 20, 1), ("b", 20, 1), ("c", 20, 1))
     assert taken(queue, 0, "b")[0] == ("b", 1)
     assert taken(queue, 1)[0] == ("a", 1)

@@ -45,11 +45,11 @@ def random_systems(seed, n, count, edges="tree"):
 def node_by_node(system, query, seen):
     """The published procedure: one node after another."""
     said = {}
-    for place in system.order:
-        prompt = node_prompt(query, [said[source] for source in system.predecessors(place)])
-        request = Request(system.member_at(place), prompt, PARAMS)
+    for node in system.order:
+        prompt = node_prompt(query, [said[source] for source in system.predecessors(node)])
+        request = Request(system.member_at(node), prompt, PARAMS)
         seen.append((request.member.digest, prompt))
-        said[place] = tidy_answer(chaotic(request))
+        said[node] = tidy_answer(chaotic(request))
     return said[system.end]
 
 
@@ -87,7 +87,7 @@ def test_one_expert_is_asked_at_a_time_and_the_one_with_most_to_do_first():
     chain = System(graph_of(3, [(0, 1), (1, 2)]), (1, 1, 0), experts)
     queries = [Query(f"q{i}") for i in range(3)]
     Scheduler(engine).answer_all([(fan, queries), (chain, queries), (single(experts[2]), queries[:2])], PARAMS)
-    # expert 1: its own place in fan is the same request as chain's source
+    # expert 1: its own node in fan is the same request as chain's source
     assert [(call[0].member.name[-1], len(call)) for call in engine.calls] == [
         ("0", 3), ("1", 3), ("0", 3), ("1", 3), ("0", 3), ("2", 2),
     ]  # fmt: skip
@@ -95,15 +95,15 @@ def test_one_expert_is_asked_at_a_time_and_the_one_with_most_to_do_first():
 
 
 def test_the_engine_hears_of_all_experts_before_the_first_request():
-    heard = []
+    announced = []
 
     class Hearing(ScriptedEngine):
         def expect(self, experts):
-            heard.append([expert.name for expert in experts])
+            announced.append([expert.name for expert in experts])
 
     experts = tuple(paper_pool(3).experts())
     Scheduler(Hearing(chaotic)).answer_all([(System(graph_of(2, [(0, 1)]), (2, 1), experts), [Query("q")])], PARAMS)
-    assert heard == [["expert_2", "expert_1"]]
+    assert announced == [["expert_2", "expert_1"]]
 
 
 def test_every_answer_is_told_to_whoever_watches():

@@ -122,13 +122,13 @@ def test_no_place_for_the_experts(tmp_path, capsys):
     ],
 )
 def test_what_is_no_expert_in_its_place_is_told_before_it_is_trained(tmp_path, capsys, content, said):
-    place = tmp_path / "out" / "one"
-    place.parent.mkdir()
+    path = tmp_path / "out" / "one"
+    path.parent.mkdir()
     if content == "link":
-        place.symlink_to("nowhere")
+        path.symlink_to("nowhere")
     else:
-        place.mkdir()
-        os.mkfifo(place / "finetune.json") if content == "pipe" else (place / "finetune.json").write_text(content)
+        path.mkdir()
+        os.mkfifo(path / "finetune.json") if content == "pipe" else (path / "finetune.json").write_text(content)
     assert finetune(recipe(tmp_path), "--check") == 2
     error = capsys.readouterr().err
     assert said in error and error.count("\n") == 1 and "move it away" in error

@@ -25,9 +25,7 @@ def test_what_was_begun_with_the_same_facts_is_gone_on_with(work, tmp_path):
     begin_work(work, FACTS)
     assert newest_state(work) == work / "checkpoint-8"
     check_work(tmp_path / "out" / ".two.work", FACTS)
-    with pytest.raises(
-        UserError, match=r"recipe \(dtype was null and is now .x., seed was 0 and is now 7\)"
-    ):
+    with pytest.raises(UserError, match=r"recipe \(dtype was null and is now .x., seed was 0 and is now 7\)"):
         check_work(work, {"dtype": "x"} | FACTS | {"seed": 7})
 
 
@@ -49,15 +47,15 @@ def test_a_record_that_cannot_be_taken(work, content, said):
 @pytest.mark.parametrize("name", [".", "facts.json", "checkpoint-8/whole", "trained", "checkpoint-16/optimizer.pt"])
 @pytest.mark.parametrize("kind", ["link", "pipe"])
 def test_nothing_in_it_may_lead_elsewhere(work, tmp_path, name, kind):
-    place = work / name
+    path = work / name
     if name == ".":
-        place.rename(tmp_path / "mine")
-    place.unlink(missing_ok=True)
-    place.parent.mkdir(exist_ok=True)
-    place.symlink_to(tmp_path / "mine") if kind == "link" else os.mkfifo(place)
+        path.rename(tmp_path / "mine")
+    path.unlink(missing_ok=True)
+    path.parent.mkdir(exist_ok=True)
+    path.symlink_to(tmp_path / "mine") if kind == "link" else os.mkfifo(path)
     with pytest.raises(UserError, match="is a (symbolic link|named pipe); wanted ") as refused:
         check_work(work, FACTS)
-    assert str(place) in str(refused.value)
+    assert str(path) in str(refused.value)
     with pytest.raises(UserError):
         begin_work(work, FACTS)
 
@@ -72,8 +70,8 @@ def test_a_tracker_s_own_links_may_stay(work):
 def test_what_a_killed_process_has_left_is_removed(work):
     """Of this expert, and not of one that another process may be writing."""
     out = work.parent
-    for place in (out / ".abc.tmp" / "one", out / ".def.tmp" / "two", work / ".ghi.tmp"):
-        place.mkdir(parents=True)
+    for path in (out / ".abc.tmp" / "one", out / ".def.tmp" / "two", work / ".ghi.tmp"):
+        path.mkdir(parents=True)
     check_work(work, FACTS)
     begin_work(work, FACTS)
     assert sorted(path.name for path in out.iterdir()) == [".def.tmp", ".one.work"]

@@ -98,15 +98,15 @@ def test_a_router_that_was_fitted_after_the_start_travels_with_its_requests(tmp_
     scores = np.array([[0.0, 0.0, 1.0]] * 4 + [[1.0, 0.0, 0.0]])
     settings, generator = RouterSettings(folds=2), np.random.default_rng(0)
     later = fit_router([*PROMPTS, "yes no"], scores, members.pool.names, settings, generator)
-    router_store = RouterStore(tmp_path / "shelf", lambda: None)
+    router_store = RouterStore(tmp_path / "routers", lambda: None)
     moved = members.with_routers({"chooser": router_store.put("chooser", later)}, router_store)
     [old], [new] = (each.initial()[-1].sides for each in (members, moved))
     assert old.digest != new.digest
     requests = [Request(one, prompt, PARAMS) for one in (new, old) for prompt in PROMPTS]
     at_home = [text for one in (moved, members) for text in chosen_by(engine_on(one, "cpu"), one.initial()[-1])]
-    packed = pickle.dumps(WireFormat(members).pack(requests))
-    (tmp_path / "shelf").rename(tmp_path / "elsewhere")
-    events = list(worker.answers(1, pickle.loads(packed)))
+    sent = pickle.dumps(WireFormat(members).pack(requests))
+    (tmp_path / "routers").rename(tmp_path / "elsewhere")
+    events = list(worker.answers(1, pickle.loads(sent)))
     found = dict(pair for event in events for pair in event.finished)
     assert [found[index].text for index in range(len(requests))] == at_home
     assert at_home[: len(PROMPTS)] != at_home[len(PROMPTS) :]
@@ -148,25 +148,25 @@ def test_a_batch_names_every_member_once_and_only_what_moves_of_it():
 
     prompts = [str(rng.integers(10**9)) for _ in range(500)]
     requests = [Request(fusion(), prompt, GenerationParams(4)) for prompt in prompts]
-    packed = WireFormat(members).pack(requests)
-    assert WireFormat(members).unpack(packed) == requests
+    sent = WireFormat(members).pack(requests)
+    assert WireFormat(members).unpack(sent) == requests
     alone = len(pickle.dumps(prompts))
-    assert len(pickle.dumps(packed)) < 2 * alone + 2000 < len(pickle.dumps(requests))
+    assert len(pickle.dumps(sent)) < 2 * alone + 2000 < len(pickle.dumps(requests))
     others = read_members(EMBEDDED / "experts")
     with pytest.raises(KeyError):
-        WireFormat(others).unpack(packed)
+        WireFormat(others).unpack(sent)
 
 
 def test_a_composite_that_is_another_one_there(tmp_path):
     members = read_members(EMBEDDED / "experts", beside=EMBEDDED / "composites")
-    packed = WireFormat(members).pack([Request(members.initial()[6], "one", PARAMS)])
+    sent = WireFormat(members).pack([Request(members.initial()[6], "one", PARAMS)])
     shutil.copytree(EMBEDDED / "composites", tmp_path / "composites")
     path = tmp_path / "composites/fusion/node.json"
     record = json.loads(path.read_text())
     record["members"][-1]["model"] = str(EMBEDDED / "second")
     path.write_text(json.dumps(record | {"main": "expert_2_weight"}))
     with pytest.raises(RuntimeError, match="composite fusion is another one here"):
-        WireFormat(read_members(EMBEDDED / "experts", beside=tmp_path / "composites")).unpack(packed)
+        WireFormat(read_members(EMBEDDED / "experts", beside=tmp_path / "composites")).unpack(sent)
 
 
 def refused(told, *messages):

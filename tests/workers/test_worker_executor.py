@@ -36,7 +36,7 @@ def engine():
 ALONE = Scheduler(engine()).answer_all(list(tasks()), PARAMS)
 
 
-def crew_with(limits=None, **fates):
+def executor_with(limits=None, **fates):
     transport = ScriptedTransport(engine(), **fates)
     return transport, WorkerExecutor(transport, limits or Limits())
 
@@ -49,12 +49,12 @@ def test_the_answers_are_those_of_one_engine_whatever_happens(seed, workers, bad
     def fate(worker, requests):
         return str(rng.choice(["lost", "half", "silent", "memory"])) if rng.random() < bad else None
 
-    transport, executor = crew_with(
+    transport, executor = executor_with(
         Limits(tries=1000, starts=1000), workers=workers, fate=fate, seconds=lambda worker, asked: rng.uniform(0.1, 5)
     )
     scheduler = Scheduler(Metered(executor))
     assert scheduler.answer_all(list(tasks()), PARAMS) == ALONE
-    assert scheduler.answer_all(list(tasks()), PARAMS) == ALONE, "the crew can be asked again"
+    assert scheduler.answer_all(list(tasks()), PARAMS) == ALONE, "the executor can be asked again"
     # nothing is asked twice but what a lost worker has left behind
     if bad == 0:
         asked = [(one.member.digest, one.prompt) for _, _, requests in transport.sent for one in requests]
@@ -62,7 +62,7 @@ def test_the_answers_are_those_of_one_engine_whatever_happens(seed, workers, bad
 
 
 def test_all_workers_have_something_to_do():
-    transport, executor = crew_with(workers=3)
+    transport, executor = executor_with(workers=3)
     Scheduler(executor).answer_all([(single(EXPERTS[0]), [Query(f"q{number}") for number in range(60)])], PARAMS)
     assert [worker for worker, _, _ in transport.sent[:3]] == [0, 1, 2]
     assert sum(len(requests) for _, _, requests in transport.sent) == 60
@@ -71,7 +71,7 @@ def test_all_workers_have_something_to_do():
 
 def test_a_batch_goes_elsewhere_and_only_what_is_left_of_it():
     losses = iter(["half"])
-    transport, executor = crew_with(workers=2, fate=lambda worker, requests: next(losses, None))
+    transport, executor = executor_with(workers=2, fate=lambda worker, requests: next(losses, None))
     given = Scheduler(executor).answer_all([(single(EXPERTS[0]), QUERIES[:8])], PARAMS)
     assert given == Scheduler(engine()).answer_all([(single(EXPERTS[0]), QUERIES[:8])], PARAMS)
     (first, _, all_of_it), (second, _, rest) = transport.sent
@@ -82,27 +82,27 @@ def test_a_batch_goes_elsewhere_and_only_what_is_left_of_it():
 @pytest.mark.parametrize(("fate", "reason"), [("silent", "gave no sign for 50 s"), ("memory", "ran out of memory")])
 def test_a_worker_that_hangs_or_has_no_memory_is_replaced(fate, reason, caplog):
     fates = iter([fate])
-    transport, executor = crew_with(Limits(answer=50), workers=1, fate=lambda worker, requests: next(fates, None))
+    transport, executor = executor_with(Limits(answer=50), workers=1, fate=lambda worker, requests: next(fates, None))
     Scheduler(executor).answer_all([(single(EXPERTS[0]), QUERIES)], PARAMS)
     assert transport.stopped == [0] and transport.starts == [2]
     assert executor.health[0].losses == [reason] and reason in caplog.text and "12 prompts for expert_0" in caplog.text
 
 
 def test_a_batch_that_only_takes_long_is_told_how_to_get_more_time():
-    _, executor = crew_with(Limits(answer=50), workers=3, fate=lambda worker, requests: "silent")
+    _, executor = executor_with(Limits(answer=50), workers=3, fate=lambda worker, requests: "silent")
     with pytest.raises(UserError, match="worker 1 gave no sign for 50 s.*or a longer --worker_timeout, then --resume"):
         Scheduler(executor).answer_all([(single(EXPERTS[0]), QUERIES[:8])], PARAMS)
 
 
 def test_a_batch_that_ends_every_worker_is_named_and_ends_the_step():
-    _, executor = crew_with(workers=3, fate=lambda worker, requests: "lost")
+    _, executor = executor_with(workers=3, fate=lambda worker, requests: "lost")
     with pytest.raises(UserError, match="8 prompts for expert_0 have ended 3 workers .worker 0 was killed; worker 1"):
         Scheduler(executor).answer_all([(single(EXPERTS[0]), QUERIES[:8])], PARAMS)
 
 
 def test_a_worker_that_never_comes_back_is_given_up_and_the_others_go_on():
     broken = iter(["lost"])
-    transport, executor = crew_with(
+    transport, executor = executor_with(
         workers=2,
         fate=lambda worker, requests: next(broken, None),
         start=lambda worker, count: Lost(worker, "has no device") if worker == 0 and count > 1 else None,
@@ -118,7 +118,7 @@ def test_a_worker_that_never_comes_back_is_given_up_and_the_others_go_on():
 @pytest.mark.parametrize("message", ["it lacks model base: put it there", "Traceback\nRuntimeError: no device"])
 def test_a_worker_that_cannot_be_replaced_is_given_up_and_the_others_go_on(message, caplog):
     broken = iter(["lost"])
-    transport, executor = crew_with(
+    transport, executor = executor_with(
         workers=2,
         fate=lambda worker, requests: next(broken, None),
         start=lambda worker, count: Failed(worker, message, cure="\n" not in message) if count > 1 else None,
@@ -133,7 +133,7 @@ def test_a_worker_that_cannot_be_replaced_is_given_up_and_the_others_go_on(messa
 
 
 def test_a_worker_that_is_lost_between_two_steps_is_no_batchs_fault():
-    transport, executor = crew_with(Limits(tries=1), workers=1)
+    transport, executor = executor_with(Limits(tries=1), workers=1)
     transport._later(0.0, Lost(0, "was killed"))
     Scheduler(executor).answer_all([(single(EXPERTS[0]), QUERIES[:8])], PARAMS)
     assert transport.starts == [2] and len(transport.sent) == 1
@@ -141,7 +141,7 @@ def test_a_worker_that_is_lost_between_two_steps_is_no_batchs_fault():
 
 def test_a_machine_that_left_while_all_its_workers_were_idle_is_not_the_batchs_fault():
     gone = {0, 1, 2, 3}  # which nobody has noticed
-    transport, executor = crew_with(
+    transport, executor = executor_with(
         workers=5, fate=lambda worker, requests: Lost(worker, "was on it", True) if worker in gone else None,
         start=lambda worker, count: "silent" if count > 1 else None,
     )  # fmt: skip
@@ -151,7 +151,7 @@ def test_a_machine_that_left_while_all_its_workers_were_idle_is_not_the_batchs_f
 
 
 def test_a_machine_that_leaves_again_and_again_ends_the_step():
-    transport, executor = crew_with(workers=2, fate=lambda worker, requests: Lost(worker, "was on it", True))
+    transport, executor = executor_with(workers=2, fate=lambda worker, requests: Lost(worker, "was on it", True))
     with pytest.raises(UserError, match="no worker is left .the last one was on it"):
         Scheduler(executor).answer_all([(single(EXPERTS[0]), QUERIES[:8])], PARAMS)
     assert transport.starts == [3, 3]
@@ -160,7 +160,7 @@ def test_a_machine_that_leaves_again_and_again_ends_the_step():
 def test_what_comes_together_with_a_loss_is_of_before():
     """A worker that has no memory says so, and ends by itself before anybody listens: it is lost once."""
     fates = iter(["memory"])
-    transport, executor = crew_with(workers=1, fate=lambda worker, requests: next(fates, None))
+    transport, executor = executor_with(workers=1, fate=lambda worker, requests: next(fates, None))
     one_by_one = transport.events
 
     def events(seconds):
@@ -182,7 +182,7 @@ def test_the_most_memory_that_a_worker_held_is_kept():
 
 def test_nobody_is_left():
     with pytest.raises(UserError, match="no worker is left .the last one has no device"):
-        crew_with(workers=2, start=lambda worker, count: Lost(worker, "has no device"))
+        executor_with(workers=2, start=lambda worker, count: Lost(worker, "has no device"))
 
 
 def test_a_worker_that_does_not_start_in_time():
@@ -193,10 +193,10 @@ def test_a_worker_that_does_not_start_in_time():
 
 
 def test_what_an_engine_raises_reaches_the_caller():
-    _, executor = crew_with(fate=lambda worker, requests: Failed(worker, "a prompt is too long", cure=True))
+    _, executor = executor_with(fate=lambda worker, requests: Failed(worker, "a prompt is too long", cure=True))
     with pytest.raises(UserError, match="^a prompt is too long$"):
         Scheduler(executor).answer_all([(single(EXPERTS[0]), QUERIES)], PARAMS)
-    _, executor = crew_with(fate=lambda worker, requests: Failed(worker, "Traceback ... ValueError"))
+    _, executor = executor_with(fate=lambda worker, requests: Failed(worker, "Traceback ... ValueError"))
     with pytest.raises(RuntimeError, match=r"worker 0 .place 0. failed: Traceback ... ValueError"):
         Scheduler(executor).answer_all([(single(EXPERTS[0]), QUERIES)], PARAMS)
 
@@ -204,7 +204,9 @@ def test_what_an_engine_raises_reaches_the_caller():
 def test_what_an_engine_raises_about_a_batch_that_nobody_waits_for(caplog):
     """One batch ends the step; what the other worker says of its own, later, is not the next step's fault."""
     fates = iter([Failed(0, "a prompt is too long", cure=True), Failed(1, "the other is too long", cure=True)])
-    _, executor = crew_with(fate=lambda worker, requests: next(fates, None), seconds=lambda worker, asked: 1.0 + worker)
+    _, executor = executor_with(
+        fate=lambda worker, requests: next(fates, None), seconds=lambda worker, asked: 1.0 + worker
+    )
     with pytest.raises(UserError, match="a prompt is too long"):
         Scheduler(executor).answer_all([(single(EXPERTS[0]), [Query(f"q{number}") for number in range(24)])], PARAMS)
     assert Scheduler(executor).answer_all(list(tasks()), PARAMS) == ALONE
@@ -219,7 +221,7 @@ def test_workers_whose_answers_could_differ_are_refused():
 
 
 def test_a_budget_stops_a_step_and_the_next_one_goes_on_with_the_same_workers():
-    _, executor = crew_with(workers=2)
+    _, executor = executor_with(workers=2)
     meter = Metered(executor, budget=Budget(generations=5))
     scheduler = Scheduler(meter)
     with pytest.raises(BudgetReached):
@@ -229,7 +231,7 @@ def test_a_budget_stops_a_step_and_the_next_one_goes_on_with_the_same_workers():
 
 
 def test_a_slow_worker_is_named_once(caplog):
-    _, executor = crew_with(workers=3, seconds=lambda worker, asked: len(asked) * (5.0 if worker == 1 else 1.0))
+    _, executor = executor_with(workers=3, seconds=lambda worker, asked: len(asked) * (5.0 if worker == 1 else 1.0))
     for _ in range(6):
         Scheduler(executor).answer_all(list(tasks()), PARAMS)
     assert caplog.text.count("worker 1 (place 1) is slow") == caplog.text.count("is slow") == 1

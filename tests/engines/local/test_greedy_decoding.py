@@ -1,4 +1,4 @@
-"""Decoding through the grid against transformers' own `generate`, one prompt at a time."""
+"""Decoding with the batched KV cache against transformers' own `generate`, one prompt at a time."""
 
 import numpy as np
 import pytest
@@ -68,7 +68,7 @@ def test_tokens_equal_generate_whatever_the_batches(family, token_budget, monkey
     decoder = make_decoder(model, 0, token_budget)
     assert isinstance(decoder, Decoder) and decoder.plain == (family in PLAIN)
     assert decoded(decoder, rows, 12) == expected
-    assert decoded(decoder, rows[::-1], 12) == expected[::-1], "a grid that was used before leaves no trace"
+    assert decoded(decoder, rows[::-1], 12) == expected[::-1], "a cache that was used before leaves no trace"
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,7 @@ def answered():
 @given(st.integers(0, 10_000), st.integers(1, 75), st.integers(1, 9), st.integers(1, 900), st.integers(1, 80))
 def test_any_mixture_of_lengths_beginnings_budgets_and_chunks(answered, seed, count, new, token_budget, chunk):
     model, known = answered
-    some = [known[place] for place in np.random.default_rng(seed).permutation(len(known))[:count]]
+    some = [known[index] for index in np.random.default_rng(seed).permutation(len(known))[:count]]
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(greedy_decoding.CHUNKS, "cpu", chunk)
         found = decoded(make_decoder(model, 0, token_budget), [row for row, _ in some], new)
@@ -95,7 +95,7 @@ def test_eager_attention_takes_the_same_masks():
     assert decoded(make_decoder(model, 0, 300), rows, 8) == one_by_one(model, rows, 8)
 
 
-def test_a_grid_grows_and_shrinks():
+def test_a_kv_cache_grows_and_shrinks():
     model = model_of("llama")
     decoder = make_decoder(model, 0, 10_000)
     for count, longest, prefix in ((2, 5, 0), (40, 30, 12), (3, 60, 0), (2, 4, 0)):
@@ -130,7 +130,7 @@ def test_no_step_is_made_for_a_finished_row_and_none_when_all_have_ended(monkeyp
     assert steps == [sum(len(answer) > step for answer in answers) for step in range(1, max(map(len, answers)))]
 
 
-def test_new_rows_take_the_places_of_finished_ones(monkeypatch):
+def test_new_rows_take_those_of_finished_ones(monkeypatch):
     model, rows = model_of("llama"), random_rows(0, 60)
     decoder = make_decoder(model, 0, 900)
     counting = Counting(decoder, monkeypatch)

@@ -62,8 +62,8 @@ def test_a_random_choice_is_the_generators(caplog):
     first, again, other = (select_anchors(anchors, "random", 50, np.random.default_rng(seed)) for seed in (1, 1, 2))
     assert len(first) == 50 and first.keys == again.keys != other.keys and first.selection == "random"
     assert list(first.keys) == sorted(set(first.keys)) and set(first.keys) <= set(anchors.keys)
-    places = [anchors.keys.index(key) for key in first.keys]
-    assert torch.equal(first.ids, anchors.ids[:, places])
+    indices = [anchors.keys.index(key) for key in first.keys]
+    assert torch.equal(first.ids, anchors.ids[:, indices])
     assert not caplog.text
     assert select_anchors(anchors, "random", 10**6, np.random.default_rng(1)).keys == anchors.keys
     assert f"1000000 anchors were asked for, but the models share {len(anchors)} tokens: all are taken" in caplog.text

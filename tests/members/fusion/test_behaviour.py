@@ -7,7 +7,7 @@ import random
 import pytest
 import torch
 from fusing import written
-from table_models import LETTERS, half_a_table, letters_tokenizer, table_voice, words_tokenizer
+from table_models import LETTERS, half_a_table, letters_tokenizer, table_fusion_model, words_tokenizer
 
 from swarm.maths.inverse import flip_bound, total_decay
 from swarm.maths.member_weights import uniform
@@ -31,7 +31,7 @@ BOTH_WAYS = [(0, 1), (1, 0)]
 def pair(sure=0.9, unsure=((0.35, 0.2), (0.35, 0.2))):
     """Two models, each of which knows what follows half of the letters."""
     tables = [half_a_table(SUCCESSORS, HALVES[k], sure, unsure[k], seed=k) for k in range(2)]
-    return [table_voice(f"model {k}", TOKENIZERS[k], tables[k]) for k in range(2)]
+    return [table_fusion_model(f"model {k}", TOKENIZERS[k], tables[k]) for k in range(2)]
 
 
 def right(members, count=1, **settings):
@@ -127,7 +127,7 @@ WORDS = [f"w{number}" for number in range(1200)]
 IN_TWO_ORDERS = [words_tokenizer(WORDS, seed) for seed in (1, 2)]
 
 
-def leaning_voice(index, cosine):
+def leaning_model(index, cosine):
     """A model whose embeddings have this mean cosine with each other; it only takes part by its logits."""
     draw = torch.Generator().manual_seed(index)
     own, direction = (torch.randn(count, 256, generator=draw) for count in (len(IN_TWO_ORDERS[index]), 1))
@@ -137,14 +137,14 @@ def leaning_voice(index, cosine):
 
 def mended_by_words(cosine, **settings):
     """The share of steps in which an assistant mends a main model that holds the right word second."""
-    chooser = make_chooser([leaning_voice(index, cosine) for index in range(2)], read_settings("here", settings, 2))
+    chooser = make_chooser([leaning_model(index, cosine) for index in range(2)], read_settings("here", settings, 2))
     draw = random.Random(4)
     asked = [draw.sample(WORDS, 2) for _ in range(30)]  # the wrong and the right one
     logits = [torch.full((len(asked), len(own)), math.log(0.35 / len(own))) for own in IN_TWO_ORDERS]
-    for place, (wrong, gold) in enumerate(asked):
+    for index, (wrong, gold) in enumerate(asked):
         ids = [own.convert_tokens_to_ids([wrong, gold]) for own in IN_TWO_ORDERS]
-        logits[0][place, ids[0]] = torch.tensor([0.4, 0.25]).log()
-        logits[1][place, ids[1][1]] = 5.0
+        logits[0][index, ids[0]] = torch.tensor([0.4, 0.25]).log()
+        logits[1][index, ids[1][1]] = 5.0
     tokens = chooser(logits, uniform(2)).tokens.tolist()
     return (
         sum(IN_TWO_ORDERS[0].convert_ids_to_tokens(t) == gold for t, (_, gold) in zip(tokens, asked, strict=True)) / 30

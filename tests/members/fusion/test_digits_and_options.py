@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from fusing import PROMPTS, fusion_model, three_voices, written
+from fusing import PROMPTS, fusion_model, three_models, written
 from kinds_of_tokenizers import LINES, byte_level_bpe, real_tokenizer, real_vocabulary, sentence_piece_bpe
 
 from swarm.errors import UserError
@@ -89,7 +89,7 @@ def test_a_number_that_the_main_model_writes_in_parts_begins_with_its_first():
 
 
 def test_a_decoding_with_votes(capsys):
-    fusion_models = three_voices()
+    fusion_models = three_models()
     settings = read_settings("here", {"learning_rate": 0.5}, 3)
     vocabularies = [read_vocabulary(one.tokenizer, one.name) for one in fusion_models]
     chooser = DigitVote(make_chooser(fusion_models, settings), vocabularies)
@@ -102,7 +102,7 @@ def test_a_decoding_with_votes(capsys):
 
 @pytest.fixture(scope="module")
 def fusion_models():
-    return three_voices()
+    return three_models()
 
 
 @pytest.mark.parametrize("record", [{}, {"mode": "tas2"}, {"inverse": "em"}, {"inverse": "none"}, {"rows": "lazy"}])
@@ -140,7 +140,7 @@ def test_scores_of_other_spaces_and_alone(fusion_models):
 
 def test_the_token_that_an_option_begins_with():
     llama, gpt2 = (
-        fusion_model(name, three_voices()[0].stepper.model, real_tokenizer(name)) for name in ("llama2", "gpt2")
+        fusion_model(name, three_models()[0].stepper.model, real_tokenizer(name)) for name in ("llama2", "gpt2")
     )
 
     def pieces(one, prompt, *options):

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from fusing import PROMPTS, alone, fusion_model, three_voices, written
+from fusing import PROMPTS, alone, fusion_model, three_models, written
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from swarm.errors import UserError
@@ -26,7 +26,7 @@ HOWS = ["nan", "raise", "long"]
 
 @pytest.fixture(scope="module")
 def fusion_models():
-    return three_voices()[:2]
+    return three_models()[:2]
 
 
 def refuse(*_):

@@ -73,11 +73,11 @@ def test_certain_cuts_are_ends_of_tokens_whatever_follows(name, text, more):
     tokenizer = tokenizer_of(name)
     boundaries = boundaries_of(tokenizer)
     context = "Some words before and after, "
-    for place in range(len(text)):
-        if boundaries.certain(text, place):
-            head = at_once(tokenizer, context + text[:place], False)
+    for position in range(len(text)):
+        if boundaries.certain(text, position):
+            head = at_once(tokenizer, context + text[:position], False)
             for whole in (text, text + more):
-                assert at_once(tokenizer, context + whole, False)[: len(head)] == head, (text[:place], whole)
+                assert at_once(tokenizer, context + whole, False)[: len(head)] == head, (text[:position], whole)
 
 
 def test_what_cannot_be_proved_is_encoded_whole():

@@ -5,7 +5,7 @@ import re
 
 import pytest
 import torch
-from fusing import PROMPTS, alone, fusion_model, plain_procedure, three_voices, tiny_llama, written
+from fusing import PROMPTS, alone, fusion_model, plain_procedure, three_models, tiny_llama, written
 from kinds_of_tokenizers import byte_level_bpe, real_tokenizer
 from repository import ROOT
 
@@ -23,7 +23,7 @@ published = plain_procedure()
 
 @pytest.fixture(scope="module")
 def fusion_models():
-    return three_voices()
+    return three_models()
 
 
 def plainly(fusion_models, settings, most=10):
@@ -117,23 +117,23 @@ def test_texts_stay_in_step(fusion_models):
     some = [fusion_models[1], fusion_models[0], fusion_models[2]]
     settings = read_settings("here", {"learning_rate": 0.5}, 3)
     chooser = make_chooser(some, settings)
-    heard = []
+    seen = []
 
     class Spy:
         def __call__(self, logits, weights):
             first = [0, 0, 0]
-            heard.append([one.stepper.tokens(first[index]) for index, one in enumerate(some)])
+            seen.append([one.stepper.tokens(first[index]) for index, one in enumerate(some)])
             return chooser(logits, weights)
 
     for prompt in PROMPTS:
-        heard.clear()
+        seen.clear()
         written(some, [prompt], 12, decoding=FusedDecoding(some, Spy(), settings))
-        main = heard[-1][0]
+        main = seen[-1][0]
         begun = some[0].tokenizer(prompt)["input_ids"]
         text = GrowingText(some[0].tokenizer, begun)
         for token in main[len(begun) :]:
             text.append(token)
-        for one, ids in zip(some[1:], heard[-1][1:], strict=True):
+        for one, ids in zip(some[1:], seen[-1][1:], strict=True):
             assert ids == one.tokenizer(prompt + text.text)["input_ids"]
 
 

@@ -75,7 +75,7 @@ def test_another_model_may_be_main(folder):
     assert turned.anchors.keys == there.anchors.keys and torch.equal(turned.rows[0], there.rows[1])
 
 
-def test_two_equal_models_keep_their_places(tmp_path):
+def test_two_equal_models_keep_their_order(tmp_path):
     vocabularies, matrices = [VOCABULARIES[0], replace(VOCABULARIES[0], name="twin")], [EMBEDDINGS[0]] * 2
     members = tuple(member_facts(v, e, 0.9) for v, e in zip(vocabularies, matrices, strict=True))
     save_artefact(tmp_path / "fused", FusionArtefact(common_anchors(vocabularies), members))

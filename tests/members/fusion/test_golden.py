@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 from fusing import written
-from golden_fusion import GOLDEN, MODES, ORDERS, PROMPTS, RATE, golden_voices, plainly
+from golden_fusion import GOLDEN, MODES, ORDERS, PROMPTS, RATE, golden_models, plainly
 
 from swarm.members.fusion.build import make_chooser
 from swarm.members.fusion.fused_decoding import FusedDecoding
@@ -17,7 +17,7 @@ RECORDS = json.loads(GOLDEN.read_text())["records"]
 
 @pytest.fixture(scope="module")
 def fusion_models():
-    return golden_voices()
+    return golden_models()
 
 
 class Noting:

@@ -27,24 +27,24 @@ def fusion_models():
 
 
 def decode(fusion_models, bridge, monkeypatch, **record):
-    """What is written, and what the other model hears."""
+    """What is written, and the text that the other model is given."""
     settings = read_settings("here", {"learning_rate": 0.15, "bridge": bridge, **record}, 2)
     decoding = FusedDecoding(fusion_models, make_chooser(fusion_models, settings), settings)
-    heard = []
-    hear = FollowingRow.hear
-    monkeypatch.setattr(FollowingRow, "hear", lambda self, text: heard.append(text) or hear(self, text))
+    given = []
+    extend = FollowingRow.extend
+    monkeypatch.setattr(FollowingRow, "extend", lambda self, text: given.append(text) or extend(self, text))
     [written] = decoding.decode([[Prompt(PROMPT, True)]] * 2, 4, uniform(2)[None])
-    return written, heard
+    return written, given
 
 
 def test_pieces_are_handed_on_as_they_are_spelt(fusion_models, monkeypatch):
-    written, heard = decode(fusion_models, "legacy", monkeypatch)
-    assert heard[0] == "<0x0A>" and written.text.startswith("\n") and "<0x0A>" not in written.text
-    written, heard = decode(fusion_models, "exact", monkeypatch)
-    assert heard[0] == "\n" and written.text.startswith("\n")
+    written, given = decode(fusion_models, "legacy", monkeypatch)
+    assert given[0] == "<0x0A>" and written.text.startswith("\n") and "<0x0A>" not in written.text
+    written, given = decode(fusion_models, "exact", monkeypatch)
+    assert given[0] == "\n" and written.text.startswith("\n")
 
 
 @pytest.mark.parametrize("bridge", ["legacy", "exact"])
 def test_a_stop_text_is_found_in_what_is_written(fusion_models, monkeypatch, bridge):
-    written, heard = decode(fusion_models, bridge, monkeypatch, stop=["\n"])
-    assert written.text == "" and len(written.ids) == 1 and not heard
+    written, given = decode(fusion_models, bridge, monkeypatch, stop=["\n"])
+    assert written.text == "" and len(written.ids) == 1 and not given

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 import torch
-from fusing import three_voices
+from fusing import three_models
 from repository import ROOT
 
 from swarm.members.fusion import build
@@ -82,6 +82,6 @@ def test_too_few_is_said_with_its_cure(caplog):
 
 def test_nothing_is_said_of_rows_that_nobody_needs(monkeypatch):
     monkeypatch.setattr(build, "recognised_shares", lambda *_: pytest.fail("rows are worked out"))
-    fusion_models = three_voices()[:2]
+    fusion_models = three_models()[:2]
     for record in ({"inverse": "none"}, {"space": "union"}, {"space": "mapped"}):
         make_chooser(fusion_models, read_settings("here", record, 2))

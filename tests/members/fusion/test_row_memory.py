@@ -3,7 +3,7 @@
 import psutil
 import pytest
 import torch
-from fusing import PROMPTS, alone, three_voices, written
+from fusing import PROMPTS, alone, three_models, written
 
 from swarm.members.fusion import build
 from swarm.members.fusion import row_memory as memory
@@ -88,7 +88,7 @@ def test_texts_do_not_depend_on_it(monkeypatch, small):
     """Kilobytes in the place of megabytes: from room for one row to room for all, in both formats that rows have."""
     if not small:
         monkeypatch.setattr(build, "SMALL", 0)
-    fusion_models, some = three_voices()[:2], {"prompts": PROMPTS[:2], "most": 6, "learning_rate": 0.5}
+    fusion_models, some = three_models()[:2], {"prompts": PROMPTS[:2], "most": 6, "learning_rate": 0.5}
     texts = written(fusion_models, **some)
     assert texts != alone(fusion_models[0], PROMPTS[:2], 6), "the others have a say"
     monkeypatch.setattr(memory, "MEGABYTE", 1000)

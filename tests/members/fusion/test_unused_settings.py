@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from fusing import three_voices
+from fusing import three_models
 from tiny import make_pool
 
 from swarm.errors import UserError
@@ -50,7 +50,7 @@ WAYS = [
 
 @pytest.fixture(scope="module")
 def fusion_models():
-    return three_voices()[:2]
+    return three_models()[:2]
 
 
 def outcome(fusion_models, record):

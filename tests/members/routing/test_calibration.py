@@ -59,9 +59,9 @@ def test_no_other_threshold_is_better(seed, size):
 
 @given(st.integers(0, 99), st.integers(2, 6))
 def test_equal_prompts_share_a_fold_and_folds_are_about_equal(seed, count):
-    keys = [f"prompt {place % 17}" for place in range(50)]
+    keys = [f"prompt {index % 17}" for index in range(50)]
     folds = folds_of(keys, count, np.random.default_rng(seed))
     assert len({(key, fold) for key, fold in zip(keys, folds, strict=True)}) == 17
     assert set(folds) == set(range(count))
-    sizes = np.bincount([folds[place] for place in range(17)], minlength=count)
+    sizes = np.bincount([folds[index] for index in range(17)], minlength=count)
     assert np.ptp(sizes) <= 1

@@ -33,7 +33,7 @@ def run(conf, *words, lr="0.5", name="res"):
 
 
 def loaded(models, names):
-    """The models as voices, as the library loads them."""
+    """The models of a fusion, as the library loads them."""
     return [
         fusion_model(
             name, AutoModelForCausalLM.from_pretrained(models / name), AutoTokenizer.from_pretrained(models / name)
@@ -99,7 +99,7 @@ def test_a_killed_run_goes_on_to_the_same_file(conf, monkeypatch, capsys):
     whole = run(conf, "--batch", "3")
     path = conf.parent / "res" / result_name(0.5, 5)
     content = path.read_bytes()
-    ends = [place for place, byte in enumerate(content) if byte == ord("\n")]
+    ends = [index for index, byte in enumerate(content) if byte == ord("\n")]
     opened = []
     begin = FusedDecoding.decode
     monkeypatch.setattr(FusedDecoding, "decode", lambda *given: opened.append(len(given[1][0])) or begin(*given))
@@ -160,14 +160,14 @@ def test_without_a_learning_rate_the_main_model_answers_alone(conf, capsys, monk
     records = run(conf, lr="0")
     said = capsys.readouterr()
     assert "-lr 0 turns the fusion off: the main model answers alone" in said.err
-    [voice_] = loaded(Path(json.loads(conf.read_text())["model_path"]["main_model_path"]).parent, ("one",))
+    [loaded_model] = loaded(Path(json.loads(conf.read_text())["model_path"]["main_model_path"]).parent, ("one",))
     for record in records:
-        ids = voice_.tokenizer(record["main_model_input"], add_special_tokens=False)["input_ids"]
+        ids = loaded_model.tokenizer(record["main_model_input"], add_special_tokens=False)["input_ids"]
         with torch.no_grad():
-            out = voice_.stepper.model.generate(
+            out = loaded_model.stepper.model.generate(
                 torch.tensor([ids]), max_new_tokens=8, do_sample=False, pad_token_id=0, stop_strings=None
             )
-        text = voice_.tokenizer.decode(out[0, len(ids) :], skip_special_tokens=True)
+        text = loaded_model.tokenizer.decode(out[0, len(ids) :], skip_special_tokens=True)
         assert record["prediction"] == text.partition("\n")[0].strip()
 
 

@@ -99,14 +99,14 @@ def test_a_sweep_of_two_by_two_goes_on(tmp_path, models, capsys):
 def test_what_is_no_file_in_a_sweep_s_folder_is_refused_before_models_are_loaded(
     tmp_path, conf, capsys, monkeypatch, name, kind
 ):
-    mine, place = tmp_path / "mine", tmp_path / "out" / name
-    place.parent.mkdir()
+    mine, path = tmp_path / "mine", tmp_path / "out" / name
+    path.parent.mkdir()
     mine.write_text("{}")
-    place.symlink_to(mine) if kind == "link" else os.mkfifo(place)
+    path.symlink_to(mine) if kind == "link" else os.mkfifo(path)
     monkeypatch.setattr(sweep, "load_fusion_models", lambda *_: pytest.fail("a model is loaded"))
-    assert deepen("sweep", "--config", conf, "-lr", "0.5", "--limit", "1", "--out", place.parent) == 2
+    assert deepen("sweep", "--config", conf, "-lr", "0.5", "--limit", "1", "--out", path.parent) == 2
     error = capsys.readouterr().err
-    assert error.count("\n") == 1 and f"{place} is " in error and mine.read_text() == "{}"
+    assert error.count("\n") == 1 and f"{path} is " in error and mine.read_text() == "{}"
 
 
 def test_the_plane_keeps_distances_of_points_in_a_plane():

@@ -18,7 +18,7 @@ COMMAND = re.compile(r"^    python scripts/deepen\.py (.*)$", re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
+def workdir(tmp_path_factory):
     """A folder with the config that is shown and all that it names."""
     folder = tmp_path_factory.mktemp("place")
     save_models(folder / "models")
@@ -29,8 +29,8 @@ def place(tmp_path_factory):
     return folder
 
 
-def test_the_commands_run_one_after_the_other(place, monkeypatch, capsys):
-    monkeypatch.chdir(place)
+def test_the_commands_run_one_after_the_other(workdir, monkeypatch, capsys):
+    monkeypatch.chdir(workdir)
     commands = COMMAND.findall(DOCS)
     assert {shlex.split(command)[0] for command in commands} == set(STEPS)
     for command in commands:
