@@ -47,7 +47,7 @@ class Size:
     prompts: int = 60
 
 
-SMALL = Size(graphs=2, prompts=4)
+SMALL = Size(graphs=2, prompts=2)
 
 
 class Iteration:

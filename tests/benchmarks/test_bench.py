@@ -52,7 +52,7 @@ def test_every_row_small(run, tmp_path):
     assert [*dict.fromkeys(shown)] == ["row", *listed]
     assert [*dict.fromkeys(row["row"].split(":")[0] for row in record["rows"])] == listed
     [iteration] = [row for row in record["rows"] if row["row"] == "iteration"]
-    assert "16 texts equal" in iteration["note"] and iteration["floor"]["value"] > 0
+    assert "8 texts equal" in iteration["note"] and iteration["floor"]["value"] > 0
     assert all(row["ours"]["value"] > 0 for row in record["rows"] if not re.match("pace|memory: growth", row["row"]))
     assert all(row["ours"]["value"] >= 0 for row in record["rows"] if row["row"].startswith("pace"))
 
