@@ -21,7 +21,8 @@ from swarm.engines.executor import Executor
 from swarm.engines.metered import Budget, Metered
 from swarm.evals.eval import Eval, Judgement, Judging
 from swarm.evals.exact_match import ExactMatch
-from swarm.evolution.config import SearchConfig, make_config
+from swarm.evolution.checked_config import make_config
+from swarm.evolution.config import SearchConfig
 from swarm.evolution.fitness import Fitness
 from swarm.evolution.loop import Watcher, search
 from swarm.evolution.numbers import numbers

@@ -56,7 +56,7 @@ SMALL = Size(SHAPES["tiny"])
 
 
 class Watched(Metered):
-    """The first workers of a crew; says how long they were waited for, and keeps the requests that they were asked."""
+    """The first workers of an executor; measures the waits for them, and keeps the requests that they were asked."""
 
     def __init__(self, inner: WorkerExecutor, workers: int):
         super().__init__(inner)
@@ -74,7 +74,7 @@ class Watched(Metered):
         return super().submit(worker, requests)
 
     def wait(self) -> list[tuple[int, Finished]]:
-        """The inner crew's answers."""
+        """The inner executor's answers."""
         begun = time.perf_counter()
         try:
             return super().wait()
@@ -94,7 +94,7 @@ class Clocks:
     @staticmethod
     def read(executor: WorkerExecutor) -> "Clocks":
         """What they show now."""
-        times = [psutil.Process(int(work.place.rsplit(" ", 1)[1])).cpu_times() for work in executor.work()]
+        times = [psutil.Process(int(work.location.rsplit(" ", 1)[1])).cpu_times() for work in executor.work()]
         workers = sum(each.user + each.system for each in times)
         return Clocks(time.perf_counter(), time.thread_time(), time.process_time(), workers)
 
@@ -122,7 +122,7 @@ class Steps:
         self.outside: list[float] = []
 
     def by(self, executor: WorkerExecutor, workers: int) -> Seconds:
-        """Seconds that so many workers of a crew take."""
+        """Seconds that so many workers of an executor take."""
         watched, texts = Watched(executor, workers), []
         before = Clocks.read(executor)
         for tasks in self.steps:

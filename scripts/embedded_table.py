@@ -25,7 +25,7 @@ from swarm.data.graph_tasks import make_dataset
 from swarm.engines.local.transformers_engine import InProcessEngine
 from swarm.engines.metered import Budget, Metered
 from swarm.evals.exact_match import ExactMatch
-from swarm.evolution.config import make_config
+from swarm.evolution.checked_config import make_config
 from swarm.evolution.fitness import Fitness
 from swarm.evolution.loop import Watcher, search
 from swarm.evolution.state import Decoded, SearchState, first_state

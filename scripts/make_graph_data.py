@@ -1,72 +1,9 @@
-"""Makes a dataset of graph questions, for example the one that comes with the repository:
+"""A set of graph questions with known answers: `h-swarm data graph`."""
 
-python scripts/make_graph_data.py --style small --dev 120 --test 600 --seed 0 --out data/eval/graph_tasks_small.json
-"""
+import sys
 
-import argparse
-import json
-import os
-import shlex
-from pathlib import Path
-from typing import Any
-
-from swarm.data.graph_tasks import STYLES, Difficulty, make_dataset
-
-
-def parse_args() -> argparse.Namespace:
-    """The command line; every default is the value that is used, so the printed command says all."""
-    parser = argparse.ArgumentParser(description="Make a dataset of graph questions with known answers.")
-    parser.add_argument(
-        "--style", choices=tuple(STYLES), default="small", help="small: one word per edge; large: sentences"
-    )
-    parser.add_argument("--dev", type=int, default=120, help="questions that a search sees")
-    parser.add_argument("--test", type=int, default=600, help="questions for the end")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--nodes", type=int, nargs=2, metavar=("FEWEST", "MOST"), help="size of large graphs (8 20)")
-    parser.add_argument("--density", type=float, help="share of the pairs with an edge in large graphs (0.3)")
-    parser.add_argument("--out", type=Path, required=True, help="the JSON file to write")
-    args = parser.parse_args()
-    if args.style == "small" and (args.nodes is not None or args.density is not None):
-        parser.error("--nodes and --density are for --style large; small graphs have five nodes")
-    if min(args.dev, args.test) < 1:
-        parser.error(f"a dataset has at least one question in each split, but got --dev {args.dev} --test {args.test}")
-    return args
-
-
-def make(args: argparse.Namespace) -> dict[str, Any]:
-    """The dataset that the command line asks for."""
-    asked = {"nodes": tuple(args.nodes) if args.nodes else None, "density": args.density}
-    difficulty = Difficulty(**{key: value for key, value in asked.items() if value is not None})
-    return make_dataset(args.style, args.dev, args.test, args.seed, difficulty)
-
-
-def write(path: Path, content: dict[str, Any]) -> None:
-    """Writes JSON in one go: a reader sees the old file or the whole new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    draft.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    draft.replace(path)
-
-
-def command(args: argparse.Namespace) -> str:
-    """The command that makes the same file again."""
-    words = ["python", "scripts/make_graph_data.py"]
-    for name, value in vars(args).items():
-        if value is not None:
-            words += [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
-    return shlex.join(words)
-
-
-def main() -> None:
-    """Makes the dataset, writes it and says how to make it again."""
-    args = parse_args()
-    try:
-        content = make(args)
-    except ValueError as error:
-        raise SystemExit(f"error: {error}") from error
-    write(args.out, content)
-    print(f"{args.out}: {len(content['dev'])} dev, {len(content['test'])} test. Make it again with\n{command(args)}")
-
+from swarm.programs.data.make_graph_data import graph_program
+from swarm.programs.front_doors import guarded
 
 if __name__ == "__main__":
-    main()
+    sys.exit(guarded(graph_program))

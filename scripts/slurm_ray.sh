@@ -52,7 +52,7 @@ while (there := sum(node["Alive"] for node in ray.nodes())) < wanted and time.mo
 print(f"{there} of {wanted} nodes have joined {address}", flush=True)
 PY
 
-"$bin/python" search.py "$@" --engine ray --ray_address "$address" &
+"$bin/python" search.py "$@" --executor ray --ray_address "$address" &
 search=$!
 trap 'kill -TERM "$search"' TERM
 code=0

@@ -16,7 +16,7 @@ from benchmarks.simulation.runs import Outcome, Setting, simulate
 from benchmarks.simulation.texts import Lengths
 from benchmarks.simulation.transport import Faults
 from swarm.errors import UserError
-from swarm.maths.decode import EDGES
+from swarm.maths.choices import EDGES
 from swarm.workers.worker_executor import Limits
 
 WORKERS = [2**power for power in range(11)]

@@ -1,4 +1,4 @@
-"""What is noted of where a run and its system come from, so that both can be gone on with elsewhere."""
+"""Provenance of runs and systems, so that both can be used from any folder."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,20 +6,27 @@ from typing import Any
 
 from swarm.data.hub import is_hub_id
 from swarm.evals.plugins import file_of, is_file_name
-from swarm.evolution.config import SearchConfig
+from swarm.evolution.config import SearchConfig, settings
+from swarm.evolution.setting import DATA, Setting
 from swarm.evolution.state import Best
 from swarm.evolution.steps import Problem
 
-DATA_SETTINGS = ("columns", "splits", "hub_config", "data_revision", "dev_size", "share_chunks")
-LIMITS_OF_DATA = ("dev_limit", "test_limit")
-KEPT_WITH_A_SYSTEM = ("compat", "judge_model", "judge_tokens", "dtype", "fold", *LIMITS_OF_DATA, *DATA_SETTINGS)
+
+def of_its_data(setting: Setting) -> bool:
+    """Whether a setting says how the data is read, so that it holds for that data only."""
+    return setting.group == DATA or setting.name in ("dev_limit", "test_limit")
+
+
+def kept_with_a_system() -> list[str]:
+    """The settings that are noted with a found system."""
+    return [name for name, setting in settings().items() if setting.with_system]
 
 
 def from_anywhere(config: SearchConfig) -> SearchConfig:
     """The settings with local paths made absolute, so that a run can be resumed from any folder."""
-    names = ["data_directory", "initial_expert_directory", "composites", "base_model", "dataset"]
-    if config.judge_url is None:  # a server's model may have the name of a folder
-        names.append("judge_model")
+    names = {name for name, setting in settings().items() if setting.path} - {"eval_type", "plugin"}
+    if config.judge_url is not None:  # a server's model may have the name of a folder
+        names.remove("judge_model")
     given = {name: getattr(config, name) for name in names}
     here: dict[str, Any] = {
         name: str(Path(value).resolve())
@@ -29,20 +36,22 @@ def from_anywhere(config: SearchConfig) -> SearchConfig:
     name = str(config.eval_type)
     if is_file_name(name):
         here["eval_type"] = f"{file_of(name).resolve()}:{name.partition(':')[2]}"
+    if config.plugin:
+        here["plugin"] = ",".join(str(Path(part).resolve()) for part in config.plugin.split(","))
     return replace(config, **here)
 
 
 def _is_data_path(dataset: str, config: SearchConfig) -> bool:
-    """Whether a dataset is meant as a path: a name in the data directory goes before a folder of that name."""
+    """Whether a dataset is a path: a name in the data directory goes before a folder of that name."""
     if (Path(config.data_directory) / f"{dataset}.json").is_file():
         return False
     return Path(dataset).exists()
 
 
 def about_system(problem: Problem, best: Best, scores: dict[str, Any] | None) -> dict[str, Any]:
-    """What is noted with a system: where it comes from, and what scoring it again has to know beside names."""
+    """The record of a system's origin, with the settings that an evaluation needs."""
     config = problem.config
-    settings = {name: getattr(config, name) for name in KEPT_WITH_A_SYSTEM if getattr(config, name) is not None}
+    settings = {name: getattr(config, name) for name in kept_with_a_system() if getattr(config, name) is not None}
     if config.judge_url is None and Path(str(config.judge_model)).is_dir():
         settings["judge_model"] = str(Path(str(config.judge_model)).resolve())
     dataset = str(config.dataset)

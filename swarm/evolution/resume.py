@@ -1,71 +1,46 @@
-"""What a resumed run may change, and what it may not do unasked."""
+"""Checks of a resumed run: settings that may change, and code or addresses that the user has to name again."""
 
+from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from swarm.errors import UserError
 from swarm.evals.plugins import eval_file_digest, is_file_name
 from swarm.evolution.config import SearchConfig
 from swarm.evolution.state import SearchState
+from swarm.plugins import plugin_files_digest
 from swarm.storage.user_cache import remember_named, was_named
 
-EVAL_FILE, JUDGE_URL, RAY_ADDRESS = "eval_file", "judge_url", "ray_address"
-FREE_ON_RESUME = (
-    "max_generations",
-    "max_tokens",
-    "max_time",
-    "strict_exit",
-    "max_judge_calls",
-    "max_cost",
-    "judge_url",
-    "judge_at_once",
-    "judge_timeout",
-    "judge_price",
-    "eval_type",
-    "engine",
-    "ray_address",
-    "ray_cores",
-    "gpus",
-    "workers",
-    "worker_timeout",
-    "dtype",
-    "token_budget",
-    "fold",
-    "no_cache",
-    "cache_size",
-    "trust_remote_code",
-    "wandb",
-    "project_name_wb",
-    "base_model",
-    "initial_expert_directory",
-    "composites",
-    "data_directory",
-    "dataset",
-)
+EVAL_FILE, JUDGE_URL, RAY_ADDRESS, PLUGIN = "eval_file", "judge_url", "ray_address", "plugin"
 
 
-def check_what_it_names(folder: Path, config: SearchConfig, given: dict[str, Any], recorded: object) -> None:
+def check_what_it_names(again: str, config: SearchConfig, given: Mapping[str, Any], recorded: object) -> None:
     """Refuses a run whose settings would run code or send a key where the user did not say so on this machine.
 
     A run's folder can come from anybody. An eval's file is run if the user names it now, or has named that very content
-    before and the run began with it (`recorded` is its digest); a judge's address is used if the user names it now or
-    has named it before, and so is a cluster's. Raises UserError.
+    before and the run began with it (`recorded` is its digest); plugin files, a judge's address and a cluster's are
+    used if the user names them now or has named them before. `again` is the command that goes on, which the cure
+    extends. Raises UserError.
     """
-    name, again = str(config.eval_type), f"--resume {folder}"
+    name = str(config.eval_type)
     if is_file_name(name) and "eval_type" not in given:
         digest = eval_file_digest(name)
         if digest != recorded:
             raise UserError(f"the run's eval file {name} has changed since it began: read it, then {again} -e {name}")
         if not was_named(EVAL_FILE, digest):
             raise UserError(f"you have not run the eval file {name} here before: read it, then {again} -e {name}")
+    if config.plugin and "plugin" not in given and not was_named(PLUGIN, plugin_files_digest(config.plugin)):
+        raise UserError(
+            f"the run has the plugin {config.plugin}, which you have not run here before: read it, then {again} "
+            f"--plugin {config.plugin}"
+        )
     if config.judge_url and "judge_url" not in given and not was_named(JUDGE_URL, config.judge_url):
         raise UserError(
             f"the run asks a judge at {config.judge_url}, which you have not named here before: if it may have your "
             f"texts and key, {again} --judge_url {config.judge_url}"
         )
     # whoever has a cluster can run code on the machines that join it, this one included
-    joins = config.ray_address if config.engine == "ray" and "ray_address" not in given else None
+    joins = config.ray_address if config.executor == "ray" and "ray_address" not in given else None
     if joins and not was_named(RAY_ADDRESS, joins):
         raise UserError(
             f"the run joins a Ray cluster at {joins}, which you have not named here before: if it is one "
@@ -77,6 +52,8 @@ def remember_what_is_named(config: SearchConfig) -> None:
     """What the user has named now need not be named again when a run is resumed."""
     if is_file_name(str(config.eval_type)):
         remember_named(EVAL_FILE, eval_file_digest(str(config.eval_type)))
+    if config.plugin:
+        remember_named(PLUGIN, plugin_files_digest(config.plugin))
     if config.judge_url:
         remember_named(JUDGE_URL, config.judge_url)
     if config.ray_address:

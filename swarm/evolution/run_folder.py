@@ -19,10 +19,10 @@ import numpy as np
 from swarm.engines.metered import Usage
 from swarm.errors import UserError
 from swarm.evals.judges.budget import NO_WORK, JudgeUsage
-from swarm.evolution.config import SearchConfig, make_config
+from swarm.evolution.checked_config import make_config, with_present_names
+from swarm.evolution.config import SearchConfig, settings
 from swarm.evolution.numbers import scratchpad
 from swarm.evolution.origins import about_system, from_anywhere
-from swarm.evolution.resume import FREE_ON_RESUME
 from swarm.evolution.state import SearchState, state_from_json, state_to_json
 from swarm.evolution.steps import Problem
 from swarm.storage.files import (
@@ -68,7 +68,7 @@ class Run:
         self._in_hand = Lock()  # threads of a judge write, too
 
     def close(self) -> None:
-        """Gives the lock back; from then on nothing is written, whichever thread asks for it."""
+        """Releases the lock; from then on nothing is written, by whichever thread."""
         with self._in_hand:
             self._lock.close()
 
@@ -79,7 +79,7 @@ class Run:
         self.close()
 
     def open_log(self) -> IO[str]:
-        """log.txt, to be gone on with."""
+        """Opens log.txt for appending."""
         return open_own(self.folder / LOG, "a")
 
     def save(self, state: SearchState) -> None:
@@ -105,14 +105,14 @@ class Run:
         write_whole(self.folder / SCRATCHPAD, "{\n" + ",\n".join(lines) + "\n}\n", flush=False)
 
     def keep_judge_usage(self, usage: JudgeUsage) -> None:
-        """Writes what a judge has been made to do; it counts against the limits of later sittings, whatever happens.
+        """Writes the judge's usage, which counts against the limits of later sessions.
 
         A call that ends after `close` is counted already, at the most that it may cost.
         """
         self._keep(JUDGED, asdict(usage))
 
     def keep_usage(self, search: Usage, final: Usage) -> None:
-        """Writes the work of the search and of its final scores so far, which a kill would have forgotten."""
+        """Writes the usage of the search and of its final scores so far, so that it outlives a kill."""
         self._keep(USED, {"search": asdict(search), "final": asdict(final)})
 
     def _keep(self, name: str, record: dict[str, Any]) -> None:
@@ -144,7 +144,7 @@ class Run:
         (self.folder / USED).unlink(missing_ok=True)
 
     def judge_usage(self) -> JudgeUsage:
-        """What a judge has been made to do in earlier sittings."""
+        """The judge's usage in earlier sessions."""
         path = self.folder / JUDGED
         if not path.exists():
             return NO_WORK
@@ -183,7 +183,7 @@ class Run:
             file.write(json.dumps({"step": step} | record, allow_nan=False) + "\n")
 
     def forget_metrics_after(self, step: int) -> None:
-        """Drops lines of steps that an interrupted sitting wrote but whose state was never written."""
+        """Drops lines of steps that an interrupted session wrote but whose state was never written."""
         path = self.folder / METRICS
         if path.exists():
             lines = [line for line in read_text(path).splitlines() if _step_of(line) <= step]
@@ -242,12 +242,12 @@ def create_run(root: Path, config: SearchConfig, origin: dict[str, Any]) -> Run:
 
 
 def name_taken(folder: Path) -> UserError:
-    """What to say of a run name that exists."""
+    """The error message for a run name that exists."""
     return UserError(f"{folder} exists; wanted a new name (-n), or go on: {resume_command(folder)}")
 
 
 def resume_command(folder: Path) -> str:
-    """What goes on with a run, from whatever folder it is typed in."""
+    """The shell command that resumes a run, from any folder."""
     program = Path(__file__).resolve().parents[2] / "search.py"
     if not program.is_file():  # installed without the programs of the repository
         program = Path(sys.argv[0]).resolve()
@@ -255,20 +255,23 @@ def resume_command(folder: Path) -> str:
 
 
 def open_run(folder: Path, given: dict[str, Any]) -> tuple[Run, SearchConfig]:
-    """A run to go on with, and its settings with those that may change replaced by the given ones.
+    """A run to resume, and its settings with those that may change replaced by the given ones.
 
     Raises UserError if it is no run, is in use, or if a setting is given that has to stay.
     """
     if not (folder / ARGS).is_file():
         raise UserError(f"{folder} is no run ({ARGS} missing); wanted a folder such as search/<name>")
-    if fixed := sorted(set(given) - set(FREE_ON_RESUME)):
+    free = [name for name, setting in settings().items() if setting.resumable]
+    if fixed := sorted(set(given) - set(free)):
         raise UserError(
             f"--{fixed[0]} cannot change when a run is resumed; start a new run for it, or leave it out. May change: "
-            + ", ".join(FREE_ON_RESUME)
+            + ", ".join(free)
         )
     before = read_json(folder / ARGS)
     # code that comes with a model runs only for whoever asks for it, not because a folder says so
-    return Run(folder), make_config(before | {"trust_remote_code": False} | given)
+    return Run(folder), make_config(
+        with_present_names(before) | {"trust_remote_code": False} | with_present_names(given)
+    )
 
 
 def read_json(path: Path) -> dict[str, Any]:

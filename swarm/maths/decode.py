@@ -6,14 +6,12 @@ from dataclasses import dataclass
 import networkx as nx
 import numpy as np
 
-EDGES = ("tree", "bernoulli")
-RENORMALISE = ("ordinary", "softmax")
-END_RULES = ("softmax", "lowest")
+from swarm.maths.choices import EDGES, END_RULES, RENORMALISE
 
 
 @dataclass(frozen=True)
 class DecodeRule:
-    """The ways in which a matrix can be read.
+    """How a continuous matrix is decoded into a DAG.
 
     Attributes:
       top_p: nucleus of the draws; 0 takes the most probable node (ties: the highest index) and needs no generator.
@@ -99,7 +97,7 @@ def _grow(
 
 
 def end_node(graph: nx.DiGraph) -> int:
-    """The node that speaks for the system: the only one without a successor.
+    """The end node, whose answer is the system's: the only one without a successor.
 
     Raises ValueError if there are several, or if the graph has a circle.
     """

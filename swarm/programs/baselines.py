@@ -7,7 +7,6 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +15,18 @@ from tqdm import tqdm
 from swarm.data.example import Example
 from swarm.errors import UserError
 from swarm.evals.eval import Judgement
-from swarm.evolution.command_line import Parser, add_setting
-from swarm.evolution.config import SearchConfig, make_config
+from swarm.evolution.checked_config import make_config
+from swarm.evolution.command_line import given_settings
 from swarm.evolution.final_scores import summarise
 from swarm.evolution.fitness import Fitness, check_judgement
 from swarm.evolution.fitted_on_dev import warn_of_seen
 from swarm.maths.interval import Estimate
 from swarm.members.members import Members, read_members
+from swarm.plugins import use_plugin_files
 from swarm.programs import front_doors
-from swarm.programs.blends import FUSED, RANKED, add_blend_options, blends_of, with_blends
+from swarm.programs.blends import FUSED, RANKED, blends_of, with_blends
 from swarm.programs.engine_choice import make_cache, make_executor
-from swarm.programs.evaluate import SETTINGS
+from swarm.programs.parsers import baselines_parser
 from swarm.programs.task import Task, read_task
 from swarm.system.scheduler import Scheduler
 from swarm.system.system import System, single
@@ -34,44 +34,14 @@ from swarm.system.system import System, single
 log = logging.getLogger(__name__)
 
 AVERAGE, VOTE, CONSTANT = "uniform average", "majority vote", "most frequent answer"
-_MORE = (
-    "initial_expert_directory",
-    "composites",
-    "combine",
-    "combine_rank",
-    "compat",
-    "scorer",
-    "dev_limit",
-    "test_limit",
-)
-
-
-def baselines_parser() -> Parser:
-    """The parser of scripts/baselines.py: settings that mean the same for a search."""
-    parser = Parser(
-        prog="baselines.py",
-        description="Scores a constant answer, every member alone, the experts' uniform average, vote and blends.",
-        allow_abbrev=False,
-    )
-    for setting in fields(SearchConfig):
-        if setting.name in SETTINGS or setting.name in _MORE:
-            add_setting(parser, setting)
-    parser.add_argument("--split", default="both", choices=("dev", "test", "both"), help="(default: both)")
-    parser.add_argument(
-        "--without-experts", action="store_true", help="score only the most frequent answer of dev; nothing is loaded"
-    )
-    add_blend_options(parser)
-    parser.add_argument("--json", action="store_true", help="print one JSON object only")
-    return parser
 
 
 def baselines_program(arguments: list[str] | None = None) -> int:
     """scripts/baselines.py. Returns the exit code."""
     options = baselines_parser().parse_args(arguments)
     front_doors.log_to(None)
-    names = [setting.name for setting in fields(SearchConfig)]
-    given = {name: getattr(options, name) for name in names if getattr(options, name, None) is not None}
-    config = make_config(given)
+    config = make_config(given_settings(options, "baselines"))
+    use_plugin_files(config.plugin)
     task = read_task(config)
     task.check_scorer()
     splits = ("dev", "test") if options.split == "both" else (options.split,)

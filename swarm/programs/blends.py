@@ -6,28 +6,10 @@ from pathlib import Path
 
 from swarm.engines.local.side_models import speaking_of
 from swarm.errors import UserError
-from swarm.members.blending.blend_node import TOP, Blend, read_blend
-from swarm.members.blending.fuser_settings import GEN_FUSER
-from swarm.members.blending.pair_models import PAIRRM
-from swarm.members.blending.pairwise import MODES
+from swarm.members.blending.blend_node import Blend, read_blend
 from swarm.members.members import Members
 
 RANKED, FUSED = "best-ranked answer", "best answers fused"
-
-
-def add_ranker_options(parser: argparse.ArgumentParser, about: str) -> None:
-    """Adds the options of the ranker."""
-    parser.add_argument("--ranker", metavar="MODEL", help=about)
-    parser.add_argument("--ranking", choices=MODES, default=MODES[0], help="compare all pairs of answers, or only as "
-                        "many as the first places take (default: all)")  # fmt: skip
-
-
-def add_blend_options(parser: argparse.ArgumentParser) -> None:
-    """Adds the options of the ranker and of the fuser."""
-    add_ranker_options(parser, f"model that compares two answers, such as {PAIRRM}: also score what it finds best")
-    parser.add_argument("--fuser", metavar="MODEL", help=f"encoder-decoder, such as {GEN_FUSER}: also score what it "
-                        "makes of the best answers")  # fmt: skip
-    parser.add_argument("--top_k", type=int, help=f"how many answers it reads (default: {TOP}, or all if fewer)")
 
 
 def blends_of(options: argparse.Namespace, names: Sequence[str]) -> tuple[Blend, ...]:

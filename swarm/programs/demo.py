@@ -9,7 +9,6 @@ from swarm.errors import UserError
 from swarm.evolution.command_line import Parser
 from swarm.programs import front_doors
 from swarm.programs.parsers import RUNS
-from swarm.programs.search import search_program
 
 # what nlgraph.sh searches with on the embedded experts; a test holds the two equal
 SETTINGS = (
@@ -31,6 +30,8 @@ NEXT = """next:
 def demo_program(arguments: list[str] | None = None) -> int:
     """The toy search of nlgraph.sh in the current folder; further arguments are those of a search. The exit code."""
     rest = _further(sys.argv[1:] if arguments is None else arguments)
+    from swarm.programs.search import search_program  # brings torch, which help has no need of
+
     before = _results()
     words = demo_arguments()
     print(ABOUT, flush=True)

@@ -43,7 +43,7 @@ def devices_of(config: SearchConfig) -> list[str | None]:
     if config.gpus is not None and config.gpus.strip() == "cpu":
         return _shares_of_the_cores(workers or 1, "-g cpu")
     ids = _device_ids(config.gpus)
-    if config.engine == "ray":
+    if config.executor == "ray":
         return [None]
     if ids is None:
         if workers is None or workers == 1:
@@ -130,7 +130,7 @@ def make_executor(members: Any, config: SearchConfig) -> Executor:
 
     Close it when it is not needed any more. Raises UserError as `devices_of` and `make_engine` do.
     """
-    if config.engine == "ray":
+    if config.executor == "ray":
         return _ray_executor(members if isinstance(members, Members) else Members(members), config)
     devices = devices_of(config)
     if len(devices) == 1:
@@ -191,7 +191,7 @@ def make_engine(members: Any, config: SearchConfig, device: str | None = None) -
     from swarm.engines.local.transformers_engine import InProcessEngine
 
     device, code = device or devices_of(config)[0], config.trust_remote_code
-    if device is None and config.engine == "ray":
+    if device is None and config.executor == "ray":
         device = usual_device(ON_CPU_ANYWHERE)  # beside a cluster's workers, of which -g says nothing
     number = None if device is None else torch.device(device).index
     if number is not None:  # else it is the first of those that this process sees, as an actor sees only its own

@@ -1,26 +1,28 @@
 """evaluate.py: a system from disk scored on a dataset."""
 
-import argparse
 import json
 import logging
 from contextlib import closing
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from swarm.engines.base import GenerationParams
 from swarm.errors import UserError
 from swarm.evals.plugins import is_file_name
-from swarm.evolution.command_line import Parser, add_setting
-from swarm.evolution.config import SearchConfig, make_config
+from swarm.evolution.checked_config import make_config, with_present_names
+from swarm.evolution.command_line import given_settings
+from swarm.evolution.config import SearchConfig, settings
 from swarm.evolution.final_scores import summarise
 from swarm.evolution.fitness import Fitness
 from swarm.evolution.fitted_on_dev import warn_of_seen
-from swarm.evolution.origins import DATA_SETTINGS, KEPT_WITH_A_SYSTEM, LIMITS_OF_DATA
+from swarm.evolution.origins import kept_with_a_system, of_its_data
 from swarm.evolution.run_folder import ARGS, BEST, RESULT, read_json
 from swarm.maths.interval import Estimate
+from swarm.plugins import use_plugin_files
 from swarm.programs import front_doors
 from swarm.programs.engine_choice import make_cache, make_executor
+from swarm.programs.parsers import ALL, evaluate_parser
 from swarm.programs.task import Task, read_task
 from swarm.reports.report import graph_as_text
 from swarm.system.scheduler import Scheduler
@@ -29,51 +31,6 @@ from swarm.weights.written import written_as
 
 log = logging.getLogger(__name__)
 
-ALL = "all"
-
-ENGINE_SETTINGS = ("engine", "ray_address", "ray_cores", "gpus", "workers", "worker_timeout", "dtype", "token_budget",
-                   "fold", "no_cache", "cache_size", "trust_remote_code")  # fmt: skip
-
-# settings of a search that mean the same here, with help of their own where the default differs
-SETTINGS = {
-    "eval_type": "what scores an answer (default: what it was found by)",
-    "dataset": "name or path (default: what it was found on)",
-    "data_directory": "",
-    "columns": "",
-    "splits": "",
-    "hub_config": "",
-    "data_revision": "",
-    "dev_size": "",
-    "share_chunks": "",
-    "judge_model": "",
-    "judge_url": "",
-    "judge_at_once": "",
-    "judge_timeout": "",
-    "judge_tokens": "",
-    "judge_price": "",
-    "max_judge_calls": "",
-    "max_cost": "",
-    "base_model": "hub id or folder of the base (default: what the system names)",
-    "max_new_tokens": "tokens per answer (default: as it was found)",
-    "chat": "use the chat template (default: as it was found)",
-    **dict.fromkeys(ENGINE_SETTINGS, ""),
-}
-
-
-def evaluate_parser() -> Parser:
-    """The parser of evaluate.py."""
-    parser = Parser(prog="evaluate.py", description="Scores a found system again.", allow_abbrev=False)
-    parser.add_argument("folder", help="a run (search/<name>) or a system's folder (search/<name>/best)")
-    parser.add_argument("--split", default="test", choices=("dev", "test"), help="(default: test)")
-    parser.add_argument(
-        "--limit", type=_limit, metavar="N|all", help="only the first so many examples (default: as it was found)"
-    )
-    for setting in fields(SearchConfig):
-        if setting.name in SETTINGS:
-            add_setting(parser, setting, SETTINGS[setting.name])
-    parser.add_argument("--json", action="store_true", help="print one JSON object only")
-    return parser
-
 
 def evaluate_program(arguments: list[str] | None = None) -> int:
     """evaluate.py. Returns the exit code."""
@@ -81,6 +38,7 @@ def evaluate_program(arguments: list[str] | None = None) -> int:
     front_doors.log_to(None)
     if options.limit is not None and options.limit != ALL and options.limit < 1:
         raise UserError(f"--limit is {options.limit}; wanted at least 1, or {ALL}")
+    use_plugin_files(options.plugin)
     system = load_system(_system_folder(Path(options.folder)), options.base_model)
     config = _settings(options, system.about)
     task = read_task(config).for_nodes(len(system.assignment))
@@ -100,15 +58,8 @@ def evaluate_program(arguments: list[str] | None = None) -> int:
     return front_doors.DONE
 
 
-def _limit(text: str) -> int | str:
-    """A number of examples, or all."""
-    if text == ALL or text.removeprefix("-").isdecimal():
-        return text if text == ALL else int(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is neither a number nor {ALL}")
-
-
 def _as_searched(system: LoadedSystem) -> LoadedSystem:
-    """The system with its experts known as the search that wrote them on this machine knew them."""
+    """The system with its experts' digests of the search that wrote them on this machine."""
     experts = system.pool.experts()
     known = written_as(expert.digest for expert in experts)
     experts = [replace(each, digest=known.get(each.digest, each.digest)) for each in experts]
@@ -126,7 +77,7 @@ def _check_data(options: Any, about: dict[str, Any], task: Task) -> None:
 
 
 def _params(system: LoadedSystem, task: Task) -> GenerationParams:
-    """How it was asked when it was found, if it is asked the same; what the user gives goes first."""
+    """The generation parameters of the search, if the eval is the same; the user's own go first."""
     found = (system.about.get("eval"), system.about.get("dataset"))
     if system.params is None or found != (task.evaluation.name, task.dataset.name):
         return task.params
@@ -139,7 +90,7 @@ def _params(system: LoadedSystem, task: Task) -> GenerationParams:
 
 
 def _warn_of_another_engine(folder: Path, facts: dict[str, str]) -> None:
-    """Says what of the engine differs from the one by which a run was scored, in its result: texts may differ."""
+    """Warns of differences from the engine by which a run was scored: texts may differ."""
     path = folder / RESULT
     before = read_json(path).get("engine") if path.is_file() else None
     known = before if isinstance(before, dict) else {}
@@ -149,7 +100,7 @@ def _warn_of_another_engine(folder: Path, facts: dict[str, str]) -> None:
 
 
 def _settings_of(folder: Path, about: dict[str, Any]) -> dict[str, Any]:
-    """What a system was found with, as its system.json says it, and in a run's folder the run's own settings.
+    """The settings that a system was found with, by its system.json, and in a run's folder by the run.
 
     Those also have where its data lies; systems saved by earlier versions do not have all of it. What may change when a
     run is resumed the system knows best.
@@ -157,10 +108,10 @@ def _settings_of(folder: Path, about: dict[str, Any]) -> dict[str, Any]:
     settings = about.get("settings", {})
     if not isinstance(settings, dict):
         raise UserError(f"{folder}: the settings in its system.json are {settings!r}, no object: restore it")
-    found = {name: settings[name] for name in (*KEPT_WITH_A_SYSTEM, "dataset") if name in settings}
+    found = {name: settings[name] for name in (*kept_with_a_system(), "dataset") if name in settings}
     path = folder / ARGS
     ran = {name: value for name, value in (read_json(path) if path.is_file() else {}).items() if value is not None}
-    for name in (*KEPT_WITH_A_SYSTEM, "dataset", "data_directory"):
+    for name in (*kept_with_a_system(), "dataset", "data_directory"):
         if name in ran and not (name in found and name in ("dtype", "fold")):
             found[name] = ran[name]
     if ran.get("gpus") == "cpu":
@@ -169,7 +120,7 @@ def _settings_of(folder: Path, about: dict[str, Any]) -> dict[str, Any]:
 
 
 def _settings(options: Any, about: dict[str, Any]) -> SearchConfig:
-    """What the user gives, else what the system was found with; how its data was read holds for that data only.
+    """The user's settings, else the search's; those of reading data hold for the same data only.
 
     A system's folder can come from anybody: it says what its questions, its judge and its number format were, and
     nothing else.
@@ -182,9 +133,9 @@ def _settings(options: Any, about: dict[str, Any]) -> SearchConfig:
         )
     found = _settings_of(Path(options.folder), about)
     if options.dataset is not None and Path(options.dataset).stem != about.get("dataset"):
-        found = {name: value for name, value in found.items() if name not in (*DATA_SETTINGS, *LIMITS_OF_DATA)}
-    given = {name: getattr(options, name) for name in SETTINGS if getattr(options, name) is not None}
-    if given.get("engine", "in_process") != "in_process":
+        found = {name: value for name, value in found.items() if not of_its_data(settings()[name])}
+    given = with_present_names(given_settings(options, "evaluate"))
+    if given.get("executor", "local") != "local":
         found.pop("gpus", None)  # a device of this machine, of which a cluster knows nothing
     if options.limit is not None:
         given[f"{options.split}_limit"] = None if options.limit == ALL else options.limit

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from swarm.errors import UserError
-from swarm.evolution.command_line import Parser
 from swarm.evolution.forecast import duration
 from swarm.programs import front_doors
+from swarm.programs.parsers import finetune_parser
 from swarm.reports.tracking import WANDB, TrackedRun, make_tracker
 from swarm.training.plan import TrainingJob, check_surroundings, is_main, plan
 from swarm.training.recipe import ExpertRecipe, Recipe, read_training_recipe
@@ -17,24 +17,6 @@ from swarm.training.trained_adapter import write_expert
 from swarm.training.work_folder import begin_work, newest_state, step_of
 
 log = logging.getLogger(__name__)
-
-MODES = ("disabled", "auto", "online", "offline")
-
-
-def finetune_parser() -> Parser:
-    """The parser of scripts/finetune.py."""
-    parser = Parser(
-        prog="finetune.py",
-        usage="python scripts/finetune.py RECIPE [options]",
-        description="Trains the LoRA experts of a recipe (YAML or JSON); goes on where it was stopped.",
-        allow_abbrev=False,
-    )
-    parser.add_argument("recipe", type=Path, metavar="RECIPE", help="the file that lists experts, bases and data")
-    parser.add_argument("--out", type=Path, help="where each expert gets a folder (default: the recipe's out)")
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="train these experts of the recipe only")
-    parser.add_argument("--check", action="store_true", help="check recipe and data, say what would be done, and end")
-    parser.add_argument("--wandb", default="disabled", choices=MODES, help="where losses go (default: disabled)")
-    return parser
 
 
 def finetune_program(arguments: list[str] | None = None) -> int:

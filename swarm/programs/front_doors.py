@@ -15,7 +15,6 @@ from tqdm import tqdm
 from swarm.data.embedded import embedded_experts
 from swarm.errors import BudgetReached, UserError
 from swarm.storage.files import open_own
-from swarm.weights.pool import expert_folders
 
 DONE, BAD_INPUT, LIMIT_REACHED, INTERRUPTED = 0, 2, 3, 130
 PUBLISHED_EXPERTS = Path("initial_experts")
@@ -97,6 +96,8 @@ def log_to(path: Path | None) -> None:
 
 def expert_directory(given: str | None) -> tuple[Path, str]:
     """The experts' folder, and a line that names it: the given one, the published ones, else the embedded ones."""
+    from swarm.weights.pool import expert_folders  # brings torch, which help has no need of
+
     if given is not None:
         return Path(given), f"experts: {given}"
     if expert_folders(PUBLISHED_EXPERTS):

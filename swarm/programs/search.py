@@ -1,7 +1,8 @@
-"""search.py: a search is begun, resumed, or only reckoned up."""
+"""search.py: begins a search, resumes one, or forecasts its cost."""
 
 import logging
 import time
+from argparse import Namespace
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -10,27 +11,29 @@ from typing import Any
 import swarm
 from swarm.engines.executor import Executor
 from swarm.errors import UserError
+from swarm.evolution.checked_config import make_config, unused_but_given, with_present_names
 from swarm.evolution.command_line import parse
-from swarm.evolution.config import SearchConfig, make_config, unused_but_given
+from swarm.evolution.config import SearchConfig
 from swarm.evolution.final_scores import questions_of_the_end
 from swarm.evolution.fitted_on_dev import CHOOSES, warn_of_seen
 from swarm.evolution.refresh import check_refresh
 from swarm.evolution.resume import check_what_it_names, remember_what_is_named, without_used_limits
 from swarm.evolution.run_folder import BEST, LOG, ORIGIN, RESULT, ROUTERS, create_run, name_taken, open_run, read_json
+from swarm.evolution.settings_file import is_of_a_run, read_settings_file, write_settings_file
 from swarm.evolution.state import first_state
 from swarm.members.composite import Composite
 from swarm.members.members import Members, read_composites, read_members
 from swarm.members.routing.router_store import RouterStore
+from swarm.plugins import use_plugin_files
 from swarm.programs import front_doors
 from swarm.programs.dry_run import calibrate, dry_run
 from swarm.programs.engine_choice import make_executor
+from swarm.programs.parsers import RUNS
 from swarm.programs.session import Session, show_result
 from swarm.programs.task import Task, read_task
 from swarm.weights.pool import expert_folders
 
 log = logging.getLogger(__name__)
-
-RUNS = Path("search")
 
 
 def search_program(arguments: list[str] | None = None) -> int:
@@ -38,16 +41,22 @@ def search_program(arguments: list[str] | None = None) -> int:
     began = time.monotonic()
     given, mode = parse(arguments)
     front_doors.log_to(None)
-    if mode.resume and (mode.dry_run or mode.calibrate):
+    if mode.resume and (mode.dry_run or mode.calibrate or mode.settings_file or mode.config or mode.save_config):
         raise UserError(
-            "--resume goes on with a run; wanted it without --dry-run and --calibrate, which are for new ones"
+            "--resume goes on with a run and its own settings; wanted it without a settings file, --dry-run and "
+            "--calibrate, which are for new ones"
         )
     if mode.resume:
         return _resume(Path(mode.resume), given, began)
-    config = make_config(given)
+    config = _config_of(given, mode)
+    if mode.save_config:
+        write_settings_file(Path(mode.save_config), config)
+        log.info("settings are in %s; to search with them: h-swarm search %s", mode.save_config, mode.save_config)
+        return front_doors.DONE
     if config.name and (RUNS / config.name).exists():
         raise name_taken(RUNS / config.name)
     remember_what_is_named(config)
+    use_plugin_files(config.plugin)
     if ignored := unused_but_given(config):
         log.warning("without effect here: %s", ", ".join(f"--{name}" for name in ignored))
     task = read_task(config)
@@ -76,6 +85,27 @@ def search_program(arguments: list[str] | None = None) -> int:
         return Session(run, task, members, executor, first_state(config.seed), began).work()
 
 
+def _config_of(given: dict[str, Any], mode: Namespace) -> SearchConfig:
+    """The settings of a file, if there is one, and of the command line, which goes first."""
+    file = _settings_file(mode)
+    if file is None:
+        return make_config(given)
+    config = make_config(read_settings_file(file) | with_present_names(given))
+    if is_of_a_run(file):
+        config = replace(config, trust_remote_code=bool(given.get("trust_remote_code")))
+        origin = file.parent / ORIGIN
+        recorded = read_json(origin).get("eval_code") if origin.is_file() else None
+        check_what_it_names(f"h-swarm search {file}", config, given, recorded)
+    return config
+
+
+def _settings_file(mode: Namespace) -> Path | None:
+    if mode.settings_file and mode.config:
+        raise UserError(f"{mode.settings_file} and --config {mode.config} are two settings files; wanted one")
+    named = mode.settings_file or mode.config
+    return Path(named) if named else None
+
+
 def _resume(folder: Path, given: dict[str, Any], began: float) -> int:
     run, config = open_run(folder, given)
     state = run.with_kept_usage(run.load() or first_state(config.seed))
@@ -88,8 +118,9 @@ def _resume(folder: Path, given: dict[str, Any], began: float) -> int:
     for routers in (state.routers, state.best.routers if state.best else {}):
         RouterStore(folder / ROUTERS).check(routers)
     config = without_used_limits(config, given, state)
-    check_what_it_names(folder, config, given, read_json(folder / ORIGIN).get("eval_code"))
+    check_what_it_names(f"--resume {folder}", config, given, read_json(folder / ORIGIN).get("eval_code"))
     remember_what_is_named(config)
+    use_plugin_files(config.plugin)
     task = read_task(config, run.judge_usage())
     task.evaluation.prepare()
     members = _read_members(config, Path(str(config.initial_expert_directory)))
@@ -117,7 +148,7 @@ def _check_judge_limit(task: Task) -> None:
 
 
 def _beside(config: SearchConfig) -> Path | None:
-    """Where composites lie that are not among the experts."""
+    """The folder of composites beside the experts, if any."""
     return Path(config.composites) if config.composites else None
 
 

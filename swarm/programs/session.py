@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 
 from swarm.engines.executor import Executor
 from swarm.engines.metered import Budget, Metered, Usage
-from swarm.engines.statistics import Work, in_short
+from swarm.engines.statistics import Work, load_summary
 from swarm.errors import BudgetReached, UserError
 from swarm.evolution import forecast
 from swarm.evolution.config import SearchConfig
@@ -162,7 +162,7 @@ class Session(Watcher):
         record = numbers(state) | {"requests": asked, "shared": shared, "from_disk": from_disk}
         with front_doors.signals_wait():
             self._write(lambda: self._write_step(before, state, record, work))
-        self._progress.after(before, state, shared, asked, in_short(work))
+        self._progress.after(before, state, shared, asked, load_summary(work))
         self._tracker.log(record, state.steps_done)
 
     def _write_step(

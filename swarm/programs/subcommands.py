@@ -1,24 +1,27 @@
-"""Programs whose first word says what is to be done: scripts/deepen.py, scripts/route.py."""
+"""Commands whose next word says what is to be done: deepen, route, data, runs."""
 
 import argparse
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
+import swarm
 from swarm.evolution.command_line import Parser
 from swarm.programs import front_doors
 
 
 @dataclass(frozen=True)
 class Step:
-    """One of a program's steps.
+    """One subcommand of a program.
 
     Attributes:
       about: what it does.
-      module: its name: `add_options` gives a parser its options, `program` does it and gives the exit code. Only
-        the module of the step that is asked for is imported, since most of them bring torch along.
+      module: its name: `add_options` gives a parser its options, `program` does it and gives the exit code; `SHOWN`, if
+        it is there, names the options that plain --help shows. Only the module of the step that is asked for is
+        imported, since most of them bring torch along.
     """
 
     about: str
@@ -27,10 +30,10 @@ class Step:
 
 @dataclass(frozen=True)
 class Stepwise:
-    """A program of several steps.
+    """A program with subcommands.
 
     Attributes:
-      name: the script's, such as "deepen.py".
+      name: the command's, such as "deepen".
       about: what it is for.
       steps: by the word that asks for them.
       package: in which the steps' modules are.
@@ -44,27 +47,30 @@ class Stepwise:
     def parser(self) -> Parser:
         """The parser of the command line, up to the name of the step."""
         parser = Parser(
-            prog=self.name,
-            usage=f"python scripts/{self.name} STEP [options]     (STEP --help lists them)",
+            prog=f"h-swarm {self.name}",
+            usage=f"h-swarm {self.name} STEP [options]     (STEP --help lists them)",
             description=self.about,
             epilog="\n".join(["steps:", *(f"  {name:<10}{step.about}" for name, step in self.steps.items())]),
             formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
         )
-        parser.add_argument("step", choices=tuple(self.steps), metavar="STEP", help=", ".join(self.steps))
+        parser.add_argument("step", metavar="STEP", help=", ".join(self.steps))
         return parser
 
     def step_parser(self, name: str) -> Parser:
         """The parser of one step."""
         step = self.steps[name]
-        parser = Parser(prog=f"{self.name} {name}", description=step.about, allow_abbrev=False)
-        self._module(name).add_options(parser)
+        module = self._module(name)
+        shown = getattr(module, "SHOWN", ())
+        parser = Parser(prog=f"h-swarm {self.name} {name}", description=step.about, shown=shown)
+        module.add_options(parser)
         return parser
 
     def run(self, arguments: list[str] | None = None) -> int:
-        """Does what the command line asks for. Returns the exit code."""
+        """Runs the subcommand of the command line. Returns the exit code."""
         words = sys.argv[1:] if arguments is None else arguments
-        name: str = self.parser().parse_args(words[:1]).step
+        parser = self.parser()
+        name: str = parser.parse_args(words[:1]).step
+        check_word(parser, "step", name, self.steps)
         options = self.step_parser(name).parse_args(words[1:])
         front_doors.log_to(None)
         code: int = self._module(name).program(options)
@@ -72,3 +78,64 @@ class Stepwise:
 
     def _module(self, name: str) -> Any:
         return import_module(f"{self.package}.{self.steps[name].module}")
+
+
+@dataclass(frozen=True)
+class Subcommand:
+    """A program that one word stands for.
+
+    Attributes:
+      about: what it does, in a line.
+      program: "module:function" in `swarm`; the function takes the words that follow and returns the exit
+        code. It is imported only when it is asked for.
+      parser: "module:function" of its parser, in a module that is imported quickly, so that help and typing errors do
+        not wait for libraries; "" where the program's own module is quick.
+    """
+
+    about: str
+    program: str
+    parser: str = ""
+
+    def run(self, arguments: list[str]) -> int:
+        """Does it."""
+        if self.parser:
+            _found(self.parser)().parse_args(arguments)
+        code: int = _found(self.program)(arguments)
+        return code
+
+
+def _found(name: str) -> Any:
+    module, _, function = name.partition(":")
+    return getattr(import_module(f"swarm.{module}"), function)
+
+
+def chosen_command(
+    name: str, about: str, commands: Mapping[str, Subcommand], arguments: list[str], guide: str = ""
+) -> int:
+    """Runs the program that the first of the arguments names, with the others. Returns the exit code."""
+    width = max(map(len, commands)) + 2
+    rows = "\n".join(f"  {word:<{width}}{command.about}" for word, command in commands.items())
+    parser = Parser(
+        prog=name,
+        usage=f"{name} COMMAND [options]",
+        description=about,
+        epilog="\n\n".join(filter(None, [f"commands:\n{rows}", guide])),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("command", metavar="COMMAND", help="one of those below")
+    parser.add_argument("--version", action="version", version=f"h-swarm {swarm.__version__}")
+    if not arguments:
+        print(parser.format_help(), end="")
+        return front_doors.DONE
+    word: str = parser.parse_args(arguments[:1]).command
+    check_word(parser, "command", word, commands)
+    return commands[word].run(arguments[1:])
+
+
+def check_word(parser: Parser, what: str, word: str, known: Iterable[str]) -> None:
+    """Ends the program where a word is none of those that are known, with the nearest of them."""
+    known = list(known)
+    if word not in known:
+        near = get_close_matches(word, known, 1, 0.5)
+        meant = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+        parser.error(f"there is no {what} {word!r}; {meant}")

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from swarm.data.tables import as_text, parse_json, read_data_file, show
+from swarm.data.mapping_files import read_mapping_file
+from swarm.data.tables import show
 from swarm.errors import UserError
 from swarm.training.fields import Fields
 
@@ -139,7 +140,7 @@ def read_training_recipe(path: Path) -> Recipe:
 
     Raises UserError for a file that is none: the place, what it holds and what it should.
     """
-    fields = Fields(str(path), _content(path), _KEYS)
+    fields = Fields(str(path), read_mapping_file(path, "a recipe"), _KEYS)
     defaults = fields.raw("defaults") if "defaults" in fields else {}
     _expert_fields(f"{path}: defaults", defaults, _SETTINGS)
     listed = fields.raw("experts")
@@ -151,38 +152,6 @@ def read_training_recipe(path: Path) -> Recipe:
         if names.count(name) > 1:
             raise UserError(f"{path}: two experts are called {name}; wanted a name for each: rename one")
     return Recipe(path, fields.maybe_text("out"), experts)
-
-
-def _content(path: Path) -> Any:
-    if not path.is_file():
-        raise UserError(f"{path} is no file that is there, wanted a recipe in YAML or JSON: correct the name")
-    text = as_text(path, read_data_file(path))
-    if path.suffix.lower() == ".json":
-        return parse_json(path, text)
-    try:
-        import yaml
-    except ImportError as error:
-        raise UserError(f"{path}: PyYAML is needed to read YAML and is missing: {EXTRA}, or write JSON") from error
-    try:
-        _refuse_twins(path, yaml.compose(text, yaml.SafeLoader))
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise UserError(f"{path} is no YAML ({' '.join(str(error).split())}): mend the file there") from error
-
-
-def _refuse_twins(path: Path, node: Any) -> None:
-    """Refuses an object that says one key twice, of which YAML silently takes the last."""
-    value = getattr(node, "value", None)
-    if not isinstance(value, list):
-        return
-    said = set()
-    for part in value:
-        key, inner = part if isinstance(part, tuple) else (None, part)
-        if key is not None and isinstance(key.value, str):
-            if key.value in said:
-                raise UserError(f"{path}: line {key.start_mark.line + 1} says {key.value} twice: drop one of them")
-            said.add(key.value)
-        _refuse_twins(path, inner)
 
 
 def _expert_fields(place: str, content: Any, known: tuple[str, ...]) -> Fields:

@@ -16,8 +16,6 @@ from swarm.weights.base_model import base_folder, is_here, model_folder, names_a
 from swarm.weights.compatibility import check_adapters_fit, check_base_fits, check_models_fit
 from swarm.weights.full_model import FullModel, is_full_model, read_full_model
 
-COMBINE = ("linear", "exact", "svd")
-
 
 @dataclass(frozen=True)
 class Expert:
@@ -84,9 +82,9 @@ class Pool:
 
     def _digest_at(self, row: np.ndarray) -> str:
         """Linear, a coefficient of 1 alone gives that expert's tensors to the bit, whatever pool it lies in."""
-        places = np.flatnonzero(row)
-        if self.combine == "linear" and len(places) == 1 and row[places[0]] == 1:
-            return self.initial[places[0]].digest
+        nonzero = np.flatnonzero(row)
+        if self.combine == "linear" and len(nonzero) == 1 and row[nonzero[0]] == 1:
+            return self.initial[nonzero[0]].digest
         return hashlib.sha256(self.digest.encode() + row.tobytes()).hexdigest()
 
     def experts(self, coefficients: np.ndarray | None = None) -> list[Expert]:
@@ -101,7 +99,7 @@ def expert_folders(directory: Path) -> list[Path]:
 
 
 def composite_folders(directory: Path) -> list[Path]:
-    """Those that hold composites (`swarm.members`), sorted by name."""
+    """The sub-folders that hold composites (`swarm.members`), sorted by name."""
     return [folder for folder in _folders(directory) if (folder / "node.json").exists()]
 
 
@@ -216,9 +214,9 @@ def resolve_base(adapter: Adapter, moved: Mapping[str, str] = MappingProxyType({
     if beside.is_dir():
         return str(beside.resolve()), None
     if names_a_folder(named) and not Path(named).is_dir():
-        places = dict.fromkeys(os.path.abspath(place) for place in (beside, named))
+        paths = dict.fromkeys(os.path.abspath(path) for path in (beside, named))
         raise UserError(
-            f"{adapter.folder} names the base model {named}, and there is no folder {' and no '.join(places)}: put the "
+            f"{adapter.folder} names the base model {named}, and there is no folder {' and no '.join(paths)}: put the "
             "base there, or name it with -b"
         )
     return named, adapter.config.get("revision")
@@ -230,12 +228,12 @@ def _named(base: tuple[str, str | None]) -> str:
 
 
 def portable_base(base: str, folder: Path) -> str:
-    """How an adapter that moves with its base, written to `folder`, names it: a local folder relative to it."""
+    """The base's name for an adapter that moves with it, written to `folder`: a local folder relative to it."""
     return relative_to(base, folder) if Path(base).is_dir() else base
 
 
 def fixed_base(base: str) -> str:
-    """How an adapter that moves without its base names it: a hub id as it is, a local folder by its absolute path."""
+    """The base's name for an adapter that moves without it: a hub id as it is, a local folder by its absolute path."""
     return os.path.abspath(base) if Path(base).is_dir() else base
 
 

@@ -40,7 +40,7 @@ def load_ray() -> Any:
         import ray
         import ray._private.worker
     except ImportError as error:
-        raise UserError(f"--engine ray needs Ray ({error}): pip install 'h-swarm[ray]'") from None
+        raise UserError(f"--executor ray needs Ray ({error}): pip install 'h-swarm[ray]'") from None
     # what its daemons say about lost workers, and we say ourselves; log_to_driver does not reach that
     ray._private.worker._worker_logs_enabled = False
     return ray

@@ -1,12 +1,13 @@
 """The command line: the published options by name, defaults, compatibility, and refusals."""
 
-import dataclasses
+import re
 
 import pytest
 
 from swarm.errors import UserError
-from swarm.evolution.command_line import parse, search_parser
-from swarm.evolution.config import SearchConfig, defaults, make_config, unused_but_given
+from swarm.evolution.checked_config import defaults, make_config, unused_but_given
+from swarm.evolution.command_line import parse
+from swarm.evolution.config import SearchConfig, settings
 
 TASK = {"eval_type": "exact_match", "dataset": "gsm8k"}
 
@@ -62,16 +63,27 @@ def test_both_spellings_and_truth_values():
     assert mode.dry_run and mode.resume is None
 
 
-def test_help_names_every_setting_with_its_default(capsys):
+def help_text(capsys, *words):
     with pytest.raises(SystemExit) as ended:
-        parse(["--help"])
+        parse(["--help", *words])
     assert ended.value.code == 0
-    text = capsys.readouterr().out
-    for setting in dataclasses.fields(SearchConfig):
-        assert f"--{setting.name}" in text
-        assert setting.metadata["help"]
-    assert "(default: 6; 10 with --compat)" in text
-    assert max(map(len, search_parser().format_help().splitlines())) < 140
+    return capsys.readouterr().out
+
+
+def test_help_names_the_settings_that_people_use_and_help_all_every_one_with_its_default(capsys):
+    short, full = help_text(capsys), help_text(capsys, "all")
+    for name, setting in settings().items():
+        assert f"--{name}" in full and setting.help
+        assert bool(re.search(rf"^ +(-\w \w+, )?--{name}\b", short, re.MULTILINE)) == setting.common, name
+    assert 10 <= sum(setting.common for setting in settings().values()) <= 14
+    assert "(default: 6; 10 with --compat)" in short and "more options: --help all" in short
+    assert max(map(len, (short + full).splitlines())) < 140
+
+
+def test_help_of_something_else_is_an_error(capsys):
+    with pytest.raises(SystemExit) as ended:
+        parse(["--help", "al"])
+    assert ended.value.code == 2 and "--help al: wanted --help, or --help all" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -80,8 +92,9 @@ def test_help_names_every_setting_with_its_default(capsys):
         ("--graph_num many", "argument --graph_num: invalid int value: 'many'"),
         ("--edges star", "invalid choice: 'star'"),
         ("--repel_term maybe", "'maybe' is neither 0 nor 1"),
-        ("--inertai 0.4", "unrecognized arguments: --inertai 0.4"),
-        ("--iner 0.4", "unrecognized arguments: --iner 0.4"),
+        ("--inertai=0.4", "unrecognized arguments: --inertai=0.4; did you mean --inertia?"),
+        ("--iner=0.4", "unrecognized arguments: --iner=0.4"),
+        ("--max-cals 3", "unrecognized arguments: --max-cals; did you mean --max_calls?"),
     ],
 )
 def test_unreadable_options_are_one_line(line, message, capsys):

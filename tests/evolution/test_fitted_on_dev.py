@@ -110,7 +110,7 @@ def test_an_expert_that_was_trained_on_the_data_by_its_own_record(place, capsys)
         {"source": "owner/other", "split": "dev", "rows": 5, "digest": "x"},
     ]
     (folder / TRAINING_RECORD).write_text(json.dumps({"data": data}))
-    assert TRAINING_RECORD == EXPERTS.record, "as scripts/finetune.py calls it"
+    assert EXPERTS.record == TRAINING_RECORD, "as scripts/finetune.py calls it"
     first, second = warned(capsys, search_program, *TASK, *SMALL[:-2], "--dry-run")
     assert "degree was trained on 100 rows of data/eval/graph_tasks_small.json, split dev (finetune.json)" in first
     assert "7 rows of elsewhere/graph_tasks_small.jsonl (finetune.json): where those are the dev questions" in second

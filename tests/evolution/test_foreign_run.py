@@ -10,7 +10,7 @@ from worlds import problem
 from swarm.engines.metered import Usage
 from swarm.errors import UserError
 from swarm.evals.judges.budget import JudgeUsage
-from swarm.evolution.config import make_config
+from swarm.evolution.checked_config import make_config
 from swarm.evolution.run_folder import FILES, FOLDERS, Run, create_run, open_run
 from swarm.evolution.state import first_state
 from swarm.evolution.steps import STEPS

@@ -11,7 +11,7 @@ from swarm.data.example import Dataset, Example
 from swarm.engines.cache.completion_cache import CompletionCache
 from swarm.engines.scripted import ScriptedEngine
 from swarm.errors import UserError
-from swarm.evolution.config import make_config
+from swarm.evolution.checked_config import make_config
 from swarm.evolution.fitness import Fitness
 from swarm.evolution.refresh import refresh
 from swarm.evolution.state import Refresh, first_state, state_from_json, state_to_json

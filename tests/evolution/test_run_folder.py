@@ -9,7 +9,7 @@ from worlds import problem
 
 from swarm.engines.metered import Usage
 from swarm.errors import UserError
-from swarm.evolution.config import make_config
+from swarm.evolution.checked_config import make_config
 from swarm.evolution.resume import without_used_limits
 from swarm.evolution.run_folder import Run, create_run, open_run
 from swarm.evolution.state import first_state

@@ -10,7 +10,7 @@ from worlds import CountWords, paper_pool, questions
 from swarm.engines.base import Completion, GenerationParams
 from swarm.engines.executor import SingleEngine
 from swarm.errors import UserError
-from swarm.evolution.config import make_config
+from swarm.evolution.checked_config import make_config
 from swarm.evolution.forecast import describe_time, forecast
 from swarm.evolution.speed import ENOUGH, MOST, USUAL, Lengths, Measuring, Speed, known_speed, remember_speed
 from swarm.storage.user_cache import own_cache

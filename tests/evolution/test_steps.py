@@ -15,7 +15,7 @@ from swarm.engines.cache.completion_cache import CompletionCache
 from swarm.engines.metered import Budget, Metered
 from swarm.engines.scripted import ScriptedEngine
 from swarm.errors import BudgetReached, UserError
-from swarm.evolution.config import make_config
+from swarm.evolution.checked_config import make_config
 from swarm.evolution.loop import Watcher, search
 from swarm.evolution.state import first_state, state_from_json, state_to_json
 from swarm.evolution.steps import STEPS

@@ -52,7 +52,7 @@ def data_file(workdir, change):
 @pytest.mark.parametrize(
     ("arguments", "messages"),
     [
-        ([], ["--eval_type (-e) is missing", "python search.py -e exact_match -d gsm8k"]),
+        ([], ["--eval_type (-e) is missing", "h-swarm search -e exact_match -d gsm8k"]),
         (["-e", "exact", "-d", "graph_tasks_small"], ["exact", "exact_match, multiple_choice"]),
         (["-e", "exact_match", "-d", "graph_task"], ["graph_task", "graph_tasks_small"]),
         (["-e", "multiple_choice", "-d", "graph_tasks_small"], ["choices"]),

@@ -30,7 +30,7 @@ def devices(monkeypatch):
         ({"gpus": "0, 2"}, ["cuda:0", "cuda:2"]),
         ({"gpus": "2,0,1", "workers": 2}, ["cuda:2", "cuda:0"]),
         ({"workers": 3}, ["cuda:0", "cuda:1", "cuda:2"]),
-        ({"workers": 64, "engine": "ray"}, [None]),
+        ({"workers": 64, "executor": "ray"}, [None]),
     ],
 )
 def test_a_worker_on_each_device(devices, monkeypatch, settings, wanted):
@@ -90,6 +90,6 @@ def test_a_base_that_has_no_room_on_its_device(devices, monkeypatch, tmp_path):
     with monkeypatch.context() as real:
         real.setattr(torch.cuda, "set_device", set_device)
         with pytest.raises(UserError, match="but cuda has .* free; use a smaller base"):  # what an actor calls its GPU
-            engine_choice.make_engine(pool, SearchConfig(engine="ray"), "cuda")
+            engine_choice.make_engine(pool, SearchConfig(executor="ray"), "cuda")
     with pytest.raises(UserError, match="use a smaller base or a device with more memory"):
         engine_choice.make_engine(pool, SearchConfig(gpus="1"))

@@ -81,7 +81,7 @@ def test_a_run_joins_no_cluster_that_was_not_named_here(workdir, capsys):
     shutil.copytree(ROOT / "data", workdir / "data")
     task = "-e exact_match -d graph_tasks_small --dev_limit 3 --test_limit 2".split()
     assert search(*task, *SMALL, "--max_generations", 5) == 3
-    change_json(Path("search/mine/args.json"), lambda r: r.update(engine="ray", ray_address="127.0.0.1:9"))
+    change_json(Path("search/mine/args.json"), lambda r: r.update(executor="ray", ray_address="127.0.0.1:9"))
     capsys.readouterr()
     assert search("--resume", "search/mine") == 2
     assert "joins a Ray cluster at 127.0.0.1:9, which you have not named here before" in capsys.readouterr().err

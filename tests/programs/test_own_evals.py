@@ -3,8 +3,6 @@
 import hashlib
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -19,7 +17,7 @@ GOOD = "def digits(reply, example):\n    return float(any(c.isdigit() for c in r
 
 
 @pytest.fixture
-def place(tmp_path, monkeypatch):
+def workdir(tmp_path, monkeypatch):
     """A working folder with the embedded experts and their data."""
     shutil.copytree(ROOT / "data", tmp_path / "data")
     monkeypatch.chdir(tmp_path)
@@ -31,7 +29,7 @@ def search(*words):
     return front_doors.guarded(lambda: search_program(list(words)))
 
 
-def test_a_function_in_a_file_is_searched_by_and_scored_again(place, capsys):
+def test_a_function_in_a_file_is_searched_by_and_scored_again(workdir, capsys):
     Path("my_eval.py").write_text(GOOD)
     assert search("-e", "my_eval.py:digits", *SMALL.split()) == 0
     shown = capsys.readouterr().out
@@ -46,7 +44,7 @@ def test_a_function_in_a_file_is_searched_by_and_scored_again(place, capsys):
     assert scored["scores"] == result["scores"]["found"]["test"]
 
 
-def test_a_run_is_scored_again_on_its_own_data_wherever_that_lies(place, capsys):
+def test_a_run_is_scored_again_on_its_own_data_wherever_that_lies(workdir, capsys):
     """Not on data of the same name; what it was asked with is settled one by one."""
     rows = [{"question": f"A-B:{i} ; weight of A-B", "answer": str(i), "split": "dev"} for i in range(1, 5)]
     rows += [row | {"split": "test"} for row in rows]
@@ -63,7 +61,7 @@ def test_a_run_is_scored_again_on_its_own_data_wherever_that_lies(place, capsys)
     assert "was found on other data than graph_tasks_small in data/eval" in capsys.readouterr().err
 
 
-def test_a_run_goes_on_with_the_same_file_and_with_another_one_only_if_it_is_named(place, capsys):
+def test_a_run_goes_on_with_the_same_file_and_with_another_one_only_if_it_is_named(workdir, capsys):
     Path("my_eval.py").write_text(GOOD)
     assert search("-e", "my_eval.py:digits", *SMALL.split(), "--max_generations", "90") == 0
     assert search("--resume", "search/mine", "--max_generations", "91") == 0
@@ -75,7 +73,7 @@ def test_a_run_goes_on_with_the_same_file_and_with_another_one_only_if_it_is_nam
     assert "the eval's code differs from the run's beginning" in capsys.readouterr().err
 
 
-def test_code_that_a_run_s_folder_names_is_never_run_unasked(place, capsys):
+def test_code_that_a_run_s_folder_names_is_never_run_unasked(workdir, capsys):
     Path("my_eval.py").write_text(GOOD)
     assert search("-e", "my_eval.py:digits", *SMALL.split(), "--max_generations", "90") == 0
     Path("search/mine/evil.py").write_text(GOOD + "open('ran', 'w')\n")
@@ -92,7 +90,7 @@ def test_code_that_a_run_s_folder_names_is_never_run_unasked(place, capsys):
     assert not Path("ran").exists()
 
 
-def test_an_eval_that_fails_in_mid_search_stops_it_by_name_and_it_goes_on_when_mended(place, capsys):
+def test_an_eval_that_fails_in_mid_search_stops_it_by_name_and_it_goes_on_when_mended(workdir, capsys):
     code = "from pathlib import Path\ncalls = 0\n" + GOOD.replace(
         "    return",
         "    global calls\n    calls += 1\n    assert calls < 40 or Path('mended').exists(), 'worn out'\n    return",
@@ -111,7 +109,7 @@ def test_an_eval_that_fails_in_mid_search_stops_it_by_name_and_it_goes_on_when_m
 
 
 @pytest.mark.parametrize(("value", "shown"), [("2.0", "2.0"), ("float('nan')", "nan")])
-def test_a_score_out_of_range_stops_the_search(place, capsys, value, shown):
+def test_a_score_out_of_range_stops_the_search(workdir, capsys, value, shown):
     Path("my_eval.py").write_text(GOOD.replace("float(any(c.isdigit() for c in reply))", value))
     assert search("-e", "my_eval.py:digits", *SMALL.split()) == 2
     error = capsys.readouterr().err

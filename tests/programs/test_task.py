@@ -6,7 +6,7 @@ import pytest
 
 from swarm.data.example import Dataset, Example
 from swarm.errors import UserError
-from swarm.evolution.config import make_config
+from swarm.evolution.checked_config import make_config
 from swarm.programs.task import fit_chunks
 
 

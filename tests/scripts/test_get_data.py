@@ -1,7 +1,7 @@
 """The program that brings the published datasets, against a GitHub and a hub of our own on the loopback interface."""
 
 import hashlib
-import importlib.util
+import importlib
 import io
 import json
 import os
@@ -24,7 +24,6 @@ from repository import ROOT
 from swarm.data.load import load_dataset
 from swarm.data.published import COMMIT, PUBLISHED, SHA256
 
-PROGRAM = ROOT / "scripts" / "get_data.py"
 SHARED = Path(os.environ.get("H_SWARM_SHARED") or ROOT.parent / "shared") / "data" / "eval"
 PUBLISHED_GSM8K = SHA256["gsm8k"]  # before the tests put a file of their own in its place
 LIST = f"repos/BunsenFeng/heterogeneous_swarm/contents/data/eval?ref={COMMIT}"
@@ -73,15 +72,11 @@ def get_data(github: GitHub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setitem(SHA256, "gsm8k", hashlib.sha256(a_file("gsm8k")).hexdigest())
     monkeypatch.chdir(tmp_path)
-    spec = importlib.util.spec_from_file_location("get_data", PROGRAM)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return importlib.reload(importlib.import_module("swarm.programs.data.get_data"))  # it reads the servers' addresses
 
 
 def test_brings_checked_files_and_then_leaves_them_alone(get_data, github, tmp_path, capsys) -> None:
-    assert get_data.main(["ltp", "gsm8k"]) == 0
+    assert get_data.get_program(["ltp", "gsm8k"]) == 0
     lines = capsys.readouterr().out.splitlines()
     digest = hashlib.sha256(a_file("ltp")).hexdigest()
     assert lines[0] == f"ltp: data/eval/ltp.json: 1 dev, 2 test; as GitHub lists it, SHA-256 {digest}"
@@ -91,8 +86,8 @@ def test_brings_checked_files_and_then_leaves_them_alone(get_data, github, tmp_p
         "ltp.json": a_file("ltp"), "gsm8k.json": a_file("gsm8k"),
     }  # fmt: skip
     asked, before = github.asked, (folder / "gsm8k.json").stat()
-    assert get_data.main(["gsm8k"]) == 0 and github.asked == asked
-    assert get_data.main(["ltp"]) == 0 and github.asked == asked, "the list was asked for already"
+    assert get_data.get_program(["gsm8k"]) == 0 and github.asked == asked
+    assert get_data.get_program(["ltp"]) == 0 and github.asked == asked, "the list was asked for already"
     assert capsys.readouterr().out.count("is there and right") == 2
     assert (folder / "gsm8k.json").stat() == before
 
@@ -113,14 +108,14 @@ def test_brings_checked_files_and_then_leaves_them_alone(get_data, github, tmp_p
 def test_what_is_not_the_file_is_not_written(get_data, github, tmp_path, capsys, name, change, said) -> None:
     for key, value in change.items():
         setattr(github, key, value)
-    assert get_data.main([name]) == 2
+    assert get_data.get_program([name]) == 2
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith(f"missing: {name}: ") and said in line
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 def test_one_that_fails_stops_no_other(get_data, capsys) -> None:
-    assert get_data.main(["wow", "ltp"]) == 2
+    assert get_data.get_program(["wow", "ltp"]) == 2
     heard = capsys.readouterr()
     assert heard.err.startswith("missing: wow: ") and heard.out.startswith("ltp: ")
 
@@ -129,9 +124,9 @@ def test_a_file_of_the_users_own_is_not_written_over(get_data, tmp_path, capsys)
     own = tmp_path / "data" / "eval" / "ltp.json"
     own.parent.mkdir(parents=True)
     own.write_text("mine")
-    assert get_data.main(["ltp"]) == 2 and own.read_text() == "mine"
+    assert get_data.get_program(["ltp"]) == 2 and own.read_text() == "mine"
     assert "is not the file that is asked for; move it away, say --replace" in capsys.readouterr().err
-    assert get_data.main(["ltp", "--replace"]) == 0 and own.read_bytes() == a_file("ltp")
+    assert get_data.get_program(["ltp", "--replace"]) == 0 and own.read_bytes() == a_file("ltp")
 
 
 def test_files_are_taken_from_a_folder_without_asking_anybody(get_data, github, tmp_path, capsys) -> None:
@@ -140,7 +135,7 @@ def test_files_are_taken_from_a_folder_without_asking_anybody(get_data, github, 
     for name in ("ltp", "gsm8k"):
         (folder / f"{name}.json").write_bytes(a_file(name))
     (folder / "mmlu.json").write_bytes(a_file("not the published one"))
-    assert get_data.main(["ltp", "gsm8k", "mmlu", "nlgraph", "--from", str(folder), "--to", "here"]) == 2
+    assert get_data.get_program(["ltp", "gsm8k", "mmlu", "nlgraph", "--from", str(folder), "--to", "here"]) == 2
     heard = capsys.readouterr()
     assert "no checksum is known to compare with" in heard.out.splitlines()[0]
     assert heard.out.splitlines()[1].endswith("SHA-256 as known")
@@ -149,7 +144,7 @@ def test_files_are_taken_from_a_folder_without_asking_anybody(get_data, github, 
     assert absent.startswith(f"missing: nlgraph: {folder}/nlgraph.json cannot be read (No such file")
     assert {path.name for path in (tmp_path / "here").iterdir()} == {"ltp.json", "gsm8k.json"}
     assert github.asked == 0
-    assert get_data.main(["ltp", "--from", str(folder), "--to", "here"]) == 0
+    assert get_data.get_program(["ltp", "--from", str(folder), "--to", "here"]) == 0
     assert "is there and right" in capsys.readouterr().out
 
 
@@ -158,7 +153,7 @@ def test_an_interruption_leaves_nothing_half(github: GitHub, tmp_path: Path) -> 
     github.answer = lambda *_: (asked.set(), answered.wait(60), (200, {}, b""))[2]  # type: ignore[method-assign]
     environment = os.environ | {"H_SWARM_GITHUB_FILES": github.url, "PYTHONPATH": str(ROOT), "no_proxy": "127.0.0.1"}
     running = subprocess.Popen(
-        [sys.executable, str(PROGRAM), "ltp"], cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
+        [sys.executable, str(ROOT / "scripts" / "get_data.py"), "ltp"], cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
     )
     assert asked.wait(60)
     running.send_signal(signal.SIGINT)
@@ -181,7 +176,7 @@ def test_an_interruption_leaves_nothing_half(github: GitHub, tmp_path: Path) -> 
 )
 def test_a_command_line_that_cannot_be_meant(get_data, capsys, arguments, said) -> None:
     with pytest.raises(SystemExit) as left:
-        get_data.main(arguments)
+        get_data.get_program(arguments)
     assert left.value.code == 2 and said in capsys.readouterr().err
 
 
@@ -189,7 +184,7 @@ def test_the_published_files_are_taken_from_a_folder(get_data, monkeypatch, tmp_
     if not (SHARED / "qasper.json").exists():
         pytest.skip("the published data files are not here")
     monkeypatch.setitem(SHA256, "gsm8k", PUBLISHED_GSM8K)
-    assert get_data.main([*SHA256, "--from", str(SHARED), "--to", str(tmp_path)]) == 0
+    assert get_data.get_program([*SHA256, "--from", str(SHARED), "--to", str(tmp_path)]) == 0
     assert capsys.readouterr().out.count("SHA-256 as known") == 6
     for name in SHA256:
         assert (tmp_path / f"{name}.json").read_bytes() == (SHARED / f"{name}.json").read_bytes()
@@ -261,7 +256,7 @@ def test_sets_of_the_hub_in_the_published_shapes(tmp_path: Path) -> None:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))}
         kept |= {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_XET": "1"}
         kept |= {"no_proxy": "127.0.0.1", "PYTHONPATH": str(ROOT)}
-        command = [sys.executable, str(PROGRAM), "gsm8k", "mmlu", "mmlu_pro", "qasper", "mix-instruct", "--hub"]
+        command = [sys.executable, str(ROOT / "scripts" / "get_data.py"), "gsm8k", "mmlu", "mmlu_pro", "qasper", "mix-instruct", "--hub"]
         done = subprocess.run(command, env=kept, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
     assert (done.returncode, done.stderr) == (0, "")
     sets = {name: load_dataset(name, tmp_path / "data" / "eval") for name in ("gsm8k", "mmlu", "mmlu_pro", "qasper")}

@@ -9,7 +9,7 @@ from swarm.data.example import Dataset, Example
 from swarm.engines.base import GenerationParams
 from swarm.engines.scripted import ScriptedEngine
 from swarm.evals.eval import Eval
-from swarm.evolution.config import make_config
+from swarm.evolution.checked_config import make_config
 from swarm.evolution.fitness import Fitness
 from swarm.evolution.steps import Problem
 from swarm.members.members import Members

@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 
 import pytest
 from finetuning import BASE, finetune, lines, recipe
@@ -132,14 +131,6 @@ def test_what_is_no_expert_in_its_place_is_told_before_it_is_trained(tmp_path, c
     assert finetune(recipe(tmp_path), "--check") == 2
     error = capsys.readouterr().err
     assert said in error and error.count("\n") == 1 and "move it away" in error
-
-
-def test_a_missing_library_names_its_extra(tmp_path, capsys, monkeypatch):
-    monkeypatch.setitem(sys.modules, "yaml", None)
-    path = tmp_path / "recipe.yml"
-    path.write_text("experts: []")
-    assert finetune(path) == 2
-    assert 'pip install -e ".[finetune]"' in capsys.readouterr().err
 
 
 def test_without_trl_nothing_is_read(tmp_path, capsys, monkeypatch):

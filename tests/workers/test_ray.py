@@ -17,7 +17,7 @@ from run_stories import steps_written, story, wait_for, without_counts
 from swarm.programs import front_doors
 from swarm.programs.search import search_program
 from swarm.workers import ray_worker
-from swarm.workers.machine import packages
+from swarm.workers.machine import package_versions
 from swarm.workers.ray_actors import lost
 from swarm.workers.transport import Lost
 
@@ -58,7 +58,7 @@ def cluster(cache):
 
 
 def on(cluster, *options):
-    return ("--engine", "ray", "--ray-address", cluster.address, *options)
+    return ("--executor", "ray", "--ray-address", cluster.address, *options)
 
 
 def at_work(node):
@@ -117,7 +117,7 @@ def test_a_cluster_that_will_not_do(cluster, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     refuse(capsys, on(cluster, "--workers", 9), "--workers 9 are more workers than devices", "or add nodes")
     refuse(capsys, on(cluster, "--ray_cores", 64), "no node of the Ray cluster has 64 cores")
-    monkeypatch.setattr(ray_worker, "packages", lambda: packages() | {"h-swarm": "0.0.1"})
+    monkeypatch.setattr(ray_worker, "package_versions", lambda: package_versions() | {"h-swarm": "0.0.1"})
     said = ("node ", "h-swarm is ", "the search's is 0.0.1: install the same there")
     refuse(capsys, on(cluster, "--workers", 1), *said)
 
@@ -155,4 +155,4 @@ def test_no_cluster(capsys, tmp_path, monkeypatch):
     refuse(capsys, ("--ray-address", "ray://head:10001"), "wanted HOST:PORT of the head")
     refuse(capsys, ("-g", "0"), "-g names devices of this machine")
     monkeypatch.setitem(sys.modules, "ray", None)
-    refuse(capsys, (), "--engine ray needs Ray (", "pip install 'h-swarm[ray]'")
+    refuse(capsys, (), "--executor ray needs Ray (", "pip install 'h-swarm[ray]'")

@@ -14,9 +14,8 @@ from swarm.engines.base import Completion, Member, Request
 from swarm.engines.local.side_models import located, read_hub_config
 from swarm.errors import UserError
 from swarm.members.blending.blend_request import PARAMS, Fuses, Ranks, asked, order_of
-from swarm.members.blending.fuser_settings import GEN_FUSER, PUBLISHED, FuserSettings, check_fuser
-from swarm.members.blending.pair_models import PAIRRM
-from swarm.members.blending.pairwise import MODES
+from swarm.members.blending.fuser_settings import PUBLISHED, FuserSettings, check_fuser
+from swarm.members.blending.usual import GEN_FUSER, MODES, PAIRRM, TOP
 from swarm.members.composite import (
     NODE_FILE,
     Composite,
@@ -30,7 +29,6 @@ from swarm.members.composite import (
 from swarm.weights.base_model import base_model_digest, model_folder
 
 VERSION = 1  # to be raised with every change to ranking or fusing that can change a text
-TOP = 3  # answers that are fused, as published
 OF_A_FUSER = ("top_k", *asdict(PUBLISHED))
 
 

@@ -25,7 +25,8 @@ from swarm.engines.local.positions import learned_positions
 from swarm.engines.local.side_models import SideModel, in_batches, load_side_model
 from swarm.engines.local.token_budget import is_out_of_memory
 from swarm.errors import UserError
-from swarm.members.blending.fuser_settings import GEN_FUSER, NEW_TOKENS, PUBLISHED, WHAT, FuserSettings, check_fuser
+from swarm.members.blending.fuser_settings import NEW_TOKENS, PUBLISHED, WHAT, FuserSettings, check_fuser
+from swarm.members.blending.usual import GEN_FUSER
 
 log = logging.getLogger(__name__)
 
@@ -40,11 +41,11 @@ class Fuser:
     def __init__(self, loaded: SideModel, batch: int = 4):
         self._loaded, self._batch = loaded, batch
         self._positions = learned_positions(loaded.model)
-        self._told: set[str] = set()
+        self._warned: set[str] = set()
         self.fused = self.prompt_tokens = self.new_tokens = 0
 
     def settings(self) -> dict[str, Any]:
-        """Which model it is, JSON-able."""
+        """The model's name and digest, as JSON can hold them."""
         return self._loaded.settings()
 
     def fuse(
@@ -78,7 +79,7 @@ class Fuser:
         return texts
 
     def source(self, prompt: str, answers: Sequence[str], settings: FuserSettings = PUBLISHED) -> str:
-        """What the model is given to read, not cut but for the answers; see the top of this file."""
+        """The model's input, untruncated but for the answers; see the top of this file."""
         end = self._loaded.tokenizer.eos_token or "</s>"
         candidates = [
             f"Candidate {index}: <extra_id_{index}>:{self._short(answer, settings.candidate_tokens)[0]}"
@@ -88,7 +89,7 @@ class Fuser:
         return end.join(["Instruction: ", f"Input: {prompt}", *candidates, request])
 
     def _short(self, answer: str, most: int) -> tuple[str, bool]:
-        """An answer of at most so many tokens, and whether it is cut."""
+        """An answer truncated to so many tokens, and whether it was longer."""
         tokenizer = self._loaded.tokenizer
         ids = tokenizer(answer, add_special_tokens=False, verbose=False)["input_ids"]
         return (answer, False) if len(ids) <= most else (f"{tokenizer.decode(ids[:most])}...", True)
@@ -106,15 +107,15 @@ class Fuser:
         return [row[:most] for row in whole]
 
     def _tell(self, cut: int, what: str, most: int) -> None:
-        if cut and what not in self._told:
-            self._told.add(what)
+        if cut and what not in self._warned:
+            self._warned.add(what)
             log.warning("%s: %d %s are longer than %d tokens; %s reads their beginning only", WHAT, cut, what, most,
                         self._loaded.name)  # fmt: skip
 
     def _written(self, rows: Sequence[Sequence[int]], max_new_tokens: int, beams: int) -> list[str]:
         ids, mask = self._loaded.padded(rows)
         if self._positions is not None:
-            max_new_tokens = min(max_new_tokens, self._positions - 1)  # the decoder's first place is its start token
+            max_new_tokens = min(max_new_tokens, self._positions - 1)  # the decoder's first position is its start token
         with torch.inference_mode():
             found = self._loaded.model.generate(
                 input_ids=ids, attention_mask=mask, max_new_tokens=max_new_tokens, num_beams=beams, do_sample=False,

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from swarm.engines.local.side_models import read_hub_config
 from swarm.errors import UserError
+from swarm.members.blending.usual import GEN_FUSER
 
-GEN_FUSER = "llm-blender/gen_fuser_3b@refs/pr/1"
 WHAT = "answer fusion"
 NEW_TOKENS = 128  # of a fused answer, as published
 

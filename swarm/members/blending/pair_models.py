@@ -26,9 +26,9 @@ from torch import nn
 from swarm.engines.local.pretrained import loading
 from swarm.engines.local.side_models import SideModel, fetched, in_batches, load_side_model, quieten, read_hub_config
 from swarm.errors import UserError
+from swarm.members.blending.usual import PAIRRM
 from swarm.weights.base_model import base_model_digest, weight_files
 
-PAIRRM = "llm-blender/PairRM-hf"
 MARKS = {"source_prefix_id": "<|source|>", "cand1_prefix_id": "<|candidate1|>", "cand2_prefix_id": "<|candidate2|>"}
 SOURCE_TOKENS, ALL_TOKENS = 1224, 2048  # of a prompt, and of a prompt with two answers, as the model's card says
 WHAT = "pairwise ranking"

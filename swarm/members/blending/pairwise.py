@@ -1,4 +1,4 @@
-"""Answers ranked by comparing them two at a time, as PairRanker does (arXiv 2306.02561, section 3)."""
+"""Pairwise ranking of answers, as PairRanker does (arXiv 2306.02561, section 3)."""
 
 from collections.abc import Sequence
 from itertools import permutations
@@ -7,17 +7,17 @@ import numpy as np
 
 from swarm.errors import UserError
 from swarm.members.blending.pair_models import PairModel, Triple
+from swarm.members.blending.usual import MODES
 
-MODES = ("all", "bubble")
 Texts = Sequence[Sequence[str | None]]
 
 
 def best_first(
     model: PairModel, prompts: Sequence[str], texts: Texts, mode: str = "all", top: int | None = None
 ) -> list[list[int]]:
-    """Per prompt the places in its row of `texts` (P, M) of its `top` best answers (default: all), the best first.
+    """Per prompt the column indices in `texts` (P, M) of its `top` best answers (default: all), the best first.
 
-    Of equals the earlier comes first; places without an answer are left out. Raises UserError as `pairwise_scores`.
+    Of equals the earlier comes first; members without an answer are left out. Raises UserError as `pairwise_scores`.
     """
     most = max((len(row) for row in texts), default=0)
     wanted = most if top is None else top
@@ -33,16 +33,16 @@ def pairwise_scores(
     """(P, M) float64 scores of answers, higher is better, NaN for missing ones; every pair is seen in both orders.
 
     "all" compares every pair: the score is the mean over the others of half the difference of the two orders' logits
-    (the paper's MaxLogits up to a factor), at M (M - 1) comparisons per prompt. "bubble" finds the first `top` places
+    (the paper's MaxLogits up to a factor), at M (M - 1) comparisons per prompt. "bubble" finds the first `top` ranks
     only, by that many sweeps in which the better of two goes on to meet the next: these score top, top - 1, ..., 1 and
-    the others 0, at 2 (M - 1) comparisons for the first place. Of equals the earlier member is taken.
+    the others 0, at 2 (M - 1) comparisons for the first rank. Of equals the earlier member is taken.
 
     Raises UserError for another mode, or a `top` under 1.
     """
     if mode not in MODES:
         raise UserError(f"no mode {mode!r} of pairwise ranking; give one of {', '.join(MODES)}")
     if top < 1:
-        raise UserError(f"top is {top}; wanted the number of places to find, at least 1")
+        raise UserError(f"top is {top}; wanted the number of answers to rank, at least 1")
     comparing = _Comparing(model, prompts, texts)
     return _all_pairs(comparing) if mode == "all" else _bubbled(comparing, top)
 

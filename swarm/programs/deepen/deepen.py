@@ -9,9 +9,7 @@ STEPS = {
     "sweep": Step("accuracy and time over updates, learning rates, anchors and models", "sweep"),
     "picture": Step("how alike tokens lie in the relative spaces of several models", "picture"),
 }
-DEEPEN = Stepwise(
-    "deepen.py", "DeePEn on its own: models with different vocabularies write one text.", STEPS, __package__
-)
+DEEPEN = Stepwise("deepen", "DeePEn on its own: models with different vocabularies write one text.", STEPS, __package__)
 step_parser = DEEPEN.step_parser
 
 

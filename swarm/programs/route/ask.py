@@ -35,7 +35,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def program(options: argparse.Namespace) -> int:
-    """Prints who was picked, and the answer."""
+    """Prints the member that was picked, and its answer."""
     folder = router_folder(options.router)
     facts = read_router_facts(folder)
     query = Query(options.prompt.strip())
@@ -44,7 +44,7 @@ def program(options: argparse.Namespace) -> int:
     if options.only and facts["features"] != "hidden":
         router = load_router(folder)
         [choice] = router.choose([node_prompt(query, [])])
-        return _told(options, router, choice, None)
+        return _show(options, router, choice, None)
     fitted = fitted_on(options.router)
     config = config_of(options, {name: fitted[name] for name in ("eval_type", "dataset")})
     members, chosen = read_chosen(config, facts["names"])
@@ -55,12 +55,12 @@ def program(options: argparse.Namespace) -> int:
         router = loaded(folder, asked, options.any_weights)
         [choice] = router.choose([node_prompt(query, [])])
         if options.only:
-            return _told(options, router, choice, None)
+            return _show(options, router, choice, None)
         [[answer]] = asked.scheduler.answer_all([(single(asked.chosen[choice.member]), [query])], params)
-    return _told(options, router, choice, answer)
+    return _show(options, router, choice, answer)
 
 
-def _told(options: argparse.Namespace, router: Router, choice: RouterChoice, answer: str | None) -> int:
+def _show(options: argparse.Namespace, router: Router, choice: RouterChoice, answer: str | None) -> int:
     name = router.names[choice.member]
     if options.json:
         record = {"member": name, "confidence": choice.confidence, "fell_back": choice.fell_back}

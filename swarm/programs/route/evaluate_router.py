@@ -15,15 +15,16 @@ from swarm.evolution.config import SearchConfig
 from swarm.evolution.fitted_on_dev import FLATTERED, questions_of, warn_of_router
 from swarm.evolution.run_folder import read_json
 from swarm.maths.routing import at
-from swarm.members.blending.pairwise import MODES
+from swarm.members.blending.usual import MODES
 from swarm.members.routing.fitted_on import seen_questions
 from swarm.members.routing.router import Router
 from swarm.members.routing.router_artefact import load_router, read_router_facts
 from swarm.members.routing.soft_labels import without_gaps
 from swarm.metrics.pairwise_metric import PAIRWISE
 from swarm.metrics.score_matrix import ScoreMatrix, load_scores
-from swarm.programs.blends import FUSED, RANKED, add_blend_options, blends_of, with_blends
+from swarm.programs.blends import FUSED, RANKED, blends_of, with_blends
 from swarm.programs.front_doors import DONE
+from swarm.programs.parsers import add_blend_options
 from swarm.programs.route.fit_router import CLASSIFIER, FITTED, SCORES
 from swarm.programs.route.label_sources import COMPARING, Comparer, Scoring, labels, scoring_by, warn_of_another_judge
 from swarm.programs.route.member_scores import (

@@ -11,7 +11,7 @@ import numpy as np
 
 from swarm.errors import UserError
 from swarm.evolution.fitted_on_dev import questions_of
-from swarm.members.blending.pair_models import PAIRRM
+from swarm.members.blending.usual import PAIRRM
 from swarm.members.composite import NODE_FILE
 from swarm.members.routing.fit import fit_router
 from swarm.members.routing.router import Router
@@ -19,8 +19,8 @@ from swarm.members.routing.router_artefact import save_router
 from swarm.metrics.audit import audit_text, label_audit
 from swarm.metrics.pairwise_metric import PAIRWISE
 from swarm.metrics.score_matrix import ScoreMatrix, save_scores
-from swarm.programs.blends import add_ranker_options
 from swarm.programs.front_doors import DONE
+from swarm.programs.parsers import add_ranker_options
 from swarm.programs.route.curve import add_curve_options, curve_of, curve_record, curve_text
 from swarm.programs.route.label_sources import LABELS, Comparer, scoring_by
 from swarm.programs.route.member_scores import (
@@ -48,7 +48,7 @@ SHOWN = (  # by --help; --help all has the others
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of this step."""
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where the router is put: a "
-                        "composite, which a search can place (--composites: the folder around it)")  # fmt: skip
+                        "composite, which a search can use (--composites: the folder around it)")  # fmt: skip
     parser.add_argument("--members", nargs="+", metavar="NAME", help="whom it chooses among (default: all experts)")
     parser.add_argument("--metric", help=f"what makes the labels: {', '.join(LABELS)} (default: the eval's score)")
     add_ranker_options(parser, f"model that compares two answers, for --metric {PAIRWISE}, such as {PAIRRM}")

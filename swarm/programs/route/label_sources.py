@@ -1,39 +1,35 @@
-"""What a router's labels are made from: a metric against right answers, or answers compared with each other."""
+"""Sources of a router's labels: a metric against references, or pairwise comparisons of answers."""
 
-import argparse
 import logging
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, Protocol
 
 from swarm.engines.local.devices import usual_device
 from swarm.engines.local.side_models import read_hub_config
 from swarm.errors import UserError
-from swarm.evolution.command_line import add_setting
 from swarm.evolution.config import SearchConfig
-from swarm.members.blending.pair_models import PAIRRM, WHAT, load_pair_model
+from swarm.members.blending.pair_models import WHAT, load_pair_model
 from swarm.members.blending.pairwise import Texts
+from swarm.members.blending.usual import PAIRRM
 from swarm.metrics.gpt_rank import GPT_RANK, judge_answers
 from swarm.metrics.pairwise_metric import PAIRWISE, rank_answers
 from swarm.metrics.score_matrix import ScoreMatrix, score_answers
 from swarm.metrics.table import METRICS, get_metric, get_preset
 from swarm.plugins import names_in
 from swarm.programs.engine_choice import devices_of
-from swarm.programs.evaluate import SETTINGS
 from swarm.programs.judge_choice import judge_maker
-from swarm.plugins import names_in
 from swarm.programs.route.router_options import kind_of
 
 log = logging.getLogger(__name__)
 
 COMPARING = (PAIRWISE, GPT_RANK)  # metrics that need no right answer, and score an answer among others only
 LABELS = (*METRICS, *COMPARING)  # of our own
-JUDGE_SETTINGS = tuple(name for name in SETTINGS if "judge" in name or name == "max_cost")
 
 
 class Scoring(Protocol):
-    """Makes the matrix of all members' answers (P, M) to P prompts; `references` has a right answer for each."""
+    """Scores the answers (P, M) of all members to P prompts; `references` has one right answer per prompt."""
 
     def __call__(
         self, prompts: Sequence[str], names: Sequence[str], texts: Texts, references: Sequence[str], split: str
@@ -42,7 +38,7 @@ class Scoring(Protocol):
 
 @dataclass(frozen=True)
 class Comparer:
-    """What compares answers, where a metric does so.
+    """The comparer of answers behind a metric, where there is one.
 
     Attributes:
       ranker: folder or hub id of a pair model, for pairwise; None where none is named.
@@ -51,13 +47,6 @@ class Comparer:
 
     ranker: str | None
     mode: str
-
-
-def add_settings(parser: argparse._ActionsContainer, names: Collection[str]) -> None:
-    """Settings that mean the same for a search."""
-    for setting in fields(SearchConfig):
-        if setting.name in names:
-            add_setting(parser, setting)
 
 
 def labels() -> list[str]:
@@ -89,14 +78,14 @@ def scoring_by(metric: str, comparer: Comparer, config: SearchConfig) -> Scoring
 
 
 def warn_of_another_judge(learnt: ScoreMatrix, held: ScoreMatrix) -> None:
-    """Says so if a router is scored by something else than what it has learnt from."""
+    """Warns if a router is scored by another metric than the one it was fitted by."""
     if (learnt.metric, _judge_of(learnt)) != (held.metric, _judge_of(held)):
         log.warning("the labels were made by %s (%s), these scores by %s (%s): another metric, model or setting",
                     learnt.metric, _source_of(learnt), held.metric, _source_of(held))  # fmt: skip
 
 
 def _judge_of(matrix: ScoreMatrix) -> dict[str, Any]:
-    """What judges the answers, without the references in which words are counted: those differ between splits."""
+    """The settings of a scoring, without the corpus that words are counted in: it differs between splits."""
     return {name: value for name, value in matrix.settings.items() if name not in ("corpus", "texts")}
 
 

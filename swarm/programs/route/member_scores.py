@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,28 +11,27 @@ import numpy as np
 
 from swarm.engines.base import Member
 from swarm.errors import UserError
-from swarm.evolution.config import SearchConfig, make_config
+from swarm.evolution.checked_config import make_config, with_present_names
+from swarm.evolution.command_line import add_settings, given_settings
+from swarm.evolution.config import SearchConfig, settings_of
 from swarm.evolution.fitness import Fitness
 from swarm.members.blending.pairwise import Texts
 from swarm.members.members import Members, read_members
 from swarm.members.routing.interfaces import LanguageModel
 from swarm.metrics.score_matrix import ScoreMatrix
+from swarm.plugins import use_plugin_files
 from swarm.programs import front_doors
 from swarm.programs.engine_choice import BaseReader, make_cache, make_executor
-from swarm.programs.evaluate import ENGINE_SETTINGS, SETTINGS
-from swarm.programs.route.label_sources import COMPARING, Scoring, add_settings
+from swarm.programs.route.label_sources import COMPARING, Scoring
 from swarm.programs.task import Task, read_task
 from swarm.system.prompts import node_prompt
 from swarm.system.scheduler import Scheduler
 from swarm.system.system import single
 
-_POOL = ("initial_expert_directory", "composites", "combine", "combine_rank")
-_MORE = (*_POOL, "scorer", "dev_limit", "test_limit")
-
 
 @dataclass(frozen=True)
 class AskedMembers:
-    """The members and what asks them.
+    """The members of a router, with the scheduler that asks them.
 
     Attributes:
       members: all that there are.
@@ -63,25 +62,25 @@ class AskedMembers:
 
 def add_task_options(parser: argparse.ArgumentParser, task: bool = True) -> None:
     """Settings that mean the same for a search: of the members and the engine, and of the task."""
-    add_settings(parser, {*SETTINGS, *_MORE} if task else {*_POOL, "base_model", *ENGINE_SETTINGS})
+    add_settings(parser, settings_of("route" if task else "ask"))
 
 
 def config_of(options: argparse.Namespace, known: Mapping[str, Any] = {}) -> SearchConfig:
-    """The settings that were given, else those that are `known`, the others as a search has them."""
-    names = [setting.name for setting in fields(SearchConfig)]
-    given = {name: getattr(options, name) for name in names if getattr(options, name, None) is not None}
-    return make_config(dict(known) | given)
+    """The settings that were given, else those that are `known`, else a search's defaults."""
+    config = make_config(dict(known) | with_present_names(given_settings(options, "search")))
+    use_plugin_files(config.plugin)
+    return config
 
 
 def checked_task(config: SearchConfig) -> Task:
-    """The task, checked; nothing is loaded."""
+    """The checked task; no model is loaded."""
     task = read_task(config)
     task.check_scorer()
     return task.for_nodes(1)
 
 
 def read_chosen(config: SearchConfig, wanted: Sequence[str] | None) -> tuple[Members, tuple[Member, ...]]:
-    """The members that are there, and those of these names: by default the experts.
+    """All members, and the chosen ones by these names: by default the experts.
 
     Raises UserError for a name that there is not, or fewer than two.
     """
@@ -99,7 +98,7 @@ def read_chosen(config: SearchConfig, wanted: Sequence[str] | None) -> tuple[Mem
 
 @contextmanager
 def asked_by(config: SearchConfig, members: Members, chosen: tuple[Member, ...]) -> Iterator[AskedMembers]:
-    """The engines for these members; this loads the base model."""
+    """A context manager of the engines for these members; loads the base model."""
     with closing(make_executor(members, config)) as executor:
         yield AskedMembers(members, chosen, Scheduler(executor, make_cache(executor, config)), config)
 

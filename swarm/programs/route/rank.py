@@ -6,12 +6,12 @@ import logging
 from pathlib import Path
 
 from swarm.errors import UserError
-from swarm.members.blending.pair_models import PAIRRM
+from swarm.members.blending.usual import PAIRRM
 from swarm.metrics.audit import audit_text, label_audit
 from swarm.metrics.pairwise_metric import PAIRWISE
 from swarm.metrics.score_matrix import save_scores
-from swarm.programs.blends import add_ranker_options
 from swarm.programs.front_doors import DONE
+from swarm.programs.parsers import add_ranker_options
 from swarm.programs.route.label_sources import LABELS, Comparer, scoring_by
 from swarm.programs.route.member_scores import (
     add_task_options,

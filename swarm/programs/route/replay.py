@@ -12,9 +12,12 @@ import numpy as np
 
 from swarm.engines.local.side_models import read_hub_config
 from swarm.errors import UserError
-from swarm.evolution.config import SearchConfig
-from swarm.members.blending.pair_models import PAIRRM, WHAT, load_pair_model
+from swarm.evolution.command_line import add_settings
+from swarm.evolution.config import SearchConfig, settings_of
+from swarm.evolution.setting import COMPUTE
+from swarm.members.blending.pair_models import WHAT, load_pair_model
 from swarm.members.blending.pairwise import best_first
+from swarm.members.blending.usual import PAIRRM
 from swarm.members.routing.fit import fit_router
 from swarm.members.routing.router_artefact import ROUTERS, save_router
 from swarm.members.routing.soft_labels import without_gaps
@@ -23,15 +26,14 @@ from swarm.metrics.gpt_rank import GPT_RANK, TIES, TieRule, compared, gpt_column
 from swarm.metrics.mixinstruct import MixInstruct, read_mix_instruct
 from swarm.metrics.pairwise_metric import PAIRWISE
 from swarm.metrics.score_matrix import ScoreMatrix
-from swarm.programs.blends import RANKED, add_ranker_options
+from swarm.programs.blends import RANKED
 from swarm.programs.front_doors import DONE
+from swarm.programs.parsers import add_ranker_options
 from swarm.programs.route.curve import add_curve_options, curve_of, curve_record, curve_text
 from swarm.programs.route.label_sources import (
-    JUDGE_SETTINGS,
     LABELS,
     Comparer,
     Scoring,
-    add_settings,
     device_name,
     labels,
     scoring_by,
@@ -68,8 +70,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     about = f"model that compares two answers, such as {PAIRRM}: also try what it finds best; labels by {PAIRWISE}"
     add_ranker_options(parser, about)
     add_router_options(parser)
-    add_settings(parser.add_argument_group(f"labels by {GPT_RANK} (docs/judges.md)"), JUDGE_SETTINGS)
-    add_settings(parser.add_argument_group("engine"), ("gpus",))
+    taken = settings_of("replay")
+    judged = [setting for setting in taken if setting.group != COMPUTE]
+    add_settings(parser.add_argument_group(f"labels by {GPT_RANK} (docs/judges.md)"), judged)
+    add_settings(parser.add_argument_group("engine"), [setting for setting in taken if setting.group == COMPUTE])
 
 
 def program(options: argparse.Namespace) -> int:

@@ -10,7 +10,7 @@ STEPS = {
     "replay": Step("a router fitted and tried on stored answers and scores, nothing generated", "replay"),
 }
 ROUTE = Stepwise(
-    "route.py", "Routers: which member answers which prompt, so that only that one is asked.", STEPS, __package__
+    "route", "Routers: which member answers which prompt, so that only that one is asked.", STEPS, __package__
 )
 
 

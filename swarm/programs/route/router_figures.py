@@ -1,4 +1,4 @@
-"""How well a router chooses, beyond what its line in the table says: confidence, gaps recovered, quality over costs."""
+"""Figures of a router beyond its line in the table: calibration, APGR, and quality over costs."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ class Tried:
 
     @property
     def picked(self) -> np.ndarray:
-        """Who is asked (P,)."""
+        """The members that are picked (P,)."""
         return np.array([choice.member for choice in self.choices])
 
     @property
@@ -55,7 +55,7 @@ class Tried:
         return [(float(costs[picked].mean()), float(at(self.scores, picked).mean())) for picked in self.turned]
 
     def estimate(self, statistic: Callable[[np.ndarray], float]) -> Estimate | None:
-        """A statistic of prompts (their indices) with its interval; None where these prompts have none."""
+        """A statistic of the prompts with its interval; None where it is not defined for them."""
         try:
             return bootstrap(statistic, len(self.scores), np.random.default_rng(self.seed), _RESAMPLES)
         except ValueError:
@@ -96,7 +96,7 @@ def figures_of(result: Tried) -> dict[str, Any]:
 
 
 def _labels(result: Tried) -> np.ndarray:
-    """How much each member is the right one (P, M), as the router was taught it."""
+    """The labels (P, M) by the rule that the router was fitted with."""
     settings = fitted_settings(result.router)
     return soft_labels(less_cost(result.scores, settings), settings.label_temperature, settings.tolerance)
 
@@ -114,7 +114,7 @@ def _gap(result: Tried) -> dict[str, Estimate | None]:
 
 
 def _over_costs(result: Tried) -> dict[str, Estimate | None]:
-    """Nothing where all members cost the same: there is no range of costs."""
+    """AIQ of the router and of the members alone; {} where all members cost the same."""
     costs = np.asarray(result.router.costs, dtype=np.float64)
     if len(set(costs.tolist())) < 2:
         return {}
@@ -130,7 +130,7 @@ def _over_costs(result: Tried) -> dict[str, Estimate | None]:
 
 
 def _turned(router: Router, prompts: Sequence[str]) -> list[np.ndarray]:
-    """What is picked (P,) as lambda rises from 0 until the cheapest is; none for a router without that knob."""
+    """The picks (P,) as lambda rises from 0 until the cheapest is picked; [] for a router without costs."""
     costs = np.asarray(router.costs, dtype=np.float64)
     if router.classifier.learns == "labels" or router.features is None or len(set(costs.tolist())) < 2:
         return []
@@ -141,21 +141,22 @@ def _turned(router: Router, prompts: Sequence[str]) -> list[np.ndarray]:
 
 def figures_text(figures: dict[str, Any]) -> list[str]:
     """The figures as lines."""
-    told = {name: Estimate(**each) for name, each in figures.items() if isinstance(each, dict)}
-    accuracy, back, error = told["accuracy"], told["fell_back"], told["calibration_error"]
+    found = {name: Estimate(**each) for name, each in figures.items() if isinstance(each, dict)}
+    accuracy, back, error = found["accuracy"], found["fell_back"], found["calibration_error"]
     lines = [
         f"the router picks one of the best members for {_percent(accuracy)} of the prompts and falls back for "
         f"{_percent(back)}; calibration error {shown(error)}"
     ]
-    if "apgr" not in told:
+    if "apgr" not in found:
         lines.append(f"no APGR: on these prompts {figures['strong']} has no lead over {figures['weak']}")
     else:
         lines.append(
-            f"between {figures['weak']} and {figures['strong']}: APGR {shown(told['apgr'])} (0.5 is chance), half of "
-            f"the gap with {_percent(told['calls_for_half'])} of the prompts for {figures['strong']}"
+            f"between {figures['weak']} and {figures['strong']}: APGR {shown(found['apgr'])} (0.5 is chance), half of "
+            f"the gap with {_percent(found['calls_for_half'])} of the prompts for {figures['strong']}"
         )
-    if "aiq" in told:
-        lines.append(f"AIQ {shown(told['aiq'])}, of the members without a router {shown(told['aiq_of_members_alone'])}")
+    if "aiq" in found:
+        alone = shown(found["aiq_of_members_alone"])
+        lines.append(f"AIQ {shown(found['aiq'])}, of the members without a router {alone}")
     return lines
 
 

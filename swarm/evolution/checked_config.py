@@ -1,0 +1,110 @@
+"""From what a user says to a checked config: names and values of earlier versions, limits, what goes together."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
+from difflib import get_close_matches
+from typing import Any
+
+from swarm.errors import UserError
+from swarm.evolution.config import PAPER_CODE, PAPER_CODE_DEFAULTS, SearchConfig, settings
+from swarm.evolution.setting import UNUSED
+
+
+def defaults(compat: str | None = None) -> dict[str, Any]:
+    """Every setting's default, under this compatibility mode."""
+    values = {each.name: each.default for each in fields(SearchConfig) if each.default is not MISSING}
+    return values | (PAPER_CODE_DEFAULTS | {"compat": compat} if compat == PAPER_CODE else {})
+
+
+def with_present_names(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings under the names, and with the values, that this version has for them."""
+    names = {alias: setting.name for setting in settings().values() for alias in setting.aliases}
+    named = {names.get(name, name): value for name, value in given.items()}
+    for name, value in list(named.items()):
+        now = settings()[name].formerly.get(value) if name in settings() and isinstance(value, str) else None
+        if now is not None:
+            named |= {other: each for other, each in now.items() if other == name or other not in given}
+    return named
+
+
+def make_config(given: Mapping[str, Any]) -> SearchConfig:
+    """A checked config from the settings that the user gave.
+
+    Raises UserError for a name that is no setting, a missing one, or a value that cannot be.
+    """
+    given = with_present_names(given)
+    for name, value in given.items():
+        check_value(name, value)
+    config = SearchConfig(**(defaults(given.get("compat")) | given))
+    check_together(config)
+    return config
+
+
+def check_value(name: str, value: Any, called: str = "--{}") -> None:
+    """Raises UserError for a name that is no setting, or a value that it cannot have, `called` as it was given."""
+    setting = settings().get(name)
+    if setting is None:
+        near = get_close_matches(name, settings(), 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"wanted one of: {', '.join(settings())}"
+        raise UserError(f"unknown setting {name!r}; {hint}")
+    shown = called.format(name)
+    kinds = (*setting.kinds, int) if float in setting.kinds else setting.kinds
+    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+        raise UserError(f"{shown} is {value!r}; wanted {' or '.join(kind.__name__ for kind in kinds)}")
+    if value is None:
+        return
+    if setting.choices and value not in setting.choices:
+        raise UserError(f"{shown} is {value!r}; wanted one of: {', '.join(setting.choices)}")
+    if not isinstance(value, int | float):
+        return
+    if setting.least is not None and not (value >= setting.least and math.isfinite(value)):
+        raise UserError(f"{shown} is {value}; wanted a number of at least {setting.least:g}")
+    if setting.most is not None and value > setting.most:
+        raise UserError(f"{shown} is {value}; wanted at most {setting.most:g}")
+
+
+def unused_but_given(config: SearchConfig) -> list[str]:
+    """Settings without effect that were given a value of their own, for a warning."""
+    return [
+        name
+        for name, setting in settings().items()
+        if getattr(config, name) != setting.default
+        and (
+            setting.group == UNUSED
+            or (setting.only_with and getattr(config, setting.only_with[0]) != setting.only_with[1])
+        )
+    ]
+
+
+def _is_plain(name: str) -> bool:
+    return bool(name.strip()) and name[0] != "." and not set(name) & set("/\\\0") and len(name.encode()) <= 200
+
+
+def check_together(config: SearchConfig) -> None:
+    """Raises UserError for settings that do not go together, or for a task that is not named."""
+    for name, short in (("eval_type", "e"), ("dataset", "d")):
+        if not getattr(config, name):
+            raise UserError(f"--{name} (-{short}) is missing; for example: h-swarm search -e exact_match -d gsm8k")
+    if config.name is not None and not _is_plain(config.name):
+        raise UserError(
+            f"--name is {config.name[:80]!r}; wanted a plain folder name of at most 200 bytes, no separators"
+        )
+    if "@" in (config.judge_url or "").partition("://")[2].partition("/")[0]:
+        raise UserError("--judge_url holds a name or password, which would be kept with the run; use OPENAI_API_KEY")
+    if config.max_cost is not None and config.judge_price is None:
+        raise UserError("--max_cost needs the judge's price: --judge_price READ,WRITTEN per million tokens")
+    if config.starting_velocity_mode == "random" and config.graph_num < 2:
+        raise UserError("--graph_num is 1; wanted at least 2, or --starting_velocity_mode zero")
+    move = config.move_coefficients
+    if move.inertia + move.cognitive + move.social + move.repel <= 0:
+        raise UserError("inertia, cognitive_coeff, social_coeff and repel_coeff are all 0; wanted a positive one")
+    if config.populate_initial_experts and config.initial_experts_num is None:
+        raise UserError("--populate_initial_experts needs --initial_experts_num: how many experts there shall be")
+    if config.paper_code and config.starting_velocity_mode != "random":
+        raise UserError(
+            f"--starting_velocity_mode {config.starting_velocity_mode} stops the published program "
+            "(NotImplementedError); use random, or leave out --compat"
+        )
+    if config.paper_code and config.edges != "tree":
+        raise UserError("--edges bernoulli is the paper's, not the published program's; leave out --compat")

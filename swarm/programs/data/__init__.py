@@ -1,0 +1,1 @@
+"""Datasets that are brought, made or looked at by a command."""

@@ -1,0 +1,99 @@
+"""The parsers of the commands; nothing heavy is imported for them, so that help and typing errors are quick."""
+
+import argparse
+from pathlib import Path
+
+from swarm.evolution.command_line import Parser, add_setting, add_settings
+from swarm.evolution.config import settings_of
+from swarm.members.blending.usual import GEN_FUSER, MODES, PAIRRM, TOP
+
+RUNS = Path("search")
+ALL = "all"
+TRACKED = ("disabled", "auto", "online", "offline")
+# where the default differs from a search's
+_HELP = {
+    "eval_type": "what scores an answer (default: what it was found by)",
+    "dataset": "name or path (default: what it was found on)",
+    "base_model": "hub id or folder of the base (default: what the system names)",
+    "max_new_tokens": "tokens per answer (default: as it was found)",
+    "chat": "use the chat template (default: as it was found)",
+}
+
+
+def evaluate_parser() -> Parser:
+    """The parser of evaluate.py."""
+    taken = settings_of("evaluate")
+    shown = {setting.name for setting in taken if setting.common} | {"split", "limit", "json"}
+    parser = Parser(prog="h-swarm evaluate", description="Scores a found system again.", shown=shown)
+    parser.add_argument("folder", help="a run (search/<name>) or a system's folder (search/<name>/best)")
+    parser.add_argument("--split", default="test", choices=("dev", "test"), help="(default: test)")
+    parser.add_argument(
+        "--limit", type=_limit, metavar="N|all", help="only the first so many examples (default: as it was found)"
+    )
+    for setting in taken:
+        add_setting(parser, setting, _HELP.get(setting.name, ""))
+    parser.add_argument("--json", action="store_true", help="print one JSON object only")
+    return parser
+
+
+def _limit(text: str) -> int | str:
+    """The value of a limit option: a number of examples, or all."""
+    if text == ALL or text.removeprefix("-").isdecimal():
+        return text if text == ALL else int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is neither a number nor {ALL}")
+
+
+def baselines_parser() -> Parser:
+    """The parser of scripts/baselines.py: settings that mean the same for a search."""
+    taken = settings_of("baselines")
+    parser = Parser(
+        prog="h-swarm baselines",
+        description="Scores a constant answer, every member alone, the experts' uniform average, vote and blends.",
+        shown={setting.name for setting in taken if setting.common} | {"split", "without_experts", "json"},
+    )
+    add_settings(parser, taken)
+    parser.add_argument("--split", default="both", choices=("dev", "test", "both"), help="(default: both)")
+    parser.add_argument(
+        "--without-experts", action="store_true", help="score only the most frequent answer of dev; nothing is loaded"
+    )
+    add_blend_options(parser)
+    parser.add_argument("--json", action="store_true", help="print one JSON object only")
+    return parser
+
+
+def add_ranker_options(parser: argparse.ArgumentParser, about: str) -> None:
+    """Adds the options of the ranker."""
+    parser.add_argument("--ranker", metavar="MODEL", help=about)
+    parser.add_argument("--ranking", choices=MODES, default=MODES[0], help="compare all pairs of answers, or only as "
+                        "many as the first places take (default: all)")  # fmt: skip
+
+
+def add_blend_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of the ranker and of the fuser."""
+    add_ranker_options(parser, f"model that compares two answers, such as {PAIRRM}: also score what it finds best")
+    parser.add_argument("--fuser", metavar="MODEL", help=f"encoder-decoder, such as {GEN_FUSER}: also score what it "
+                        "makes of the best answers")  # fmt: skip
+    parser.add_argument("--top_k", type=int, help=f"how many answers it reads (default: {TOP}, or all if fewer)")
+
+
+def finetune_parser() -> Parser:
+    """The parser of scripts/finetune.py."""
+    parser = Parser(
+        prog="h-swarm finetune",
+        usage="h-swarm finetune RECIPE [options]",
+        description="Trains the LoRA experts of a recipe (YAML or JSON); goes on where it was stopped.",
+    )
+    parser.add_argument("recipe", type=Path, metavar="RECIPE", help="the file that lists experts, bases and data")
+    parser.add_argument("--out", type=Path, help="where each expert gets a folder (default: the recipe's out)")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="train these experts of the recipe only")
+    parser.add_argument("--check", action="store_true", help="check recipe and data, say what would be done, and end")
+    parser.add_argument("--wandb", default="disabled", choices=TRACKED, help="where losses go (default: disabled)")
+    return parser
+
+
+def runs_parser() -> Parser:
+    """The parser of `h-swarm runs`."""
+    parser = Parser(prog="h-swarm runs", description="Lists runs, the newest first.")
+    parser.add_argument("folder", nargs="?", type=Path, default=RUNS, help="where they lie (default: search)")
+    parser.add_argument("--json", action="store_true", help="print one JSON list only")
+    return parser
