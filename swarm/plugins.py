@@ -64,6 +64,7 @@ _ALL = (
     Group("trackers", "are sent a run's numbers", "--tracker NAME"),
 )
 GROUPS = {group.name: group for group in _ALL}
+HINT = "a plugin's needs its package, or --plugin FILE.py (docs/extend.md)"  # where there is none of a name
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from swarm.data.source import DIRECTORY, SPLITS, Source
 from swarm.data.splits import divide, paired
 from swarm.data.tables import SUFFIXES, Row, Table, as_text, parse_json, read_data_file, read_table, show
 from swarm.errors import UserError
-from swarm.plugins import Plugin, faults_named, find_plugin, names_in
+from swarm.plugins import HINT, Plugin, faults_named, find_plugin, names_in
 
 
 def load_dataset(source: str | Source, directory: str | Path = DIRECTORY) -> Dataset:
@@ -93,6 +93,7 @@ def _locate(source: Source) -> Path | Plugin | None:
             there = f"it holds {', '.join(files)}" if files else "it holds no .json file, or is not a folder"
             there += "".join(f", and {name} is a plugin's" for name in names_in("datasets"))
             cure = f"give one of the names there, the path of a {', '.join(SUFFIXES)} file or a folder, or a hub id"
+            cure += f"; {HINT}"
             if given in PUBLISHED:
                 cure = f"bring it: python scripts/get_data.py {given}"
             raise UserError(f"no dataset {show(given)} in {directory}: {there}; {cure}")

@@ -7,7 +7,7 @@ from swarm.evals.eval import Eval
 from swarm.evals.judges.judge import JudgeMaker, no_judge
 from swarm.evals.plugin_eval import PluginEval
 from swarm.evals.plugins import eval_from_file, is_file_name
-from swarm.plugins import find_plugin, names_in
+from swarm.plugins import HINT, find_plugin, names_in
 
 
 def _exact_match(judge: JudgeMaker) -> Eval:
@@ -57,5 +57,5 @@ def get_eval(name: str, judge: JudgeMaker = no_judge) -> Eval:
         return PluginEval(name, plugin.load(), plugin.code, judge)
     if name not in EVALS:
         known = ", ".join(names_in("evals", EVALS))
-        raise UserError(f"no eval {name!r}; give one of {known}, or path/to/file.py:name (docs/add_an_eval.md)")
+        raise UserError(f"no eval {name!r}; give one of {known}, or path/to/file.py:name (docs/add_an_eval.md); {HINT}")
     return EVALS[name](judge)

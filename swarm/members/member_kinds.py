@@ -17,7 +17,7 @@ from swarm.members.fusion.fusion_node import read_fusion
 from swarm.members.routing.choice_request import RouterRequest
 from swarm.members.routing.router_node import read_router
 from swarm.members.vote import read_ballot
-from swarm.plugins import Plugin, faults_named, find_plugin, names_in
+from swarm.plugins import HINT, Plugin, faults_named, find_plugin, names_in
 from swarm.weights.pool import Expert
 
 if TYPE_CHECKING:
@@ -40,7 +40,8 @@ def node_reader(kind: object, path: Path) -> NodeReader:
     if isinstance(kind, str) and (plugin := find_plugin("members", kind, NODE_TYPES)):
         return partial(_read_by, plugin)
     if not isinstance(kind, str) or kind not in NODE_TYPES:
-        raise UserError(f"{path}: type is {kind!r}; wanted one of: {', '.join(names_in('members', NODE_TYPES))}")
+        known = ", ".join(names_in("members", NODE_TYPES))
+        raise UserError(f"{path}: type is {kind!r}; wanted one of: {known}; {HINT}")
     return NODE_TYPES[kind]
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from swarm.errors import UserError
 from swarm.metrics.metric import Metric, check_options
 from swarm.metrics.plugin_metric import PluginMetric
-from swarm.plugins import find_plugin, names_in
+from swarm.plugins import HINT, find_plugin, names_in
 
 _RUN = {"batch": int, "device": str}  # of metrics with a model
 
@@ -127,7 +127,7 @@ def get_metric(name: str, **options: Any) -> Metric:
     if plugin := find_plugin("metrics", name, METRICS):
         return PluginMetric(plugin, options)
     if name not in METRICS:
-        raise UserError(f"no metric {name!r}; give one of {', '.join(names_in('metrics', METRICS))}")
+        raise UserError(f"no metric {name!r}; give one of {', '.join(names_in('metrics', METRICS))}; {HINT}")
     return METRICS[name](options)
 
 

@@ -13,7 +13,7 @@ from urllib.parse import urlparse
 
 from swarm.errors import UserError
 from swarm.evolution.run_folder import WANDB_ID
-from swarm.plugins import find_plugin, in_short, names_in
+from swarm.plugins import HINT, find_plugin, in_short, names_in
 from swarm.storage.files import read_text, write_whole
 
 log = logging.getLogger(__name__)
@@ -156,7 +156,7 @@ def _plugin_maker(name: str) -> Callable[[TrackedRun], Tracker] | None:
         maker: Callable[[TrackedRun], Tracker] = made
         return maker
     if name not in TRACKERS:
-        raise UserError(f"--tracker is {name!r}; wanted one of: {', '.join(names_in('trackers', TRACKERS))}")
+        raise UserError(f"--tracker is {name!r}; wanted one of: {', '.join(names_in('trackers', TRACKERS))}; {HINT}")
     return None
 
 

@@ -89,7 +89,7 @@ def test_two_of_different_members_are_never_taken_for_the_same(pool, use):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('"members", "longest"', '"members", "other"', "type is 'longest'; wanted one of: vote, .*, blend, other$"),
+        ('"members", "longest"', '"members", "other"', "type is 'longest'; wanted one of: vote, .*, blend, other; a"),
         ("    check_keys(", "    folder / 1; check_keys(", r"'longest' of \S+ line 7 raised TypeError: .*.py, line 9"),
         ("return LongestNode(", "return (", "member 'longest' of .* gave tuple; wanted a swarm.mem"),
         ("return Longest(self.name", "return Composite(self.name", "composite chosen raised TypeError: .*line 14"),
