@@ -67,7 +67,7 @@ def with_router(world: World, problem: Problem, members: Members, folder: Path) 
     routers = [member.chooser for member in members.initial() if isinstance(member, Routed)]
     meter = Metered(RoutingEngine(world.engine, world.engine, routers))
     fitness = replace(problem.fitness, scheduler=Scheduler(meter))
-    return replace(problem, members=members, fitness=fitness, router_store=RouterStore(folder / "shelf")), meter
+    return replace(problem, members=members, fitness=fitness, router_store=RouterStore(folder / "routers")), meter
 
 
 def found(problem: Problem, meter: Metered, seed: int) -> tuple[System, SearchState]:
@@ -78,7 +78,7 @@ def found(problem: Problem, meter: Metered, seed: int) -> tuple[System, SearchSt
 
 
 def one_seed(world: World, seed: int, dev_size: int, settings: dict[str, object]) -> dict[str, float]:
-    """Every row's test accuracy for one seed; places of the router in the found systems."""
+    """Every row's test accuracy for one seed, and the number of the router's nodes in the found systems."""
     plain, meter = world.problem(seed, dev_size, **settings)
     row: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as name:
@@ -93,7 +93,7 @@ def one_seed(world: World, seed: int, dev_size: int, settings: dict[str, object]
             problem = replace(problem, config=replace(problem.config, refresh_routers=every))
             system, state = found(problem, meter, seed)
             row[key] = world.accuracy(problem, system)
-            row[f"routed_{key}"] = sum(system.member_at(place).name == NAME for place in system.graph)
+            row[f"routed_{key}"] = sum(system.member_at(node).name == NAME for node in system.graph)
         row["alone"] = world.accuracy(problem, single(members.initial()[-1]))
     return row
 
@@ -105,12 +105,12 @@ def table(seeds: list[dict[str, float]], test_size: int) -> list[str]:
     for one, other in PAIRS:
         difference = mean_of([seed[one] - seed[other] for seed in seeds], "+")
         lines.append(f"| {ROWS[one]} − {ROWS[other]}, paired | {difference} |")
-    placed = ", ".join(f"{seed['routed_with']:.0f} and {seed['routed_refreshed']:.0f}" for seed in seeds)
+    nodes = ", ".join(f"{seed['routed_with']:.0f} and {seed['routed_refreshed']:.0f}" for seed in seeds)
     lines += [
         "",
         f"Means over {len(seeds)} seeds with 95 % t-intervals over seeds; {test_size} test questions for all.",
     ]
-    lines += [f"Places that the router has in the found systems, as fitted and as fitted again, by seed: {placed}."]
+    lines += [f"Nodes of the router in the found systems, as fitted and as fitted again, by seed: {nodes}."]
     return lines
 
 

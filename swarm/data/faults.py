@@ -1,4 +1,4 @@
-"""Faults of data that need no refusal: said once, counted, and one of them mended where that is asked for."""
+"""Warnings about faults of a dataset, with their counts; one kind is mended where that is asked for."""
 
 import logging
 import re
@@ -44,18 +44,18 @@ def _mended(example: Example) -> Example:
 
 
 def _warn_of_ids(dataset: Dataset) -> None:
-    """Says how many records have an id that another of their split has too; no id is no duplicate."""
+    """Warns of records whose id another one of their split has too, with their number; no id is no duplicate."""
     shared = {
         split: sum(count for identity, count in Counter(e.id for e in examples).items() if identity and count > 1)
         for split, examples in (("dev", dataset.dev), ("test", dataset.test))
     }
     if any(shared.values()):
-        told = " and ".join(f"{count} {split}" for split, count in shared.items() if count)
-        log.warning("%s: %s records share their id with another; do not tell records apart by id", dataset.name, told)
+        counts = " and ".join(f"{count} {split}" for split, count in shared.items() if count)
+        log.warning("%s: %s records share their id with another; do not tell records apart by id", dataset.name, counts)
 
 
 def _warn_of_shared_questions(dataset: Dataset) -> None:
-    """Says how many test records ask what a dev record asks too, and how many of these with its answer."""
+    """Warns of test records with a question of dev, with their number, and how many of these have its answer."""
     answers: dict[str, set[str]] = {}
     for example in dataset.dev:
         answers.setdefault(example.question, set()).add(_answer_text(example))
@@ -76,12 +76,12 @@ def _warn_of_shared_questions(dataset: Dataset) -> None:
 
 
 def _answer_text(example: Example) -> str:
-    """What the right answer says: letters of choices mean different texts in different records."""
+    """The right answer's text: letters of choices mean different texts in different records."""
     return example.choices.get(example.answer, example.answer)
 
 
 def _per_split(dataset: Dataset, is_faulty: Callable[[Example], bool]) -> str:
-    """How many examples of each split are faulty, in words; empty if none is."""
+    """The numbers of faulty examples per split, in words; empty if none is."""
     counts = {"dev": sum(map(is_faulty, dataset.dev)), "test": sum(map(is_faulty, dataset.test))}
-    told = " and ".join(f"{count} {split}" for split, count in counts.items() if count)
-    return f"{told} records have a" if told else ""
+    each = " and ".join(f"{count} {split}" for split, count in counts.items() if count)
+    return f"{each} records have a" if each else ""

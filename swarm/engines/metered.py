@@ -1,4 +1,4 @@
-"""What engines have been made to do, and a stop when the user's budget is used up."""
+"""The usage of engines, and the user's budget for it."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ class Usage:
         return self.prompt_tokens + self.new_tokens
 
     def plus(self, other: "Usage") -> "Usage":
-        """The work of both."""
+        """The sum of both."""
         return Usage(*(mine + theirs for mine, theirs in zip(astuple(self), astuple(other), strict=True)))
 
     def since(self, before: "Usage") -> "Usage":
@@ -55,12 +55,12 @@ class Budget:
 
 
 class Metered(Executor):
-    """Counts what the inner executor generates, and stops at the budget.
+    """An executor that counts what the inner one generates, and stops at the budget.
 
     Attributes:
       usage: work so far, that of earlier sittings of a resumed run included.
       budget: None or a limit; the caller lifts it for the final scores.
-      on_work: is told the usage whenever there is more of it, before the answers are handed on.
+      on_work: is called with the usage whenever there is more of it, before the answers are returned.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class Metered(Executor):
         return self.inner.facts()
 
     def expect(self, members: Sequence[Member]) -> None:
-        """Tells the inner executor."""
+        """Announces the members to the inner executor."""
         self.inner.expect(members)
 
     def free(self) -> list[IdleWorker]:
@@ -108,7 +108,7 @@ class Metered(Executor):
         return self.inner.free()
 
     def submit(self, worker: int, requests: Sequence[Request]) -> int:
-        """Hands the batch on. Raises BudgetReached if a limit is used up."""
+        """Submits a batch to the inner executor. Raises BudgetReached if a limit is used up."""
         if requests:
             self._stop_at_budget()
         self._left += len(requests)
@@ -118,8 +118,8 @@ class Metered(Executor):
         """The inner executor's answers. Raises BudgetReached if a limit is used up and requests are left."""
         if self._left:
             self._stop_at_budget()
-        told = self.inner.wait()
-        completions = [completion for _, finished in told for _, completion in finished]
+        answered = self.inner.wait()
+        completions = [completion for _, finished in answered for _, completion in finished]
         self._usage = self._usage.plus(Usage(
             sum(map(_generated, completions)),
             sum(completion.prompt_tokens for completion in completions),
@@ -128,10 +128,10 @@ class Metered(Executor):
         self._left -= len(completions)
         if completions:
             self.on_work(self.usage)
-        return told
+        return answered
 
     def abandon(self) -> None:
-        """Has the inner executor forget what it was asked."""
+        """Abandons the inner executor's batches."""
         self._left = 0
         self.inner.abandon()
 
@@ -158,5 +158,5 @@ class Metered(Executor):
 
 
 def _generated(completion: Completion) -> bool:
-    """Whether a language model has read or written something for it; a router's choice is no generation."""
+    """Whether a language model has worked for a completion; a router's choice is no call."""
     return completion.prompt_tokens + completion.new_tokens > 0

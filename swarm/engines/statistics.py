@@ -1,4 +1,4 @@
-"""What engines have done: beside answering, and each of several workers in its time."""
+"""Statistics of engines: work beside answering, and the work of each worker over time."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -9,7 +9,7 @@ LARGEST = ("dropped",)  # of these numbers the largest counts, of all others the
 
 @dataclass(frozen=True)
 class Tally:
-    """What engines have done beside answering.
+    """Work of engines beside answering: tokens of decoders, choices of routers, and the like.
 
     Attributes:
       halvings: how often a batch did not fit into memory.
@@ -22,12 +22,12 @@ class Tally:
     blended: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def record(self) -> dict[str, Any]:
-        """As result.json has it."""
+        """The fields of result.json."""
         return {"fusions": self.counts, "routers": self.routed, "blends": self.blended}
 
 
 def tally_of(engine: Any) -> Tally:
-    """An engine's; of one that does not count, nothing."""
+    """The tally of an engine; an empty one for an engine that does not count."""
     records = (
         {name: asdict(count) for name, count in getattr(engine, kind, {}).items()}
         for kind in ("counts", "routed", "blended")
@@ -36,7 +36,7 @@ def tally_of(engine: Any) -> Tally:
 
 
 def total(tallies: Iterable[Tally]) -> Tally:
-    """What several engines have done together."""
+    """The sum of several engines' tallies."""
     done = Tally()
     for each in tallies:
         done = Tally(
@@ -49,7 +49,7 @@ def total(tallies: Iterable[Tally]) -> Tally:
 
 
 def _added(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    """Numbers of the same name added up; of texts the first."""
+    """Records added up key by key; of texts the first is kept."""
     found = dict(one)
     for name, value in other.items():
         if name not in found:
@@ -63,17 +63,17 @@ def _added(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Work:
-    """What one of several workers has done in a span of time.
+    """The work of one of several workers in a span of time.
 
     Attributes:
-      place: where it is.
+      location: machine, device and process of the worker.
       requests, tokens: that it answered; tokens read and written.
       seconds, busy: of the span, and of those at work.
       memory: bytes that it held at most so far.
       losses: why it was lost, each time.
     """
 
-    place: str
+    location: str
     requests: int = 0
     tokens: int = 0
     seconds: float = 0.0
@@ -83,7 +83,7 @@ class Work:
 
     @property
     def idle_share(self) -> float:
-        """Of the span."""
+        """The share of the span in which the worker was idle."""
         return max(1 - self.busy / self.seconds, 0.0) if self.seconds > 0 else 0.0
 
     @property
@@ -92,7 +92,7 @@ class Work:
         return self.tokens / self.busy if self.busy > 0 else 0.0
 
     def since(self, before: "Work") -> "Work":
-        """What was added to an earlier state of the same worker."""
+        """The work done since an earlier state of the same worker."""
         return replace(
             self,
             requests=self.requests - before.requests,
@@ -103,9 +103,9 @@ class Work:
         )
 
     def record(self) -> dict[str, Any]:
-        """As metrics.jsonl and result.json have it."""
+        """The fields of metrics.jsonl and result.json."""
         return {
-            "place": self.place,
+            "place": self.location,
             "requests": self.requests,
             "requests_per_second": round(self.requests / self.busy, 3) if self.busy > 0 else 0.0,
             "tokens_per_second": round(self.speed, 1),
@@ -115,8 +115,8 @@ class Work:
         }
 
 
-def in_short(work: Iterable[Work]) -> str:
-    """How busy several workers were, for a line: "2 workers 93, 88 % busy, 1,205 tokens/s"; "" for none."""
+def load_summary(work: Iterable[Work]) -> str:
+    """A summary of several workers' load: "2 workers 93, 88 % busy, 1,205 tokens/s"; "" for none."""
     work = list(work)
     if not work:
         return ""

@@ -26,8 +26,8 @@ def calibration_error(confidence: np.ndarray, right: np.ndarray, bins: int = 15)
     confidence, right = np.asarray(confidence, dtype=np.float64), np.asarray(right, dtype=np.float64)
     if not len(confidence) or confidence.shape != right.shape:
         raise ValueError(f"calibration needs as many outcomes as confidences, got {right.shape}, {confidence.shape}")
-    places = np.minimum((confidence * bins).astype(np.int64), bins - 1)
-    gaps = np.bincount(places, weights=right - confidence, minlength=bins)  # of a bin: |bin| (right - confidence)
+    bin_of = np.minimum((confidence * bins).astype(np.int64), bins - 1)
+    gaps = np.bincount(bin_of, weights=right - confidence, minlength=bins)  # of a bin: |bin| (right - confidence)
     return float(np.abs(gaps).sum() / len(confidence))
 
 

@@ -1,4 +1,4 @@
-"""The label audit: what a router can win at best, told before one is trained.
+"""The label audit: the most that a router can gain, computed before one is trained.
 
 A router learns from a metric's winners. How often members win, how narrowly, and what a router that always picked the
 winner would be worth under every other metric, is all in the scores: labels that judge otherwise than what the router
@@ -23,11 +23,11 @@ NEAR = 0.1
 
 @dataclass(frozen=True)
 class _View:
-    """One way to judge the answers.
+    """One metric's scores of the answers.
 
     Attributes:
       scores: (P, M), higher is better.
-      sign: -1 where what is shown is lower for better (places), else 1.
+      sign: -1 where the shown value is lower for better (ranks), else 1.
     """
 
     name: str
@@ -50,7 +50,7 @@ def label_audit(
 
     Where several members are best, a choice is worth their mean: equal answers are no coin flip.
 
-    Raises UserError if the metrics are none, not told apart by name or not of the same answers, or if no prompt is
+    Raises UserError if the metrics are none, of equal names or not of the same answers, or if no prompt is
     complete.
     """
     names, views = _views(matrices, comparisons)
@@ -87,9 +87,9 @@ def kendall_tau(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """(P,) Kendall's tau-b between two rankings of the M members of each row; NaN where one ranks nothing."""
     pairs = np.array(list(combinations(range(first.shape[1]), 2))).reshape(-1, 2)
     one, two = (np.sign(scores[:, pairs[:, 0]] - scores[:, pairs[:, 1]]) for scores in (first, second))
-    told = np.sqrt((one != 0).sum(axis=1) * (two != 0).sum(axis=1))
+    scale = np.sqrt((one != 0).sum(axis=1) * (two != 0).sum(axis=1))
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray((one * two).sum(axis=1) / told)
+        return np.asarray((one * two).sum(axis=1) / scale)
 
 
 def _views(matrices: Sequence[ScoreMatrix], comparisons: np.ndarray | None) -> tuple[tuple[str, ...], list[_View]]:
@@ -114,7 +114,7 @@ def _views(matrices: Sequence[ScoreMatrix], comparisons: np.ndarray | None) -> t
 
 
 def _winners(view: _View, names: Sequence[str], near: float) -> dict[str, Any]:
-    """How often each member wins, and how narrowly."""
+    """The share of prompts that each member wins, with the margins."""
     scores = view.scores[~np.isnan(view.scores).any(axis=1)]
     shares = winning_shares(scores)
     ordered = np.sort(scores, axis=1)
@@ -135,7 +135,7 @@ def _winners(view: _View, names: Sequence[str], near: float) -> dict[str, Any]:
 
 
 def _choices(views: Sequence[_View], names: Sequence[str]) -> dict[str, dict[str, dict[str, float]]]:
-    """What every way to choose is worth under every metric: each member always, a random one, each metric's winner."""
+    """The mean score of each policy under each metric: a member always, a random one, each metric's winner."""
     size = len(views[0].scores)
     ways = {f"always {name}": np.tile(np.eye(len(names))[j], (size, 1)) for j, name in enumerate(names)}
     ways["random"] = np.full((size, len(names)), 1 / len(names))
@@ -144,7 +144,7 @@ def _choices(views: Sequence[_View], names: Sequence[str]) -> dict[str, dict[str
 
 
 def _worth(shares: np.ndarray, view: _View) -> dict[str, float]:
-    """Mean worth of a choice with its 95 % interval's half width, over the rows that both know."""
+    """The mean score of a policy with the half width of its 95 % interval, over the rows that have both."""
     values = view.sign * (shares * view.scores).sum(axis=1)
     values = values[~np.isnan(values)]
     half = Z95 * float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else 0.0
@@ -152,7 +152,7 @@ def _worth(shares: np.ndarray, view: _View) -> dict[str, float]:
 
 
 def _agreement(first: _View, second: _View) -> dict[str, Any]:
-    """How alike two metrics rank members, prompt by prompt; None where no prompt tells."""
+    """Agreement of two metrics' rankings of members per prompt; None where no prompt has one."""
     known = ~(np.isnan(first.scores) | np.isnan(second.scores)).any(axis=1)
     one, two = first.scores[known], second.scores[known]
     taus = kendall_tau(one, two)
@@ -193,8 +193,8 @@ def audit_text(record: dict[str, Any]) -> str:
         lines += ["", "How metrics agree:", ""]
         lines += _table(
             ["metrics", "Kendall tau", "equal winners"],
-            [[f"{pair['first']}, {pair['second']}", _told(pair["kendall_tau"], pair["tau_size"], 1, ""),
-              _told(pair["equal_winners"], pair["winners_size"], 100, " %")] for pair in record["agreement"]],
+            [[f"{pair['first']}, {pair['second']}", _figure(pair["kendall_tau"], pair["tau_size"], 1, ""),
+              _figure(pair["equal_winners"], pair["winners_size"], 100, " %")] for pair in record["agreement"]],
         )  # fmt: skip
     return "\n".join(lines) + "\n"
 
@@ -203,7 +203,7 @@ def _cell(worth: dict[str, float]) -> str:
     return f"{worth['mean']:.3f} ± {worth['half_width']:.3f}"
 
 
-def _told(value: float | None, size: int, factor: float, unit: str) -> str:
+def _figure(value: float | None, size: int, factor: float, unit: str) -> str:
     return "–" if value is None else f"{factor * value:.{2 if factor == 1 else 1}f}{unit} (n={size})"
 
 

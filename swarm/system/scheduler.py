@@ -67,7 +67,7 @@ class Scheduler:
         return [walk.answers() for walk in walks]
 
     def _line_up(self, ready: list["_Receiver"], queue: "Queue[_Waiting]") -> None:
-        """Puts requests into the queue, equal ones once; what is known is answered here, and what that makes ready."""
+        """Queues requests, equal ones once; answers those in the cache, and the ones that become ready by that."""
         while ready:
             asked = [(receiver, receiver.request()) for receiver in ready]
             woken = self._pass_on([each for each in asked if isinstance(each[1].member, Relay)])
@@ -86,7 +86,7 @@ class Scheduler:
             ready = woken
 
     def _pass_on(self, asked: Sequence[tuple["_Receiver", Request]]) -> list["_Receiver"]:
-        """What relays ask of their members, each relay for all who ask it now."""
+        """The requests of relays to their members, for all that are asked of a relay at once."""
         of_relay: dict[str, list[tuple[_Receiver, Request]]] = {}
         for each in asked:
             of_relay.setdefault(each[1].member.digest, []).append(each)
@@ -100,7 +100,7 @@ class Scheduler:
         return parts
 
     def _receive(self, queue: "Queue[_Waiting]") -> list["_Receiver"]:
-        """Waits for answers; gives what became ready by them."""
+        """Waits for answers; returns the requests that became ready by them."""
         ready: list[_Receiver] = []
         for number, finished in self.executor.wait():
             answered = queue.answered(number, [index for index, _ in finished])
@@ -114,19 +114,19 @@ class Scheduler:
 
 
 class _Receiver(Protocol):
-    """Whoever waits for an answer."""
+    """An object that waits for an answer."""
 
     @property
     def ahead(self) -> int:
-        """How many further answers wait for this one, one after the other."""
+        """The number of further answers that depend on this one, one after the other."""
         ...
 
     def request(self) -> Request:
-        """What is asked."""
+        """The request whose answer is waited for."""
         ...
 
     def receive(self, completion: Completion) -> Sequence["_Receiver"]:
-        """Takes the answer; gives who can ask now, because of it."""
+        """Takes the answer; returns the receivers whose requests are ready because of it."""
         ...
 
 
@@ -151,7 +151,7 @@ class _Node:
 
 @dataclass(frozen=True, slots=True)
 class _Whole:
-    """A request to a relay, which waits for the answers to what was passed on for it, stage after stage."""
+    """A request to a relay, which waits for its members' answers, stage after stage."""
 
     relay: Relay
     asked: Request
@@ -175,7 +175,7 @@ class _Whole:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """One of the requests that a relay has passed on."""
+    """One of a relay's requests to its members."""
 
     whole: _Whole
     asked: Request
@@ -194,17 +194,17 @@ class _Part:
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
-    """A request, and all who wait for its answer."""
+    """A request, and the receivers of its answer."""
 
     request: Request
     receivers: list[_Receiver] = field(default_factory=list)
 
 
 class _Walk:
-    """One system on its way through its queries: texts[query][node] is what a node has answered.
+    """The evaluation of one system on its queries: texts[query][node] is a node's answer.
 
     Attributes:
-      ahead: by node, how many others its answer has to pass at most until the end has spoken.
+      ahead: by node, the length of the longest path from it to the end node.
     """
 
     def __init__(
@@ -227,32 +227,32 @@ class _Walk:
         self._position = {node: position for position, node in enumerate(system.order)}
         self.ahead: dict[int, int] = {}
         for node in reversed(system.order):
-            self.ahead[node] = max((1 + self.ahead[told] for told in self._successors[node]), default=0)
+            self.ahead[node] = max((1 + self.ahead[after] for after in self._successors[node]), default=0)
         self._texts: list[dict[int, str]] = [{} for _ in queries]
 
     def start(self) -> list[_Node]:
-        """The nodes that listen to nobody, for every query."""
+        """The nodes without a predecessor, for every query."""
         sources = [node for node in self._position if not self._predecessors[node]]
         return [_Node(self, index, node) for node in sources for index in range(len(self._queries))]
 
     def request(self, index: int, node: int) -> Request:
-        """What a node is asked for a query."""
-        told = [self._texts[index][source] for source in self._predecessors[node]]
-        prompt = node_prompt(self._queries[index], told, self._position[node], len(self._position))
+        """The request of a node for a query."""
+        earlier = [self._texts[index][source] for source in self._predecessors[node]]
+        prompt = node_prompt(self._queries[index], earlier, self._position[node], len(self._position))
         return Request(self._system.member_at(node), prompt, self._params[index])
 
     def receive(self, index: int, node: int, text: str) -> list[_Node]:
-        """Notes an answer; gives the nodes that now have heard all whom they listen to."""
+        """Records an answer; returns the nodes whose predecessors have now all answered."""
         texts = self._texts[index]
         texts[node] = text
         if self._on_answer:
             self._on_answer()
         return [
-            _Node(self, index, told)
-            for told in self._successors[node]
-            if all(source in texts for source in self._predecessors[told])
+            _Node(self, index, after)
+            for after in self._successors[node]
+            if all(source in texts for source in self._predecessors[after])
         ]
 
     def answers(self) -> list[str]:
-        """What the end said."""
+        """The end node's answers, in the order of the queries."""
         return [texts[self._end] for texts in self._texts]

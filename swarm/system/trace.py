@@ -1,4 +1,4 @@
-"""What the systems of a step were told and have answered, walked through again without asking anybody."""
+"""The trace of a step: prompts and answers of every node, replayed from the cache."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ from swarm.system.system import System
 
 @dataclass(frozen=True)
 class TracedNode:
-    """What a node was told.
+    """The prompt of a node for one query.
 
     Attributes:
       index: of the query that it belongs to.
@@ -30,7 +30,7 @@ class Trace:
     """Prompts and answers of a step, which depend on its systems alone: not on what a cache remembers beyond them.
 
     Attributes:
-      told: every different prompt, in the order of the walks.
+      told: the distinct prompts of all nodes, in the order of the walks.
     """
 
     def __init__(self, cache: CompletionCache):
@@ -40,7 +40,7 @@ class Trace:
         self.told: dict[TracedNode, None] = {}
 
     def walk(self, system: System, queries: Sequence[Query], params: GenerationParams) -> None:
-        """Follows a system that the step has asked these queries."""
+        """Adds the prompts and answers of a system that the step has asked these queries."""
         order = system.order
         sources = {node: system.predecessors(node) for node in order}
         for index, query in enumerate(queries):
@@ -51,12 +51,12 @@ class Trace:
                 self.told[TracedNode(index, prompt, own)] = None
                 answer = _answer(Request(system.member_at(node), prompt, own), self._remembered)
                 if answer is None:
-                    break  # nobody remembers, so nobody knows what later nodes were told
+                    break  # not in the cache, so that the prompts of later nodes are not known
                 texts[node] = tidy_answer(answer.text)
 
-    def answer(self, member: Member, told: TracedNode) -> str | None:
-        """What a member has answered to a prompt, or would answer by what those whom it asks have; None: not known."""
-        found = _answer(Request(member, told.prompt, told.params), lambda asked: self._given.get(_key(asked)))
+    def answer(self, member: Member, node: TracedNode) -> str | None:
+        """A member's answer to a node's prompt, also of a composite by its members' answers; None if not known."""
+        found = _answer(Request(member, node.prompt, node.params), lambda asked: self._given.get(_key(asked)))
         return None if found is None else tidy_answer(found.text)
 
     def _remembered(self, request: Request) -> Completion | None:
@@ -74,7 +74,7 @@ def _key(request: Request) -> tuple[tuple[str, GenerationParams], str]:
 
 
 def _answer(request: Request, known: Callable[[Request], Completion | None]) -> Completion | None:
-    """The answer to a request by the answers that are known; a relay's out of those that it asks for."""
+    """The answer to a request by the known answers; a relay's is made of its members'."""
     relay = request.member
     if not isinstance(relay, Relay):
         return known(request)

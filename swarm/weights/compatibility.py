@@ -88,7 +88,7 @@ def _check_vocabulary(first: FullModel, other: FullModel) -> None:
         lacking, having = (first, other) if other.vocabulary else (other, first)
         wanted = next(iter(having.vocabulary), "tokenizer.json")
         raise UserError(
-            f"{lacking.folder} lacks {wanted}, so its vocabulary cannot be told to be that of {having.folder}: put its "
+            f"{lacking.folder} lacks {wanted}, so its vocabulary cannot be held to that of {having.folder}: put its "
             "tokenizer files into it"
         )
     if first.vocabulary[shared[0]] != other.vocabulary[shared[0]]:

@@ -1,4 +1,4 @@
-"""What each worker has done, and which of them lag behind."""
+"""Work done by each worker, and which workers are slow."""
 
 from bisect import bisect_left
 from collections.abc import Sequence
@@ -13,30 +13,30 @@ ENOUGH = 20.0  # seconds of work before a speed is trusted
 
 @dataclass
 class Health:
-    """A worker's work over all its starts; times are in seconds.
+    """The work of one worker over all its starts; times are in seconds.
 
     Attributes:
-      place: where it is.
+      location: machine, device and process of the worker.
       requests, tokens: that it answered; tokens read and written.
       losses: why it was lost.
       reports: its last report, one for each start.
     """
 
-    place: str = ""
+    location: str = ""
     requests: int = 0
     tokens: int = 0
     losses: list[str] = field(default_factory=list)
     reports: list[Report] = field(default_factory=list)
     _began: list[float] = field(default_factory=list)
 
-    def started(self, place: str, now: float) -> None:
-        """It is ready."""
-        self.place = place
+    def started(self, location: str, now: float) -> None:
+        """Records that the worker is ready."""
+        self.location = location
         self._began.append(now)
         self.reports.append(Report())
 
     def answered(self, event: Answered) -> None:
-        """It has given completions."""
+        """Records a batch of completions."""
         self.requests += len(event.finished)
         self.tokens += sum(completion.prompt_tokens + completion.new_tokens for _, completion in event.finished)
         if event.done:
@@ -44,31 +44,31 @@ class Health:
             self.reports[-1] = replace(event.report, memory=most)
 
     def lost(self, reason: str) -> None:
-        """It is not there any more."""
+        """Records that the worker was lost."""
         self.losses.append(reason)
 
     @property
     def seconds(self) -> float:
-        """That its engine was at work."""
+        """Seconds that its engine was busy."""
         return sum(report.seconds for report in self.reports)
 
     @property
     def memory(self) -> int:
-        """Bytes that it held at most."""
+        """Peak memory in bytes."""
         return max((report.memory for report in self.reports), default=0)
 
     def idle_share(self, now: float) -> float:
-        """Of the time since it was first ready."""
+        """The share of the time since it was first ready in which it was idle."""
         return self.work(now).idle_share
 
     def work(self, now: float) -> Work:
-        """All of it, until now."""
+        """The `Work` done until now."""
         there = now - self._began[0] if self._began else 0.0
         losses = tuple(self.losses)
-        return Work(self.place, self.requests, self.tokens, there, self.seconds, self.memory, losses)
+        return Work(self.location, self.requests, self.tokens, there, self.seconds, self.memory, losses)
 
     def tally(self) -> Tally:
-        """What its engines have done beside answering."""
+        """The `Tally` of its engines: work beside answering."""
         return total(report.tally for report in self.reports)
 
     @property
@@ -78,7 +78,7 @@ class Health:
 
 
 def slow_workers(health: Sequence[Health]) -> list[tuple[int, str]]:
-    """Numbers of the workers that write less than half of what the others' median does, and by how much."""
+    """Numbers of the workers below half the others' median speed, each with a description."""
     known = [(number, each.speed) for number, each in enumerate(health) if each.seconds >= ENOUGH]
     ordered = sorted(speed for _, speed in known)
     found = []
@@ -89,10 +89,10 @@ def slow_workers(health: Sequence[Health]) -> list[tuple[int, str]]:
     return found
 
 
-def _median_without(ordered: Sequence[float], place: int) -> float | None:
+def _median_without(ordered: Sequence[float], left_out: int) -> float | None:
     """The median of ordered numbers but for one of them; None if there is no other."""
     count = len(ordered) - 1
     if count < 1:
         return None
-    middle = [ordered[index + (index >= place)] for index in {(count - 1) // 2, count // 2}]
+    middle = [ordered[index + (index >= left_out)] for index in {(count - 1) // 2, count // 2}]
     return sum(middle) / len(middle)

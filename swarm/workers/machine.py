@@ -55,7 +55,7 @@ def models_of(members: Members, with_code: bool) -> tuple[Model, ...]:
 
 def check_packages(wanted: Mapping[str, str]) -> None:
     """Raises UserError if this machine's packages are not those of the head."""
-    found = packages()
+    found = package_versions()
     for name, version in wanted.items():
         if found[name] != version:
             raise UserError(
@@ -65,7 +65,7 @@ def check_packages(wanted: Mapping[str, str]) -> None:
 
 
 @cache
-def packages() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
     """Versions of what decides a text; of this package also a hash of its code, which may change between versions."""
     folder = Path(swarm.__file__).parent
     code = hashlib.sha256()

@@ -1,4 +1,4 @@
-"""Workers that are processes of this machine, each with a pipe of its own to this one."""
+"""Workers as processes of this machine, connected by pipes."""
 
 import atexit
 import logging
@@ -26,7 +26,7 @@ PATIENCE = 10.0  # seconds for the system to take a killed process away
 
 
 class Processes:
-    """A transport of processes that are started anew, with nothing of this one's memory.
+    """A transport of spawned processes, which inherit nothing of this one's memory.
 
     They get no share of Ctrl-C, which is for this process to decide on, and end with it, however it ends. What they log
     is logged here. One that was killed leaves nothing behind.
@@ -37,27 +37,27 @@ class Processes:
         self.workers = len(makers)
         self._makers, self._threads = makers, threads
         self._running: dict[int, _Process] = {}
-        self._heard: SimpleQueue[tuple[_Process, Event]] = SimpleQueue()
+        self._events: SimpleQueue[tuple[_Process, Event]] = SimpleQueue()
         atexit.register(self.close)  # before multiprocessing waits for them itself
 
     def start(self, worker: int) -> None:
         """Starts a process; an earlier one of this number is ended."""
         self.stop(worker)
-        process = self._running[worker] = _Process(worker, self._threads, self._heard)
+        process = self._running[worker] = _Process(worker, self._threads, self._events)
         process.start(self._makers[worker])
 
     def send(self, worker: int, batch: int, requests: Sequence[Request]) -> None:
-        """Hands a batch over; does not wait until it is read."""
+        """Sends a batch without waiting until it is read."""
         self._running[worker].send((batch, list(requests)))
 
     def events(self, seconds: float) -> list[Event]:
-        """What has happened; waits at most so long for the first."""
-        heard: list[tuple[_Process, Event]] = []
+        """The events since the last call; waits at most so long for the first one."""
+        found: list[tuple[_Process, Event]] = []
         with suppress(Empty):
-            heard.append(self._heard.get(timeout=seconds))
+            found.append(self._events.get(timeout=seconds))
             while True:
-                heard.append(self._heard.get_nowait())
-        return [event for process, event in heard if self._running.get(event.worker) is process]
+                found.append(self._events.get_nowait())
+        return [event for process, event in found if self._running.get(event.worker) is process]
 
     def stop(self, worker: int) -> None:
         """Kills a worker."""
@@ -81,11 +81,11 @@ class Processes:
 
 
 class _Process:
-    """One process, and the threads that listen to it."""
+    """One worker process, and the threads that read its pipes."""
 
-    def __init__(self, worker: int, threads: int, heard: "SimpleQueue[tuple[_Process, Event]]"):
+    def __init__(self, worker: int, threads: int, events: "SimpleQueue[tuple[_Process, Event]]"):
         context = get_context("spawn")
-        self._worker, self._heard = worker, heard
+        self._worker, self._events = worker, events
         self._lines: deque[str] = deque(maxlen=LAST_LINES)
         self._pipe, self._its_pipe = context.Pipe()
         self._output, self._its_output = context.Pipe(duplex=False)
@@ -121,12 +121,12 @@ class _Process:
         self._outgoing.put(ForkingPickler.dumps(message))
 
     def kill(self) -> None:
-        """At once, whatever it does."""
+        """Kills the process."""
         if self._process.pid is not None:
             self._process.kill()
 
     def join(self) -> None:
-        """Waits until it is gone."""
+        """Waits until the process has ended."""
         if self._listener.ident is not None:
             self._listener.join(PATIENCE)
 
@@ -136,7 +136,7 @@ class _Process:
                 self._pipe.send_bytes(message)
 
     def _listen(self) -> None:
-        """Passes on what it says, until it is gone; then says how it ended."""
+        """Puts the process's messages into the queue until it ends, then how it ended."""
         with suppress(EOFError, OSError):
             while True:
                 message = self._pipe.recv()
@@ -144,11 +144,11 @@ class _Process:
                     logger = logging.getLogger(message.logger if message.logger.startswith("swarm") else __name__)
                     logger.log(message.level, "worker %d: %s", self._worker, message.text)
                 else:
-                    self._heard.put((self, message))
+                    self._events.put((self, message))
         self._process.join()
         self._outgoing.put(None)
         self._reader.join(1.0)  # no longer: a process of its own may still hold its output
-        self._heard.put((self, Lost(self._worker, self._end())))
+        self._events.put((self, Lost(self._worker, self._end())))
 
     def _read(self) -> None:
         """Keeps what it writes for the log's file; on the terminal it would mean nothing."""

@@ -1,4 +1,4 @@
-"""Workers that are actors of a Ray cluster, one per GPU or per so many cores."""
+"""Workers as actors of a Ray cluster, one per GPU or per so many cores."""
 
 import logging
 import time
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class _Call:
-    """What an actor has been asked: to look, to load, or for answers; `waits` is Ray's promise of them."""
+    """A remote call of an actor (look, load or answers); `waits` is Ray's reference to its result."""
 
     kind: str
     waits: Any
@@ -28,12 +28,12 @@ class _Call:
 class RayActors:
     """A transport of Ray actors, in the cluster that this process is connected to.
 
-    Ray places them, on different machines if it can, and tells when one is lost; it starts none again and asks nothing
+    Ray schedules them, on different machines if it can, and reports when one is lost; it restarts none and asks nothing
     twice, which is the executor's to decide. One for which there is no room waits, without keeping others waiting.
     """
 
     def __init__(self, room: Room, setup: WorkerSetup):
-        """Sends the errand to the cluster's store; folders follow when a machine lacks them."""
+        """Puts the workers' setup into the cluster's object store; folders follow when a machine lacks them."""
         import ray
 
         self.workers = room.workers
@@ -51,12 +51,12 @@ class RayActors:
         self._calls[worker] = _Call("look", self._actors[worker].look.remote(self._setup))
 
     def send(self, worker: int, batch: int, requests: Sequence[Request]) -> None:
-        """Hands a batch over, every member once."""
+        """Sends a batch in the wire format."""
         answers = self._actors[worker].answers.options(num_returns="streaming")
         self._calls[worker] = _Call("answers", answers.remote(batch, self._wire_format.pack(requests)))
 
     def events(self, seconds: float) -> list[Event]:
-        """What has happened; waits at most so long for the first."""
+        """The events since the last call; waits at most so long for the first one."""
         import ray
 
         end = self.now() + seconds
@@ -66,8 +66,8 @@ class RayActors:
                 return []
             kept, _ = ray.wait(promises, num_returns=len(promises), timeout=0)
             workers = [worker for worker, call in self._calls.items() if any(call.waits is one for one in kept)]
-            if heard := [event for event in map(self._heard, workers) if event is not None]:
-                return heard
+            if found := [event for event in map(self._event_of, workers) if event is not None]:
+                return found
         time.sleep(seconds)
         return []
 
@@ -91,8 +91,8 @@ class RayActors:
             self.stop(worker)
         ray.shutdown()
 
-    def _heard(self, worker: int) -> Event | None:
-        """What an actor has said; None if it only needs something more before it is ready."""
+    def _event_of(self, worker: int) -> Event | None:
+        """The event that an actor's result means; None if it needs another call before it is ready."""
         import ray
 
         call = self._calls[worker]
@@ -117,7 +117,7 @@ class RayActors:
         return said
 
     def _put(self, folders: Sequence[SentFolder]) -> list[tuple[SentFolder, list[Any]]]:
-        """Puts folders into the cluster's store, once for all machines."""
+        """Puts folders into the cluster's object store, once for all machines."""
         import ray
 
         for folder in folders:
@@ -135,7 +135,7 @@ class RayActors:
 
 
 def lost(worker: int, error: Exception) -> Lost | Failed:
-    """In words why an actor is not there any more, out of what Ray has raised; Failed if it could never begin."""
+    """The reason why an actor was lost, from the exception that Ray raised; Failed if it could never start."""
     import ray
 
     text = " ".join(str(error).split())

@@ -1,4 +1,4 @@
-"""The inside of a Ray actor: sees that its machine has what is needed, makes an engine there, answers batches."""
+"""The Ray actor: checks its machine, makes an engine there, answers batches."""
 
 import logging
 import os
@@ -20,7 +20,7 @@ from swarm.plugins import is_ours
 from swarm.weights.adapters import CONFIG, WEIGHTS
 from swarm.weights.base_model import model_files
 from swarm.workers.import_path import leave_script_folder
-from swarm.workers.machine import Model, check_memory, check_packages, model_folders, models_of, packages
+from swarm.workers.machine import Model, check_memory, check_packages, model_folders, models_of, package_versions
 from swarm.workers.sent_folders import SentFolder, describe_folder, folder_here, keep
 from swarm.workers.serving import Server, failure
 from swarm.workers.transport import Answered, Failed, Ready
@@ -29,7 +29,7 @@ from swarm.workers.wire_format import WireBatch, WireFormat
 
 @dataclass(frozen=True)
 class WorkerSetup:
-    """What all workers are told, once.
+    """The setup that all workers share.
 
     Attributes:
       members: that they answer for; `folders` are those that these read, as the head has them.
@@ -60,7 +60,7 @@ def setup(
     number_format: str | None = None,
     with_code: bool = False,
 ) -> WorkerSetup:
-    """What workers need to answer for these members; reads the files that they will need."""
+    """The setup of workers that answer for these members; reads the files that have to be sent."""
     for composite in members.composites:
         if not is_ours(composite):
             raise UserError(
@@ -72,21 +72,21 @@ def setup(
     folders |= {model.folder: model_files(model.folder, with_code) for model in pool.models}
     described = {folder: describe_folder(folder, folders.get(folder)) for folder in members.reads}
     models = models_of(members, with_code)
-    return WorkerSetup(members, described, models, packages(), make, device, threads, number_format, with_code)
+    return WorkerSetup(members, described, models, package_versions(), make, device, threads, number_format, with_code)
 
 
 class RayWorker:
-    """An engine on some machine of a cluster. Ray makes it; errors are told, not raised."""
+    """The Ray actor: an engine on some machine of a cluster. Errors are returned as events, not raised."""
 
     def __init__(self, number: int):
         _keep_own_programs_off_the_path()
         logging.getLogger("swarm").setLevel(logging.INFO)
         self._number = number
-        self._places: dict[Path, Path] = {}
+        self._folders: dict[Path, Path] = {}
         self._server: Server | None = None
 
     def look(self, setup: WorkerSetup) -> list[SentFolder] | Failed:
-        """Sees whether the machine will do; gives the folders that have to be sent to it."""
+        """Checks the machine; returns the folders that have to be sent to it."""
         self._setup = setup
         if setup.device == "cpu":
             torch.set_num_threads(setup.threads)
@@ -97,16 +97,16 @@ class RayWorker:
             found = {own: folder_here(folder) for own, folder in setup.folders.items()}
         except Exception as error:
             return self._unfit(error)
-        self._places = {own: place for own, place in found.items() if place is not None}
+        self._folders = {own: folder for own, folder in found.items() if folder is not None}
         return [folder for own, folder in setup.folders.items() if found[own] is None]
 
     def load(self, sent: Sequence[tuple[SentFolder, Sequence[Any]]]) -> Ready | Failed:
-        """Keeps the folders that were sent, as references to their pieces, and makes the engine."""
+        """Writes the folders that were sent, as references to their pieces, and makes the engine."""
         try:
             kept = {folder.digest: keep(folder, partial(_piece, references)) for folder, references in sent}
             for own, folder in self._setup.folders.items():
-                self._places.setdefault(own, kept.get(folder.digest, own))
-            members = self._setup.members.read_from(self._places)
+                self._folders.setdefault(own, kept.get(folder.digest, own))
+            members = self._setup.members.read_from(self._folders)
             self._wire_format = WireFormat(members)
             self._server = Server(self._number, partial(self._setup.make, members, self._setup.device))
             return self._server.ready()
@@ -114,7 +114,7 @@ class RayWorker:
             return self._unfit(error)
 
     def answers(self, batch: int, wire: WireBatch) -> Iterator[Answered | Failed]:
-        """A batch's answers, as they are finished."""
+        """Yields a batch's answers as they are finished."""
         assert self._server is not None
         try:
             requests = self._wire_format.unpack(wire)
@@ -124,7 +124,7 @@ class RayWorker:
         yield from self._server.answers(batch, requests)
 
     def _unfit(self, error: Exception) -> Failed:
-        """Why this machine will not do; what a person can cure there names it."""
+        """The event that this machine cannot be used; an error that a person can cure names the machine."""
         failed = failure(self._number, error)
         return replace(failed, message=f"node {platform.node()}: {failed.message}") if failed.cure else failed
 

@@ -1,4 +1,4 @@
-"""What carries batches to workers and answers back: processes of this machine, or actors of a cluster."""
+"""The interface between the executor and its workers: processes of this machine, or actors of a Ray cluster."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from swarm.engines.statistics import Tally
 
 @dataclass(frozen=True)
 class Report:
-    """What a worker says of itself, since it was started.
+    """Counters of a worker since it was started.
 
     Attributes:
       seconds: that its engine was at work.
@@ -25,16 +25,16 @@ class Report:
 
 @dataclass(frozen=True)
 class Ready:
-    """A worker has its engine; `facts` are the engine's, `place` says where it is."""
+    """A worker has its engine; `facts` are the engine's, `location` is the worker's machine, device and process."""
 
     worker: int
     facts: dict[str, str]
-    place: str
+    location: str
 
 
 @dataclass(frozen=True)
 class Answered:
-    """Completions of a batch by their place in it; `done` says that the batch is over."""
+    """Completions of a batch by their index in it; `done` says that the batch is over."""
 
     worker: int
     batch: int
@@ -60,7 +60,7 @@ class Failed:
 
 @dataclass(frozen=True)
 class Lost:
-    """A worker is not there any more: it was killed, crashed, or its machine has left.
+    """A worker is lost: it was killed, crashed, or its machine has left.
 
     Attributes:
       reason: of that, in words that follow the worker's name.
@@ -76,7 +76,7 @@ Event = Ready | Answered | Failed | Lost
 
 
 class Transport(Protocol):
-    """Starts workers and talks to them; it has no opinion about faults.
+    """Starts workers and exchanges messages with them; faults are the executor's to handle.
 
     Attributes:
       workers: how many there can be.
@@ -85,7 +85,7 @@ class Transport(Protocol):
     workers: int
 
     def start(self, worker: int) -> None:
-        """Begins to start a worker, in the place of an earlier one of this number if there was one."""
+        """Begins to start a worker; an earlier one of this number is ended."""
         ...
 
     def send(self, worker: int, batch: int, requests: Sequence[Request]) -> None:
@@ -93,7 +93,7 @@ class Transport(Protocol):
         ...
 
     def events(self, seconds: float) -> list[Event]:
-        """What has happened; waits at most so long for the first event, and gives none if nothing happens."""
+        """The events since the last call; waits at most so long for the first one."""
         ...
 
     def stop(self, worker: int) -> None:

@@ -1,4 +1,4 @@
-"""Engines in workers that may be lost: a batch that a worker leaves behind is asked again elsewhere."""
+"""The executor of several workers: a batch of a worker that is lost is asked again elsewhere."""
 
 import logging
 from collections import deque
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Limits:
-    """How long is waited, in seconds, and how often something is tried.
+    """Timeouts in seconds, and numbers of attempts.
 
     Attributes:
       answer: between one answer of a worker and the next, before it is taken to hang.
@@ -36,7 +36,7 @@ class Limits:
 @dataclass
 class _SentBatch:
     requests: Sequence[Request]
-    left: list[int]  # places in the batch that are not answered
+    left: list[int]  # indices into the batch that are not answered
     losses: list[str] = field(default_factory=list)  # why workers were lost at it
     not_by: int | None = None  # the worker that was lost last
 
@@ -47,16 +47,16 @@ class _SentBatch:
 
 @dataclass
 class _Worker:
-    place: str = ""
+    location: str = ""
     batch: int = 0  # that it is at, while it is busy
-    sent: list[int] = field(default_factory=list)  # of that batch, the places that it was sent
+    sent: list[int] = field(default_factory=list)  # of that batch, the indices that it was sent
     idle: IdleWorker = IdleWorker(0)  # noqa: RUF009 (frozen)
     starts: int = 0  # without an answer
     health: Health = field(default_factory=Health)
 
 
 class WorkerExecutor(Executor):
-    """Workers under one roof.
+    """An executor of several workers behind one transport.
 
     A lost worker is started again and its batch asked again, elsewhere if there is another one, a bounded number of
     times; so is one that does not answer in time. What an engine raises by itself reaches the caller: it would raise
@@ -93,32 +93,32 @@ class WorkerExecutor(Executor):
 
     @property
     def health(self) -> list[Health]:
-        """What each worker has done."""
+        """The health of each worker."""
         return [worker.health for worker in self._workers]
 
     def facts(self) -> dict[str, str]:
-        """The engines'."""
+        """The facts of the engines, which are the same for all."""
         return dict(self._facts)
 
     def expect(self, members: Sequence[Member]) -> None:
-        """Nothing: no worker knows which of them it will be asked for."""
+        """Does nothing: no worker knows which of the members it will be asked for."""
 
     def free(self) -> list[IdleWorker]:
-        """The workers without a batch, after those that were left behind."""
+        """The idle workers, after batches of lost ones were sent again."""
         if not self._roster.count(BUSY):  # nobody has listened for a while, and who was lost meanwhile had no batch
             self._listen(at_once=True)
         self._ask_again()
         return [self._workers[number].idle for number in self._roster.idle]
 
     def submit(self, worker: int, requests: Sequence[Request]) -> int:
-        """Sends a batch to a worker that is free."""
+        """Sends a batch to an idle worker; returns its number."""
         self._numbers += 1
         self._batches[self._numbers] = _SentBatch(requests, list(range(len(requests))))
         self._send(worker, self._numbers)
         return self._numbers
 
     def wait(self) -> list[tuple[int, Finished]]:
-        """Answers, or none if a worker has become free.
+        """Completions by batch; none if a worker has become idle.
 
         Raises UserError for a batch that has ended too many workers, and when no worker is left; RuntimeError for what
         an engine raised.
@@ -126,26 +126,26 @@ class WorkerExecutor(Executor):
         while True:
             self._ask_again()
             idle = len(self._roster.idle)
-            told = self._listen()
-            if told or len(self._roster.idle) > idle:
-                return told
+            answered = self._listen()
+            if answered or len(self._roster.idle) > idle:
+                return answered
 
     def abandon(self) -> None:
-        """Forgets all batches; workers that are at one are free when they are through with it."""
+        """Forgets all batches; busy workers become idle when they have finished theirs."""
         self._batches.clear()
         self._again.clear()
 
     def tally(self) -> Tally:
-        """What all engines have done beside answering."""
+        """The sum of all engines' tallies: work beside answering."""
         return total(each.tally() for each in self.health)
 
     def work(self) -> list[Work]:
-        """What each worker has done so far."""
+        """The `Work` of each worker so far."""
         now = self._transport.now()
         return [each.work(now) for each in self.health]
 
     def glance(self) -> str:
-        """How many are at work."""
+        """How many workers are busy, in words."""
         return f"{self._roster.count(BUSY)} of {self.workers} workers busy"
 
     def close(self) -> None:
@@ -164,10 +164,10 @@ class WorkerExecutor(Executor):
         worker.batch, worker.sent = batch, list(asked.left)
         worker.idle = IdleWorker(number, asked.requests[0].member.digest)
         self._roster.put(number, BUSY, self._transport.now())
-        self._transport.send(number, batch, [asked.requests[place] for place in worker.sent])
+        self._transport.send(number, batch, [asked.requests[index] for index in worker.sent])
 
     def _ask_again(self) -> None:
-        """Gives batches that were left behind to free workers, rather to others than those that were lost at them."""
+        """Sends batches of lost workers to idle ones, rather to others than those that were lost at them."""
         for batch in list(self._again):
             idle, not_by = self._roster.idle, self._batches[batch].not_by
             other = next((number for number in idle if number != not_by), None)
@@ -177,25 +177,25 @@ class WorkerExecutor(Executor):
                 self._send(idle[0] if other is None else other, batch)
 
     def _listen(self, at_once: bool = False) -> list[tuple[int, Finished]]:
-        """What comes next (or what there is already), or what has not come in time."""
+        """Handles the next events (or those that are there already) and workers that are overdue."""
         end = None if at_once else self._roster.next_end()
-        told: list[tuple[int, Finished]] = []
+        answered: list[tuple[int, Finished]] = []
         self._lost.clear()
         for event in self._transport.events(0 if end is None else max(end - self._transport.now(), 0)):
-            told += [] if event.worker in self._lost else self._heard(event)
+            answered += [] if event.worker in self._lost else self._handle(event)
         now = self._transport.now()
         for number, since in self._roster.overdue(now):
             self._transport.stop(number)
             self._lose(number, f"gave no sign for {now - since:.0f} s")
-        return told
+        return answered
 
-    def _heard(self, event: Event) -> list[tuple[int, Finished]]:
+    def _handle(self, event: Event) -> list[tuple[int, Finished]]:
         worker = self._workers[event.worker]
         if isinstance(event, Ready):
             self._check_facts(event)
             now = self._transport.now()
-            worker.place = event.place
-            worker.health.started(event.place, now)
+            worker.location = event.location
+            worker.health.started(event.location, now)
             self._roster.put(event.worker, IDLE, now)
         elif isinstance(event, Answered):
             return self._answered(worker, event)
@@ -210,13 +210,13 @@ class WorkerExecutor(Executor):
         worker.starts = 0
         self._roster.put(event.worker, IDLE if event.done else BUSY, self._transport.now())
         batch = self._batches.get(event.batch)  # none if it was abandoned
-        finished = [(worker.sent[place], completion) for place, completion in event.finished]
+        finished = [(worker.sent[index], completion) for index, completion in event.finished]
         if event.done:
             self._warn_of_slow_ones()
         if batch is None:
             return []
-        answered = {place for place, _ in finished}
-        batch.left = [place for place in batch.left if place not in answered]
+        answered = {index for index, _ in finished}
+        batch.left = [index for index in batch.left if index not in answered]
         if not batch.left:
             del self._batches[event.batch]
         elif event.done:
@@ -233,21 +233,21 @@ class WorkerExecutor(Executor):
             self._roster.put(event.worker, IDLE, self._transport.now())  # its engine can be asked again
             if worker.batch not in self._batches:
                 return  # abandoned: nobody wants to know
-        elif worker.place:  # it was ready before, and the others can go on without it
+        elif worker.location:  # it was ready before, and the others can go on without it
             log.info("worker %d: %s", event.worker, event.message, extra={"file_only": True})
             self._transport.stop(event.worker)
             self._lose(event.worker, f"could not be replaced: {event.message.splitlines()[-1]}")
             return
         if event.cure:
             raise UserError(event.message)
-        raise RuntimeError(f"worker {event.worker} ({worker.place or 'starting'}) failed: {event.message}")
+        raise RuntimeError(f"worker {event.worker} ({worker.location or 'starting'}) failed: {event.message}")
 
     def _lose(self, number: int, reason: str, blameless: bool = False) -> None:
         worker = self._workers[number]
         self._lost.add(number)
         worker.health.lost(reason)
         batch = self._batches.get(worker.batch) if self._roster[number] == BUSY else None
-        log.warning("worker %d (%s) was lost: it %s%s", number, worker.place or "starting", reason,
+        log.warning("worker %d (%s) was lost: it %s%s", number, worker.location or "starting", reason,
                     f"; {batch.title} are asked again" if batch else "")  # fmt: skip
         if batch:
             batch.losses += [] if blameless else [f"worker {number} {reason}"]
@@ -272,7 +272,7 @@ class WorkerExecutor(Executor):
         for fact, value in self._facts.items():
             if event.facts.get(fact) != value:
                 raise UserError(
-                    f"worker {event.worker} ({event.place}) has {fact} {event.facts.get(fact)!r}, another one "
+                    f"worker {event.worker} ({event.location}) has {fact} {event.facts.get(fact)!r}, another one "
                     f"{value!r}: the same is wanted everywhere, or texts would depend on who writes them"
                 )
 
@@ -283,4 +283,4 @@ class WorkerExecutor(Executor):
         for number, text in slow_workers(self.health):
             if number not in self._warned:
                 self._warned.add(number)
-                log.warning("worker %d (%s) is slow: %s", number, self._workers[number].place, text)
+                log.warning("worker %d (%s) is slow: %s", number, self._workers[number].location, text)

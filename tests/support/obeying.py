@@ -95,7 +95,7 @@ def hold(folder):
     from swarm.workers.worker_executor import WorkerExecutor
 
     executor = WorkerExecutor(Processes([partial(Obeying, folder)] * 2))
-    workers = sorted(int(work.place.split()[-1]) for work in executor.work())
+    workers = sorted(int(work.location.split()[-1]) for work in executor.work())
     os.kill(workers[0], signal.SIGSTOP)
     print(*workers, *(child.pid for child in psutil.Process().children(recursive=True)), flush=True)
     signal.pause()

@@ -38,7 +38,7 @@ def answers(engine, asked):
 
 
 def numbers_of(executor):
-    return [int(work.place.split()[-1]) for work in executor.work()]
+    return [int(work.location.split()[-1]) for work in executor.work()]
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ def test_a_batch_larger_than_the_pipe_to_a_worker_that_has_stopped(executor):
 
 
 def test_what_an_engine_raises(executor):
-    """Reaches the caller; nobody is lost by it, and the crew can be asked again."""
+    """Reaches the caller; nobody is lost by it, and the executor can be asked again."""
 
     def losses():
         """A busy machine may leave a worker without a sign for as long as these tests wait."""

@@ -9,7 +9,7 @@ import pytest
 from tiny import make_models, make_pool
 
 from swarm.engines.base import GenerationParams, Request
-from swarm.engines.statistics import Tally, Work, in_short, total
+from swarm.engines.statistics import Tally, Work, load_summary, total
 from swarm.evolution.config import SearchConfig
 from swarm.members.members import read_members
 from swarm.members.routing.fit import RouterSettings, fit_router
@@ -114,6 +114,6 @@ def test_work_in_a_line():
         "place": "here", "requests": 20, "requests_per_second": 4.0, "tokens_per_second": 80.0, "idle_share": 0.5,
         "memory_bytes": 7, "losses": ["hung"],
     }  # fmt: skip
-    assert in_short([step]) == "1 workers 50 % busy, 40 tokens/s, 1 lost"
-    assert in_short([step] * 9) == "9 workers 50 to 50 % busy, 360 tokens/s, 9 lost"
-    assert in_short([]) == "" and Work("new").record()["tokens_per_second"] == 0
+    assert load_summary([step]) == "1 workers 50 % busy, 40 tokens/s, 1 lost"
+    assert load_summary([step] * 9) == "9 workers 50 to 50 % busy, 360 tokens/s, 9 lost"
+    assert load_summary([]) == "" and Work("new").record()["tokens_per_second"] == 0

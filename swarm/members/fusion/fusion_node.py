@@ -14,7 +14,7 @@ from swarm.members.composite import NODE_FILE, Composite, json_digest, located_m
 from swarm.members.fusion.fused_member import FusionMember, OtherModel
 from swarm.members.fusion.fusion_artefact import saved_digest, saved_rule
 from swarm.members.fusion.fusion_settings import FusionSettings, read_settings, switched_off
-from swarm.members.fusion.node_fields import given_settings, with_setting
+from swarm.members.fusion.node_fields import settings_of_record, with_setting
 from swarm.members.fusion.unused_settings import check_not_contradicting, listed, without_effect
 from swarm.weights.base_model import base_model_digest, model_folder
 
@@ -143,7 +143,7 @@ def read_fusion(folder: Path, record: Mapping[str, Any], path: Path) -> Fusion:
     main = record.get("main", names[0])
     if main not in names:
         raise UserError(f"{path}: main is {main!r}; wanted one of: {', '.join(names)}")
-    given = given_settings(path, record)
+    given = settings_of_record(path, record)
     settings = read_settings(str(path), given, len(names))
     first = names.index(main)
     order = [first, *(index for index in range(len(names)) if index != first)]

@@ -14,7 +14,7 @@ OUTSIDE = (*OWN_FIELDS, *USUAL, NESTED)
 _LIKENESS = 0.7  # from which on a name is taken for another one, misspelt: "speed" is not to become "space"
 
 
-def given_settings(path: Path, record: Mapping[str, Any]) -> dict[str, Any]:
+def settings_of_record(path: Path, record: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that a node.json gives, wherever in it they stand.
 
     Raises UserError for a field that does not exist, is out of place, or is there twice.

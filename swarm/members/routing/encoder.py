@@ -12,7 +12,7 @@ import numpy as np
 from swarm.engines.local.positions import learned_positions
 from swarm.engines.local.pretrained import loading
 from swarm.errors import UserError
-from swarm.members.routing.interfaces import Inputs, rows_of, softmax
+from swarm.members.routing.interfaces import Inputs, inputs_at, softmax
 from swarm.members.routing.parts import plain
 from swarm.storage.files import read_text
 
@@ -23,7 +23,7 @@ RECORD = "part.json"
 
 @dataclass(frozen=True)
 class EncoderSettings:
-    """Which encoder, and how it is trained.
+    """Settings of a fine-tuned encoder.
 
     Attributes:
       model: a folder or a hub id.
@@ -69,7 +69,7 @@ class EncoderSettings:
 
         named_device("classifier encoder", self.device)
         counts = np.flatnonzero(weights > 0)
-        texts = [str(text) for text in rows_of(inputs, counts)]
+        texts = [str(text) for text in inputs_at(inputs, counts)]
         labels = torch.tensor(targets[counts], dtype=torch.float32, device=self.device)
         shares = torch.tensor(weights[counts] / weights[counts].mean(), dtype=torch.float32, device=self.device)
         with torch.random.fork_rng(), torch.enable_grad():
@@ -92,7 +92,7 @@ class EncoderSettings:
             order = generator.permutation(len(rows))
             for start in range(0, len(order), self.batch_size):
                 batch = order[start : start + self.batch_size]
-                logits = encoder.logits([rows[place] for place in batch])
+                logits = encoder.logits([rows[index] for index in batch])
                 losses = -(labels[batch] * torch.log_softmax(logits.float(), dim=1)).sum(dim=1)
                 optimizer.zero_grad()
                 (shares[batch] * losses).mean().backward()
@@ -125,20 +125,20 @@ class Encoder:
         return min(int(limit) for limit in limits if limit)
 
     def scores(self, inputs: Inputs) -> np.ndarray:
-        """Probabilities (B, M) float64; prompts that were cut at their start are said in the log."""
+        """Probabilities (B, M) float64; the number of prompts that were truncated at their start is logged."""
         import torch
 
         rows = self.tokens([str(text) for text in inputs])
         found = np.zeros((len(rows), self.model.config.num_labels))
-        order = sorted(range(len(rows)), key=lambda place: -len(rows[place]["input_ids"]))
+        order = sorted(range(len(rows)), key=lambda index: -len(rows[index]["input_ids"]))
         with torch.inference_mode():
             for start in range(0, len(order), self.chosen.batch_size):
                 batch = order[start : start + self.chosen.batch_size]
-                found[batch] = self.logits([rows[place] for place in batch]).double().cpu().numpy()
+                found[batch] = self.logits([rows[index] for index in batch]).double().cpu().numpy()
         return softmax(found)
 
     def tokens(self, texts: Sequence[str]) -> list[dict[str, list[int]]]:
-        """Every text as the model reads it, without what is beyond the window."""
+        """The tokens of every text, truncated to the window."""
         window = self.window
         self.tokenizer.truncation_side = "left"
         cut = sum(len(self.tokenizer(text, truncation=False, verbose=False)["input_ids"]) > window for text in texts)
@@ -150,12 +150,12 @@ class Encoder:
         return [dict(self.tokenizer(text, truncation=True, max_length=window)) for text in texts]
 
     def logits(self, rows: list[dict[str, list[int]]]) -> Any:
-        """(B, M) of rows of tokens, padded to the longest."""
+        """Logits (B, M) of rows of tokens, padded to the longest."""
         padded = self.tokenizer.pad(rows, return_tensors="pt").to(self.model.device)
         return self.model(**padded).logits
 
     def settings(self) -> EncoderSettings:
-        """As it was fitted: nothing is chosen by cross-validation."""
+        """The settings that it was fitted with: none is chosen by cross-validation."""
         return self.chosen
 
     def write(self, folder: Path) -> None:
@@ -166,7 +166,7 @@ class Encoder:
 
 
 def read_encoder(folder: Path) -> Encoder:
-    """What `Encoder.write` has written; raises UserError if it cannot be loaded. Without an accelerator, on the CPU."""
+    """The encoder that `Encoder.write` has written; UserError if it cannot be loaded. Without CUDA on the CPU."""
     try:
         chosen = EncoderSettings(**json.loads(read_text(folder / RECORD))["settings"])
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -17,7 +17,7 @@ from swarm.members.routing.interfaces import (
     LanguageModel,
     check_prompts,
     folds_of,
-    rows_of,
+    inputs_at,
     softmax,
 )  # fmt: skip
 from swarm.members.routing.knn import KnnSettings
@@ -166,7 +166,7 @@ def _fitted(
         goal, weights = task.labels[rows], task.weights[rows]
     else:
         goal, weights = task.scores[rows], np.ones(len(rows))
-    return how.fit(rows_of(inputs, rows), goal, weights, generator)
+    return how.fit(inputs_at(inputs, rows), goal, weights, generator)
 
 
 def _out_of_fold(
@@ -186,7 +186,7 @@ def _out_of_fold(
             continue  # nothing to learn from without the fold: all members alike
         seen = reading.fitted_on(own).inputs
         classifier = _fitted(how, seen, task, own, generator)
-        logits[held] = logits_of(classifier, rows_of(seen, held), settings.costs, settings.cost_weight)
+        logits[held] = logits_of(classifier, inputs_at(seen, held), settings.costs, settings.cost_weight)
     return logits, single
 
 

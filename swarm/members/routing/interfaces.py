@@ -112,8 +112,8 @@ LEAST = 1e-12  # a probability that is taken for none
 Inputs = np.ndarray | Sequence[str]
 
 
-def rows_of(inputs: Inputs, rows: np.ndarray) -> Inputs:
-    """The inputs at these indices."""
+def inputs_at(inputs: Inputs, rows: np.ndarray) -> Inputs:
+    """The inputs at these indices: rows of features, or texts."""
     return inputs[rows] if isinstance(inputs, np.ndarray) else [inputs[row] for row in rows]
 
 

@@ -24,7 +24,7 @@ def write_part(folder: Path, record: Mapping[str, Any], tensors: Mapping[str, np
 
 
 def read_part(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """What `write_part` has written; raises UserError if it cannot be read."""
+    """A part's values and arrays, as `write_part` has written them; raises UserError if they cannot be read."""
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 

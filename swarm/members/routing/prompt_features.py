@@ -11,7 +11,7 @@ from swarm.members.routing.interfaces import (
     FeatureSettings,
     Inputs,
     LanguageModel,
-    rows_of,
+    inputs_at,
 )
 
 
@@ -31,7 +31,7 @@ class Reading:
 
     def rows(self, rows: np.ndarray) -> "Reading":
         """The inputs of these prompts only, in the same features."""
-        return replace(self, prompts=[self.prompts[row] for row in rows], inputs=rows_of(self.inputs, rows))
+        return replace(self, prompts=[self.prompts[row] for row in rows], inputs=inputs_at(self.inputs, rows))
 
     def fitted_on(self, rows: np.ndarray) -> "Reading":
         """The inputs of all prompts, in features fitted on these rows only."""

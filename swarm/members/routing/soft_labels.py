@@ -29,7 +29,7 @@ def without_gaps(scores: np.ndarray) -> np.ndarray:
 
 
 def winners(scores: np.ndarray, tolerance: float = 0.0) -> np.ndarray:
-    """Which members are best for each prompt, or at most `tolerance` (in the scores' unit) below: bool (P, M)."""
+    """A mask of the best members of each prompt, or at most `tolerance` (in the scores' unit) below: bool (P, M)."""
     return ~np.isnan(scores) & (without_gaps(scores) >= without_gaps(scores).max(axis=1, keepdims=True) - tolerance)
 
 
