@@ -11,6 +11,7 @@ from typing import IO, Any
 
 from swarm.errors import UserError
 from swarm.programs.finding import FAIL, OK, WARN, Finding
+from swarm.programs.parsers import RUNS
 from swarm.storage.files import open_lock, take_lock
 from swarm.storage.user_cache import own_cache
 
@@ -38,7 +39,7 @@ class Place:
 def folders() -> Iterator[Finding]:
     """Runs, our own cache and the hub's."""
     room = (5 * GIB, "pictures, answers and found weights")
-    yield look_at(Place("runs", Path("search"), "start from a folder on a local disk", room))
+    yield look_at(Place("runs", RUNS, "start from a folder on a local disk", room))
     elsewhere = "set XDG_CACHE_HOME to a folder on a local disk"
     yield look_at(Place("own cache", own_cache(), elsewhere, (2 * GIB, "answers that runs share, up to --cache_size")))
     from huggingface_hub.constants import HF_HUB_CACHE
