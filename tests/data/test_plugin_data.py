@@ -87,5 +87,5 @@ def test_what_is_wrong_with_it_is_said(sums, code, message):
 
 
 def test_an_unknown_name_lists_those_of_plugins(sums):
-    with pytest.raises(UserError, match='"sum" in .*, and sums is a plugin.s; give one of the names there, .*; a plugin.s needs'):
+    with pytest.raises(UserError, match="and sums is a plugin's; give one of the names there, .*; a plugin's needs"):
         load_dataset("sum", sums(SPLITS))
