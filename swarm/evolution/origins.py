@@ -37,7 +37,7 @@ def from_anywhere(config: SearchConfig) -> SearchConfig:
     if is_file_name(name):
         here["eval_type"] = f"{file_of(name).resolve()}:{name.partition(':')[2]}"
     if config.plugin:
-        here["plugin"] = ",".join(str(Path(part).resolve()) for part in config.plugin.split(","))
+        here["plugin"] = ",".join(str(Path(part.strip()).resolve()) for part in config.plugin.split(","))
     return replace(config, **here)
 
 

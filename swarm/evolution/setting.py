@@ -13,7 +13,7 @@ EVERYWHERE = ENGINES | {"replay"}
 
 
 @dataclass(frozen=True)
-class Group:
+class SettingGroup:
     """A heading under which settings stand, in the help and in a settings file; the rest is its settings' default.
 
     Attributes:
@@ -30,17 +30,17 @@ class Group:
     with_system: bool = False
 
 
-TASK = Group("task", "the task", SCORING)
-DATA = Group("data", "data in other shapes (docs/data.md)", SCORING, with_system=True)
-JUDGE = Group("judge", "the judge of gemini_match (docs/judges.md)", SCORING | {"replay"})
-SWARM = Group("swarm", "the swarms")
-GRAPHS = Group("graphs", "graphs")
-EXPERTS = Group("experts", "experts", POOL)
-SCORES = Group("scoring", "scoring", SCORING)
-LIMITS = Group("limits", "limits", resumable=True, changes_results=False)
-COMPUTE = Group("compute", "engine and devices", ENGINES, resumable=True, changes_results=False)
-RUN = Group("run", "the run", resumable=True, changes_results=False)
-UNUSED = Group("unused", "accepted without effect (options of the published program)", changes_results=False)
+TASK = SettingGroup("task", "the task", SCORING)
+DATA = SettingGroup("data", "data in other shapes (docs/data.md)", SCORING, with_system=True)
+JUDGE = SettingGroup("judge", "the judge of gemini_match (docs/judges.md)", SCORING | {"replay"})
+SWARM = SettingGroup("swarm", "the swarms")
+GRAPHS = SettingGroup("graphs", "graphs")
+EXPERTS = SettingGroup("experts", "experts", POOL)
+SCORES = SettingGroup("scoring", "scoring", SCORING)
+LIMITS = SettingGroup("limits", "limits", resumable=True, changes_results=False)
+COMPUTE = SettingGroup("compute", "engine and devices", ENGINES, resumable=True, changes_results=False)
+RUN = SettingGroup("run", "the run", resumable=True, changes_results=False)
+UNUSED = SettingGroup("unused", "accepted without effect (options of the published program)", changes_results=False)
 GROUPS = (TASK, DATA, JUDGE, SWARM, GRAPHS, EXPERTS, SCORES, LIMITS, COMPUTE, RUN, UNUSED)
 
 
@@ -67,7 +67,7 @@ class Setting:
       only_with: (setting, value) without which it has no effect.
     """
 
-    group: Group
+    group: SettingGroup
     help: str
     short: str
     aliases: tuple[str, ...]
@@ -96,7 +96,7 @@ class Setting:
 
 def option(
     default: Any,
-    group: Group,
+    group: SettingGroup,
     help: str,
     *,
     short: str = "",

@@ -43,13 +43,15 @@ def runs_program(arguments: list[str] | None = None) -> int:
     if not options.folder.is_dir():
         raise UserError(f"{options.folder} is no folder that is there; name the folder that holds runs")
     folders = [path.parent for path in options.folder.glob(f"*/{ARGS}")]
-    runs = [listed(folder) for folder in sorted(folders, key=lambda one: (one / ARGS).stat().st_mtime, reverse=True)]
+    runs = [
+        listed_run(folder) for folder in sorted(folders, key=lambda one: (one / ARGS).stat().st_mtime, reverse=True)
+    ]
     for line in [json.dumps([asdict(run) for run in runs])] if options.json else table_of_runs(runs):
         log.info("%s", line)
     return front_doors.DONE
 
 
-def listed(folder: Path) -> ListedRun:
+def listed_run(folder: Path) -> ListedRun:
     """A run as its folder describes it; one that cannot be read says so in place of its state."""
     began = time.strftime("%Y-%m-%d %H:%M", time.localtime((folder / ARGS).stat().st_mtime))
     try:

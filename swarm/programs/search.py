@@ -31,6 +31,7 @@ from swarm.programs.engine_choice import make_executor
 from swarm.programs.parsers import RUNS
 from swarm.programs.session import Session, show_result
 from swarm.programs.task import Task, read_task
+from swarm.reports.tracking import check_tracker
 from swarm.weights.pool import expert_folders
 
 log = logging.getLogger(__name__)
@@ -53,10 +54,15 @@ def search_program(arguments: list[str] | None = None) -> int:
         write_settings_file(Path(mode.save_config), config)
         log.info("settings are in %s; to search with them: h-swarm search %s", mode.save_config, mode.save_config)
         return front_doors.DONE
+    return _begin(config, mode, began)
+
+
+def _begin(config: SearchConfig, mode: Namespace, began: float) -> int:
     if config.name and (RUNS / config.name).exists():
         raise name_taken(RUNS / config.name)
     remember_what_is_named(config)
     use_plugin_files(config.plugin)
+    check_tracker(config.tracker)
     if ignored := unused_but_given(config):
         log.warning("without effect here: %s", ", ".join(f"--{name}" for name in ignored))
     task = read_task(config)
@@ -121,6 +127,7 @@ def _resume(folder: Path, given: dict[str, Any], began: float) -> int:
     check_what_it_names(f"--resume {folder}", config, given, read_json(folder / ORIGIN).get("eval_code"))
     remember_what_is_named(config)
     use_plugin_files(config.plugin)
+    check_tracker(config.tracker)
     task = read_task(config, run.judge_usage())
     task.evaluation.prepare()
     members = _read_members(config, Path(str(config.initial_expert_directory)))

@@ -220,3 +220,11 @@ def test_the_search_that_the_docs_show(tmp_path, monkeypatch, capsys):
     )
     code, out, _ = run(capsys, "runs", "search", "--json")
     assert json.loads(out)[0]["name"] == "mine"
+
+
+def test_a_tracker_that_there_is_not_is_said_before_anything_is_written(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ["-i", ROOT / "data/embedded/experts", "--tracker", "nobody"]
+    code, _, err = run(capsys, "search", *TASK, "--data_directory", ROOT / "data/eval", *words)
+    assert code == 2 and "nobody" in err and err.count("\n") == 1
+    assert not list(tmp_path.iterdir())

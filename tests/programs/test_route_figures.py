@@ -12,8 +12,8 @@ from swarm.maths.routing import calibration_error
 from swarm.members.routing.fit import RouterSettings, fit_router
 from swarm.members.routing.logistic import LogisticSettings
 from swarm.members.routing.quality import QualitySettings
+from swarm.programs.route.quality_table import Ways, table
 from swarm.programs.route.router_figures import figures_of, figures_text, tried
-from swarm.programs.route.table import Ways, table
 
 SCORES = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 1.0], [0.5, 0.25, 0.0], [0.0, 0.0, 1.0]])
 SEEDS, SIZES = st.integers(0, 10_000), st.integers(1, 12)

@@ -24,6 +24,7 @@ from repository import ROOT
 from swarm.data.load import load_dataset
 from swarm.data.published import COMMIT, PUBLISHED, SHA256
 
+PROGRAM = str(ROOT / "scripts" / "get_data.py")
 SHARED = Path(os.environ.get("H_SWARM_SHARED") or ROOT.parent / "shared") / "data" / "eval"
 PUBLISHED_GSM8K = SHA256["gsm8k"]  # before the tests put a file of their own in its place
 LIST = f"repos/BunsenFeng/heterogeneous_swarm/contents/data/eval?ref={COMMIT}"
@@ -153,7 +154,7 @@ def test_an_interruption_leaves_nothing_half(github: GitHub, tmp_path: Path) -> 
     github.answer = lambda *_: (asked.set(), answered.wait(60), (200, {}, b""))[2]  # type: ignore[method-assign]
     environment = os.environ | {"H_SWARM_GITHUB_FILES": github.url, "PYTHONPATH": str(ROOT), "no_proxy": "127.0.0.1"}
     running = subprocess.Popen(
-        [sys.executable, str(ROOT / "scripts" / "get_data.py"), "ltp"], cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
+        [sys.executable, PROGRAM, "ltp"], cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
     )
     assert asked.wait(60)
     running.send_signal(signal.SIGINT)
@@ -256,7 +257,7 @@ def test_sets_of_the_hub_in_the_published_shapes(tmp_path: Path) -> None:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))}
         kept |= {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_XET": "1"}
         kept |= {"no_proxy": "127.0.0.1", "PYTHONPATH": str(ROOT)}
-        command = [sys.executable, str(ROOT / "scripts" / "get_data.py"), "gsm8k", "mmlu", "mmlu_pro", "qasper", "mix-instruct", "--hub"]
+        command = [sys.executable, PROGRAM, "gsm8k", "mmlu", "mmlu_pro", "qasper", "mix-instruct", "--hub"]
         done = subprocess.run(command, env=kept, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
     assert (done.returncode, done.stderr) == (0, "")
     sets = {name: load_dataset(name, tmp_path / "data" / "eval") for name in ("gsm8k", "mmlu", "mmlu_pro", "qasper")}

@@ -45,7 +45,7 @@ SECONDS = 30  # without a byte from the server
 INSTEAD = "try again later, or clone the repository and use --from its data/eval"
 
 
-def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
+def data_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line, checked."""
     parser = Parser(prog="h-swarm data get", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(PUBLISHED)}; with --hub: "
@@ -156,7 +156,7 @@ def bring(name: str, args: argparse.Namespace) -> str:
     return f"{_put(path, content, where)}; {known}"
 
 
-def draw(name: str, args: argparse.Namespace) -> str:
+def draw_from_hub(name: str, args: argparse.Namespace) -> str:
     """Makes data/eval/<name>.json a draw from the hub's set; returns what was done, in words. Raises UserError."""
     path = args.to / f"{name}.json"
     drawn = HUB_SETS[name]()
@@ -200,12 +200,12 @@ def _put(path: Path, content: bytes, where: Path) -> str:
 
 def get_program(arguments: Sequence[str] | None = None) -> int:
     """Brings one dataset after the other, a line for each; returns the exit code."""
-    args = parse_args(arguments)
+    args = data_options(arguments)
     data = args.to or Path("data")
     args.to = args.to or Path("data/eval")
     missing = 0
     for name in args.names:
-        way: Callable[[str, argparse.Namespace], str] = draw if args.hub else bring
+        way: Callable[[str, argparse.Namespace], str] = draw_from_hub if args.hub else bring
         try:
             done = bring_mix_instruct(data / "mix_instruct") if name == MIX_INSTRUCT else way(name, args)
             print(f"{name}: {done}", flush=True)

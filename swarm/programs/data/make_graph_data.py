@@ -15,7 +15,7 @@ from swarm.evolution.command_line import Parser
 from swarm.storage.files import write_json
 
 
-def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
+def graph_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line; every default is the value that is used, so the printed command says all."""
     parser = Parser(prog="h-swarm data graph", description="Make a dataset of graph questions with known answers.")
     parser.add_argument(
@@ -53,7 +53,7 @@ def command(args: argparse.Namespace) -> str:
 
 def graph_program(arguments: Sequence[str] | None = None) -> int:
     """Makes the dataset, writes it and says how to make it again. Returns the exit code."""
-    args = parse_args(arguments)
+    args = graph_options(arguments)
     try:
         content = make(args)
     except ValueError as error:

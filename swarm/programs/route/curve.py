@@ -11,7 +11,7 @@ from swarm.members.routing.fit import RouterSettings
 from swarm.members.routing.interfaces import LanguageModel
 from swarm.members.routing.learning import CurvePoint, learning_curve
 from swarm.metrics.score_matrix import ScoreMatrix
-from swarm.programs.route.table import shown
+from swarm.programs.route.quality_table import shown
 from swarm.reports.report import needed_pyplot, save_picture
 
 SIZES = (25, 50, 100, 200, 400, 800, 1600, 3200)  # labelled prompts, as many as there are

@@ -37,8 +37,8 @@ from swarm.programs.route.member_scores import (
     read_chosen,
     scored,
 )
+from swarm.programs.route.quality_table import Line, Ways, check_pictures, draw, lines_as_json, table
 from swarm.programs.route.router_figures import Tried, figures_of, figures_text, tried
-from swarm.programs.route.table import Line, Ways, check_pictures, draw, lines_as_json, table
 from swarm.programs.task import Task
 
 log = logging.getLogger(__name__)

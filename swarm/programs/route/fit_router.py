@@ -32,8 +32,9 @@ from swarm.programs.route.member_scores import (
     read_chosen,
     scored,
 )
+from swarm.programs.route.quality_table import check_pictures
 from swarm.programs.route.router_options import add_router_options, router_settings
-from swarm.programs.route.table import check_pictures
+from swarm.programs.task import Task
 from swarm.storage.files import asked_folder, write_json
 
 log = logging.getLogger(__name__)
@@ -86,17 +87,7 @@ def program(options: argparse.Namespace) -> int:
         matrix.prompts, matrix.scores, asked.names, settings, generator, asked.digests, reader, questions
     )
     points = curve_of(options, matrix, settings, generator, reader)
-    record: dict[str, Any] = {
-        "metric": matrix.metric,
-        "metric_given": options.metric,
-        "settings": dict(matrix.settings),
-        "eval_type": config.eval_type,
-        "dataset": config.dataset,
-        "prompts": len(matrix),
-        "params": asdict(task.params),
-        "seed": options.seed,
-        "router": dict(router.facts),
-    }
+    record = _record_of(matrix, router, task, options)
     if points:
         record["curve"] = curve_record(points)
     _write(out, matrix, router, record)
@@ -106,6 +97,21 @@ def program(options: argparse.Namespace) -> int:
     for line in [*_summary(router), *curve_text(points), f"router: {out}"]:
         log.info("%s", line)
     return DONE
+
+
+def _record_of(matrix: ScoreMatrix, router: Router, task: Task, options: argparse.Namespace) -> dict[str, Any]:
+    """What is kept with a router: how its labels were made, and on what."""
+    return {
+        "metric": matrix.metric,
+        "metric_given": options.metric,
+        "settings": dict(matrix.settings),
+        "eval_type": task.config.eval_type,
+        "dataset": task.config.dataset,
+        "prompts": len(matrix),
+        "params": asdict(task.params),
+        "seed": options.seed,
+        "router": dict(router.facts),
+    }
 
 
 def _write(out: Path, matrix: ScoreMatrix, router: Router, record: dict[str, Any]) -> None:

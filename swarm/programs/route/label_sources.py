@@ -20,7 +20,7 @@ from swarm.metrics.table import METRICS, get_metric, get_preset
 from swarm.plugins import names_in
 from swarm.programs.engine_choice import devices_of
 from swarm.programs.judge_choice import judge_maker
-from swarm.programs.route.router_options import kind_of
+from swarm.programs.route.router_options import kind_and_options
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ def scoring_by(metric: str, comparer: Comparer, config: SearchConfig) -> Scoring
         return _pairwise(comparer, config)
     if metric == GPT_RANK:
         return _judged(config)
-    name, options = kind_of("--metric", metric)
+    name, options = kind_and_options("--metric", metric)
     if name not in labels():
         known = ", ".join(labels())
         raise UserError(f"--metric is {metric!r}; wanted one of {known}, or none for the eval's own score")

@@ -22,7 +22,7 @@ from swarm.programs.route.member_scores import (
     read_chosen,
     scored,
 )
-from swarm.programs.route.router_options import kind_of
+from swarm.programs.route.router_options import kind_and_options
 from swarm.storage.files import asked_folder
 
 log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ def program(options: argparse.Namespace) -> int:
     scorings = {EVAL: None} | {name: scoring_by(name, comparer, config) for name in names}
     for name in names:
         check_references(name, task)
-    kinds = [kind_of("--metrics", name)[0] for name in names]
+    kinds = [kind_and_options("--metrics", name)[0] for name in names]
     if twice := next((kind for kind in kinds if kinds.count(kind) > 1), None):
         raise UserError(f"--metrics has {twice} more than once; rank with one of them at a time")
     members, chosen = read_chosen(config, options.members)

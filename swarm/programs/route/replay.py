@@ -40,9 +40,9 @@ from swarm.programs.route.label_sources import (
     warn_of_another_judge,
 )
 from swarm.programs.route.member_scores import config_of
+from swarm.programs.route.quality_table import Line, Ways, check_pictures, draw, lines_as_json, table
 from swarm.programs.route.router_figures import Tried, figures_of, figures_text, tried
-from swarm.programs.route.router_options import add_router_options, kind_of, router_settings
-from swarm.programs.route.table import Line, Ways, check_pictures, draw, lines_as_json, table
+from swarm.programs.route.router_options import add_router_options, kind_and_options, router_settings
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ def program(options: argparse.Namespace) -> int:
     check_apart(learn, test)
     check_against(options.against, test)
     given = options.metric or next(iter(learn.metrics), "")
-    metric, how = kind_of("--metric", given)
+    metric, how = kind_and_options("--metric", given)
     if not metric:
         raise UserError(f"{learn.where}: no score is stored for every answer; name one to compute with --metric")
     settings = router_settings(options, learn.names)
@@ -172,7 +172,7 @@ def computed(metric: str, files: Sequence[MixInstruct], comparer: Comparer, conf
 
     GPT-Rank is by the judge that is named, else by the comparisons that the files have.
     """
-    name, how = kind_of("--metric", metric)
+    name, how = kind_and_options("--metric", metric)
     stored = not how and all(name in rows.metrics for rows in files)
     stored = stored or (name == GPT_RANK and config.judge_model is None)
     return scoring_by(metric, comparer, config) if name in labels() and not stored else None

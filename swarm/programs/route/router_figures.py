@@ -12,7 +12,7 @@ from swarm.maths.routing_curves import aiq, apgr, calls_for_gap
 from swarm.members.routing.fit import fitted_settings, less_cost
 from swarm.members.routing.router import Router, RouterChoice
 from swarm.members.routing.soft_labels import soft_labels
-from swarm.programs.route.table import shown
+from swarm.programs.route.quality_table import shown
 
 SHARE = 0.5  # of the gap, for which calls are counted
 _STEPS = 9  # of the knob

@@ -42,8 +42,8 @@ def router_settings(options: argparse.Namespace, names: tuple[str, ...] | list[s
     if options.label_temperature == 0:
         raise UserError("--label_temperature is 0; wanted more, or none, which lets the best members share a prompt")
     return RouterSettings(
-        features=feature_settings(*kind_of("--features", options.features)),
-        classifier=classifier_settings(*kind_of("--classifier", options.classifier)),
+        features=feature_settings(*kind_and_options("--features", options.features)),
+        classifier=classifier_settings(*kind_and_options("--classifier", options.classifier)),
         label_temperature=options.label_temperature,
         tolerance=options.tolerance,
         costs=costs,
@@ -52,7 +52,7 @@ def router_settings(options: argparse.Namespace, names: tuple[str, ...] | list[s
     )
 
 
-def kind_of(option: str, text: str) -> tuple[str, dict[str, Any]]:
+def kind_and_options(option: str, text: str) -> tuple[str, dict[str, Any]]:
     """A kind and its options from KIND:NAME=VALUE,...; values are JSON, or else texts."""
     kind, _, rest = text.partition(":")
     return kind, {name: _value(value) for name, value in pairs_of(option, rest)}
