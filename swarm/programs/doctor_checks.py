@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
 GIB = 2**30
-OLDEST_PYTHON, NEWEST_PYTHON = (3, 10), (3, 14)
+OLDEST_PYTHON, NEWEST_PYTHON = (3, 10), (3, 14)  # those that constraints.txt has pins for
 # the newest versions tried, of packages whose changes have bitten; constraints.txt has all (a test holds these to it)
 NEWEST_TRIED = {
     "torch": "2.13.0",
@@ -51,7 +51,7 @@ def versions() -> Iterator[Finding]:
     if here < OLDEST_PYTHON:
         yield Finding("python", FAIL, found, f"install Python {oldest} or newer")
     elif here > NEWEST_PYTHON:
-        yield Finding("python", WARN, found, f"newer than what was tried; if packages are missing, take {newest}")
+        yield Finding("python", WARN, found, f"there are no pins for it; if packages are missing or fail, take {newest}")
     else:
         yield Finding("python", OK, found)
 
