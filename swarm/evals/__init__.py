@@ -5,8 +5,8 @@ from collections.abc import Callable
 from swarm.errors import UserError
 from swarm.evals.eval import Eval
 from swarm.evals.judges.judge import JudgeMaker, no_judge
+from swarm.evals.own_evals import eval_from_file, is_file_name
 from swarm.evals.plugin_eval import PluginEval
-from swarm.evals.plugins import eval_from_file, is_file_name
 from swarm.plugins import HINT, find_plugin, names_in
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from swarm.data.hub import is_hub_id
-from swarm.evals.plugins import file_of, is_file_name
+from swarm.evals.own_evals import file_of, is_file_name
 from swarm.evolution.config import SearchConfig, settings
 from swarm.evolution.setting import DATA, Setting
 from swarm.evolution.state import Best

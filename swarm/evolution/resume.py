@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from swarm.errors import UserError
-from swarm.evals.plugins import eval_file_digest, is_file_name
+from swarm.evals.own_evals import eval_file_digest, is_file_name
 from swarm.evolution.config import SearchConfig
 from swarm.evolution.state import SearchState
 from swarm.plugins import plugin_files_digest

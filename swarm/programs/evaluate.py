@@ -9,7 +9,7 @@ from typing import Any
 
 from swarm.engines.base import GenerationParams
 from swarm.errors import UserError
-from swarm.evals.plugins import is_file_name
+from swarm.evals.own_evals import is_file_name
 from swarm.evolution.checked_config import make_config, with_present_names
 from swarm.evolution.command_line import given_settings
 from swarm.evolution.config import SearchConfig, settings
