@@ -51,7 +51,7 @@ def versions() -> Iterator[Finding]:
     if here < OLDEST_PYTHON:
         yield Finding("python", FAIL, found, f"install Python {oldest} or newer")
     elif here > NEWEST_PYTHON:
-        yield Finding("python", WARN, found, f"there are no pins for it; if packages are missing or fail, take {newest}")
+        yield Finding("python", WARN, found, f"has no pins; if packages are missing or fail, take {newest}")
     else:
         yield Finding("python", OK, found)
 
