@@ -4,11 +4,11 @@ Members move at every weight step, and a classifier goes on choosing by what the
 weight step itself has asked them, at their new weights, most of what is needed: its random assignments put everybody
 everywhere, so that the nodes which listen to nobody ask nearly all members nearly all questions.
 
-A router learns from the different prompts that any node of the step's graphs was told, on dev: its own node is only
+A router learns from the different prompts that any node of the step's graphs was asked, on dev: its own node is only
 one of those where the next assignment may put it. A prompt counts where every one of its members has answered it at its
 present weights (a composite member by what those whom it asks have answered); the label is the eval's score of these
 texts for the question behind the prompt. A prompt that some members were not asked is left out, because who was asked
-is chance, and a missing answer would be taken for a bad one. Prompts that hold earlier answers are seldom told to
+is chance, and a missing answer would be taken for a bad one. Prompts that hold earlier answers are seldom put to
 everybody in the same words, so most that count are the bare questions, of which `scripts/route.py fit` makes the first
 router, too.
 
@@ -71,7 +71,7 @@ class Labelled:
       scores: (P, M) float64, without gaps.
       digests: of the M members as they answered.
       questions: how many dev examples are behind the prompts.
-      told: how many prompts there were, answered by all members or not.
+      asked: how many prompts there were, answered by all members or not.
       texts: of the questions behind the P prompts.
     """
 
@@ -79,7 +79,7 @@ class Labelled:
     scores: np.ndarray
     digests: list[str]
     questions: int
-    told: int
+    asked: int
     texts: list[str]
 
 
@@ -110,7 +110,7 @@ def _fit_again(
     node: RouterNode, labelled: Labelled, fitness: Fitness, router_store: RouterStore, generator: np.random.Generator
 ) -> tuple[Router | None, Refresh]:
     """The router of a composite with labels by its present members' answers; None where too few are known."""
-    came_of_it = Refresh(node.name, labelled.told, len(labelled.prompts), labelled.questions)
+    came_of_it = Refresh(node.name, labelled.asked, len(labelled.prompts), labelled.questions)
     reader = router_store.language_model() if read_router_facts(node.classifier)["features"] == "hidden" else None
     settings = fitted_settings(load_router(node.classifier, language_model=reader))
     if kept := _reason_to_keep(labelled, settings, len(fitness.dataset.dev)):
@@ -123,23 +123,23 @@ def _fit_again(
 
 def _labelled(trace: Trace, routed: Routed, fitness: Fitness) -> Labelled:
     answered: list[tuple[TracedNode, list[str]]] = []
-    for told in trace.told:
-        texts = [trace.answer(member, told) for member in routed.members]
+    for node_prompt in trace.prompts:
+        texts = [trace.answer(member, node_prompt) for member in routed.members]
         there = [text for text in texts if text is not None]
         if len(there) == len(texts):
-            answered.append((told, there))
+            answered.append((node_prompt, there))
     dev, queries = fitness.dataset.dev, fitness.queries()
-    examples = [dev[told.index] for told, _ in answered]
+    examples = [dev[node_prompt.index] for node_prompt, _ in answered]
     scores = np.zeros((len(answered), len(routed.members)))
     for node in range(len(routed.members) if answered else 0):
         scores[:, node] = fitness.score_texts([texts[node] for _, texts in answered], examples)
     return Labelled(
-        prompts=[told.prompt for told, _ in answered],
+        prompts=[node_prompt.prompt for node_prompt, _ in answered],
         scores=scores,
         digests=[member.digest for member in routed.members],
-        questions=len({told.index for told, _ in answered}),
-        told=len(trace.told),
-        texts=[queries[told.index].text for told, _ in answered],
+        questions=len({node_prompt.index for node_prompt, _ in answered}),
+        asked=len(trace.prompts),
+        texts=[queries[node_prompt.index].text for node_prompt, _ in answered],
     )
 
 

@@ -58,7 +58,7 @@ class Members:
         """The same members with other routers, name -> digest, for those that have been fitted again."""
         router_store.check(routers)
         refitted: dict[str, Composite] = {
-            node.name: node.refitted(router_store.place_of(node.name, routers[node.name]), routers[node.name])
+            node.name: node.refitted(router_store.folder_of(node.name, routers[node.name]), routers[node.name])
             for node in routers_of(self.composites)
             if node.name in routers
         }

@@ -127,12 +127,12 @@ def devices() -> Iterator[Finding]:
     try:
         import torch
 
-        from swarm.engines.local.devices import card_at, usual_place
+        from swarm.engines.local.devices import card_at, usual_device_and_dtype
     except (ImportError, OSError) as error:  # a library of CUDA's that is not there is an OSError
         yield Finding("device", FAIL, f"PyTorch cannot be imported ({error})", "install it anew: pip install torch")
         return
     built = f"PyTorch {torch.__version__}, " + (f"for CUDA {torch.version.cuda}" if torch.version.cuda else "for CPUs")
-    device, dtype = usual_place(None, None)
+    device, dtype = usual_device_and_dtype(None, None)
     format = str(dtype).removeprefix("torch.")
     if device.type == "cpu":
         hidden = " (CUDA_VISIBLE_DEVICES hides any other)" if "CUDA_VISIBLE_DEVICES" in os.environ else ""
@@ -140,7 +140,7 @@ def devices() -> Iterator[Finding]:
         yield Finding("device", OK, f"{text}; enough for small models, for billions of parameters take a GPU")
         return
     for number in range(torch.cuda.device_count()):
-        place, format_there = usual_place(f"cuda:{number}", None)
+        place, format_there = usual_device_and_dtype(f"cuda:{number}", None)
         name = card_at(place) or torch.cuda.get_device_name(place)
         yield Finding("device", OK, f"{name}, {str(format_there).removeprefix('torch.')}; {built}")
 

@@ -30,14 +30,14 @@ class Trace:
     """Prompts and answers of a step, which depend on its systems alone: not on what a cache remembers beyond them.
 
     Attributes:
-      told: the distinct prompts of all nodes, in the order of the walks.
+      prompts: the distinct prompts of all nodes, in the order of the walks.
     """
 
     def __init__(self, cache: CompletionCache):
         """`cache` is the scheduler's, which holds the running step's answers in memory."""
         self._cache = cache
         self._given: dict[tuple[tuple[str, GenerationParams], str], Completion] = {}
-        self.told: dict[TracedNode, None] = {}
+        self.prompts: dict[TracedNode, None] = {}
 
     def walk(self, system: System, queries: Sequence[Query], params: GenerationParams) -> None:
         """Adds the prompts and answers of a system that the step has asked these queries."""
@@ -48,7 +48,7 @@ class Trace:
             texts: dict[int, str] = {}
             for position, node in enumerate(order):
                 prompt = node_prompt(query, [texts[source] for source in sources[node]], position, len(order))
-                self.told[TracedNode(index, prompt, own)] = None
+                self.prompts[TracedNode(index, prompt, own)] = None
                 answer = _answer(Request(system.member_at(node), prompt, own), self._remembered)
                 if answer is None:
                     break  # not in the cache, so that the prompts of later nodes are not known

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from swarm.engines.local.devices import ON_CPU_ANYWHERE, usual_place
+from swarm.engines.local.devices import ON_CPU_ANYWHERE, usual_device_and_dtype
 from swarm.engines.local.pretrained import loading, read_whole
 from swarm.errors import UserError
 from swarm.training.recipe import ExpertRecipe
@@ -96,7 +96,7 @@ def in_chat_form(expert: ExpertRecipe, base: Base) -> bool:
 
 def training_format(expert: ExpertRecipe) -> torch.dtype:
     """The base's number format; raises UserError for one that the device cannot train in, or for no device to use."""
-    device, dtype = usual_place(None, expert.dtype, ON_CPU_ANYWHERE, f"{expert.place}: dtype")
+    device, dtype = usual_device_and_dtype(None, expert.dtype, ON_CPU_ANYWHERE, f"{expert.place}: dtype")
     if dtype is torch.float16 and device.type == "cpu":
         raise UserError(f"{expert.place}: dtype is float16, which needs a GPU, and there is none: give float32")
     return dtype

@@ -77,9 +77,9 @@ def write_expert(folder: Path, trained: Path, expert: ExpertRecipe, tokenizer: A
         (waiting / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf8")
         shutil.copyfile(trained / WEIGHTS, waiting / WEIGHTS)
         tokenizer.save_pretrained(waiting)
-        kept |= {"adapter": read_adapter(waiting).digest, "versions": versions()}
+        kept |= {"adapter": read_adapter(waiting).digest, "versions": library_versions()}
 
 
-def versions() -> dict[str, str]:
+def library_versions() -> dict[str, str]:
     """The versions of what trains."""
     return {library: version(library) for library in LIBRARIES}

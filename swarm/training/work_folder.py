@@ -13,7 +13,7 @@ from swarm.errors import UserError
 from swarm.evolution.run_folder import WRITTEN_BY_WANDB
 from swarm.storage.files import check_own_folder, check_own_tree, tidy, write_json
 from swarm.storage.store import KeptFolder
-from swarm.training.trained_adapter import Facts, changed_facts, versions
+from swarm.training.trained_adapter import Facts, changed_facts, library_versions
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ def check_work(folder: Path, facts: Facts) -> None:
             f"it, or {AGAIN}"
         )
     trained_by = STOPPED.read(folder).get("versions")
-    if trained_by != versions():
+    if trained_by != library_versions():
         log.warning("%s was begun with other versions of the libraries (%s): the last digits may differ from those of "
                     "one sitting", folder, trained_by)  # fmt: skip
 
@@ -50,7 +50,7 @@ def begin_work(folder: Path, facts: Facts) -> None:
     check_own_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
     tidy(folder, foreign=(WRITTEN_BY_WANDB,))
-    write_json(folder / STOPPED.record, {"facts": facts, "versions": versions()})
+    write_json(folder / STOPPED.record, {"facts": facts, "versions": library_versions()})
     for state in folder.glob("checkpoint-*"):
         if not (state / _WHOLE).exists():
             shutil.rmtree(state)

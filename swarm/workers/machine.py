@@ -13,7 +13,7 @@ import torch
 import transformers
 
 import swarm
-from swarm.engines.local.devices import usual_place
+from swarm.engines.local.devices import usual_device_and_dtype
 from swarm.errors import UserError
 from swarm.members.members import Members
 from swarm.storage.files import file_digest
@@ -109,7 +109,7 @@ def check_memory(folders: Iterable[Path], device: str, number_format: str | None
 
     Also if torch cannot use what Ray counts as a GPU, or if that lacks the number format.
     """
-    _, dtype = usual_place(device, number_format, ON_CORES)
+    _, dtype = usual_device_and_dtype(device, number_format, ON_CORES)
     name, size = str(dtype).removeprefix("torch."), dtype.itemsize
     needed = size * sum(map(parameter_count, folders))
     if device.startswith("cuda"):

@@ -133,7 +133,7 @@ def test_it_learns_what_its_members_have_become(tmp_path, settings):
     members = world.problem.members.at(NAMES, MOVED)
     state = world.refreshed(everybody(members))
     assert state.refreshed == (Refresh("routed", 24, 24, 24),)
-    place = world.router_store.place_of("routed", state.routers["routed"])
+    place = world.router_store.folder_of("routed", state.routers["routed"])
     assert read_router_facts(place)["digests"] == [member.digest for member in members[:3]]
     assert loaded(place).seen == seen_questions([example.question for example in dataset().dev]), "not the prompts"
     assert fitted_settings(loaded(place)) == fitted_settings(loaded(tmp_path / "fitted")), "fitted as the first one was"
@@ -235,7 +235,7 @@ def test_only_dev_is_learnt_from(tmp_path):
 def test_a_router_that_is_gone_or_changed_is_refused(tmp_path):
     world = World(tmp_path)
     state = world.refreshed(everybody(world.problem.members.at(NAMES, MOVED)))
-    place = world.router_store.place_of("routed", state.routers["routed"])
+    place = world.router_store.folder_of("routed", state.routers["routed"])
     RouterStore(tmp_path / "shelf").check(state.routers)
     place.rename(tmp_path / "gone")
     with pytest.raises(UserError, match=r"is not there, or not what the run has put there; restore it from a copy"):

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from swarm.engines.local.devices import usual_place
+from swarm.engines.local.devices import usual_device_and_dtype
 from swarm.engines.local.pretrained import load_base
 from swarm.engines.local.resident_model import make_resident
 from swarm.errors import UserError
@@ -30,7 +30,7 @@ def check_base(pool: Pool, device: str | None, dtype: str | None, fold: bool | N
     model = _without_memory(pool, folder)
     if model is None:
         return f"{base} is on this machine in part: a search fetches the rest, and then it shows whether experts fit it"
-    _, number_format = usual_place(device, dtype)
+    _, number_format = usual_device_and_dtype(device, dtype)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of libraries, about what an engine does on purpose, too
         make_resident(model.to(number_format).eval(), _without_numbers(pool), pool.base, fold)

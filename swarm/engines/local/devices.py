@@ -135,7 +135,7 @@ def number_format(card: Card | None, device: torch.device, given: str | None, op
     return DTYPES[given or ("bfloat16" if device.type == "cuda" and not lacks else "float32")]
 
 
-def usual_place(
+def usual_device_and_dtype(
     device: str | None, dtype: str | None, on_cpu: str = ON_CPU, option: str = "--dtype"
 ) -> tuple[torch.device, torch.dtype]:
     """A model's device and number format: those that are given, else the usual device and its usual format.

@@ -12,7 +12,7 @@ import transformers
 from swarm.engines.base import Completion, Finished, GenerationParams, Member, Request
 from swarm.engines.local.chat_template import check_not_empty, rendered
 from swarm.engines.local.decoder_choice import make_decoder
-from swarm.engines.local.devices import usual_place, what_is_unusual
+from swarm.engines.local.devices import usual_device_and_dtype, what_is_unusual
 from swarm.engines.local.expert_store import ExpertStore
 from swarm.engines.local.plain_generate import Answers
 from swarm.engines.local.positions import learned_positions
@@ -59,7 +59,7 @@ class InProcessEngine:
         be had, or if there is a device that cannot be used.
         """
         self.pool = pool
-        self.device, self.dtype = usual_place(device, dtype)
+        self.device, self.dtype = usual_device_and_dtype(device, dtype)
         if unusual := what_is_unusual(self.device, self.dtype, dtype):
             log.warning("%s", unusual)
         self.halvings = 0

@@ -32,7 +32,7 @@ class RouterStore:
         waiting = self.folder / f".{name}.tmp"  # by which a run tells what a killed process has left
         shutil.rmtree(waiting, ignore_errors=True)
         digest = save_router(waiting, router).digest
-        target = self.place_of(name, digest)
+        target = self.folder_of(name, digest)
         check_own_folder(target.parent)
         target.parent.mkdir(exist_ok=True)
         if target.exists():
@@ -45,14 +45,14 @@ class RouterStore:
             flush_to_disk(folder)
         return digest
 
-    def place_of(self, name: str, digest: str) -> Path:
+    def folder_of(self, name: str, digest: str) -> Path:
         """The folder of a router."""
         return self.folder / name / digest
 
     def check(self, routers: Mapping[str, str]) -> None:
         """Raises UserError unless these routers, name -> digest, are there as they were put; looks at each once."""
         for name, digest in routers.items():
-            target = self.place_of(name, digest)
+            target = self.folder_of(name, digest)
             if target in self._checked:
                 continue
             if not target.is_dir() or read_router_facts(target)["digest"] != digest:

@@ -89,12 +89,12 @@ class Answerer:
 
     def _texts(self, questions: Sequence[AskedQuestion]) -> Iterator[str]:
         known: dict[int, str] = {}
-        told = 0
+        given = 0
         for written in self._decoding().decode(self._prompts(questions), self._most):
             known[written.row] = written.text
-            while told in known:
-                yield known.pop(told)
-                told += 1
+            while given in known:
+                yield known.pop(given)
+                given += 1
 
     def _choices(self, questions: Sequence[AskedQuestion]) -> Iterator[str]:
         options = [question.options for question in questions]

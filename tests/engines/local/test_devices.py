@@ -16,7 +16,7 @@ from swarm.engines.local.devices import (
     cuda_facts,
     number_format,
     usual_device,
-    usual_place,
+    usual_device_and_dtype,
 )
 from swarm.errors import UserError
 from swarm.evolution.config import SearchConfig
@@ -115,21 +115,21 @@ def test_a_format_that_a_card_lacks():
 def test_an_older_card_computes_in_float32_and_says_so(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(devices, "card_at", lambda device: Card(str(device), "Tesla T4", (7, 5), ("sm_75",)))
-    assert usual_place(None, None) == (torch.device("cuda"), torch.float32)
+    assert usual_device_and_dtype(None, None) == (torch.device("cuda"), torch.float32)
     assert devices.half_format(CUDA) == "float16"
     unusual = devices.what_is_unusual(CUDA, torch.float32, None)
     assert "Tesla T4" in unusual and "loaded in float32; --dtype float16 takes half the memory" in unusual
     assert devices.what_is_unusual(CUDA, torch.float32, "float32") == ""
     monkeypatch.setattr(devices, "card_at", lambda device: Card(str(device), "Tesla T4", (7, 5), ("sm_80",)))
     with pytest.raises(UserError, match="Tesla T4.* cannot run PyTorch"):
-        usual_place("cuda:0", "float32")
+        usual_device_and_dtype("cuda:0", "float32")
 
 
 def test_a_device_that_is_named_and_not_there():
     if torch.cuda.is_available():
         pytest.skip("there is one")
     with pytest.raises(UserError, match="cuda:0 is wanted, and no NVIDIA device shows itself here"):
-        usual_place("cuda:0", None)
+        usual_device_and_dtype("cuda:0", None)
 
 
 @pytest.fixture
