@@ -37,7 +37,7 @@ def train(programs: Preloaded) -> Callable[..., CompletedProcess[str]]:
 def trained(train: Callable[..., CompletedProcess[str]], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A world trained on a small budget, and what the script said meanwhile."""
     out = tmp_path_factory.mktemp("embedded") / "world"
-    done = train("--out", out, "--base_steps", 20, "--expert_steps", 10)
+    done = train("--out", out, "--base_steps", 12, "--expert_steps", 5)
     assert done.returncode == 0, done.stderr
     return out, done.stdout
 
