@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# The whole check, as CI runs it: linter, type checker and every test, without network or GPU. Makes or updates .venv.
+# The whole check, as CI runs it: linter, type checker, docs and every test, without network or GPU. Makes or updates .venv.
 #
 #   bash scripts/test.sh [pytest arguments]        for example: -k decode, tests/maths, -n 0 (one process)
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 
-bash scripts/environment.sh dev report gemini genai judge routing finetune embeddings ray
+bash scripts/environment.sh dev report gemini genai judge routing finetune embeddings ray docs
 
 # Nothing here may reach for the network or draw on all cores at once: pytest has a process per core already.
 export HF_HUB_OFFLINE=1 WANDB_MODE=disabled TOKENIZERS_PARALLELISM=false OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
@@ -21,5 +21,7 @@ say "mypy"
 .venv/bin/mypy
 say "imports"
 if [[ -x .venv/bin/lint-imports ]]; then .venv/bin/lint-imports --no-cache | tail -n 6; fi  # needs Python 3.11
+say "docs"
+NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict  # no --quiet: that would let broken links pass
 say "pytest"
 exec .venv/bin/pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder "$@"

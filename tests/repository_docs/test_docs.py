@@ -3,9 +3,12 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
 from dataclasses import fields
 
 import pytest
+import yaml
 from repository import ROOT
 
 from swarm.engines.base import GenerationParams
@@ -16,7 +19,9 @@ from swarm.programs.search import search_program
 from swarm.system.prompts import Query, node_prompt
 
 COMPAT = (ROOT / "docs" / "compat.md").read_text(encoding="utf8")
-README = (ROOT / "README.md").read_text(encoding="utf8")
+EXPERTS = (ROOT / "docs" / "own_experts.md").read_text(encoding="utf8")
+SETTINGS = (ROOT / "docs" / "settings.md").read_text(encoding="utf8")
+FIRST = (ROOT / "docs" / "first_search.md").read_text(encoding="utf8")
 DATA = (ROOT / "docs" / "data.md").read_text(encoding="utf8")
 COMPOSITES = (ROOT / "docs" / "composites.md").read_text(encoding="utf8")
 OWN_EVALS = (ROOT / "docs" / "add_an_eval.md").read_text(encoding="utf8")
@@ -55,14 +60,12 @@ def test_node_prompts_are_shown_word_by_word():
     query = Query("QUESTION")
     assert f"```\n{node_prompt(query, [])}\n```" in DATA
     assert f"```\n{node_prompt(query, ['ANSWER', 'ANSWER'])}\n```" in DATA
-    [heading] = [line.removeprefix("## ") for line in DATA.splitlines() if line.startswith("## How nodes")]
-    assert f"docs/data.md#{heading.lower().replace(',', '').replace(' ', '-')})" in README
     settings = {field.name for field in fields(GenerationParams)}
     assert settings == {"max_new_tokens", "chat", "second_bos"}, "the documents say that nothing else can be set"
 
 
 def test_every_type_of_composite_is_named_wherever_they_are_listed():
-    paragraph = README.split("**Composites.**")[1].split("\n\n")[0]
+    paragraph = EXPERTS.split("**Composites.**")[1].split("\n\n")[0]
     assert {name for name in NODE_TYPES if f"`{name}`" in paragraph} == set(NODE_TYPES)
     introduction = COMPOSITES.split("## ")[0]
     assert {name for name in NODE_TYPES if re.search(rf"[\[*]{name}[\]*]", introduction)} == set(NODE_TYPES)
@@ -72,8 +75,51 @@ def test_every_type_of_composite_is_named_wherever_they_are_listed():
     assert listed.split(", ") == list(NODE_TYPES)
 
 
+def test_the_settings_file_that_is_shown_is_the_one_that_is_there():
+    assert f"```yaml\n{(ROOT / 'docs/graph_tasks.yml').read_text(encoding='utf8')}```" in SETTINGS
+
+
+def test_the_picture_is_of_the_run_whose_output_is_shown():
+    graph = FIRST.split("    the found system:\n")[1].split("\n\n")[0]
+    picture = (ROOT / "docs/images/found_graph.svg").read_text(encoding="utf8")
+    drawn = re.findall(r"<!-- (role \d) -->.*?<!-- (\w+) -->", picture, re.DOTALL)
+    assert sorted(drawn) == sorted(re.findall(r"(role \d): (\w+)", graph)) and len(drawn) == 6
+
+
+def test_every_page_is_in_the_menu_of_the_site():
+    nav = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf8"))["nav"]
+    entries = [entry for section in nav for pages in section.values() for entry in pages]
+    listed = [next(iter(entry.values())) if isinstance(entry, dict) else entry for entry in entries]
+    assert sorted(listed) == sorted(path.name for path in (ROOT / "docs").glob("*.md"))
+
+
+def test_a_site_with_a_broken_link_or_anchor_is_not_built(tmp_path):
+    """What scripts/test.sh relies on; that the docs have none is its own step. (With --quiet it would be built.)"""
+    assert "mkdocs build --strict  #" in (ROOT / "scripts/test.sh").read_text(encoding="utf8")
+    pytest.importorskip("material", reason="extra docs")
+    settings = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf8")) | {"nav": [{"Start": ["index.md"]}]}
+    (tmp_path / "mkdocs.yml").write_text(yaml.safe_dump(settings))
+    (tmp_path / "docs").mkdir()
+    for text, code, said in (
+        ("# Start\n\n[here](#start)\n", 0, ""),
+        ("# Start\n\n[there](nowhere.md)\n", 1, "nowhere.md"),
+        ("# Start\n\n[there](#nowhere)\n", 1, "#nowhere"),
+    ):
+        (tmp_path / "docs/index.md").write_text(text)
+        command = [sys.executable, "-m", "mkdocs", "build", "--strict"]  # as in scripts/test.sh
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == code and said in done.stdout + done.stderr, done.stderr
+    page = (tmp_path / "build/site/index.html").read_text(encoding="utf8")
+    asked = re.findall(r"<(?:link|script|img)[^>]*(?:href|src)=\"?(https?:[^ >\"]*)", page)
+    assert not asked, "the page asks other hosts"
+
+
 def test_links_within_and_between_documents_lead_somewhere():
-    for path in (ROOT / "docs").glob("*.md"):
+    pages = [
+        *(ROOT / "docs").glob("*.md"),
+        *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "swarm/README.md")),
+    ]
+    for path in pages:
         for target, anchor in re.findall(r"\]\((?!http)([^)#]*)(?:#([^)]*))?\)", path.read_text(encoding="utf8")):
             there = path.parent / target if target else path
             assert there.exists(), (path.name, target)
