@@ -33,7 +33,7 @@ def plain(node):
     if isinstance(node, list):
         return [plain(part) for part in node]
     if not isinstance(node, ast.AST):
-        return repr(node)
+        return ascii(node)  # repr of a letter differs between versions of Python
     fields = {name: part for name, part in ast.iter_fields(node) if part is not None and part != [] and name != "kind"}
     if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node):
         fields["body"] = node.body[1:]
