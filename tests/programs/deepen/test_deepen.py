@@ -2,11 +2,8 @@
 
 import itertools
 import json
-import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -111,17 +108,15 @@ def test_a_killed_run_goes_on_to_the_same_file(conf, monkeypatch, capsys):
         assert done in (0, 5) or f"has {done} answers: going on with question {done + 1}" in capsys.readouterr().out
 
 
-def test_a_run_that_is_really_killed(conf, models):
+def test_a_run_that_is_really_killed(programs, conf, models):
     reference = run(conf, "--batch", "1", name="whole")
     path = conf.parent / "res" / result_name(0.5, 5)
-    command = [sys.executable, "scripts/deepen.py", "run", "--config", conf, "-lr", "0.5", "-rsd", path.parent]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen([*map(str, command), "--batch", "1"], cwd=ROOT, env=environment)
-    until = time.monotonic() + 60
-    while process.poll() is None and time.monotonic() < until and not (path.exists() and path.stat().st_size):
+    words = ("scripts/deepen.py", "run", "--config", conf, "-lr", "0.5", "-rsd", path.parent, "--batch", "1")
+    started = programs.start_python(*words, cwd=ROOT)
+    while not started.done() and not (path.exists() and path.stat().st_size):
         time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    started.kill(signal.SIGKILL)
+    started.wait()
     assert read_results(path) == reference[: len(read_results(path))]
     assert run(conf, "--batch", "1") == reference
 
