@@ -29,9 +29,9 @@ SEARCH = (
     "--max_iteration",
     3,
     "--dev_limit",
-    24,
+    12,
     "--test_limit",
-    24,
+    12,
     "--top_p",
     0.5,
     "--step_length",
@@ -153,7 +153,7 @@ def test_interrupted_politely(programs, undisturbed, tmp_path, number):
     assert story(run) == story(undisturbed)
 
 
-@pytest.mark.parametrize("limit", [("--max_generations", 1500), ("--max_tokens", 30_000), ("--max_time", 0.3)])
+@pytest.mark.parametrize("limit", [("--max_generations", 700), ("--max_tokens", 13_500), ("--max_time", 0.3)])
 def test_a_limit_ends_it_with_the_best_so_far(programs, undisturbed, tmp_path, limit):
     code, out, err = programs.run("search", *SEARCH, *limit, "-n", "limited", cwd=tmp_path)
     run = tmp_path / "search" / "limited"
@@ -163,7 +163,7 @@ def test_a_limit_ends_it_with_the_best_so_far(programs, undisturbed, tmp_path, l
         assert code == 0, out + err
         result = json.loads((run / "result.json").read_text())
         assert result["stop_reason"] == f"{limit[0]} {limit[1]:g} reached"
-        assert result["scores"]["found"]["test"]["strict"]["size"] == 24
+        assert result["scores"]["found"]["test"]["strict"]["size"] == 12
         assert result["iterations"] < 3
     before = generations(run) if (run / "result.json").exists() else 0
     searched = generations(run, "state.json")
@@ -177,7 +177,7 @@ def test_a_limit_ends_it_with_the_best_so_far(programs, undisturbed, tmp_path, l
 
 def test_a_limit_s_result_is_not_taken_for_the_end_s(programs, undisturbed, tmp_path):
     """Limited, resumed, killed in the final scoring, resumed: the scores are those of the whole search."""
-    limit = ("--max_generations", 1500, "--strict_exit")
+    limit = ("--max_generations", 700, "--strict_exit")
     assert programs.run("search", *SEARCH, *limit, "-n", "late", cwd=tmp_path)[0] == 3
     run = tmp_path / "search" / "late"
     started = programs.start("search", "--resume", run, cwd=tmp_path)
@@ -197,7 +197,7 @@ def test_a_resume_is_no_dry_run(programs, tmp_path):
 
 def test_limits_outlast_a_kill(programs, tmp_path):
     """A limit that was not used up yet holds for the next sitting too."""
-    limit = ("--max_generations", 1500, "--strict_exit")
+    limit = ("--max_generations", 700, "--strict_exit")
     started = programs.start("search", *SEARCH, *limit, "-n", "kept", cwd=tmp_path)
     run = tmp_path / "search" / "kept"
     while steps_written(run) < 1 and not started.done():
@@ -235,7 +235,7 @@ def test_evaluating_what_was_found_asks_nothing_again(programs, undisturbed):
     for options in ([], ["--split", "dev"], ["--no-cache"]):
         with closing(sqlite3.connect(cache)) as database:
             kept.append(database.execute("SELECT count(*) FROM answers").fetchone()[0])
-        code, out, err = programs.run("evaluate", undisturbed, "--limit", 24, *options, cwd=home)
+        code, out, err = programs.run("evaluate", undisturbed, "--limit", 12, *options, cwd=home)
         assert code == 0, out + err
     assert kept[0] == kept[1] == kept[2] > 100
 
