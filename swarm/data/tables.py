@@ -1,4 +1,4 @@
-"""Rows from the content of a file: JSON, JSONL, CSV and parquet, each row with its place for messages.
+"""Rows of JSON, JSONL, CSV and parquet files, each with its line or record number for messages.
 
 A line of JSONL is a row, and a record of CSV with a header; both are counted as an editor counts lines, from 1.
 Elements of JSON and rows of parquet are counted from 0.
@@ -27,7 +27,7 @@ class Row:
     """One record.
 
     Attributes:
-      where: its place, as messages begin with.
+      where: its file and line or record number, as messages begin with.
       fields: column -> value if the file keeps its word; JSON may hold anything.
     """
 
@@ -91,8 +91,8 @@ def parse_json(where: str | Path, text: str, line: int = 1) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        place = f"line {error.lineno + line - 1}, column {error.colno}: {error.msg}"
-        raise UserError(f"{where}: not valid JSON at {place}; mend the file there") from error
+        position = f"line {error.lineno + line - 1}, column {error.colno}: {error.msg}"
+        raise UserError(f"{where}: not valid JSON at {position}; mend the file there") from error
     except (ValueError, RecursionError) as error:  # a number too long, or brackets too deep, for Python to hold
         raise UserError(f"{where}: JSON that cannot be read ({error}); mend the file") from error
 

@@ -84,12 +84,12 @@ def test_laws(tournament, order):
 
 @given(st.lists(st.sampled_from([0.0, 1.0, 2.0, np.nan]), min_size=1, max_size=6))
 def test_equals_share_the_better_place(scores):
-    places = ranks(np.array(scores))
-    for score, place in zip(scores, places, strict=True):
+    found = ranks(np.array(scores))
+    for score, rank in zip(scores, found, strict=True):
         if np.isnan(score):
-            assert np.isnan(place)
+            assert np.isnan(rank)
         else:
-            assert place == 1 + sum(other > score for other in scores)
+            assert rank == 1 + sum(other > score for other in scores)
 
 
 def judge_of(answer, **settings):
