@@ -16,43 +16,55 @@ from loopback_hub import Hub, serving
 from repository import ROOT
 
 from swarm.programs import front_doors
-from swarm.programs.baselines import baselines_program
-from swarm.programs.evaluate import evaluate_program
-from swarm.programs.route.route import route_program
+from swarm.programs.command import SUBCOMMANDS, command_program
 from swarm.programs.search import search_program
 
-PROGRAMS = {
-    "search.py": search_program,
-    "evaluate.py": evaluate_program,
-    "scripts/baselines.py": baselines_program,
-    "scripts/route.py": route_program,
+ELSEWHERE = {  # what other tests run, or what measures for minutes
+    "bench": "tests/benchmarks",
+    "deepen": "tests/programs/deepen/test_shown_commands.py",
+    "finetune": "tests/programs/test_finetune_program.py",
+    "demo": "tests/programs/test_demo.py",
 }
+OWN_TEST = "extend.md"  # test_extend.py
 FIT = "fit -e exact_match -d graph_tasks_small --out routers/mine".split()  # what the other commands with routers/ need
 SMALL = "--graph_num 2 --trial_num 2 -m 0 --dev_limit 3 --test_limit 2 --max_new_tokens 3".split()
-RUN = "search/gsm8k_20261120_101500"  # the run that the README goes on with
 
 
-def shown():
-    """(program, words) of every command, each once, those that need a run of their own first."""
+def shown(pages):
+    """(subcommand, words) of every command in the pages, each once."""
     found = {}
-    for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
-        for program, line in re.findall(r"^    python (\S+\.py) (.*)$", path.read_text(encoding="utf8"), re.MULTILINE):
-            if program in PROGRAMS:
-                found[program, tuple(shlex.split(line, comments=True))] = None
+    for path in pages:
+        for line in re.findall(r"^    h-swarm (.*)$", path.read_text(encoding="utf8"), re.MULTILINE):
+            command, *words = shlex.split(line, comments=True)
+            found[command, tuple(words)] = None
     return list(found)
 
 
-COMMANDS = shown()
+ALL = shown([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+HERE = sorted(path for path in (ROOT / "docs").glob("*.md") if path.name != OWN_TEST)
+COMMANDS = [
+    (command, words)
+    for command, words in shown([ROOT / "README.md", *HERE])
+    if command not in ELSEWHERE and (command, *words[:1]) != ("data", "get")  # tests/scripts/test_get_data.py
+]
 
 
-def test_there_are_commands_to_try():
-    assert len(COMMANDS) >= 12 and {program for program, _ in COMMANDS} == set(PROGRAMS)
+def test_the_pages_show_every_command_and_none_that_is_not_there():
+    shown_here = {command for command, _ in ALL}
+    assert len(COMMANDS) >= 20 and shown_here <= set(SUBCOMMANDS) and set(SUBCOMMANDS) - shown_here <= {"bench"}
+    tried = {command for command, _ in COMMANDS}
+    assert tried == {"search", "evaluate", "baselines", "route", "data", "runs", "doctor"}
+    assert all((ROOT / where).exists() for where in ELSEWHERE.values())
 
 
 @pytest.fixture
 def workdir(tmp_path, monkeypatch):
     """A working folder with the experts and what the commands name."""
     shutil.copytree(ROOT / "data", tmp_path / "data")
+    for name, place in (("experts", "my_experts"), ("base", "base")):  # the experts' base lies beside their folder
+        shutil.copytree(ROOT / "data/embedded" / name, tmp_path / place)
+    (tmp_path / "docs").mkdir()
+    shutil.copy(ROOT / "docs/graph_tasks.yml", tmp_path / "docs")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     rows = [{"question": f"A-B:{i} ; weight of A-B", "answer": str(i % 9 + 1), "id": str(i)} for i in range(210)]
@@ -70,36 +82,33 @@ def workdir(tmp_path, monkeypatch):
     return tmp_path
 
 
-def run(program, words):
-    if program == "search.py" and "--resume" not in words:
+def run(command, words):
+    few = {"evaluate": ["--limit", "2"], "baselines": ["--dev_limit", "3"]}
+    if command == "search" and "--resume" not in words:
         words = [*words, *SMALL]
-    elif program not in ("search.py", "scripts/route.py") and "--without-experts" not in words:
-        words = [
-            *words,
-            "--max_new_tokens",
-            "3",
-            *(["--limit", "2"] if program == "evaluate.py" else ["--dev_limit", "3"]),
-        ]
-    return front_doors.guarded(lambda: PROGRAMS[program](list(words)))
+    elif command in few and "--without-experts" not in words:
+        words = [*words, "--max_new_tokens", "3", *few[command]]
+    return front_doors.guarded(lambda: command_program([command, *words]))
 
 
 @pytest.mark.parametrize(
-    ("program", "words"), [(p, w) for p, w in COMMANDS if "gemini_match" not in w and "allenai/ai2_arc" not in w]
+    ("command", "words"), [(c, w) for c, w in COMMANDS if "gemini_match" not in w and "allenai/ai2_arc" not in w]
 )
-def test_it_runs(workdir, programs, program, words):
+def test_it_runs(workdir, programs, command, words):
     if "--workers" in words:  # processes, which need not be started anew
         done = programs.run("search", *words, *SMALL, cwd=workdir, by_forks=True)
-        assert (program, done[0]) == ("search.py", 0), done
+        assert (command, done[0]) == ("search", 0), done
         return
-    if RUN in words:
-        begun = ["-e", "exact_match", "-d", "gsm8k", "-n", Path(RUN).name, *SMALL, "--max_generations", "40"]
-        assert front_doors.guarded(lambda: search_program(begun)) in (front_doors.DONE, front_doors.LIMIT_REACHED)
+    names = ["one"] if command == "runs" else re.findall(r"search/(\w+)", " ".join(words))
+    for name in names:  # a run that the command goes on with
+        begun = ["-e", "exact_match", "-d", "gsm8k", "-n", name, *SMALL, "--max_generations", "40"]
+        assert front_doors.guarded(lambda: search_program(begun)) in (front_doors.DONE, front_doors.LIMIT_REACHED)  # noqa: B023
     if any(word.startswith("routers") for word in words) and "fit" not in words:
-        assert front_doors.guarded(lambda: route_program(FIT)) == 0
-    assert run(program, words) == 0
+        assert run("route", FIT) == 0
+    assert run(command, words) == 0
 
 
-@pytest.mark.parametrize("words", [w for p, w in COMMANDS if "gemini_match" in w])
+@pytest.mark.parametrize("words", [w for c, w in COMMANDS if "gemini_match" in w])
 def test_judges(workdir, monkeypatch, words):
     """Against a server on loopback; a local judge is only reckoned up, as none that can rate is at hand."""
     words = list(words)
@@ -110,7 +119,7 @@ def test_judges(workdir, monkeypatch, words):
         if "--judge_url" in words:
             words[words.index("--judge_url") + 1] = f"{server.url}/v1"
         remote = "--judge_url" in words or named.startswith("gemini")
-        assert run("search.py", words if remote else [*words, "--dry-run"]) == 0
+        assert run("search", words if remote else [*words, "--dry-run"]) == 0
         assert bool(server.prompts) == remote
 
 

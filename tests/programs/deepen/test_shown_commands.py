@@ -14,7 +14,7 @@ from swarm.programs.deepen.deepen import STEPS, deepen_program, step_parser
 from swarm.programs.front_doors import guarded
 
 DOCS = (ROOT / "docs" / "fusion.md").read_text(encoding="utf8")
-COMMAND = re.compile(r"^    python scripts/deepen\.py (.*)$", re.MULTILINE)
+COMMAND = re.compile(r"^    (?:python scripts/deepen\.py|h-swarm deepen) (.*)$", re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def test_the_commands_run_one_after_the_other(workdir, monkeypatch, capsys):
 
 
 def test_commands_elsewhere_have_options_that_there_are():
-    texts = [(ROOT / name).read_text(encoding="utf8") for name in ("README.md", "scripts/deepen.py")]
+    texts = [(ROOT / name).read_text(encoding="utf8") for name in ("docs/own_experts.md", "scripts/deepen.py")]
     commands = [command for text in texts for command in COMMAND.findall(text)]
     assert len(commands) >= len(STEPS)
     for command in commands:
