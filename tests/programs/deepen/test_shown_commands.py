@@ -22,7 +22,8 @@ def workdir(tmp_path_factory):
     """A folder with the config that is shown and all that it names."""
     folder = tmp_path_factory.mktemp("place")
     save_models(folder / "models")
-    (folder / "conf.json").write_text(re.search(r"```json\n(.*?)```", DOCS, re.DOTALL)[1])
+    alone = DOCS.split("## DeePEn on its own")[1]
+    (folder / "conf.json").write_text(re.search(r"```json\n(.*?)```", alone, re.DOTALL)[1])
     for name in ("dev", "test", "demos"):
         records = QUESTIONS[:2] if name != "demos" else [{"question": "a dog", "answer": "barks"}]
         write_records(folder / "data" / "nq" / f"{name}.jsonl", records)
