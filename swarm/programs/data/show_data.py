@@ -1,7 +1,8 @@
 """`h-swarm data show`: how a dataset is read, before anything is asked."""
 
 import logging
-from pathlib import Path
+import shlex
+import sys
 
 from swarm.data.example import Example
 from swarm.data.load import load_dataset
@@ -27,7 +28,8 @@ def show_parser() -> Parser:
 
 def show_program(arguments: list[str] | None = None) -> int:
     """`h-swarm data show`. Returns the exit code."""
-    options = show_parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    options = show_parser().parse_args(words)
     front_doors.log_to(None)
     given = with_present_names(given_settings(options, "search"))
     config = make_config({"eval_type": "exact_match"} | given)
@@ -35,8 +37,8 @@ def show_program(arguments: list[str] | None = None) -> int:
     log.info("%s: %d dev, %d test (digest %s)", dataset.name, len(dataset.dev), len(dataset.test), dataset.digest[:12])
     for line in [*shape_of(dataset.dev), "", "the first question:", *first_question(dataset.dev[0])]:
         log.info("%s", line)
-    name = Path(str(config.dataset)).stem
-    log.info("\nnext: h-swarm baselines -e %s -d %s, before a search", usual_eval(dataset.dev), name)
+    log.info("\nbefore a search, what it has to beat:")
+    log.info("  h-swarm baselines -e %s %s", usual_eval(dataset.dev), shlex.join(words))
     return front_doors.DONE
 
 
