@@ -86,6 +86,13 @@ def test_the_picture_is_of_the_run_whose_output_is_shown():
     assert sorted(drawn) == sorted(re.findall(r"(role \d): (\w+)", graph)) and len(drawn) == 6
 
 
+def test_results_are_the_same_wherever_they_are_shown():
+    readme = (ROOT / "README.md").read_text(encoding="utf8")
+    table = readme.split("| right answers on test |")[1].split("\n\n")[0]
+    printed = readme.split("    strict score ")[1].split("\n\n")[0]
+    assert table in FIRST and printed in FIRST
+
+
 def test_every_page_is_in_the_menu_of_the_site():
     nav = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf8"))["nav"]
     entries = [entry for section in nav for pages in section.values() for entry in pages]
