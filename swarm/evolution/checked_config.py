@@ -41,14 +41,14 @@ def make_config(given: Mapping[str, Any]) -> SearchConfig:
     return config
 
 
-def check_value(name: str, value: Any, called: str = "--{}") -> None:
-    """Raises UserError for a name that is no setting, or a value that it cannot have, `called` as it was given."""
+def check_value(name: str, value: Any, where: str = "") -> None:
+    """Raises UserError for a name that is no setting, or a value that it cannot have; `where` it was given."""
     setting = settings().get(name)
     if setting is None:
         near = get_close_matches(name, settings(), 1)
         hint = f"did you mean {near[0]!r}?" if near else f"wanted one of: {', '.join(settings())}"
-        raise UserError(f"unknown setting {name!r}; {hint}")
-    shown = called.format(name)
+        raise UserError(f"{where}unknown setting {name!r}; {hint}")
+    shown = f"{where}{name}" if where else f"--{name}"
     kinds = (*setting.kinds, int) if float in setting.kinds else setting.kinds
     if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
         raise UserError(f"{shown} is {value!r}; wanted {' or '.join(kind.__name__ for kind in kinds)}")

@@ -2,8 +2,9 @@
 
 import argparse
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from difflib import get_close_matches
+from types import MappingProxyType
 from typing import Any, NoReturn
 
 from swarm.evolution.config import PAPER_CODE_DEFAULTS, settings_of
@@ -119,12 +120,14 @@ def search_parser() -> Parser:
     return parser
 
 
-def add_settings(parser: Any, taken: Sequence[Setting], grouped: bool = False) -> None:
+def add_settings(
+    parser: Any, taken: Sequence[Setting], grouped: bool = False, helps: Mapping[str, str] = MappingProxyType({})
+) -> None:
     """Adds the options of settings to a parser or group; `grouped`, each under its heading."""
     headings = {group: parser.add_argument_group(group.title) for group in GROUPS
                 if any(setting.group == group for setting in taken)} if grouped else {}  # fmt: skip
     for setting in taken:
-        add_setting(headings.get(setting.group, parser), setting)
+        add_setting(headings.get(setting.group, parser), setting, helps.get(setting.name, ""))
 
 
 def add_setting(group: Any, setting: Setting, help: str = "") -> None:

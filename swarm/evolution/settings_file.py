@@ -38,7 +38,7 @@ def read_settings_file(path: Path) -> dict[str, Any]:
                 raise UserError(f"{path} says {name} twice: drop one of them")
             found[name] = each
     for name, value in with_present_names(found).items():
-        check_value(str(name), value, f"{path}: {{}}")
+        check_value(str(name), value, f"{path}: ")
     found = with_present_names({name: _as_declared(name, value) for name, value in found.items()})
     return {name: value for name, value in found.items() if not (name == "name" and is_of_a_run(path))}
 

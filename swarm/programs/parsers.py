@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from swarm.evolution.command_line import Parser, add_setting, add_settings
+from swarm.evolution.command_line import Parser, add_settings
 from swarm.evolution.config import settings_of
 from swarm.members.blending.usual import GEN_FUSER, MODES, PAIRRM, TOP
 
@@ -30,8 +30,7 @@ def evaluate_parser() -> Parser:
     parser.add_argument(
         "--limit", type=_limit, metavar="N|all", help="only the first so many examples (default: as it was found)"
     )
-    for setting in taken:
-        add_setting(parser, setting, _HELP.get(setting.name, ""))
+    add_settings(parser, taken, grouped=True, helps=_HELP)
     parser.add_argument("--json", action="store_true", help="print one JSON object only")
     return parser
 
@@ -51,7 +50,7 @@ def baselines_parser() -> Parser:
         description="Scores a constant answer, every member alone, the experts' uniform average, vote and blends.",
         shown={setting.name for setting in taken if setting.common} | {"split", "without_experts", "json"},
     )
-    add_settings(parser, taken)
+    add_settings(parser, taken, grouped=True)
     parser.add_argument("--split", default="both", choices=("dev", "test", "both"), help="(default: both)")
     parser.add_argument(
         "--without-experts", action="store_true", help="score only the most frequent answer of dev; nothing is loaded"

@@ -142,7 +142,7 @@ def test_files_that_cannot_be(text, message, settings_file):
     path = settings_file(text)
     with pytest.raises(UserError, match=message) as raised:
         read_settings_file(path)
-    assert str(path) in str(raised.value) or "unknown setting" in str(raised.value)
+    assert str(raised.value).startswith(str(path))
 
 
 def test_aliases_within_aliases_take_no_time(settings_file):
