@@ -267,7 +267,7 @@ def test_vocabularies_must_be_the_same(directory):
     path.write_text("{}")
     refuse(directory, "expert_1/tokenizer.json is no tokenizer .KeyError")
     path.unlink()
-    refuse(directory, "expert_1 lacks tokenizer.json, so its vocabulary cannot be told")
+    refuse(directory, "expert_1 lacks tokenizer.json, so its vocabulary cannot be held to that of")
 
 
 def test_other_settings_of_a_tokenizer_do_not_matter(directory):

@@ -328,7 +328,7 @@ def test_every_setting_is_told_with_its_default():
         line.split("|")[1:3] for line in page.split("## Settings")[1].split("\n## ")[0].splitlines() if "| `" in line
     ]
     told = {name: default for names, default in table for name in re.findall(r"`(\w+)`", names)}
-    assert set(FIELDS) - {"top", "temperature"} == set(told)
+    assert set(FIELDS) == set(told)
     defaults = FusionSettings()
     for name, cell in told.items():
         value = getattr(defaults.step if hasattr(defaults.step, name) else defaults, name)
