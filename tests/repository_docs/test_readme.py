@@ -58,10 +58,14 @@ def test_the_lines_of_python_print_what_they_say(page, tmp_path, monkeypatch, ca
     small = "--graph_num 4 --trial_num 2 --dev_limit 40 --test_limit 6 -m 0 -n mine".split()
     assert search_program(["-e", "exact_match", "-d", "graph_tasks_small", *small]) == 0
     capsys.readouterr()
-    code = page.split("```python")[1].split("```")[0]
-    exec(code, {})
+    code, *further = [part.split("```")[0] for part in page.split("```python")[1:]]
+    names = {}
+    exec(code, names)
     edges, node, answer = re.search(r'\["([^"]+) ; degree of (\w)"\]\)\)  # \[\'(\d)\'\]\n', code).groups()
     assert capsys.readouterr().out == f"['{answer}']\n"
+    for block in further:
+        exec(block, names)
+        assert capsys.readouterr().out == re.search(r"\)  # (.*\n)", block)[1]
     assert str(sum(node in edge for edge in edges.split())) == answer
     fewest, most = SKILLS["degree"].edges
     assert fewest <= len(edges.split()) <= most, "as the experts have learnt it"
