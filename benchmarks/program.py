@@ -1,6 +1,6 @@
 """What things cost: our way, a plain way and the floor, measured side by side, as one table.
 
-    h-swarm bench                            # all rows
+    h-swarm bench all                        # all rows
     h-swarm bench iteration generation --repeats 7 --json figures.json
     h-swarm bench --list
     h-swarm bench --card swap ways reference iteration --folder /tmp/card   # on an accelerator
@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = Parser(prog="h-swarm bench", description=str(__doc__).splitlines()[0])
-    parser.add_argument("rows", nargs="*", metavar="row", help="benchmarks to run (default: all; see --list)")
+    parser.add_argument("rows", nargs="*", metavar="row", help="benchmarks to run, or all; see --list")
     parser.add_argument("--repeats", type=int, default=5, help="runs of every way (default: 5)")
     parser.add_argument("--json", type=Path, help="write the figures there too")
     parser.add_argument("--small", action="store_true", help="tiny sizes, to see that all works: figures mean nothing")
@@ -43,10 +43,12 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code: 0, or 1 if two ways that must do the same did not."""
     options = parse_arguments(arguments)
-    if options.list:
+    if options.list or not (sys.argv[1:] if arguments is None else arguments):
         for name, line in BENCHMARKS.items():
             print(f"{name:12} {line}")
         return 0
+    if options.rows == ["all"]:
+        options.rows = []
     for names, known in ((options.rows, BENCHMARKS), (options.card or [], CARD)):
         for name in names:
             if name not in known:

@@ -8,6 +8,8 @@ import signal
 import pytest
 from preloaded import Preloaded
 
+from swarm.plugins import use_plugin_files
+
 gc.disable()  # until all modules are there
 LONG = {"benchmarks", "programs", "repository_docs", "scripts", "workers"}  # folders of tests
 
@@ -72,3 +74,10 @@ def own_logging():
     ours = logging.getLogger("swarm")
     ours.handlers, ours.propagate = [], True
     ours.setLevel(logging.NOTSET)
+
+
+@pytest.fixture(autouse=True)
+def own_plugins():
+    """What a test's plugin files have registered is there for itself only."""
+    yield
+    use_plugin_files(None)

@@ -95,7 +95,7 @@ def _locate(source: Source) -> Path | Plugin | None:
             cure = f"give one of the names there, the path of a {', '.join(SUFFIXES)} file or a folder, or a hub id"
             cure += f"; {HINT}"
             if given in PUBLISHED:
-                cure = f"bring it: python scripts/get_data.py {given}"
+                cure = f"bring it: h-swarm data get {given}"
             raise UserError(f"no dataset {show(given)} in {directory}: {there}; {cure}")
     if found is not None and (source.hub_config or source.revision):
         what = f"dataset {given} is a plugin's" if isinstance(found, Plugin) else f"{found} is a file or folder"

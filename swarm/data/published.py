@@ -1,4 +1,4 @@
-"""The twelve datasets of the published program, which scripts/get_data.py brings."""
+"""The twelve datasets of the published program, which h-swarm data get brings."""
 
 COMMIT = "eb81202157d1c6c2926cf54f5c0ee0437abbe2d6"
 """The commit of BunsenFeng/heterogeneous_swarm whose files are meant."""

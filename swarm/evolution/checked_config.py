@@ -1,7 +1,7 @@
 """From what a user says to a checked config: names and values of earlier versions, limits, what goes together."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields
 from difflib import get_close_matches
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 from swarm.errors import UserError
 from swarm.evolution.config import PAPER_CODE, PAPER_CODE_DEFAULTS, SearchConfig, settings
 from swarm.evolution.setting import UNUSED
+from swarm.values import in_words
 
 
 def defaults(compat: str | None = None) -> dict[str, Any]:
@@ -41,17 +42,20 @@ def make_config(given: Mapping[str, Any]) -> SearchConfig:
     return config
 
 
-def check_value(name: str, value: Any, where: str = "") -> None:
-    """Raises UserError for a name that is no setting, or a value that it cannot have; `where` it was given."""
+def check_value(name: str, value: Any, where: str = "", headings: Sequence[str] = ()) -> None:
+    """Raises UserError for a name that is no setting (nor one of the `headings`), or a value that it cannot have.
+
+    `where` it was given begins the message.
+    """
     setting = settings().get(name)
     if setting is None:
-        near = get_close_matches(name, settings(), 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"wanted one of: {', '.join(settings())}"
+        near = get_close_matches(name, [*headings, *settings()], 1)
+        hint = f"did you mean {near[0]!r}?" if near else "h-swarm search --help all lists the settings"
         raise UserError(f"{where}unknown setting {name!r}; {hint}")
     shown = f"{where}{name}" if where else f"--{name}"
     kinds = (*setting.kinds, int) if float in setting.kinds else setting.kinds
     if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-        raise UserError(f"{shown} is {value!r}; wanted {' or '.join(kind.__name__ for kind in kinds)}")
+        raise UserError(f"{shown} is {value!r}; wanted {' or '.join(in_words(kind) for kind in setting.kinds)}")
     if value is None:
         return
     if setting.choices and value not in setting.choices:

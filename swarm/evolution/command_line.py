@@ -30,7 +30,7 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, *, shown: Collection[str] = (), **kwargs: Any):
         super().__init__(**{"add_help": False, "allow_abbrev": False} | kwargs)
         self._shown = frozenset(shown)
-        text = f"this; --help {ALL}: every option" if shown else "this"
+        text = f"show this; --help {ALL}: every option" if shown else "show this"
         self.add_argument("-h", "--help", nargs="?", const="", default=argparse.SUPPRESS, action=_Help, metavar=ALL,
                           help=text)  # fmt: skip
 
@@ -103,9 +103,13 @@ def search_parser() -> Parser:
     )
     parser.add_argument("settings_file", nargs="?", metavar="FILE", help="settings in YAML or JSON (docs/settings.md)")
     modes = parser.add_argument_group("settings from a file; other than a new search")
-    modes.add_argument("--config", metavar="FILE", help="the same as FILE")
-    modes.add_argument("--save-config", metavar="FILE", help="write the settings to FILE, checked, and end")
-    modes.add_argument("--resume", metavar="RUN", help="go on with this run; only limits and engine options may change")
+    modes.add_argument("--config", metavar="FILE", help="the same as naming FILE")
+    modes.add_argument(
+        "--save-config", metavar="FILE", help="check the settings, write them to FILE, and do not search"
+    )
+    modes.add_argument(
+        "--resume", metavar="RUN", help="go on with this run; limits, engine and where things lie may change"
+    )
     modes.add_argument(
         "--dry-run",
         action="store_true",

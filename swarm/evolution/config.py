@@ -97,8 +97,7 @@ class SearchConfig:
                                          "the best one", choices=("random", "zero", "best"))
     restart_stray_particles: bool = option(False, SWARM, "send particles that found nothing for long to their best")
     restart_patience: float = option(0.5, SWARM, "how long, as a fraction of the patience", least=0)
-    patience: int = option(6, SWARM, "stop after so many iterations without improvement", short="p", least=1,
-                           common=True)
+    patience: int = option(6, SWARM, "stop after so many iterations without improvement", short="p", least=1)
     patience_on: str = option("best", SWARM, "improvement of what: the best system, or the best graph of a role step "
                               "alone", choices=("best", "graph"))
     max_iteration: int = option(20, SWARM, "iterations at most", short="m", least=0, common=True)
@@ -123,7 +122,7 @@ class SearchConfig:
                                                   "initial_experts, or the embedded ones)", short="i", common=True,
                                                   path=True, resumable=True)
     composites: str | None = option(None, EXPERTS, "folder of composites (vote, mbr, fusion, router, blend) over the "
-                                    "experts, beside those in -i", path=True, resumable=True, common=True)
+                                    "experts, beside those in -i", path=True, resumable=True)
     base_model: str | None = option(None, EXPERTS, "hub id or folder of the base (default: the adapters' own)",
                                     short="b",
                                     path=True, resumable=True, used_by=ENGINES)
@@ -143,7 +142,7 @@ class SearchConfig:
                                         common=True)
     chat: bool | None = option(None, SCORES, "use the chat template (default: the dataset's)")
     dev_limit: int | None = option(None, SCORES, "use only the first so many dev examples", least=1, with_system=True,
-                                   used_by=_TASK_OF_A_POOL)
+                                   used_by=_TASK_OF_A_POOL, common=True)
     test_limit: int | None = option(None, SCORES, "use only the first so many test examples", least=1, with_system=True,
                                     used_by=_TASK_OF_A_POOL)
 

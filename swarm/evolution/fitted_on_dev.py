@@ -14,7 +14,7 @@ from swarm.storage.files import read_text
 
 log = logging.getLogger(__name__)
 
-TRAINING_RECORD = "finetune.json"  # in an expert's folder, by scripts/finetune.py
+TRAINING_RECORD = "finetune.json"  # in an expert's folder, by h-swarm finetune
 CHOOSES = "dev flatters it, and with it every system that uses it; trust test"
 FLATTERED = "its score on them is optimistic, and says nothing about new ones"
 

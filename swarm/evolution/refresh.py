@@ -9,7 +9,7 @@ one of those where the next assignment may put it. A prompt counts where every o
 present weights (a composite member by what those whom it asks have answered); the label is the eval's score of these
 texts for the question behind the prompt. A prompt that some members were not asked is left out, because who was asked
 is chance, and a missing answer would be taken for a bad one. Prompts that hold earlier answers are seldom put to
-everybody in the same words, so most that count are the bare questions, of which `scripts/route.py fit` makes the first
+everybody in the same words, so most that count are the bare questions, of which `h-swarm route fit` makes the first
 router, too.
 
 Nothing is cross-fitted: a classifier learns from every labelled prompt (only its temperature and threshold are chosen

@@ -247,11 +247,10 @@ def name_taken(folder: Path) -> UserError:
 
 
 def resume_command(folder: Path) -> str:
-    """The shell command that resumes a run, from any folder."""
-    program = Path(__file__).resolve().parents[2] / "search.py"
-    if not program.is_file():  # installed without the programs of the repository
-        program = Path(sys.argv[0]).resolve()
-    return shlex.join([sys.executable, str(program), "--resume", str(folder.resolve())])
+    """The command that resumes a run, from whatever folder it is typed in."""
+    door = Path(__file__).resolve().parents[2] / "search.py"
+    program = [str(door)] if door.is_file() else ["-m", "swarm", "search"]  # installed without a clone
+    return shlex.join([sys.executable, *program, "--resume", str(folder.resolve())])
 
 
 def open_run(folder: Path, given: dict[str, Any]) -> tuple[Run, SearchConfig]:

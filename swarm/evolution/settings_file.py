@@ -33,13 +33,16 @@ def read_settings_file(path: Path) -> dict[str, Any]:
         inner = value if key in SECTIONS else {key: value}
         if not isinstance(inner, Mapping):
             raise UserError(f"{path}: {key} is {show(inner)}; wanted settings of that heading by name")
-        for name, each in inner.items():
+        for given, each in inner.items():
+            name = str(given).replace("-", "_")
             if name in found:
                 raise UserError(f"{path} says {name} twice: drop one of them")
+            if key in SECTIONS:
+                _check_section(path, key, name)
             found[name] = each
-    for name, value in with_present_names(found).items():
-        check_value(str(name), value, f"{path}: ")
     found = with_present_names({name: _as_declared(name, value) for name, value in found.items()})
+    for name, value in found.items():
+        check_value(name, value, f"{path}: ", [*SECTIONS])
     return {name: value for name, value in found.items() if not (name == "name" and is_of_a_run(path))}
 
 
@@ -111,8 +114,18 @@ def _property(setting: Setting) -> dict[str, Any]:
     return described
 
 
+def _check_section(path: Path, key: str, name: str) -> None:
+    """Raises UserError for a setting under another heading than its own."""
+    [present] = with_present_names({name: None})
+    setting = settings().get(present)
+    if setting is not None and setting.group.key != key:
+        raise UserError(f"{path}: {name} stands under {key}; wanted it under {setting.group.key}, or outside of both")
+
+
 def _as_declared(name: str, value: Any) -> Any:
-    """A whole number for a setting that is a float: YAML and JSON write 1 for 1.0."""
+    """A setting's value as its type has it: YAML writes 1 for 1.0, and a mapping for ours=theirs."""
     setting = settings().get(name)
+    if name in ("columns", "splits") and isinstance(value, Mapping):
+        return ",".join(f"{ours}={theirs}" for ours, theirs in value.items())
     whole = setting is not None and float in setting.kinds and type(value) is int
     return float(value) if whole else value

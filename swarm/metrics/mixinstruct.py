@@ -145,7 +145,7 @@ def read_mix_instruct(path: Path, split: str | None = None, limit: int | None = 
         raise UserError(f"the limit of {path} is {limit}; give at least 1, or none to read all of it")
     if split is None:
         split = next((name for name in SPLITS if path.name.startswith(name)), "")
-    lines = jsonl_rows(path, "name a file in MixInstruct's format, such as scripts/get_data.py mix-instruct brings")
+    lines = jsonl_rows(path, "name a file in MixInstruct's format, such as h-swarm data get mix-instruct brings")
     names, rows = _collected(islice(lines, limit))
     if not rows:
         raise UserError(f"{path} has no rows, wanted at least one; name another file, or bring it again")

@@ -1,4 +1,4 @@
-"""scripts/baselines.py: a constant answer, every expert alone, their average, vote and blends: what to beat."""
+"""`h-swarm baselines`: a constant answer, every expert alone, their average, vote and blends: what to beat."""
 
 import argparse
 import json
@@ -37,7 +37,7 @@ AVERAGE, VOTE, CONSTANT = "uniform average", "majority vote", "most frequent ans
 
 
 def baselines_program(arguments: list[str] | None = None) -> int:
-    """scripts/baselines.py. Returns the exit code."""
+    """`h-swarm baselines`. Returns the exit code."""
     options = baselines_parser().parse_args(arguments)
     front_doors.log_to(None)
     config = make_config(given_settings(options, "baselines"))

@@ -17,7 +17,7 @@ SETTINGS = (
     "--cognitive_coeff 0.3 --social_coeff 0.3 --repel_coeff 0.05 --step_length 0.3 --seed 0"
 )
 ABOUT = """h-swarm demo: searches for a system of six toy experts, 0.2 M parameters each, for questions about graphs.
-Who talks to whom and the experts' weights both move. Minutes on a CPU, no network; the run is kept below search/."""
+Who talks to whom and the experts' weights both move. Half a minute on a CPU, no network; the run goes below search/."""
 NEXT = """next:
   h-swarm evaluate {run}
       scores the found system again

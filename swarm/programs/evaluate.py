@@ -1,4 +1,4 @@
-"""evaluate.py: a system from disk scored on a dataset."""
+"""`h-swarm evaluate`: a system from disk scored on a dataset."""
 
 import json
 import logging
@@ -38,6 +38,8 @@ def evaluate_program(arguments: list[str] | None = None) -> int:
     front_doors.log_to(None)
     if options.limit is not None and options.limit != ALL and options.limit < 1:
         raise UserError(f"--limit is {options.limit}; wanted at least 1, or {ALL}")
+    if not Path(options.folder).exists():
+        raise UserError(f"{options.folder} is not there; wanted a run such as search/<name> (h-swarm runs lists them)")
     use_plugin_files(options.plugin)
     system = load_system(_system_folder(Path(options.folder)), options.base_model)
     config = _settings(options, system.about)
@@ -127,9 +129,11 @@ def _settings(options: Any, about: dict[str, Any]) -> SearchConfig:
     """
     eval_type = options.eval_type or about.get("eval")
     if options.eval_type is None and is_file_name(str(eval_type)):
+        path = Path(options.folder) / ARGS
+        known = read_json(path).get("eval_type") if path.is_file() else None
         raise UserError(
             f"the system was found by the eval {eval_type}, whose file does not travel with it: name it with "
-            "-e path/to/file.py:name"
+            f"-e {known if is_file_name(str(known)) else 'path/to/file.py:name'}"
         )
     found = _settings_of(Path(options.folder), about)
     if options.dataset is not None and Path(options.dataset).stem != about.get("dataset"):

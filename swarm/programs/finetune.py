@@ -1,4 +1,4 @@
-"""scripts/finetune.py: LoRA experts from a recipe."""
+"""`h-swarm finetune`: LoRA experts from a recipe."""
 
 import logging
 import shutil
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 def finetune_program(arguments: list[str] | None = None) -> int:
-    """scripts/finetune.py. Returns the exit code."""
+    """`h-swarm finetune`. Returns the exit code."""
     options = finetune_parser().parse_args(arguments)
     front_doors.log_to(None)
     if not is_main():

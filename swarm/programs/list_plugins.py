@@ -13,7 +13,7 @@ from swarm.programs import front_doors
 log = logging.getLogger(__name__)
 
 BUILT_IN = "built in"
-LATER = "no plugins of this group yet"
+LATER = "cannot be plugins in this version"
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ def _limit(text: str) -> int | str:
 
 
 def baselines_parser() -> Parser:
-    """The parser of scripts/baselines.py: settings that mean the same for a search."""
+    """The parser of h-swarm baselines: settings that mean the same for a search."""
     taken = settings_of("baselines")
     parser = Parser(
         prog="h-swarm baselines",
@@ -76,7 +76,7 @@ def add_blend_options(parser: argparse.ArgumentParser) -> None:
 
 
 def finetune_parser() -> Parser:
-    """The parser of scripts/finetune.py."""
+    """The parser of h-swarm finetune."""
     parser = Parser(
         prog="h-swarm finetune",
         usage="h-swarm finetune RECIPE [options]",

@@ -23,14 +23,16 @@ class ListedRun:
     Attributes:
       name: its folder's.
       began: when, in local time.
-      task: its dataset and eval.
+      dataset: its name.
+      eval: the name of what scores.
       state: complete, stopped with a result, or the step that comes next.
       dev, test: what was found, by the score that the search maximised; None where nothing has been scored.
     """
 
     name: str
     began: str
-    task: str
+    dataset: str
+    eval: str
     state: str
     dev: float | None
     test: float | None
@@ -42,7 +44,8 @@ def runs_program(arguments: list[str] | None = None) -> int:
     front_doors.log_to(None)
     if not options.folder.is_dir():
         raise UserError(f"{options.folder} is no folder that is there; name the folder that holds runs")
-    folders = [path.parent for path in options.folder.glob(f"*/{ARGS}")]
+    single = (options.folder / ARGS).is_file()  # it is a run itself
+    folders = [options.folder] if single else [path.parent for path in options.folder.glob(f"*/{ARGS}")]
     runs = [
         listed_run(folder) for folder in sorted(folders, key=lambda one: (one / ARGS).stat().st_mtime, reverse=True)
     ]
@@ -59,10 +62,10 @@ def listed_run(folder: Path) -> ListedRun:
         result = read_json(folder / RESULT) if (folder / RESULT).is_file() else {}
         state = read_json(folder / STATE) if (folder / STATE).is_file() else {}
     except UserError as error:
-        return ListedRun(folder.name, began, "", f"cannot be read: {error}", None, None)
-    task = f"{Path(str(config.get('dataset'))).stem} {config.get('eval_type')}"
+        return ListedRun(folder.name, began, "", "", f"cannot be read: {error}", None, None)
+    dataset, evaluation = Path(str(config.get("dataset"))).stem, Path(str(config.get("eval_type"))).name
     dev, test = (_mean(result, split, str(config.get("scorer"))) for split in ("dev", "test"))
-    return ListedRun(folder.name, began, task, _state_of(result, state), dev, test)
+    return ListedRun(folder.resolve().name, began, dataset, evaluation, _state_of(result, state), dev, test)
 
 
 def _mean(result: dict[str, Any], split: str, scorer: str) -> float | None:
@@ -83,11 +86,9 @@ def table_of_runs(runs: Sequence[ListedRun]) -> list[str]:
     """The runs as lines of text."""
     if not runs:
         return ["no runs here yet; h-swarm search or h-swarm demo makes one"]
-    name, task = (
-        max(len(text) for text in texts) for texts in ([one.name for one in runs], [one.task for one in runs])
-    )
-    lines = [f"{'run':<{name}}  {'began':<16}  {'task':<{task}}  {'dev':>5}  {'test':>5}  state"]
+    rows = [("run", "began", "dataset", "eval", "dev", "test", "state")]
     for run in runs:
         dev, test = ("-" if score is None else f"{score:.3f}" for score in (run.dev, run.test))
-        lines.append(f"{run.name:<{name}}  {run.began}  {run.task:<{task}}  {dev:>5}  {test:>5}  {run.state}")
-    return lines
+        rows.append((run.name, run.began, run.dataset, run.eval, dev, test, run.state))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -69,7 +69,7 @@ class Stepwise:
         """Runs the subcommand of the command line. Returns the exit code."""
         words = sys.argv[1:] if arguments is None else arguments
         parser = self.parser()
-        name: str = parser.parse_args(words[:1]).step
+        name: str = parser.parse_args(words[:1] or ["--help"]).step
         check_word(parser, "step", name, self.steps)
         options = self.step_parser(name).parse_args(words[1:])
         front_doors.log_to(None)
@@ -127,7 +127,7 @@ def chosen_command(
     if not arguments:
         print(parser.format_help(), end="")
         return front_doors.DONE
-    word: str = parser.parse_args(arguments[:1]).command
+    word: str = parser.parse_args(["--help" if arguments[0] == "help" else arguments[0]]).command
     check_word(parser, "command", word, commands)
     return commands[word].run(arguments[1:])
 

@@ -49,8 +49,9 @@ def model_card(system: System, scores: dict[str, Any], config: SearchConfig) -> 
     lines = [
         "# A multi-LLM system found by h-swarm",
         "",
-        f"Found by `-e {config.eval_type} -d {config.dataset} --seed {config.seed}`. `evaluate.py FOLDER` scores",
-        "it again, `swarm.system.system.System.load` loads it. An arrow tells an answer.",
+        f"Found on `{config.dataset}` by the eval `{config.eval_type}`, seed {config.seed}; the run's args.json has",
+        "all settings. `h-swarm evaluate FOLDER` scores it again, `swarm.system.system.System.load` loads it.",
+        "An arrow tells an answer.",
         "",
         "```mermaid",
         graph_as_mermaid(system),

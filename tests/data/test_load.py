@@ -242,5 +242,5 @@ def test_the_checksums_of_the_published_files_are_true() -> None:
 
 
 def test_a_published_name_that_is_not_there_says_how_to_bring_it(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r'no dataset "ltp" in .*; bring it: python scripts/get_data.py ltp$'):
+    with pytest.raises(UserError, match=r'no dataset "ltp" in .*; bring it: h-swarm data get ltp$'):
         load_dataset("ltp", tmp_path)

@@ -76,7 +76,7 @@ def test_help_names_the_settings_that_people_use_and_help_all_every_one_with_its
         assert f"--{name}" in full and setting.help
         assert bool(re.search(rf"^ +(-\w \w+, )?--{name}\b", short, re.MULTILINE)) == setting.common, name
     assert 10 <= sum(setting.common for setting in settings().values()) <= 14
-    assert "(default: 6; 10 with --compat)" in short and "more options: --help all" in short
+    assert "(default: 6; 10 with --compat)" in full and "more options: --help all" in short
     assert max(map(len, (short + full).splitlines())) < 140
 
 

@@ -92,6 +92,8 @@ def test_as_a_module_in_the_clone(tmp_path):
         (["search", "a.yml", "--config", "b.yml"], "are two settings files; wanted one"),
         (["search", "a.yml", "--resume", "search/x"], "goes on with a run and its own settings"),
         (["runs", "nowhere"], "nowhere is no folder that is there"),
+        (["evaluate", "search/nope"], "search/nope is not there; wanted a run such as search/<name>"),
+        (["data", "show", "a.csv", "-d", "b.csv"], "a.csv and -d b.csv are two datasets; wanted one"),
     ],
 )
 def test_what_is_mistyped_is_one_line_and_names_the_nearest(words, message, capsys, tmp_path, monkeypatch):
@@ -128,12 +130,16 @@ def test_a_file_flat_or_under_headings_and_the_command_line_goes_first(settings_
         ("seed: 1\nswarm: {seed: 2}\n", "says seed twice"),
         ("dateset: gsm8k\n", "unknown setting 'dateset'; did you mean 'dataset'?"),
         ("swarm: {max_itteration: 3}\n", "did you mean 'max_iteration'?"),
+        ("swarms: {seed: 3}\n", "unknown setting 'swarms'; did you mean 'swarm'?"),
+        ("xyzzy: 3\n", "unknown setting 'xyzzy'; h-swarm search --help all lists the settings"),
+        ("scoring: {graph_num: 3}\n", "graph_num stands under scoring; wanted it under swarm, or outside of both"),
+        ("limits: {engine: ray}\n", "engine stands under limits; wanted it under compute"),
         ("swarm: 3\n", "swarm is 3; wanted settings of that heading by name"),
-        ("seed: many\n", "seed is 'many'; wanted int"),
-        ("seed: true\n", "seed is True; wanted int"),
-        ("repel_term: 1\n", "repel_term is 1; wanted bool"),
+        ("seed: many\n", "seed is 'many'; wanted a whole number"),
+        ("seed: true\n", "seed is True; wanted a whole number"),
+        ("repel_term: 1\n", "repel_term is 1; wanted true or false"),
         ("edges: star\n", "edges is 'star'; wanted one of: tree, bernoulli"),
-        ("top_p: 2\n", "top_p is 2; wanted at most 1"),
+        ("top_p: 2\n", "top_p is 2.0; wanted at most 1"),
         ("seed: [\n", "is no YAML"),
         ("a: !!python/object/apply:os.system [date]\n", "is no YAML"),
     ],
@@ -143,6 +149,12 @@ def test_files_that_cannot_be(text, message, settings_file):
     with pytest.raises(UserError, match=message) as raised:
         read_settings_file(path)
     assert str(raised.value).startswith(str(path))
+
+
+def test_hyphens_and_mappings_are_what_they_look_like(settings_file):
+    path = settings_file("data: {columns: {question: problem, answer: solution}, dev-size: 5}\nmax-calls: 7\n")
+    columns = "question=problem,answer=solution"
+    assert read_settings_file(path) == {"columns": columns, "dev_size": 5, "max_generations": 7}
 
 
 def test_aliases_within_aliases_take_no_time(settings_file):
@@ -216,10 +228,11 @@ def test_the_search_that_the_docs_show(tmp_path, monkeypatch, capsys):
     assert search_program([str(ROOT / "docs/graph_tasks.yml"), *small]) == 0
     code, out, _ = run(capsys, "runs")
     assert code == 0 and re.search(
-        r"^mine +\d{4}-\d\d-\d\d \d\d:\d\d +graph_tasks_small exact_match +0\.\d+ +", out, re.M
+        r"^mine +\d{4}-\d\d-\d\d \d\d:\d\d +graph_tasks_small +exact_match +0\.\d+ +", out, re.M
     )
     code, out, _ = run(capsys, "runs", "search", "--json")
     assert json.loads(out)[0]["name"] == "mine"
+    assert "mine" in run(capsys, "runs", "search/mine")[1], "a run itself"
 
 
 def test_a_tracker_that_there_is_not_is_said_before_anything_is_written(capsys, tmp_path, monkeypatch):

@@ -95,7 +95,7 @@ def test_what_there_is_is_listed_with_what_is_broken(h_swarm):
     reason = "cannot be imported (ModuleNotFoundError: No module named 'a_library_that_is_not_there'); mend"
     assert reason in found["evals"]["whispering"]["broken"]
     lines = h_swarm("plugins").stdout.splitlines()
-    assert "engines (no plugins of this group yet)" in lines and "  shouting             shouting 1.2" in lines
+    assert "engines (cannot be plugins in this version)" in lines and "  shouting             shouting 1.2" in lines
     broken = h_swarm("search", "-e", "whispering", "-d", "calls", *SMALL)
     assert broken.returncode == 2 and broken.stderr.count("\n") == 1
     assert f"error: eval 'whispering' of shouting 1.2 {reason}" in broken.stderr

@@ -55,7 +55,7 @@ def test_the_lines_of_python_print_what_they_say(page, tmp_path, monkeypatch, ca
     """Against a system that a search has really found, and the question's right answer."""
     shutil.copytree(ROOT / "data", tmp_path / "data")
     monkeypatch.chdir(tmp_path)
-    small = "--graph_num 4 --trial_num 2 --dev_limit 40 --test_limit 6 -m 0 -n mine".split()
+    small = "--graph_num 4 --trial_num 2 --dev_limit 40 --test_limit 6 -m 0 -n graphs".split()
     assert search_program(["-e", "exact_match", "-d", "graph_tasks_small", *small]) == 0
     capsys.readouterr()
     code, *further = [part.split("```")[0] for part in page.split("```python")[1:]]

@@ -137,7 +137,7 @@ def recognition(
 
 
 def make_artefact(fusion_models: Sequence[Tokens], settings: FusionSettings, dense: bool) -> FusionArtefact:
-    """The artefact that `scripts/deepen.py matrix` saves: anchors with digests of their models; all rows if `dense`."""
+    """The artefact that `h-swarm deepen matrix` saves: anchors with digests of their models; all rows if `dense`."""
     vocabularies = [
         read_vocabulary(fusion_model.tokenizer, fusion_model.name, settings.keys) for fusion_model in fusion_models
     ]

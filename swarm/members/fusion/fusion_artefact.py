@@ -21,7 +21,7 @@ from swarm.storage.files import file_digest
 from swarm.storage.store import KeptFolder
 
 TENSORS, FACTS = "anchors.safetensors", "fusion.json"
-AGAIN = "build it again with `python scripts/deepen.py matrix`"
+AGAIN = "build it again with `h-swarm deepen matrix`"
 ARTEFACTS = KeptFolder(
     FACTS,
     "artefact of a fusion",

@@ -40,7 +40,7 @@ class FusionSettings:
       stop: texts at which an answer ends; they are not part of it.
       on_failure: fail: a member that fails ends all; drop: the others go on without it, for the rest of the text.
       bridge: exact, or legacy: texts are handed on as the original program does, for comparison.
-      artefact: folder of anchors that were made before (`scripts/deepen.py matrix`), "" for none.
+      artefact: folder of anchors that were made before (`h-swarm deepen matrix`), "" for none.
     """
 
     step: StepSettings = field(default_factory=StepSettings)

@@ -122,7 +122,7 @@ def read_router(folder: Path, record: Mapping[str, Any], path: Path) -> RouterNo
     members = member_names(path, record)
     given, threshold = record.get("classifier"), record.get("threshold")
     if not isinstance(given, str) or not given:
-        raise UserError(f"{path}: classifier is {given!r}; wanted the folder of a fitted router (scripts/route.py fit)")
+        raise UserError(f"{path}: classifier is {given!r}; wanted the folder of a fitted router (h-swarm route fit)")
     if threshold is not None and (
         isinstance(threshold, bool) or not isinstance(threshold, int | float) or not 0 <= threshold <= 1
     ):

@@ -6,6 +6,7 @@ import sys
 
 from swarm.data.example import Example
 from swarm.data.load import load_dataset
+from swarm.errors import UserError
 from swarm.evolution.checked_config import make_config, with_present_names
 from swarm.evolution.command_line import Parser, add_settings, given_settings
 from swarm.evolution.config import settings_of
@@ -22,6 +23,7 @@ def show_parser() -> Parser:
     """The parser of `h-swarm data show`."""
     parser = Parser(prog="h-swarm data show", description="Shows how a search reads a dataset.")
     taken = [setting for setting in settings_of("search") if setting.group in (TASK, DATA)]
+    parser.add_argument("source", nargs="?", metavar="DATASET", help="the same as -d DATASET")
     add_settings(parser, [setting for setting in taken if setting.name not in ("eval_type", "compat", "plugin")])
     return parser
 
@@ -31,6 +33,10 @@ def show_program(arguments: list[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else arguments
     options = show_parser().parse_args(words)
     front_doors.log_to(None)
+    if options.source and options.dataset:
+        raise UserError(f"{options.source} and -d {options.dataset} are two datasets; wanted one")
+    if options.source:
+        options.dataset, words = options.source, ["-d", options.source, *(w for w in words if w != options.source)]
     given = with_present_names(given_settings(options, "search"))
     config = make_config({"eval_type": "exact_match"} | given)
     dataset = load_dataset(source_of(config))

@@ -1,4 +1,4 @@
-"""scripts/deepen.py: the published token fusion program's steps, on their own (arXiv 2404.12715)."""
+"""`h-swarm deepen`: the published token fusion program's steps, on their own (arXiv 2404.12715)."""
 
 from swarm.programs.subcommands import Step, Stepwise
 
@@ -14,5 +14,5 @@ step_parser = DEEPEN.step_parser
 
 
 def deepen_program(arguments: list[str] | None = None) -> int:
-    """scripts/deepen.py. Returns the exit code."""
+    """`h-swarm deepen`. Returns the exit code."""
     return DEEPEN.run(arguments)

@@ -1,4 +1,4 @@
-"""`scripts/deepen.py eval`: scores of result files, the published metric beside a strict one."""
+"""`h-swarm deepen eval`: scores of result files, the published metric beside a strict one."""
 
 import argparse
 import json
@@ -54,7 +54,7 @@ def result_files(paths: Sequence[Path]) -> list[Path]:
     for path in paths:
         files = [path] if path.is_file() else sorted(path.rglob(PATTERN))
         if not files:
-            raise UserError(f"{path} holds no result file; wanted {PATTERN}, as `scripts/deepen.py run` writes it")
+            raise UserError(f"{path} holds no result file; wanted {PATTERN}, as `h-swarm deepen run` writes it")
         found += files
     return list(dict.fromkeys(found))
 

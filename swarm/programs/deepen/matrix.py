@@ -1,4 +1,4 @@
-"""`scripts/deepen.py matrix`: the anchors of several models, saved with what they were made from (arXiv 2404.12715)."""
+"""`h-swarm deepen matrix`: the anchors of several models, saved with what they were made from (arXiv 2404.12715)."""
 
 import argparse
 import logging

@@ -1,4 +1,4 @@
-"""`scripts/deepen.py picture`: tokens in the relative spaces of several models (arXiv 2404.12715, figure 1)."""
+"""`h-swarm deepen picture`: tokens in the relative spaces of several models (arXiv 2404.12715, figure 1)."""
 
 import argparse
 import logging

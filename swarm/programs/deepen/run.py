@@ -1,4 +1,4 @@
-"""`scripts/deepen.py run`: a config's questions answered by its models together (arXiv 2404.12715)."""
+"""`h-swarm deepen run`: a config's questions answered by its models together (arXiv 2404.12715)."""
 
 import argparse
 import logging

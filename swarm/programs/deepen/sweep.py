@@ -1,4 +1,4 @@
-"""`scripts/deepen.py sweep`: accuracy and time over updates, learning rates, anchors and models (arXiv 2404.12715)."""
+"""`h-swarm deepen sweep`: accuracy and time over updates, learning rates, anchors and models (arXiv 2404.12715)."""
 
 import argparse
 import json

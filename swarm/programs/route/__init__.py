@@ -1,1 +1,1 @@
-"""The steps of scripts/route.py: rank, fit, eval, ask, replay."""
+"""The steps of h-swarm route: rank, fit, eval, ask, replay."""

@@ -1,4 +1,4 @@
-"""`scripts/route.py ask`: a prompt to the one member that the router picks."""
+"""`h-swarm route ask`: a prompt to the one member that the router picks."""
 
 import argparse
 import json

@@ -1,4 +1,4 @@
-"""`scripts/route.py eval`: a router on the test questions, beside every member, chance and a perfect choice."""
+"""`h-swarm route eval`: a router on the test questions, beside every member, chance and a perfect choice."""
 
 import argparse
 import json
@@ -96,7 +96,7 @@ def program(options: argparse.Namespace) -> int:
 def router_folder(given: Path) -> Path:
     """The fitted router in a folder that `fit` has written. Raises UserError if there is none."""
     if not (given / CLASSIFIER).is_dir():
-        raise UserError(f"{given} holds no router; wanted a folder that `scripts/route.py fit --out` has written")
+        raise UserError(f"{given} holds no router; wanted a folder that `h-swarm route fit --out` has written")
     return given / CLASSIFIER
 
 

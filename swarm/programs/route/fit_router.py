@@ -1,4 +1,4 @@
-"""`scripts/route.py fit`: every member's answers to the dev questions, scored, and a router fitted on them."""
+"""`h-swarm route fit`: every member's answers to the dev questions, scored, and a router fitted on them."""
 
 import argparse
 import json

@@ -1,4 +1,4 @@
-"""`scripts/route.py rank`: all answers scored by several metrics, kept, and the metrics beside each other."""
+"""`h-swarm route rank`: all answers scored by several metrics, kept, and the metrics beside each other."""
 
 import argparse
 import json

@@ -1,4 +1,4 @@
-"""`scripts/route.py replay`: a router on stored answers and scores, in MixInstruct's format; nothing is generated."""
+"""`h-swarm route replay`: a router on stored answers and scores, in MixInstruct's format; nothing is generated."""
 
 import argparse
 import json

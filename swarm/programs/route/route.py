@@ -1,4 +1,4 @@
-"""scripts/route.py: one prompt to one expert, on its own: rank, fit, eval, ask, replay."""
+"""`h-swarm route`: one prompt to one expert, on its own: rank, fit, eval, ask, replay."""
 
 from swarm.programs.subcommands import Step, Stepwise
 
@@ -15,5 +15,5 @@ ROUTE = Stepwise(
 
 
 def route_program(arguments: list[str] | None = None) -> int:
-    """scripts/route.py. Returns the exit code."""
+    """`h-swarm route`. Returns the exit code."""
     return ROUTE.run(arguments)
