@@ -71,7 +71,9 @@ def test_every_type_of_composite_is_named_wherever_they_are_listed():
     assert {name for name in NODE_TYPES if re.search(rf"[\[*]{name}[\]*]", introduction)} == set(NODE_TYPES)
     headings = set(re.findall(r"^## (\w+): ", COMPOSITES, re.MULTILINE))
     assert headings | {"router"} == set(NODE_TYPES), "routers have a page of their own"
-    [listed] = re.findall(r"folder of composites \(([^)]*)\)", search_parser().format_help().replace("\n", " "))
+    [listed] = re.findall(
+        r"folder of composites \(([^)]*)\)", " ".join(search_parser().format_help(everything=True).split())
+    )
     assert listed.split(", ") == list(NODE_TYPES)
 
 
