@@ -125,7 +125,7 @@ def test_data(workdir, capsys):
 
 
 def test_evaluate(workdir, capsys):
-    refuse(capsys, ["nowhere"], "nowhere holds no system", program=evaluate_program)
+    refuse(capsys, ["nowhere"], "nowhere is not there", program=evaluate_program)
     refuse(capsys, ["nowhere", "--split", "train"], "invalid choice: 'train'", program=evaluate_program)
     refuse(capsys, ["nowhere", "--limit", "0"], "--limit is 0", program=evaluate_program)
     refuse(capsys, [], "folder", program=evaluate_program)

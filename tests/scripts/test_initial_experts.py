@@ -77,13 +77,14 @@ def test_goes_on_where_it_was_cut_off(hub: Hub, tmp_path: Path) -> None:
     assert "missing: cot: " in first.stderr and "goes on from there" in first.stderr
     folder = tmp_path / "experts" / "cot"
     assert (folder / "adapter_config.json").exists() and not (folder / "adapter_model.safetensors").exists()
+    there = {f"bunsenfeng/cot/{path.name}" for path in folder.iterdir()}  # the others may be on their way side by side
     leftover = folder / ".cache" / "huggingface" / "download" / "x.incomplete"
     leftover.write_bytes(b"of a killed download")
     hub.fail_with.clear()
     hub.fetched.clear()
     second = run(hub.url, tmp_path, "--only", "cot")
     assert second.returncode == 0, second.stderr
-    assert hub.fetched == ["bunsenfeng/cot/adapter_model.safetensors"]
+    assert "bunsenfeng/cot/adapter_model.safetensors" in hub.fetched and not there.intersection(hub.fetched)
     assert not leftover.exists()
 
 
