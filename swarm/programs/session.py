@@ -292,6 +292,8 @@ def show_result(result: dict[str, Any], config: SearchConfig, folder: Path) -> N
     lines = ["", "the found system:", *(f"  {line}" for line in result["graph"]), ""]
     lines += score_table(result["scores"], config.scorer)
     lines += ["", f"found in {result['found']}; {result['usage']['generations']:,} generations"]
-    lines += [f"run: {folder}  (best system: {folder / 'best'}, pictures: graph.png, curves.png)"]
+    pictures = [name for name in (GRAPH_PICTURE, CURVES_PICTURE) if (folder / name).is_file()]
+    shown = f", pictures: {', '.join(pictures)}" if pictures else ""
+    lines += [f"run: {folder}  (best system: {folder / 'best'}{shown})"]
     for line in lines:
         log.info("%s", line)
