@@ -83,7 +83,7 @@ def test_whatever_options_the_run_had(workdir, capsys, monkeypatch, options):
 
 
 def test_what_the_user_says_goes_first(workdir, capsys, monkeypatch):
-    assert search("-d", "words.json", "--test_limit", "4", "--dtype", "bfloat16") == 0
+    assert search("-d", "words.json", "--test_limit", "4", "--dtype", "float16") == 0
     result = json.loads(Path("search/mine/result.json").read_text())["scores"]["found"]["test"]["strict"]
 
     def size(*words):
@@ -103,7 +103,7 @@ def test_what_the_user_says_goes_first(workdir, capsys, monkeypatch):
     assert front_doors.guarded(lambda: evaluate_program(changed)) == 0
     warned = capsys.readouterr().err
     assert warned.startswith("warning: this engine is not the run's, so that texts may differ: ")
-    assert warned.endswith("dtype float32 (was bfloat16)\n") and warned.count("\n") == 1
+    assert warned.endswith("dtype float32 (was float16)\n") and warned.count("\n") == 1
 
 
 @pytest.mark.parametrize(
