@@ -81,3 +81,16 @@ def own_plugins():
     """What a test's plugin files have registered is there for itself only."""
     yield
     use_plugin_files(None)
+
+
+@pytest.fixture
+def use_plugin(tmp_path):
+    """Puts code into a plugin file of the test's own and uses it; gives the file."""
+
+    def use(code):
+        path = tmp_path / "own_plugin.py"
+        path.write_text(code)
+        use_plugin_files(str(path))
+        return path
+
+    return use

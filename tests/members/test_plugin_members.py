@@ -20,7 +20,7 @@ from swarm.system.system import single
 from swarm.workers.ray_worker import setup
 
 PARAMS = GenerationParams(4)
-LONGEST = '''
+LONGEST = """
 from dataclasses import dataclass, replace
 from swarm.engines.base import Completion
 from swarm.members.composite import Composite, Relay, check_keys, member_names
@@ -44,7 +44,7 @@ class Longest(Relay):
 
     def go_on(self, request, stages):
         return Completion(max((answer.text for answer in stages[0]), key=len), 0, 0)
-'''
+"""
 
 
 @pytest.fixture
@@ -57,17 +57,8 @@ def pool(tmp_path):
     use_plugin_files(None)
 
 
-@pytest.fixture
-def use(tmp_path):
-    def write(code):
-        (tmp_path / "longest.py").write_text(code)
-        use_plugin_files(str(tmp_path / "longest.py"))
-
-    return write
-
-
-def test_it_answers_out_of_its_members_answers(pool, use):
-    use(LONGEST)
+def test_it_answers_out_of_its_members_answers(pool, use_plugin):
+    use_plugin(LONGEST)
     members = read_members(pool)
     chosen = members.initial()[-1]
     assert kind_of(chosen).sending is Sending.NOT and chosen.name == "chosen"
@@ -75,9 +66,9 @@ def test_it_answers_out_of_its_members_answers(pool, use):
     assert scheduler.answer_all([(single(chosen), [Query("Well?")])], PARAMS) == [["yes!"]]
 
 
-def test_two_of_different_members_are_never_taken_for_the_same(pool, use):
+def test_two_of_different_members_are_never_taken_for_the_same(pool, use_plugin):
     """Although the plugin says nothing of them in its digest."""
-    use(LONGEST)
+    use_plugin(LONGEST)
     members = read_members(pool)
     moved = members.at(members.pool.names, np.roll(np.eye(3), 1, axis=0))
     digests = [members.initial()[-1].digest, moved[-1].digest]
@@ -99,24 +90,24 @@ def test_two_of_different_members_are_never_taken_for_the_same(pool, use):
         ("for member in self.members]", "for member in ()]", "pass_on gave a list of 1 for 1 requests; wanted a list"),
     ],
 )
-def test_what_goes_wrong_in_it_is_named(pool, use, old, new, message):
-    use(LONGEST)  # what is refused later is not refused because of the file
+def test_what_goes_wrong_in_it_is_named(pool, use_plugin, old, new, message):
+    use_plugin(LONGEST)  # what is refused later is not refused because of the file
     assert old in LONGEST
-    use(LONGEST.replace(old, new))
+    use_plugin(LONGEST.replace(old, new))
     with pytest.raises(UserError, match=message) as refused:
         chosen = read_members(pool).initial()[-1]
         first_requests(chosen, [Request(chosen, "p", PARAMS)])
     assert "\n" not in str(refused.value)
 
 
-def test_a_type_of_our_own_is_nobody_else_s(pool, use):
-    use(LONGEST.replace('"members", "longest"', '"members", "vote"'))
+def test_a_type_of_our_own_is_nobody_else_s(pool, use_plugin):
+    use_plugin(LONGEST.replace('"members", "longest"', '"members", "vote"'))
     (pool / "chosen" / "node.json").write_text(json.dumps({"type": "vote", "members": ["expert_0", "expert_1"]}))
     with pytest.raises(UserError, match="member 'vote' is there 2 times, from this program and from .*.py, line 7"):
         read_members(pool)
 
 
-def test_a_cluster_is_not_sent_it(pool, use):
-    use(LONGEST)
+def test_a_cluster_is_not_sent_it(pool, use_plugin):
+    use_plugin(LONGEST)
     with pytest.raises(UserError, match=r"composite chosen is a plugin's \(h_swarm_plugin_\w+\), which the machines"):
         setup(read_members(pool), lambda members, device: None, "cpu")

@@ -9,7 +9,6 @@ from swarm.errors import UserError
 from swarm.evolution.numbers import numbers
 from swarm.evolution.state import first_state
 from swarm.evolution.steps import STEPS
-from swarm.plugins import use_plugin_files
 from swarm.reports.tracking import TrackedRun, check_tracker, choose_mode, make_tracker
 
 
@@ -106,18 +105,8 @@ class Lines:
 """
 
 
-@pytest.fixture
-def use(tmp_path):
-    def write(code):
-        (tmp_path / "lines.py").write_text(code)
-        use_plugin_files(str(tmp_path / "lines.py"))
-
-    yield write
-    use_plugin_files(None)
-
-
-def test_a_plugin_gets_the_numbers_in_wandb_s_place(tmp_path, use):
-    use(OWN)
+def test_a_plugin_gets_the_numbers_in_wandb_s_place(tmp_path, use_plugin):
+    use_plugin(OWN)
     run = TrackedRun("search", "mine", {"seed": 1}, tmp_path)
     tracker = make_tracker("lines", "offline", run)
     tracker.log({"graph_g": 0.5}, 1)
@@ -129,8 +118,8 @@ def test_a_plugin_gets_the_numbers_in_wandb_s_place(tmp_path, use):
 @pytest.mark.parametrize(
     ("old", "failing"), [("open(run.folder /", "open(1 / 0 /"), ("        print(step,", "        print(1 / 0,")]
 )
-def test_a_plugin_that_fails_stops_nothing(tmp_path, use, caplog, old, failing):
-    use(OWN.replace(old, failing))
+def test_a_plugin_that_fails_stops_nothing(tmp_path, use_plugin, caplog, old, failing):
+    use_plugin(OWN.replace(old, failing))
     tracker = make_tracker("lines", "auto", TrackedRun("search", "mine", {}, tmp_path))
     for step in range(3):
         tracker.log({}, step)
@@ -139,11 +128,12 @@ def test_a_plugin_that_fails_stops_nothing(tmp_path, use, caplog, old, failing):
     assert said == ["lines failed and is switched off for this run: ZeroDivisionError: division by zero"]
 
 
-def test_which_trackers_there_are_is_said_before_anything_starts(use):
-    use(OWN + "register('trackers', 'seven')(7)\n")
+def test_which_trackers_there_are_is_said_before_anything_starts(use_plugin):
+    use_plugin(OWN + "register('trackers', 'seven')(7)\n")
     check_tracker("lines")
     check_tracker("wandb")
     with pytest.raises(UserError, match="--tracker is 'mlflow'; wanted one of: wandb, lines, seven; a plugin's needs"):
         check_tracker("mlflow")
-    with pytest.raises(UserError, match="tracker 'seven' of .*lines.py, line 16 is int; wanted a class or function"):
+    wanted = "tracker 'seven' of .*own_plugin.py, line 16 is int; wanted a class or function"
+    with pytest.raises(UserError, match=wanted):
         check_tracker("seven")
