@@ -17,7 +17,8 @@ SETTINGS = (
     "--cognitive_coeff 0.3 --social_coeff 0.3 --repel_coeff 0.05 --step_length 0.3 --seed 0"
 )
 ABOUT = """h-swarm demo: searches for a system of six toy experts, 0.2 M parameters each, for questions about graphs.
-Who talks to whom and the experts' weights both move. Half a minute on a CPU, no network; the run goes below search/."""
+Who talks to whom and the experts' weights both move. It takes a quarter of a minute on two cores, without network; the
+run is kept below search/."""
 NEXT = """next:
   h-swarm evaluate {run}
       scores the found system again
@@ -61,7 +62,6 @@ def _further(words: list[str]) -> list[str]:
         description=ABOUT,
         epilog=f"is the same as: h-swarm search -e exact_match -d {QUESTIONS} -i EMBEDDED {SETTINGS}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     _, rest = parser.parse_known_args(words)
     if any(word.partition("=")[0] == "--resume" for word in rest):
