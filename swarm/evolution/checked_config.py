@@ -42,6 +42,14 @@ def make_config(given: Mapping[str, Any]) -> SearchConfig:
     return config
 
 
+def config_of_run(recorded: Mapping[str, Any], given: Mapping[str, Any]) -> SearchConfig:
+    """A checked config from a run's own settings, which may come from anybody, and the user's, which go first.
+
+    Code that comes with a model runs only for whoever asks for it, not because a folder says so.
+    """
+    return make_config(with_present_names(recorded) | {"trust_remote_code": False} | with_present_names(given))
+
+
 def check_value(name: str, value: Any, where: str = "", headings: Sequence[str] = ()) -> None:
     """Raises UserError for a name that is no setting (nor one of the `headings`), or a value that it cannot have.
 

@@ -19,7 +19,7 @@ import numpy as np
 from swarm.engines.metered import Usage
 from swarm.errors import UserError
 from swarm.evals.judges.budget import NO_WORK, JudgeUsage
-from swarm.evolution.checked_config import make_config, with_present_names
+from swarm.evolution.checked_config import config_of_run
 from swarm.evolution.config import SearchConfig, settings
 from swarm.evolution.numbers import scratchpad
 from swarm.evolution.origins import about_system, from_anywhere
@@ -267,10 +267,7 @@ def open_run(folder: Path, given: dict[str, Any]) -> tuple[Run, SearchConfig]:
             + ", ".join(free)
         )
     before = read_json(folder / ARGS)
-    # code that comes with a model runs only for whoever asks for it, not because a folder says so
-    return Run(folder), make_config(
-        with_present_names(before) | {"trust_remote_code": False} | with_present_names(given)
-    )
+    return Run(folder), config_of_run(before, given)
 
 
 def read_json(path: Path) -> dict[str, Any]:

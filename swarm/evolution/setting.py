@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any
 
 SEARCH = frozenset({"search"})
@@ -69,21 +68,21 @@ class Setting:
 
     group: SettingGroup
     help: str
-    short: str
-    aliases: tuple[str, ...]
-    choices: tuple[str, ...]
-    formerly: Mapping[str, Mapping[str, str]]
-    least: float | None
-    most: float | None
-    switch: bool
-    common: bool
     used_by: frozenset[str]
     resumable: bool
     changes_results: bool
     with_system: bool
-    path: bool
-    trusted: bool
-    only_with: tuple[str, Any] | None
+    short: str = ""
+    aliases: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()
+    formerly: Mapping[str, Mapping[str, str]] = field(default_factory=dict, hash=False)
+    least: float | None = None
+    most: float | None = None
+    switch: bool = False
+    common: bool = False
+    path: bool = False
+    trusted: bool = False
+    only_with: tuple[str, Any] | None = None
     name: str = ""
     default: Any = None
     kinds: tuple[type, ...] = ()
@@ -94,34 +93,7 @@ class Setting:
         return [f"-{self.short}"] * bool(self.short) + [f"--{name}" for name in (self.name, *self.aliases)]
 
 
-def option(
-    default: Any,
-    group: SettingGroup,
-    help: str,
-    *,
-    short: str = "",
-    aliases: tuple[str, ...] = (),
-    choices: tuple[str, ...] = (),
-    formerly: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
-    least: float | None = None,
-    most: float | None = None,
-    switch: bool = False,
-    common: bool = False,
-    used_by: frozenset[str] | None = None,
-    resumable: bool | None = None,
-    changes_results: bool | None = None,
-    with_system: bool | None = None,
-    path: bool = False,
-    trusted: bool = False,
-    only_with: tuple[str, Any] | None = None,
-) -> Any:
-    """A dataclass field with its default; what is None here is as its group has it. See `Setting`."""
-    setting = Setting(
-        group=group, help=help, short=short, aliases=aliases, choices=choices, formerly=formerly, least=least,
-        most=most, switch=switch, common=common, path=path, trusted=trusted, only_with=only_with,
-        used_by=group.used_by if used_by is None else used_by,
-        resumable=group.resumable if resumable is None else resumable,
-        changes_results=group.changes_results if changes_results is None else changes_results,
-        with_system=group.with_system if with_system is None else with_system,
-    )  # fmt: skip
-    return field(default=default, metadata={"setting": setting})
+def option(default: Any, group: SettingGroup, help: str, **about: Any) -> Any:
+    """A dataclass field with its default, `about` it what `Setting` has; what is not said is as its group has it."""
+    usual = {name: getattr(group, name) for name in ("used_by", "resumable", "changes_results", "with_system")}
+    return field(default=default, metadata={"setting": Setting(group, help, **(usual | about))})

@@ -7,7 +7,7 @@ from swarm.programs.subcommands import Subcommand, chosen_command
 
 GUIDE = """first steps:
   h-swarm doctor                             whether a search can run here, and what to mend
-  h-swarm demo                               a small search with toy experts: half a minute, no GPU
+  h-swarm demo                               a small search with toy experts, no GPU
   h-swarm search -e exact_match -d gsm8k -i my_experts --dry-run
 docs: docs/index.md; every command has --help, and --help all"""
 

@@ -54,7 +54,6 @@ def _parser() -> Parser:
         description="Whether a search can run here: device, memory, packages, hub, folders and experts, a line each.",
         epilog="exit codes: 0 a search can run here, 1 it cannot: the lines marked FAIL say what to do",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead")
     return parser

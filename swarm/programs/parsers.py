@@ -21,7 +21,7 @@ _HELP = {
 
 
 def evaluate_parser() -> Parser:
-    """The parser of evaluate.py."""
+    """The parser of `h-swarm evaluate`."""
     taken = settings_of("evaluate")
     shown = {setting.name for setting in taken if setting.common} | {"split", "limit", "json"}
     parser = Parser(prog="h-swarm evaluate", description="Scores a found system again.", shown=shown)

@@ -11,7 +11,7 @@ from typing import Any
 import swarm
 from swarm.engines.executor import Executor
 from swarm.errors import UserError
-from swarm.evolution.checked_config import make_config, unused_but_given, with_present_names
+from swarm.evolution.checked_config import config_of_run, make_config, unused_but_given, with_present_names
 from swarm.evolution.command_line import parse
 from swarm.evolution.config import SearchConfig
 from swarm.evolution.final_scores import questions_of_the_end
@@ -96,12 +96,12 @@ def _config_of(given: dict[str, Any], mode: Namespace) -> SearchConfig:
     file = _settings_file(mode)
     if file is None:
         return make_config(given)
-    config = make_config(read_settings_file(file) | with_present_names(given))
-    if is_of_a_run(file):
-        config = replace(config, trust_remote_code=bool(given.get("trust_remote_code")))
-        origin = file.parent / ORIGIN
-        recorded = read_json(origin).get("eval_code") if origin.is_file() else None
-        check_what_it_names(f"h-swarm search {file}", config, given, recorded)
+    if not is_of_a_run(file):
+        return make_config(read_settings_file(file) | with_present_names(given))
+    config = config_of_run(read_settings_file(file), given)
+    origin = file.parent / ORIGIN
+    recorded = read_json(origin).get("eval_code") if origin.is_file() else None
+    check_what_it_names(f"h-swarm search {file}", config, given, recorded)
     return config
 
 

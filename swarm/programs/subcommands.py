@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import import_module
@@ -44,18 +44,6 @@ class Stepwise:
     steps: Mapping[str, Step]
     package: str
 
-    def parser(self) -> Parser:
-        """The parser of the command line, up to the name of the step."""
-        parser = Parser(
-            prog=f"h-swarm {self.name}",
-            usage=f"h-swarm {self.name} STEP [options]     (STEP --help lists them)",
-            description=self.about,
-            epilog="\n".join(["steps:", *(f"  {name:<10}{step.about}" for name, step in self.steps.items())]),
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        parser.add_argument("step", metavar="STEP", help=", ".join(self.steps))
-        return parser
-
     def step_parser(self, name: str) -> Parser:
         """The parser of one step."""
         step = self.steps[name]
@@ -68,9 +56,8 @@ class Stepwise:
     def run(self, arguments: list[str] | None = None) -> int:
         """Runs the subcommand of the command line. Returns the exit code."""
         words = sys.argv[1:] if arguments is None else arguments
-        parser = self.parser()
-        name: str = parser.parse_args(words[:1] or ["--help"]).step
-        check_word(parser, "step", name, self.steps)
+        rows = {name: step.about for name, step in self.steps.items()}
+        name = first_word(f"h-swarm {self.name}", self.about, "step", rows, words)
         options = self.step_parser(name).parse_args(words[1:])
         front_doors.log_to(None)
         code: int = self._module(name).program(options)
@@ -113,29 +100,30 @@ def chosen_command(
     name: str, about: str, commands: Mapping[str, Subcommand], arguments: list[str], guide: str = ""
 ) -> int:
     """Runs the program that the first of the arguments names, with the others. Returns the exit code."""
-    width = max(map(len, commands)) + 2
-    rows = "\n".join(f"  {word:<{width}}{command.about}" for word, command in commands.items())
+    rows = {word: command.about for word, command in commands.items()}
+    return commands[first_word(name, about, "command", rows, arguments, guide)].run(arguments[1:])
+
+
+def first_word(name: str, about: str, what: str, rows: Mapping[str, str], arguments: list[str], guide: str = "") -> str:
+    """The first of a program's arguments, one of the words in `rows`, each of which stands for a `what`.
+
+    Ends the program with its help where there is none or it is asked for, and with an error for any other word.
+    """
+    width = max(map(len, rows)) + 2
+    lines = "\n".join(f"  {word:<{width}}{line}" for word, line in rows.items())
     parser = Parser(
         prog=name,
-        usage=f"{name} COMMAND [options]",
+        usage=f"{name} {what.upper()} [options]     ({what.upper()} --help lists them)",
         description=about,
-        epilog="\n\n".join(filter(None, [f"commands:\n{rows}", guide])),
+        epilog="\n\n".join(filter(None, [f"{what}s:\n{lines}", guide])),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("command", metavar="COMMAND", help="one of those below")
+    parser.add_argument("word", metavar=what.upper(), help="one of those below")
     parser.add_argument("--version", action="version", version=f"h-swarm {swarm.__version__}")
-    if not arguments:
-        print(parser.format_help(), end="")
-        return front_doors.DONE
-    word: str = parser.parse_args(["--help" if arguments[0] == "help" else arguments[0]]).command
-    check_word(parser, "command", word, commands)
-    return commands[word].run(arguments[1:])
-
-
-def check_word(parser: Parser, what: str, word: str, known: Iterable[str]) -> None:
-    """Ends the program where a word is none of those that are known, with the nearest of them."""
-    known = list(known)
-    if word not in known:
-        near = get_close_matches(word, known, 1, 0.5)
-        meant = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+    given = arguments[0] if arguments and arguments[0] != "help" else "--help"
+    word: str = parser.parse_args([given]).word
+    if word not in rows:
+        near = get_close_matches(word, rows, 1, 0.5)
+        meant = f"did you mean {near[0]}?" if near else f"there are {', '.join(rows)}"
         parser.error(f"there is no {what} {word!r}; {meant}")
+    return word
