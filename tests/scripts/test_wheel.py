@@ -114,7 +114,7 @@ def test_installed_in_an_empty_folder_the_demo_runs(built: Path, tmp_path: Path)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[0].startswith("h-swarm demo: searches for a system of six toy experts")
-    assert lines[2] == f"experts: {site}/swarm/embedded/experts"
+    assert f"experts: {site}/swarm/embedded/experts" in lines
     (run,) = (here / "search").iterdir()
     assert f"  h-swarm evaluate search/{run.name}" in lines
     assert set(json.loads((run / "result.json").read_text())["scores"]["found"]) >= {"dev", "test"}
