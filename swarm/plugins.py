@@ -262,7 +262,8 @@ def fault(what: str, error: BaseException, file: str | None) -> UserError:
 
 def in_short(error: BaseException) -> str:
     """An error in one line."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+    text = " ".join(str(error).split())
+    return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"
 
 
 def _frame(error: BaseException, file: str | None) -> tuple[str, int | None]:

@@ -117,7 +117,7 @@ def test_the_digest_is_of_all_files_and_runs_none(file):
         ("raise SystemExit(0)", "cannot be run, line 1: SystemExit"),
         ("x = '\0'", r"plugin\.py cannot be run.*null bytes"),
         ("x = 1", "registers nothing; put @register"),
-        (REGISTER + "@register('eval', 'x')\ndef f(): pass", "line 2: UserError: .*has the group 'eval'; wanted"),
+        (REGISTER + "@register('eval', 'x')\ndef f(): pass", "line 2: @register has the group 'eval'; wanted"),
         (REGISTER + "@register('engines', 'x')\ndef f(): pass", "has the group 'engines'; wanted one of: evals"),
         (REGISTER + "@register('evals', 'x.py')\ndef f(): pass", "has the name 'x.py'; wanted letters"),
         (REGISTER + "@register('evals', 'a b')\ndef f(): pass", "has the name 'a b'; wanted letters"),

@@ -1,6 +1,7 @@
 """The table of evals, which score answers; to add one, write its file here and add its row."""
 
 from collections.abc import Callable
+from difflib import get_close_matches
 
 from swarm.errors import UserError
 from swarm.evals.eval import Eval
@@ -56,6 +57,10 @@ def get_eval(name: str, judge: JudgeMaker = no_judge) -> Eval:
     if plugin := find_plugin("evals", name, EVALS):
         return PluginEval(name, plugin.load(), plugin.code, judge)
     if name not in EVALS:
-        known = ", ".join(names_in("evals", EVALS))
-        raise UserError(f"no eval {name!r}; give one of {known}, or path/to/file.py:name (docs/add_an_eval.md); {HINT}")
+        known = names_in("evals", EVALS)
+        near = get_close_matches(name, known, 1)
+        meant = f"did you mean {near[0]}? There are" if near else "give one of"
+        raise UserError(
+            f"no eval {name!r}; {meant} {', '.join(known)}, or path/to/file.py:name (docs/add_an_eval.md); {HINT}"
+        )
     return EVALS[name](judge)

@@ -11,6 +11,7 @@ from swarm.evolution.config import PAPER_CODE_DEFAULTS, settings_of
 from swarm.evolution.setting import GROUPS, Setting
 
 ALL = "all"
+_METAVARS = {bool: "0|1", int: "N", float: "X", str: "TEXT"}
 MODES = dict.fromkeys(("settings_file", "config", "save_config", "resume")) | {"dry_run": False, "calibrate": False}
 EXAMPLES = """examples:
   h-swarm search -e exact_match -d gsm8k                       with the experts in initial_experts/
@@ -29,6 +30,8 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, *, shown: Collection[str] = (), **kwargs: Any):
         super().__init__(**{"add_help": False, "allow_abbrev": False} | kwargs)
+        for kind, reader in ((int, whole_number), (float, number), (bool, truth)):
+            self.register("type", kind, reader)
         self._shown = frozenset(shown)
         text = f"show this; --help {ALL}: every option" if shown else "show this"
         self.add_argument("-h", "--help", nargs="?", const="", default=argparse.SUPPRESS, action=_Help, metavar=ALL,
@@ -144,8 +147,8 @@ def add_setting(group: Any, setting: Setting, help: str = "") -> None:
     group.add_argument(
         *setting.flags,
         dest=setting.name,
-        type=truth if kind is bool else kind,
-        metavar="|".join(setting.choices) or ("0|1" if kind is bool else kind.__name__.upper()),
+        type=kind,
+        metavar="|".join(setting.choices) or setting.metavar or _METAVARS[kind],
         choices=[*setting.choices, *setting.formerly] or None,
         help=help or _with_default(setting),
     )
@@ -158,6 +161,22 @@ def truth(text: str) -> bool:
     if text.lower() in ("0", "false", "no"):
         return False
     raise argparse.ArgumentTypeError(f"{text!r} is neither 0 nor 1")
+
+
+def whole_number(text: str) -> int:
+    """A whole number, as Python writes one."""
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from None
+
+
+def number(text: str) -> float:
+    """A number, as Python writes one."""
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
 
 
 def parse(arguments: list[str] | None = None) -> tuple[dict[str, Any], argparse.Namespace]:

@@ -50,35 +50,40 @@ class SearchConfig:
     # fmt: off
     eval_type: str | None = option(None, TASK, "what scores an answer: exact_match, multiple_choice, abstainqa, "
                                    "gemini_match, path/to/file.py:name, or a plugin's", short="e", common=True,
-                                   path=True, trusted=True, resumable=True)
+                                   path=True, trusted=True, resumable=True, metavar="EVAL")
     dataset: str | None = option(None, TASK, "name in --data_directory, path (json, jsonl, csv, parquet, folder) or "
-                                 "hub id owner/name", short="d", common=True, path=True, resumable=True)
-    data_directory: str = option("data/eval", TASK, "where datasets lie, as <name>.json", path=True, resumable=True)
+                                 "hub id owner/name", short="d", common=True, path=True, resumable=True,
+                                 metavar="DATASET")
+    data_directory: str = option("data/eval", TASK, "where datasets lie, as <name>.json", path=True, resumable=True,
+                                 metavar="FOLDER")
     compat: str | None = option(None, TASK, "paper-code: the published program's rules and defaults where they change "
                                 "scores (docs/compat.md)", choices=(PAPER_CODE,), used_by=frozenset({"search",
                                 "baselines"}),
                                 with_system=True)
     plugin: str | None = option(None, TASK, "FILE.py[,FILE.py]: run first; what it registers can be named "
-                                "(docs/extend.md)", path=True, trusted=True, resumable=True, used_by=ENGINES)
+                                "(docs/extend.md)", path=True, trusted=True, resumable=True, used_by=ENGINES,
+                                metavar="FILE.py")
 
-    columns: str | None = option(None, DATA, "what the data calls our fields: question=problem,answer=solution")
-    splits: str | None = option(None, DATA, "what the data calls dev and test: dev=validation,test=test")
-    hub_config: str | None = option(None, DATA, "configuration of a hub dataset, such as main")
-    data_revision: str | None = option(None, DATA, "revision of a hub dataset")
+    columns: str | None = option(None, DATA, "what the data calls our fields: question=problem,answer=solution",
+                                 metavar="OURS=THEIRS")
+    splits: str | None = option(None, DATA, "what the data calls dev and test: dev=validation,test=test",
+                                metavar="OURS=THEIRS")
+    hub_config: str | None = option(None, DATA, "configuration of a hub dataset, such as main", metavar="NAME")
+    data_revision: str | None = option(None, DATA, "revision of a hub dataset", metavar="REVISION")
     dev_size: int | None = option(None, DATA, "rows drawn as dev where there are no splits; the rest are test", least=1)
     share_chunks: bool = option(False, DATA, "let nodes share context chunks where there are fewer chunks than nodes")
 
     judge_model: str | None = option(None, JUDGE, "what rates answers: gemini-..., a server's model, or a local model",
-                                     path=True, with_system=True)
+                                     path=True, with_system=True, metavar="MODEL")
     judge_url: str | None = option(None, JUDGE, "OpenAI-compatible server, such as http://localhost:8000/v1",
-                                   trusted=True, resumable=True)
+                                   trusted=True, resumable=True, metavar="URL")
     judge_at_once: int = option(8, JUDGE, "calls in flight at most", least=1, resumable=True, changes_results=False)
     judge_timeout: float = option(60.0, JUDGE, "seconds that a call may take", least=0, resumable=True,
                                   changes_results=False)
     judge_tokens: int = option(20, JUDGE, "tokens of a rating (published: 20); a model that thinks first needs more",
                                least=1, with_system=True)
     judge_price: str | None = option(None, JUDGE, "price of a million tokens read and written, for --max_cost: 0.1,0.4",
-                                     resumable=True, changes_results=False)
+                                     resumable=True, changes_results=False, metavar="READ,WRITTEN")
 
     graph_num: int = option(10, SWARM, "graphs in the swarm (N)", least=1, common=True)
     trial_num: int = option(10, SWARM, "random assignments per weight step (M)", least=1)
@@ -120,12 +125,12 @@ class SearchConfig:
 
     initial_expert_directory: str | None = option(None, EXPERTS, "folder of folders, adapters or full models (default: "
                                                   "initial_experts, or the embedded ones)", short="i", common=True,
-                                                  path=True, resumable=True)
+                                                  path=True, resumable=True, metavar="FOLDER")
     composites: str | None = option(None, EXPERTS, "folder of composites (vote, mbr, fusion, router, blend) over the "
-                                    "experts, beside those in -i", path=True, resumable=True)
+                                    "experts, beside those in -i", path=True, resumable=True, metavar="FOLDER")
     base_model: str | None = option(None, EXPERTS, "hub id or folder of the base (default: the adapters' own)",
                                     short="b",
-                                    path=True, resumable=True, used_by=ENGINES)
+                                    path=True, resumable=True, used_by=ENGINES, metavar="MODEL")
     combine: str = option("linear", EXPERTS, "how experts combine: A and B each (published), exactly in ΔW, or ΔW "
                           "truncated", choices=COMBINE)
     combine_rank: int | None = option(None, EXPERTS, "rank kept by --combine svd (default: the adapters')", least=1)
@@ -137,7 +142,7 @@ class SearchConfig:
                                   "just answered; 0: never (docs/routing.md)", least=0, used_by=SEARCH)
 
     scorer: str = option("strict", SCORES, "score that the search maximises, strict or compat; both are reported",
-                         used_by=_TASK_OF_A_POOL)
+                         used_by=_TASK_OF_A_POOL, metavar="NAME")
     max_new_tokens: int | None = option(None, SCORES, "tokens per answer (default: the dataset's)", least=1,
                                         common=True)
     chat: bool | None = option(None, SCORES, "use the chat template (default: the dataset's)")
@@ -164,11 +169,11 @@ class SearchConfig:
     executor: str = option("local", COMPUTE, "where it runs: on this machine, or a Ray cluster", choices=("local",
                            "ray"))
     ray_address: str | None = option(None, COMPUTE, "HOST:PORT of its head (default: RAY_ADDRESS, or the one here)",
-                                     trusted=True, only_with=("executor", "ray"))
+                                     trusted=True, only_with=("executor", "ray"), metavar="HOST:PORT")
     ray_cores: int | None = option(None, COMPUTE, "cores of a worker there (default: a GPU, else one core)", least=1,
                                    only_with=("executor", "ray"))
     gpus: str | None = option(None, COMPUTE, "CUDA device ids, such as 0,1,2: a worker on each; or cpu; without it the "
-                              "first one, or the CPU", short="g", common=True, used_by=EVERYWHERE)
+                              "first one, or the CPU", short="g", common=True, used_by=EVERYWHERE, metavar="IDS")
     workers: int | None = option(None, COMPUTE, "workers: one per CUDA device, or sharing the cores", least=1)
     worker_timeout: float = option(600.0, COMPUTE, "seconds without an answer until a worker is replaced", least=1)
     dtype: str | None = option(None, COMPUTE, "number format (default: bfloat16 where a GPU has it, else float32)",
@@ -185,11 +190,11 @@ class SearchConfig:
     trust_remote_code: bool = option(False, COMPUTE, "run code that comes with the base model", trusted=True)
 
     name: str | None = option(None, RUN, "run name: the run is search/<name> (default: a fresh name)", short="n",
-                              common=True, resumable=False)
-    tracker: str = option("wandb", RUN, "where numbers go: wandb, or a plugin's name")
+                              common=True, resumable=False, metavar="NAME")
+    tracker: str = option("wandb", RUN, "where numbers go: wandb, or a plugin's name", metavar="NAME")
     wandb: str = option("auto", RUN, "auto is online where there is a login and disabled otherwise",
                         choices=("auto", "online", "offline", "disabled"))
-    project_name_wb: str = option("search", RUN, "wandb project (WANDB_PROJECT goes first)")
+    project_name_wb: str = option("search", RUN, "wandb project (WANDB_PROJECT goes first)", metavar="NAME")
 
     fast_merge: bool = option(False, UNUSED, "experts are combined in memory in any case")
     num_cpu_when_merging: int = option(1, UNUSED, "a move of coefficients needs no processes")

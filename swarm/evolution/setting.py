@@ -51,6 +51,7 @@ class Setting:
       group: its heading.
       help: what it means.
       short: its one letter, if it has one.
+      metavar: what stands for its value in the help, where neither its choices nor its kind say it.
       aliases: further names, in files too.
       choices: the values that it may have, if they are few.
       formerly: values that it had in earlier versions -> what these settings say now.
@@ -73,6 +74,7 @@ class Setting:
     changes_results: bool
     with_system: bool
     short: str = ""
+    metavar: str = ""
     aliases: tuple[str, ...] = ()
     choices: tuple[str, ...] = ()
     formerly: Mapping[str, Mapping[str, str]] = field(default_factory=dict, hash=False)

@@ -47,13 +47,16 @@ def node_reader(kind: object, path: Path) -> NodeReader:
 
 def _read_by(plugin: Plugin, folder: Path, record: Mapping[str, Any], path: Path) -> Composite:
     reader = plugin.load()
-    with faults_named(f"{path}: member {plugin.name!r} of {plugin.source}", reader):
+    who = f"{path}: member {plugin.name!r} of {plugin.source}"
+    with faults_named(who, reader):
         composite = reader(folder, record, path)
     if not isinstance(composite, Composite):
         raise UserError(
-            f"{path}: member {plugin.name!r} of {plugin.source} gave {type(composite).__name__}; wanted a "
-            "swarm.members.composite.Composite (docs/extend.md)"
+            f"{who} gave {type(composite).__name__}; wanted a swarm.members.composite.Composite (docs/extend.md)"
         )
+    with faults_named(who, composite):  # whatever a search will ask of it, before anything is loaded
+        _ = composite.digest, composite.reads, composite.models, composite.outside
+        composite.generations(dict.fromkeys(composite.members, 1.0))
     return composite
 
 

@@ -9,7 +9,7 @@ GUIDE = """first steps:
   h-swarm doctor                             whether a search can run here, and what to mend
   h-swarm demo                               a small search with toy experts, no GPU
   h-swarm search -e exact_match -d gsm8k -i my_experts --dry-run
-docs: docs/index.md; every command has --help, and --help all"""
+every command has --help, and --help all; the docs are the folder docs/ of the repository"""
 
 
 SUBCOMMANDS = {

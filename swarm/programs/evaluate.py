@@ -24,7 +24,7 @@ from swarm.programs import front_doors
 from swarm.programs.engine_choice import make_cache, make_executor
 from swarm.programs.parsers import ALL, evaluate_parser
 from swarm.programs.task import Task, read_task
-from swarm.reports.report import graph_as_text
+from swarm.reports.report import graph_as_text, score_title
 from swarm.system.scheduler import Scheduler
 from swarm.system.system import LoadedSystem, load_system
 from swarm.weights.written import written_as
@@ -156,7 +156,7 @@ def _show(options: Any, system: LoadedSystem, scores: dict[str, Any], limit: int
         return
     for line in graph_as_text(system):
         log.info("%s", line)
-    if limit is not None and options.limit is None:
-        log.info("on the first %d examples at most, as it was found; --limit %s for all of them", limit, ALL)
+    if limit is not None and options.limit is None and scores[min(scores)]["size"] == limit:
+        log.info("on the first %d examples, as it was found; --limit %s for all there are", limit, ALL)
     for scorer in sorted(scores, key=lambda name: name != "strict"):
-        log.info("%s %s score: %s", options.split, scorer, Estimate(**scores[scorer]))
+        log.info("%s %s: %s", options.split, score_title(scorer, scores), Estimate(**scores[scorer]))

@@ -1,5 +1,6 @@
 """The found system as text, and pictures of its graph and of both swarms' curves."""
 
+from collections.abc import Collection
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -137,12 +138,18 @@ def score_table(scores: dict[str, Any], scorer: str) -> list[str]:
         names["best_composite"] = f"best composite alone ({scores['best_composite']['name']})"
     width = max(map(len, names.values())) + 2
     lines = []
-    for which in sorted(scores["found"]["test"], key=lambda name: name != scorer):
-        lines.append(f"{which + ' score':<{width}}{'dev':<30}test")
+    kinds = sorted(scores["found"]["test"], key=lambda name: name != scorer)
+    for which in kinds:
+        lines.append(f"{score_title(which, kinds):<{width}}{'dev':<30}test")
         for who, title in names.items():
             cells = "".join(f"{Estimate(**scores[who][split][which])!s:<30}" for split in ("dev", "test"))
             lines.append(f"{title:<{width}}{cells}".rstrip())
     return lines
+
+
+def score_title(scorer: str, scorers: Collection[str]) -> str:
+    """The heading of a score, whose scorer it names where an eval has several."""
+    return f"{scorer} score" if len(scorers) > 1 else "score"
 
 
 def pyplot() -> Any:

@@ -132,9 +132,10 @@ def read_pool(
     """
     folders = expert_folders(directory)
     if not folders:
+        lacks = "holds no experts" if directory.is_dir() else "is not there"
         raise UserError(
-            f"{directory} holds no experts; wanted one sub-folder per PEFT LoRA adapter or full model. Fetch the "
-            "published ones with `python initial_experts/initial_experts.py`, or name another folder with -i"
+            f"{directory} {lacks}; wanted one sub-folder per PEFT LoRA adapter or full model: name such a folder with "
+            "-i, or fetch the published ones with `python initial_experts/initial_experts.py` of a clone"
         )
     _check_kinds(folders)
     if not is_adapter(folders[0]):

@@ -210,8 +210,12 @@ def test_limit_keeps_the_first_of_each_split(tmp_path: Path) -> None:
 def test_the_table_of_evals_lists_its_names() -> None:
     for name in ("exact_match", "multiple_choice"):
         assert get_eval(name).name == name
-    with pytest.raises(UserError, match=r"no eval 'exact'; give one of exact_match, multiple_choice"):
+    with pytest.raises(
+        UserError, match="no eval 'exact'; did you mean exact_match[?] There are exact_match, multiple_ch"
+    ):
         get_eval("exact")
+    with pytest.raises(UserError, match="no eval 'bleu'; give one of exact_match, multiple_choice"):
+        get_eval("bleu")
 
 
 @pytest.mark.parametrize("name", ["gsm8k", "knowledge_crosswords", "mmlu", "nlgraph"])

@@ -77,7 +77,7 @@ def test_a_file_in_the_data_directory_goes_first(sums):
         ("7", "sums.py, line 4 gave 7, wanted a Dataset or what a JSON file may hold; return one of them"),
         (repr(RECORDS), "one table of 4 rows, wanted dev and test"),
         ("{'dev': [{'question': 'x'}], 'test': []}", "test split is empty"),
-        ("{'dev': [{'question': 'x'}], 'test': [1]}", "line 4: dev record 0: no field \"answer\", only \"question\""),
+        ("{'dev': [{'question': 'x'}], 'test': [1]}", 'line 4: dev record 0: no field "answer", only "question"'),
         ("Dataset('x', (Example('a', 1),), (Example('a', 'b'),))", "dev record 0: answer is 1, wanted a text"),
     ],
 )

@@ -89,7 +89,7 @@ def test_help_of_something_else_is_an_error(capsys):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("--graph_num many", "argument --graph_num: invalid int value: 'many'"),
+        ("--graph_num many", "argument --graph_num: 'many' is no whole number"),
         ("--edges star", "invalid choice: 'star'"),
         ("--repel_term maybe", "'maybe' is neither 0 nor 1"),
         ("--inertai=0.4", "unrecognized arguments: --inertai=0.4; did you mean --inertia?"),

@@ -83,6 +83,16 @@ def test_two_of_different_members_are_never_taken_for_the_same(pool, use_plugin)
         ('"members", "longest"', '"members", "other"', "type is 'longest'; wanted one of: vote, .*, blend, other; a"),
         ("    check_keys(", "    folder / 1; check_keys(", r"'longest' of \S+ line 7 raised TypeError: .*.py, line 9"),
         ("return LongestNode(", "return (", "member 'longest' of .* gave tuple; wanted a swarm.mem"),
+        (
+            "    def with_m",
+            "    def generations(self, of): return of['x']\n    def with_m",
+            r"'longest' .* raised KeyError: 'x'",
+        ),
+        (
+            "    def with_m",
+            "    models = property(lambda self: self.no)\n    def with_m",
+            "'longest' .* raised AttributeErr",
+        ),
         ("return Longest(self.name", "return Composite(self.name", "composite chosen raised TypeError: .*line 14"),
         ("return Longest(", "return (", r"with_members of LongestNode gave tuple; wanted a swarm\S+Relay"),
         ("        return [[replace", "        1 / 0; [[replace", r"chosen \(longest\) raised ZeroDivision.*line 21"),

@@ -59,7 +59,7 @@ def data_file(workdir, change):
         ([*TASK, "--scorer", "kind"], ["--scorer is kind", "wanted one of: strict, compat"]),
         (["-e", "no_such.py:score", "-d", "graph_tasks_small"], ["no eval file no_such.py", "path/to/file.py:name"]),
         ([*TASK, "--edges", "star"], ["invalid choice: 'star'"]),
-        ([*TASK, "-i", "nowhere"], ["nowhere holds no experts", "-i"]),
+        ([*TASK, "-i", "nowhere"], ["nowhere is not there", "-i"]),
         ([*TASK, "-g", "7"], ["--gpus names device 7", "leave out -g"]),
         ([*TASK, "-g", "gpu"], ["--gpus is 'gpu'; wanted CUDA device ids such as 0 or 0,1,2, or cpu"]),
         ([*TASK, "-g", "0,,1"], ["--gpus is '0,,1'; wanted CUDA device ids such as 0 or 0,1,2"]),

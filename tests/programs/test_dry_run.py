@@ -101,7 +101,7 @@ FAULTS_OF_POOLS = {
         experts("lora"),
         "holds one expert (expert_0); a search needs at least 2",
     ),
-    "no expert": (lambda: shutil.rmtree("lora/experts"), experts("lora"), "lora/experts holds no experts"),
+    "no expert": (lambda: shutil.rmtree("lora/experts"), experts("lora"), "lora/experts is not there"),
     "two kinds": (
         lambda: shutil.copytree("full/experts/expert_0", "lora/experts/whole"),
         experts("lora"),

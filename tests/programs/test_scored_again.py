@@ -98,7 +98,7 @@ def test_what_the_user_says_goes_first(workdir, capsys, monkeypatch):
     assert scored(capsys, "search/mine")["strict"] == result
     capsys.readouterr()
     assert front_doors.guarded(lambda: evaluate_program(["search/mine", "-e", "own.py:letters"])) == 0
-    assert "on the first 4 examples at most, as it was found; --limit all for all of them" in capsys.readouterr().out
+    assert "on the first 4 examples, as it was found; --limit all for all there are" in capsys.readouterr().out
     changed = ["search/mine", "-e", "own.py:letters", "--dtype", "float32"]
     assert front_doors.guarded(lambda: evaluate_program(changed)) == 0
     warned = capsys.readouterr().err

@@ -60,7 +60,7 @@ def test_digests_follow_content_not_names(directory, tmp_path):
 
 
 def test_an_empty_or_missing_directory(tmp_path):
-    refuse(tmp_path / "nowhere", "holds no experts.*initial_experts.py")
+    refuse(tmp_path / "nowhere", "nowhere is not there; .*initial_experts.py")
     refuse(tmp_path, "holds no experts")
 
 

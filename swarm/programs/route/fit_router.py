@@ -39,6 +39,7 @@ from swarm.storage.files import asked_folder, write_json
 
 log = logging.getLogger(__name__)
 
+FEW = 50  # fewer questions tell members apart by chance: an accuracy of .5 has a standard error of .07
 CLASSIFIER, SCORES, FITTED = "classifier", "scores", "fit.json"
 SHOWN = (  # by --help; --help all has the others
     "out", "members", "metric", "classifier", "features", "costs", "curve", "eval_type", "dataset",
@@ -90,11 +91,14 @@ def program(options: argparse.Namespace) -> int:
     record = _record_of(matrix, router, task, options)
     if points:
         record["curve"] = curve_record(points)
+    replaced = " (in the place of the one that was there)" if out.exists() else ""
     _write(out, matrix, router, record)
+    if len(matrix) < FEW:
+        log.warning("%d dev questions are few to fit a router on: its choices will hardly hold for others", len(matrix))
     if options.json:
         log.info("%s", json.dumps(record | {"audit": audit}))
         return DONE
-    for line in [*_summary(router), *curve_text(points), f"router: {out}"]:
+    for line in [*_summary(router), *curve_text(points), f"router: {out}{replaced}"]:
         log.info("%s", line)
     return DONE
 
