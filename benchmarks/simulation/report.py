@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.simulation.runs import Outcome, Setting
-from swarm.reports.report import needed_pyplot, save_picture
+from swarm.reports.figures import needed_figure, save_picture
 from swarm.storage.files import write_json, write_whole
 
 COLUMNS = {
@@ -117,9 +117,9 @@ def write_csv(path: Path, lines: Sequence[dict[str, Any]]) -> None:
 
 def draw(path: Path, lines: Sequence[dict[str, Any]]) -> None:
     """Makespan beside its bound, and utilisation and efficiency, over the number of workers. Needs matplotlib."""
-    plt = needed_pyplot()
     workers = [line["workers"] for line in lines]
-    figure, (times, shares) = plt.subplots(1, 2, figsize=(11, 4))
+    figure = needed_figure(figsize=(11, 4))
+    times, shares = figure.subplots(1, 2)
     for name, title, style in (
         ("makespan", "makespan", "o-"),
         ("bound", "bound", "k--"),

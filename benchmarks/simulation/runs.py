@@ -109,7 +109,7 @@ def simulate(setting: Setting, workers: int) -> Outcome:
     transport = SimulatedTransport(workers, setting.pace, setting.lengths, setting.faults, setting.seed)
     executor = Metered(WorkerExecutor(transport, setting.limits))
     cache = CompletionCache(executor.facts(), _Kept())
-    scheduler = Scheduler(executor, cache, on_answer=lambda: transport.pass_time(setting.pace.head))
+    scheduler = Scheduler(executor, cache, on_answer=lambda *_: transport.pass_time(setting.pace.head))
     problem = _problem(setting, scheduler)
     state = first_state(setting.seed)
     steps, scores = [], []

@@ -14,6 +14,7 @@ class Example:
     Attributes:
       choices: letter -> text in file order; empty where there are none.
       chunks: parts of a context too long for one node, of which each node of a graph reads its own.
+      columns: what else the record says in a few words, by name; scores can be grouped by it.
     """
 
     question: str
@@ -22,6 +23,12 @@ class Example:
     domain: str = ""
     choices: Mapping[str, str] = field(default_factory=dict)
     chunks: tuple[str, ...] = ()
+    columns: Mapping[str, str] = field(default_factory=dict)
+
+    def column(self, name: str) -> str:
+        """The value of a column, id and domain among them; "" where the record has none."""
+        own = {"id": self.id, "domain": self.domain, "answer": self.answer}
+        return own.get(name) or self.columns.get(name, "")
 
 
 @dataclass(frozen=True)

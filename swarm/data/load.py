@@ -162,7 +162,7 @@ def _as_record(example: Any) -> Any:
     """An example as a record of a JSON file; anything else as it is."""
     if not isinstance(example, Example):
         return example
-    given: dict[str, Any] = {"question": example.question, "answer": example.answer}
+    given: dict[str, Any] = dict(example.columns) | {"question": example.question, "answer": example.answer}
     rest = {"id": example.id, "domain": example.domain, "choices": dict(example.choices)}
     return given | {name: value for name, value in (rest | {"context_chunks": list(example.chunks)}).items() if value}
 
@@ -211,7 +211,10 @@ def _with_own_digest(dataset: Dataset) -> Dataset:
 
 def _plain(records: tuple[Example, ...]) -> list[dict[str, Any]]:
     # the order of choices changes prompts, so it is content: pairs, which sorting leaves alone
-    return [asdict(record) | {"choices": list(record.choices.items())} for record in records]
+    found = [asdict(record) | {"choices": list(record.choices.items())} for record in records]
+    for record in found:
+        del record["columns"]  # which decide nothing
+    return found
 
 
 def _generation(whole: str, raw: Any) -> dict[str, int | bool]:

@@ -13,6 +13,7 @@ from swarm.data.tables import Kind, Row, Table, parse_json, show
 from swarm.errors import UserError
 
 FIELDS = ("question", "answer", "choices", "id", "domain", "context_chunks", "split")
+LONGEST_COLUMN = 100  # characters of what groups questions
 _REQUIRED = ("question", "answer")
 _JSON_CELLS = ("choices", "context_chunks")  # what a CSV cell holds as a JSON text
 
@@ -67,7 +68,15 @@ def _example(row: Row, columns: Mapping[str, str], kind: Kind) -> Example:
         domain = str(domain)
     check_text(f"{where}: domain", domain)
     chunks = _chunks(where, fields["context_chunks"]) if "context_chunks" in fields else ()
-    return Example(fields["question"], answer, str(identity), domain, choices, chunks)
+    return Example(fields["question"], answer, str(identity), domain, choices, chunks, _other_columns(row, columns))
+
+
+def _other_columns(row: Row, columns: Mapping[str, str]) -> dict[str, str]:
+    """The columns that are no field of ours and have a short text, a number, true or false."""
+    ours = {columns.get(field, field) for field in FIELDS}
+    others = {str(name): str(value) for name, value in row.fields.items()
+              if name not in ours and isinstance(value, str | int | float)}  # fmt: skip
+    return {name: value for name, value in others.items() if 0 < len(value) <= LONGEST_COLUMN}
 
 
 def _our_fields(row: Row, columns: Mapping[str, str], kind: Kind) -> dict[str, Any]:

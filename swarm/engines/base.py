@@ -4,6 +4,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+Turn = tuple[str, str]
+"""One turn of a conversation: what was asked, what was answered."""
+
 
 class Member(Protocol):
     """A member that can be assigned to a node: an expert, or a composite of other members.
@@ -38,11 +41,16 @@ class GenerationParams:
 
 @dataclass(frozen=True)
 class Request:
-    """One prompt for one member. Equal requests have equal answers, so they need to be asked only once."""
+    """One prompt for one member. Equal requests have equal answers, so they need to be asked only once.
+
+    Attributes:
+      history: earlier turns of a conversation, for a chat template.
+    """
 
     member: Member
     prompt: str
     params: GenerationParams
+    history: tuple[Turn, ...] = ()
 
     @property
     def group(self) -> tuple[str, GenerationParams]:
@@ -52,11 +60,22 @@ class Request:
 
 @dataclass(frozen=True)
 class Completion:
-    """The answer to one request: its text without special tokens, and its cost in tokens."""
+    """The answer to one request.
+
+    Attributes:
+      text: without special tokens.
+      prompt_tokens, new_tokens: its cost, the end token included.
+      cut: whether it stopped for want of tokens; None where that is not known.
+    """
 
     text: str
     prompt_tokens: int
     new_tokens: int
+    cut: bool | None = None
+
+    def was_cut(self, params: GenerationParams) -> bool:
+        """Whether it stopped for want of tokens; where that is not known, whether it has all that it might have."""
+        return self.new_tokens >= params.max_new_tokens if self.cut is None else self.cut
 
 
 Finished = list[tuple[int, Completion]]  # a batch: indices into the requests, and their completions

@@ -96,3 +96,7 @@ class Eval(ABC):
     def ballot(self, reply: str, example: Example) -> str | None:
         """The reply's vote where several experts vote on an answer; None abstains."""
         return " ".join(reply.split()).casefold() or None
+
+    def readable(self, reply: str, example: Example) -> bool:
+        """Whether an answer of some kind is found in the reply, right or wrong."""
+        return self.ballot(reply, example) is not None

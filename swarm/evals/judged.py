@@ -54,6 +54,10 @@ class GeminiMatch(Eval):
         """None: free texts are never equal, so there is nothing to vote on."""
         return None
 
+    def readable(self, reply: str, example: Example) -> bool:
+        """Whether there is a text, which a judge can rate."""
+        return bool(reply.strip())
+
 
 def judge_prompt(truth: str, reply: str) -> str:
     """The judge's prompt about one reply."""

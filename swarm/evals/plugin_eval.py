@@ -86,6 +86,10 @@ class PluginEval(Eval):
         ballot: str | None = self._call(self._inner.ballot, reply, example)
         return ballot
 
+    def readable(self, reply: str, example: Example) -> bool:
+        """The plugin's own verdict."""
+        return bool(self._call(self._inner.readable, reply, example))
+
     def _judgement(self, value: Any) -> Judgement:
         if not isinstance(value, dict):
             raise UserError(f"eval {self.name} returned {type(value).__name__}; wanted scorer name -> scores")

@@ -196,6 +196,9 @@ class SearchConfig:
                         choices=("auto", "online", "offline", "disabled"))
     project_name_wb: str = option("search", RUN, "wandb project (WANDB_PROJECT goes first)", metavar="NAME")
 
+    no_answers: bool = option(False, RUN, "do not keep what was answered to every question (best/answers.jsonl)",
+                              switch=True)
+
     fast_merge: bool = option(False, UNUSED, "experts are combined in memory in any case")
     num_cpu_when_merging: int = option(1, UNUSED, "a move of coefficients needs no processes")
     clean_up_on_end: bool = option(True, UNUSED, "nothing is left to clean up")

@@ -1,19 +1,36 @@
 """The final scores: the found system and what it has to beat, on dev and on test, with intervals."""
 
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from swarm.data.example import Dataset
 from swarm.evals.eval import Eval, Judgement
+from swarm.evolution.fitness import Fitness, Judged
+from swarm.evolution.reply_counts import counts_by_node, records
 from swarm.evolution.state import SearchState
 from swarm.evolution.steps import Problem
+from swarm.maths.gain import buckets
 from swarm.maths.interval import estimate
 from swarm.system.system import System, single
 
 
-def final_scores(problem: Problem, state: SearchState) -> dict[str, Any]:
-    """Final estimates, {who: {split: {scorer: estimate}}}, of the found system, the best expert and the average.
+@dataclass(frozen=True)
+class FinalScores:
+    """The final scores.
+
+    Attributes:
+      table: {who: {split: {scorer: estimate}}}, and some words about who that is.
+      judged: split -> who -> scores and traces behind it.
+    """
+
+    table: dict[str, Any]
+    judged: dict[str, dict[str, Judged]]
+
+
+def final_scores(problem: Problem, state: SearchState) -> FinalScores:
+    """The final scores of the found system, the best expert and the average.
 
     And for the best composite, where there are any. test is read here for the first time. The best single expert is
     the one with the best dev score, alone; so is the best composite.
@@ -32,14 +49,38 @@ def final_scores(problem: Problem, state: SearchState) -> dict[str, Any]:
         best_composite = composites[int(np.argmax(state.singles[len(initial) :]))]
         systems["best_composite"] = single(best_composite, fitness.params)
     table: dict[str, Any] = {who: {} for who in systems}
+    judged: dict[str, dict[str, Judged]] = {}
     for split, examples in (("dev", fitness.dataset.dev), ("test", fitness.dataset.test)):
-        for who, judgement in zip(systems, fitness.judge(list(systems.values()), examples), strict=True):
-            table[who][split] = summarise(judgement, fitness.evaluation)
+        judged[split] = dict(zip(systems, fitness.judge_traced(list(systems.values()), examples), strict=True))
+        for who, each in judged[split].items():
+            table[who][split] = summarise(each.judgement, fitness.evaluation)
     table["best_single"]["name"] = chosen.name
     if composites:
         table["best_composite"]["name"] = best_composite.name
     table["found"]["score_in_search"] = state.best.score
-    return table
+    return FinalScores(table, judged)
+
+
+def reply_records(scores: FinalScores, fitness: Fitness) -> dict[str, Any]:
+    """split -> for every node of the found system how many of its answers were cut, empty or unreadable."""
+    found: dict[str, Any] = {"max_new_tokens": fitness.params.max_new_tokens}
+    for split, judged in scores.judged.items():
+        traces = judged["found"].passes[0]
+        names = {node: answer.member for node, answer in traces[0].answers.items()}
+        found[split] = records(counts_by_node(traces, getattr(fitness.dataset, split), fitness.evaluation), names)
+    return found
+
+
+def gain_on_dev(scores: FinalScores, state: SearchState, fitness: Fitness, experts: int) -> list[dict[str, int]]:
+    """The collaborative gain on dev over the pool's `experts`, a bucket for each number of them that solve alone.
+
+    Empty where it is not known which questions they solve.
+    """
+    if not state.solved:
+        return []
+    alone = np.array([[solved == "1" for solved in row] for row in state.solved[:experts]])
+    together = fitness.solved(scores.judged["dev"]["found"].judgement)
+    return [asdict(bucket) for bucket in buckets(alone, together)]
 
 
 def questions_of_the_end(evaluation: Eval, dataset: Dataset, composites: bool = False) -> int:

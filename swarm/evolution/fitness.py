@@ -10,8 +10,22 @@ from swarm.engines.base import GenerationParams
 from swarm.errors import UserError
 from swarm.evals.eval import Eval, Judgement
 from swarm.system.prompts import Query
+from swarm.system.query_trace import QueryTrace
 from swarm.system.scheduler import Scheduler
 from swarm.system.system import System
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A system's scores, and how it came to them.
+
+    Attributes:
+      judgement: scorer -> scores, shape (examples,).
+      passes: for every pass of the eval what the nodes were asked and answered, a trace for each query.
+    """
+
+    judgement: Judgement
+    passes: list[list[QueryTrace]]
 
 
 @dataclass(frozen=True)
@@ -37,8 +51,21 @@ class Fitness:
 
         The systems `ahead` answer beside them, so that their answers are remembered when they are asked for.
         """
-        judgements = self.judge(systems, self.dataset.dev, ahead)
-        return [float(judgement[self.scorer].mean()) for judgement in judgements]
+        return [self.utility(judgement) for judgement in self.judge(systems, self.dataset.dev, ahead)]
+
+    def utility(self, judgement: Judgement) -> float:
+        """The mean of the scores that the search maximises."""
+        return float(judgement[self.scorer].mean())
+
+    def solved(self, judgement: Judgement) -> np.ndarray:
+        """Which examples have the highest score that there is, booleans, shape (examples,)."""
+        return np.asarray(judgement[self.scorer] >= self.evaluation.highest)
+
+    def solved_by(self, judgements: Sequence[Judgement]) -> tuple[str, ...]:
+        """For each judgement a text with a 1 for every solved example and a 0 for others; none of a judge's ratings."""
+        if self.evaluation.judge_calls:
+            return ()
+        return tuple("".join("01"[int(one)] for one in self.solved(judgement)) for judgement in judgements)
 
     def judge(
         self, systems: Sequence[System], examples: Sequence[Example], ahead: Sequence[System] = ()
@@ -47,26 +74,34 @@ class Fitness:
 
         Raises UserError if the eval gives a score that is missing, not finite or out of its range.
         """
+        return [judged.judgement for judged in self.judge_traced(systems, examples, ahead)]
+
+    def judge_traced(
+        self, systems: Sequence[System], examples: Sequence[Example], ahead: Sequence[System] = ()
+    ) -> list[Judged]:
+        """As `judge`, with what all nodes have answered."""
         answering = [*systems, *ahead]
         judgings = [self.evaluation.judge(self.dataset, examples) for _ in answering]
         asked = {i: next(judging) for i, judging in enumerate(judgings)}
         judgements: list[Judgement] = [{} for _ in systems]
+        passes: list[list[list[QueryTrace]]] = [[] for _ in answering]
         number = 0
         while asked:
             order = list(asked)
             tasks = [(answering[i].in_pass(number), asked[i]) for i in order]
-            texts = self.scheduler.answer_all(tasks, self.params)
+            traced = self.scheduler.trace_all(tasks, self.params)
             number += 1
-            for i, answers in zip(order, texts, strict=True):
+            for i, traces in zip(order, traced, strict=True):
+                passes[i].append(traces)
                 if i >= len(systems) and number == self.evaluation.passes:
                     del asked[i]
                     continue
                 try:
-                    asked[i] = judgings[i].send(answers)
+                    asked[i] = judgings[i].send([trace.text for trace in traces])
                 except StopIteration as finished:
                     judgements[i] = check_judgement(self.evaluation, finished.value, len(examples), self.scorer)
                     del asked[i]
-        return judgements
+        return [Judged(judgement, own) for judgement, own in zip(judgements, passes, strict=False)]
 
     def queries(self) -> list[Query]:
         """The queries of the dev examples in the first pass."""

@@ -8,10 +8,11 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from threading import Lock
+from types import MappingProxyType
 from typing import IO, Any
 
 import numpy as np
@@ -43,8 +44,9 @@ ARGS, ORIGIN, STATE, RESULT = "args.json", "origin.json", "state.json", "result.
 METRICS, SCRATCHPAD, LOG, BEST = "metrics.jsonl", "utility_scratchpad.json", "log.txt", "best"
 JUDGED, USED, ROUTERS, GRAPHS = "judge_usage.json", "usage.json", "routers", "graphs"
 WRITTEN_BY_WANDB, WANDB_ID = "wandb", "wandb_id"
-GRAPH_PICTURE, CURVES_PICTURE = "graph.png", "curves.png"
-FILES = (ARGS, ORIGIN, STATE, RESULT, METRICS, SCRATCHPAD, LOG, JUDGED, USED, GRAPH_PICTURE, CURVES_PICTURE, WANDB_ID)
+GRAPH_PICTURE, CURVES_PICTURE, ANSWERS = "graph.png", "curves.png", "answers.jsonl"
+FILES = (ARGS, ORIGIN, STATE, RESULT, METRICS, SCRATCHPAD, LOG, JUDGED, USED, GRAPH_PICTURE, CURVES_PICTURE, WANDB_ID,
+         ANSWERS)  # fmt: skip
 FOLDERS = (BEST, ROUTERS, GRAPHS, WRITTEN_BY_WANDB)
 
 
@@ -190,9 +192,13 @@ class Run:
             write_whole(path, "".join(line + "\n" for line in lines))
 
     def write_best(
-        self, problem: Problem, state: SearchState, scores: dict[str, Any] | None = None, card: str = ""
+        self,
+        problem: Problem,
+        state: SearchState,
+        scores: dict[str, Any] | None = None,
+        texts: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        """The best system as a folder that `System.load` reads; `card` is its README.md."""
+        """The best system as a folder that `System.load` reads; `texts` are further files in it, by name."""
         assert state.best is not None
         system = problem.best_system(state.best)
         save_system(
@@ -201,7 +207,7 @@ class Run:
             problem.members_with(state.best.routers),
             state.best.decoded.adjacency,
             about_system(problem, state.best, scores),
-            {"README.md": card} if card else {},
+            texts,
         )
 
     def write_graphs(self, state: SearchState) -> None:

@@ -193,7 +193,7 @@ class Measuring:
         with tqdm(
             total=experts * questions, desc="measuring", unit="req", leave=False, disable=not sys.stderr.isatty()
         ) as bar:
-            Scheduler(self._meter, on_answer=bar.update).answer_all(tasks, self._params)
+            Scheduler(self._meter, on_answer=lambda *_: bar.update()).answer_all(tasks, self._params)
         return self._meter.usage.since(before)
 
     def __str__(self) -> str:

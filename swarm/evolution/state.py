@@ -85,6 +85,9 @@ class SearchState:
       best: the best system so far.
       best_history: its score after each iteration, the start's first.
       singles: each initial member's utility alone, on dev; experts first.
+      solved: for each initial member a text with a 1 for every dev question that it solves alone, else a 0; empty where
+        a run was begun by an earlier version, or by an eval that asks a judge.
+      first: the best system after the start.
       composite_credits: the last JFK-scores of the composites, which have nothing that moves.
       routers: name -> digest of the routers that were fitted again; the others are as they were at the start.
       refreshed: what came of that in the last step; empty where none was due.
@@ -107,6 +110,8 @@ class SearchState:
     refreshed: tuple[Refresh, ...] = ()
     stop_reason: str = ""
     final_usage: Usage = Usage()  # noqa: RUF009 (frozen)
+    solved: tuple[str, ...] = ()
+    first: Best | None = None
 
     @property
     def title(self) -> str:
@@ -147,10 +152,10 @@ def state_from_json(record: dict[str, Any]) -> SearchState:
     """The state in a JSON value. Raises ValueError for another format, KeyError or TypeError if part is missing."""
     if record["format"] != FORMAT:
         raise ValueError(f"state format is {record['format']}, this version reads {FORMAT}")
-    # states before there were composites, before routers were fitted again, and before final scores were counted
-    record = {"composite_credits": (), "routers": {}, "refreshed": (), "final_usage": {}} | record
+    # what states of earlier versions have not
+    record = {"composite_credits": (), "routers": {}, "refreshed": (), "final_usage": {}, "solved": (),
+              "first": None} | record  # fmt: skip
     values = {f.name: record[f.name] for f in fields(SearchState)}
-    best = values["best"]
     values |= {
         "usage": Usage(**record["usage"]),
         "final_usage": Usage(**record["final_usage"]),
@@ -162,15 +167,9 @@ def state_from_json(record: dict[str, Any]) -> SearchState:
         "singles": tuple(record["singles"]),
         "composite_credits": tuple(record["composite_credits"]),
         "refreshed": tuple(Refresh(**one) for one in record["refreshed"]),
-        "best": best
-        and Best(
-            best["score"],
-            _decoded(best["decoded"]),
-            tuple(best["assignment"]),
-            np.array(best["coefficients"]),
-            best["found"],
-            best.get("routers", {}),
-        ),
+        "solved": tuple(record["solved"]),
+        "best": _best(record["best"]),
+        "first": _best(record["first"]),
     }
     return SearchState(**values)
 
@@ -193,6 +192,19 @@ def _swarm(record: dict[str, Any] | None) -> Swarm | None:
     values["histories"] = tuple(tuple(history) for history in record["histories"])
     values |= {name: tuple(record[name]) for name in ("best_history", "worst_history", "cooldowns")}
     return Swarm(**values)
+
+
+def _best(record: dict[str, Any] | None) -> Best | None:
+    if record is None:
+        return None
+    return Best(
+        record["score"],
+        _decoded(record["decoded"]),
+        tuple(record["assignment"]),
+        np.array(record["coefficients"]),
+        record["found"],
+        record.get("routers", {}),
+    )
 
 
 def _decoded(record: dict[str, Any] | None) -> Any:

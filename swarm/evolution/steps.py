@@ -102,7 +102,8 @@ def start_role(problem: Problem, state: SearchState) -> SearchState:
     experts = problem.starting_experts
     systems = [problem.system(one, range(n), experts) for one in decoded]
     alone = [single(member, problem.fitness.params) for member in problem.members.initial()]
-    scores = problem.fitness.utilities([*systems, *alone])
+    judgements = problem.fitness.judge([*systems, *alone], problem.fitness.dataset.dev)
+    scores = [problem.fitness.utility(judgement) for judgement in judgements]
     scores, singles = scores[: len(systems)], scores[len(systems) :]
     velocities = pso.starting_velocities(config.starting_velocity_mode, positions, scores, rngs["graphs"])
     first = int(np.argmax(scores))
@@ -114,6 +115,7 @@ def start_role(problem: Problem, state: SearchState) -> SearchState:
         iteration_graph=decoded[first],
         best=Best(scores[first], decoded[first], tuple(range(n)), experts, state.title),
         singles=tuple(singles),
+        solved=problem.fitness.solved_by(judgements[len(systems) :]),
     )
 
 
@@ -265,6 +267,7 @@ def _end_iteration(problem: Problem, state: SearchState) -> SearchState:
         graphs=_shortened(problem, state, state.graphs),
         experts=_shortened(problem, state, state.experts),
         best_history=(*state.best_history, state.best.score),
+        first=state.best if state.iteration == 0 else state.first,
         stop_reason=reason,
     )
 

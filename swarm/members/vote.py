@@ -55,8 +55,8 @@ class Chosen(Relay):
 
     def go_on(self, request: Request, stages: Sequence[Sequence[Completion]]) -> Completion:
         """The chosen answer; it has cost nothing beyond its members'."""
-        texts = [completion.text for completion in stages[0]]
-        return Completion(texts[self.choose(texts)], 0, 0)
+        chosen = stages[0][self.choose([completion.text for completion in stages[0]])]
+        return Completion(chosen.text, 0, 0, chosen.was_cut(request.params))
 
     def choose(self, texts: Sequence[str]) -> int:
         """The index of the chosen text."""

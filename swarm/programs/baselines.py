@@ -116,7 +116,7 @@ def score_baselines(task: Task, members: Members, scheduler: Scheduler, splits: 
     table: dict[str, Any] = {who: {} for who in systems}
     requests = len(systems) * sum(sizes.values()) * task.evaluation.passes
     with tqdm(total=requests, desc="baselines", unit="req", leave=False, disable=not sys.stderr.isatty()) as bar:
-        scheduler.on_answer = bar.update
+        scheduler.on_answer = lambda *_: bar.update()
         fitness = Fitness(scheduler, task.evaluation, task.dataset, task.params, task.config.scorer)
         for split in splits:
             examples = getattr(task.dataset, split)

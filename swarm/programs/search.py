@@ -28,8 +28,9 @@ from swarm.plugins import use_plugin_files
 from swarm.programs import front_doors
 from swarm.programs.dry_run import calibrate, dry_run
 from swarm.programs.engine_choice import make_executor
+from swarm.programs.final_result import show_result
 from swarm.programs.parsers import RUNS
-from swarm.programs.session import Session, show_result
+from swarm.programs.session import Session
 from swarm.programs.task import Task, read_task
 from swarm.reports.tracking import check_tracker
 from swarm.weights.pool import expert_folders

@@ -5,7 +5,6 @@ import shutil
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
@@ -15,21 +14,12 @@ from swarm.engines.metered import Budget, Metered, Usage
 from swarm.engines.statistics import Work, load_summary
 from swarm.errors import BudgetReached, UserError
 from swarm.evolution import forecast
-from swarm.evolution.config import SearchConfig
 from swarm.evolution.final_scores import final_scores, questions_of_the_end
 from swarm.evolution.fitness import Fitness
 from swarm.evolution.loop import Watcher, search
 from swarm.evolution.numbers import numbers
-from swarm.evolution.run_folder import (
-    BEST,
-    CURVES_PICTURE,
-    GRAPH_PICTURE,
-    RESULT,
-    ROUTERS,
-    Run,
-    read_json,
-    resume_command,
-)
+from swarm.evolution.reply_counts import ReplyWatch
+from swarm.evolution.run_folder import ANSWERS, BEST, RESULT, ROUTERS, Run, read_json, resume_command
 from swarm.evolution.state import SearchState
 from swarm.evolution.steps import Problem
 from swarm.members.composite import used_members
@@ -37,12 +27,15 @@ from swarm.members.members import Members, generations_of
 from swarm.members.routing.router_store import RouterStore
 from swarm.programs import front_doors
 from swarm.programs.engine_choice import BaseReader, make_cache
+from swarm.programs.final_result import answers_of, result_of, show_result
 from swarm.programs.task import Task
+from swarm.reports.pictures import BackgroundPictures
 from swarm.reports.progress import Progress
-from swarm.reports.report import draw_curves, draw_graph, graph_as_text, model_card, score_table
+from swarm.reports.report import model_card
 from swarm.reports.tracking import TrackedRun, make_tracker
 from swarm.storage.background import BackgroundWriter
-from swarm.storage.files import write_json
+from swarm.storage.files import read_text, write_json, write_whole
+from swarm.system.query_trace import MemberAnswer
 from swarm.system.scheduler import Scheduler
 from swarm.weights.pool import Expert
 from swarm.weights.written import remember_written
@@ -61,7 +54,7 @@ class Session(Watcher):
         if not config.no_cache:  # without one, what was asked in a step that is cut off is asked, and counted, again
             self._meter.on_work = self._keep_usage
         cache = make_cache(executor, config)
-        self._scheduler = Scheduler(self._meter, cache, lambda: self._progress.answered())
+        self._scheduler = Scheduler(self._meter, cache, self._answered)
         fitness = Fitness(self._scheduler, task.evaluation, task.dataset, task.params, config.scorer)
         router_store = RouterStore(run.folder / ROUTERS, BaseReader(executor, members, config))
         self._problem = Problem(config, members, fitness, router_store)
@@ -69,7 +62,11 @@ class Session(Watcher):
                                   self._meter.glance)  # fmt: skip
         tracked = TrackedRun(config.project_name_wb, run.folder.name, asdict(config), run.folder)
         self._tracker = make_tracker(config.tracker, config.wandb, tracked)
-        self._checkpoints = BackgroundWriter()
+        self._checkpoints, self._pictures = BackgroundWriter(), BackgroundPictures(run.folder)
+        self._watch: ReplyWatch | None = None
+        if state.next_step == "start_role":
+            self._watch = ReplyWatch(task.evaluation, task.dataset.dev, task.params.max_new_tokens)
+        self._answers = ""
         self._seen = (0, 0, 0)
         self._work: list[Work] = []
 
@@ -99,6 +96,7 @@ class Session(Watcher):
             with ExitStack() as ending:  # the lock is given up last, whatever happens
                 ending.callback(self._run.close)
                 ending.callback(front_doors.log_to, None)  # what comes later is not the run's
+                ending.callback(self._pictures.close)
                 ending.callback(self._tracker.finish)
                 ending.callback(self._progress.close)
 
@@ -111,6 +109,11 @@ class Session(Watcher):
         fitness.evaluation.hold_back(questions_of_the_end(fitness.evaluation, fitness.dataset, composites))
         self._state = search(self._problem, self._state, self._meter, self, budget)
         return self._finish()
+
+    def _answered(self, index: int, answer: MemberAnswer) -> None:
+        self._progress.answered()
+        if self._watch is not None:
+            self._watch.answered(index, answer)
 
     def _keep_usage(self, usage: Usage) -> None:
         """Writes the usage so far; in final scores, what goes beyond the search's is theirs."""
@@ -157,6 +160,9 @@ class Session(Watcher):
 
     def after(self, before: SearchState, state: SearchState) -> None:
         """A step is done: its numbers, then the state, then what can be made from the state again."""
+        if self._watch is not None:
+            self._watch.end()
+            self._watch = None
         asked, shared, from_disk = (now - then for now, then in zip(self._counts(), self._seen, strict=True))
         work = [now.since(then) for now, then in zip(self._meter.work(), self._work, strict=True)]
         record = numbers(state) | {"requests": asked, "shared": shared, "from_disk": from_disk}
@@ -178,6 +184,7 @@ class Session(Watcher):
         if state.best is not before.best:
             # beside the next step: the state, which is written, can make it again
             self._checkpoints.write(lambda: self._write_best_so_far(state))
+        self._pictures.draw(self._problem, state)
 
     def _write_best_so_far(self, state: SearchState) -> None:
         """Adapters only: full models take gigabytes each time, and the state can make them again at the end."""
@@ -242,25 +249,17 @@ class Session(Watcher):
             return None
         finally:
             self._progress.close()
-        tally = self._meter.tally()
-        return {
-            "scores": scores,
-            "stop_reason": state.stop_reason,
-            "iterations": len(state.best_history) - 1,
-            "found": state.best.found,
-            "graph": graph_as_text(self._problem.best_system(state.best)),
-            "usage": asdict(self._meter.usage.plus(state.final_usage)),
-            "judge": {"model": self._config.judge_model} | asdict(fitness.evaluation.judge_usage),
-            "engine": self._meter.facts() | {"batches_halved_for_memory": tally.halvings},
-            **tally.record(),
-            "workers": [work.record() for work in self._meter.work()],
-        }
+        if not self._config.no_answers:
+            self._answers = answers_of(scores, fitness)
+        return result_of(self._problem, state, scores, self._meter)
 
     def _write_end(self, state: SearchState, result: dict[str, Any]) -> None:
         """Writes result.json last, which says that the run is complete; but before full models, which may take long."""
         folder = self._run.folder
-        self._draw(state)
+        self._pictures.finish(self._problem, state)
         if self._problem.pool.models:
+            if self._answers:
+                self._write(lambda: write_whole(folder / ANSWERS, self._answers))
             self._write(lambda: write_json(folder / RESULT, result))
             shutil.rmtree(folder / BEST, ignore_errors=True)  # room for the next
             self._write(lambda: self._write_found(state, result["scores"]))
@@ -270,30 +269,14 @@ class Session(Watcher):
                 self._write(lambda: write_json(folder / RESULT, result))
         self._run.forget_usage()
 
-    def _draw(self, state: SearchState) -> None:
-        assert state.best is not None
-        try:
-            draw_graph(self._problem.best_system(state.best), self._run.folder / GRAPH_PICTURE)
-            if state.experts is not None:
-                draw_curves(state, self._run.folder / CURVES_PICTURE)
-        except ImportError:
-            log.info("no pictures: they need matplotlib (pip install matplotlib)")
-
     def _write_found(self, state: SearchState, scores: dict[str, Any]) -> None:
         assert state.best is not None
+        kept = self._run.folder / ANSWERS  # by a sitting that could not write its full models
+        answers = self._answers or (read_text(kept) if kept.is_file() else "")
         card = model_card(self._problem.best_system(state.best), scores, self._config)
-        self._run.write_best(self._problem, state, scores, card)
+        self._run.write_best(
+            self._problem, state, scores, {"README.md": card} | ({ANSWERS: answers} if answers else {})
+        )
+        kept.unlink(missing_ok=True)
         self._remember_found(state)
         self._run.write_graphs(state)
-
-
-def show_result(result: dict[str, Any], config: SearchConfig, folder: Path) -> None:
-    """Shows what a run has found, as its result.json has it."""
-    lines = ["", "the found system:", *(f"  {line}" for line in result["graph"]), ""]
-    lines += score_table(result["scores"], config.scorer)
-    lines += ["", f"found in {result['found']}; {result['usage']['generations']:,} generations"]
-    pictures = [name for name in (GRAPH_PICTURE, CURVES_PICTURE) if (folder / name).is_file()]
-    shown = f", pictures: {', '.join(pictures)}" if pictures else ""
-    lines += [f"run: {folder}  (best system: {folder / 'best'}{shown})"]
-    for line in lines:
-        log.info("%s", line)

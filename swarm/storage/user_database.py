@@ -24,6 +24,8 @@ class DatabaseLayout:
       version: of the tables; a file with another one is not touched.
       table: name of the only table.
       create: the statements that make the table and its indices.
+      added: columns that came later, each with its type; they are null in rows of earlier versions, which can go on
+        using the file.
       kept, them: what is kept there, as in "the judge's replies cannot be kept", and as in "holds no replies".
       elsewhere: what else the user can do about a file that cannot be written, as in "or name another file".
       loss: what becomes of it where the file is deleted, as in "its replies are asked for again".
@@ -38,6 +40,7 @@ class DatabaseLayout:
     elsewhere: str
     loss: str
     shrinks: bool = False
+    added: tuple[str, ...] = ()
 
 
 class OwnDatabase:
@@ -151,6 +154,11 @@ class OwnDatabase:
             with self.writing() as database:
                 for statement in (*self._layout.create, f"PRAGMA user_version = {self._layout.version}"):
                     database.execute(statement)
+        there = {column for _, column, *_ in self.rows(f"PRAGMA table_info({self._layout.table})")}
+        for column in self._layout.added:
+            if column.split()[0] not in there:
+                with self.writing() as database:
+                    database.execute(f"ALTER TABLE {self._layout.table} ADD COLUMN {column}")
 
 
 def _for_the_user_alone(path: str, flags: int) -> int:

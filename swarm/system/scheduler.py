@@ -9,7 +9,8 @@ from swarm.engines.cache.completion_cache import CompletionCache
 from swarm.engines.executor import Executor, executor_of
 from swarm.members.composite import Relay, used_members
 from swarm.members.relaying import answer_or_more, first_requests
-from swarm.system.prompts import Query, node_prompt, tidy_answer
+from swarm.system.prompts import Query, node_prompt
+from swarm.system.query_trace import MemberAnswer, QueryTrace, member_answer
 from swarm.system.request_queue import Queue
 from swarm.system.system import System
 
@@ -23,14 +24,14 @@ class Scheduler:
       executor: what answers requests.
       cache: what was answered before; one of its own, in memory, if none is handed in.
       asked, shared: requests of all graphs so far, and how many of them needed no generation.
-      on_answer: is called for every request that is answered, remembered ones included.
+      on_answer: is called for every answer of a node, remembered ones included: (index of the query, answer).
     """
 
     def __init__(
         self,
         engine: Engine | Executor,
         cache: CompletionCache | None = None,
-        on_answer: Callable[[], None] | None = None,
+        on_answer: Callable[[int, MemberAnswer], None] | None = None,
     ):
         self.executor = executor_of(engine)
         self.cache = cache or CompletionCache(engine.facts())
@@ -39,7 +40,11 @@ class Scheduler:
         self.on_answer = on_answer
 
     def answer_all(self, tasks: Sequence[Task], params: GenerationParams) -> list[list[str]]:
-        """Every task's answers, in the order of its queries.
+        """Every task's answers, in the order of its queries."""
+        return [[trace.text for trace in traces] for traces in self.trace_all(tasks, params)]
+
+    def trace_all(self, tasks: Sequence[Task], params: GenerationParams) -> list[list[QueryTrace]]:
+        """What every task's nodes answered, in the order of its queries.
 
         Whoever is free takes requests of the member with most of them, so that batches are large and experts seldom
         exchanged; the answers make further requests ready, of whatever graph, without any level waiting for another.
@@ -64,7 +69,7 @@ class Scheduler:
         except BaseException:
             self.executor.abandon()
             raise
-        return [walk.answers() for walk in walks]
+        return [walk.traces() for walk in walks]
 
     def _line_up(self, ready: list["_Receiver"], queue: "Queue[_Waiting]") -> None:
         """Queues requests, equal ones once; answers those in the cache, and the ones that become ready by that."""
@@ -125,8 +130,8 @@ class _Receiver(Protocol):
         """The request whose answer is waited for."""
         ...
 
-    def receive(self, completion: Completion) -> Sequence["_Receiver"]:
-        """Takes the answer; returns the receivers whose requests are ready because of it."""
+    def receive(self, completion: Completion, asked: tuple[MemberAnswer, ...] = ()) -> Sequence["_Receiver"]:
+        """Takes the answer, and what a composite asked for it; returns the receivers that are ready because of it."""
         ...
 
 
@@ -145,8 +150,8 @@ class _Node:
     def request(self) -> Request:
         return self.walk.request(self.index, self.node)
 
-    def receive(self, completion: Completion) -> list["_Node"]:
-        return self.walk.receive(self.index, self.node, tidy_answer(completion.text))
+    def receive(self, completion: Completion, asked: tuple[MemberAnswer, ...] = ()) -> list["_Node"]:
+        return self.walk.receive(self.index, self.node, completion, asked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,20 +162,27 @@ class _Whole:
     asked: Request
     receiver: _Receiver
     answered: list[dict[int, Completion]] = field(default_factory=list)  # of every stage, by index of the part
+    said: list[dict[int, MemberAnswer]] = field(default_factory=list)  # the same, to be looked at
     counts: list[int] = field(default_factory=list)  # parts of every stage
 
     def ask(self, further: Sequence[Request]) -> list["_Part"]:
         self.answered.append({})
+        self.said.append({})
         self.counts.append(len(further))
         return [_Part(self, request, index) for index, request in enumerate(further)]
 
-    def receive(self, index: int, completion: Completion) -> Sequence[_Receiver]:
-        self.answered[-1][index] = completion
+    def receive(self, part: "_Part", completion: Completion, asked: tuple[MemberAnswer, ...]) -> Sequence[_Receiver]:
+        own, request = None if part.asked.prompt == self.asked.prompt else part.asked.prompt, part.asked
+        self.answered[-1][part.index] = completion
+        self.said[-1][part.index] = member_answer(request.member, request.params, completion, asked, own)
         if len(self.answered[-1]) < self.counts[-1]:
             return []
         stages = [[stage[part] for part in range(len(stage))] for stage in self.answered]
         following = answer_or_more(self.relay, self.asked, stages)
-        return self.receiver.receive(following) if isinstance(following, Completion) else self.ask(following)
+        if not isinstance(following, Completion):
+            return self.ask(following)
+        said = tuple(stage[part] for stage in self.said for part in range(len(stage)))
+        return self.receiver.receive(following, said)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,8 +200,8 @@ class _Part:
     def request(self) -> Request:
         return self.asked
 
-    def receive(self, completion: Completion) -> Sequence[_Receiver]:
-        return self.whole.receive(self.index, completion)
+    def receive(self, completion: Completion, asked: tuple[MemberAnswer, ...] = ()) -> Sequence[_Receiver]:
+        return self.whole.receive(self, completion, asked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +213,7 @@ class _Waiting:
 
 
 class _Walk:
-    """The evaluation of one system on its queries: texts[query][node] is a node's answer.
+    """The evaluation of one system on its queries: answers[query][node] is a node's answer.
 
     Attributes:
       ahead: by node, the length of the longest path from it to the end node.
@@ -212,7 +224,7 @@ class _Walk:
         system: System,
         queries: Sequence[Query],
         params: GenerationParams,
-        on_answer: Callable[[], None] | None,
+        on_answer: Callable[[int, MemberAnswer], None] | None,
     ):
         self._system = system
         self._on_answer = on_answer
@@ -221,14 +233,13 @@ class _Walk:
             params if query.max_new_tokens is None else replace(params, max_new_tokens=query.max_new_tokens)
             for query in queries
         ]
-        self._end = system.end
         self._predecessors = {node: system.predecessors(node) for node in system.graph}
         self._successors = {node: sorted(system.graph.successors(node)) for node in system.graph}
         self._position = {node: position for position, node in enumerate(system.order)}
         self.ahead: dict[int, int] = {}
         for node in reversed(system.order):
             self.ahead[node] = max((1 + self.ahead[after] for after in self._successors[node]), default=0)
-        self._texts: list[dict[int, str]] = [{} for _ in queries]
+        self._answers: list[dict[int, MemberAnswer]] = [{} for _ in queries]
 
     def start(self) -> list[_Node]:
         """The nodes without a predecessor, for every query."""
@@ -237,22 +248,25 @@ class _Walk:
 
     def request(self, index: int, node: int) -> Request:
         """The request of a node for a query."""
-        earlier = [self._texts[index][source] for source in self._predecessors[node]]
+        earlier = [self._answers[index][source].text for source in self._predecessors[node]]
         prompt = node_prompt(self._queries[index], earlier, self._position[node], len(self._position))
         return Request(self._system.member_at(node), prompt, self._params[index])
 
-    def receive(self, index: int, node: int, text: str) -> list[_Node]:
+    def receive(self, index: int, node: int, completion: Completion, asked: tuple[MemberAnswer, ...]) -> list[_Node]:
         """Records an answer; returns the nodes whose predecessors have now all answered."""
-        texts = self._texts[index]
-        texts[node] = text
+        answers = self._answers[index]
+        answers[node] = member_answer(self._system.member_at(node), self._params[index], completion, asked)
         if self._on_answer:
-            self._on_answer()
+            self._on_answer(index, answers[node])
         return [
             _Node(self, index, after)
             for after in self._successors[node]
-            if all(source in texts for source in self._predecessors[after])
+            if all(source in answers for source in self._predecessors[after])
         ]
 
-    def answers(self) -> list[str]:
-        """The end node's answers, in the order of the queries."""
-        return [texts[self._end] for texts in self._texts]
+    def traces(self) -> list[QueryTrace]:
+        """What all nodes answered, in the order of the queries."""
+        return [
+            QueryTrace(self._system, query, answers)
+            for query, answers in zip(self._queries, self._answers, strict=True)
+        ]

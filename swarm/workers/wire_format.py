@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from swarm.engines.base import GenerationParams, Member, Request
+from swarm.engines.base import GenerationParams, Member, Request, Turn
 from swarm.members.composite import Composite, Relay
 from swarm.members.member_kinds import Sending, kind_of
 from swarm.members.members import Members
@@ -41,11 +41,11 @@ Part = Expert | Composed | Fitted
 
 @dataclass(frozen=True)
 class WireBatch:
-    """Requests: their members and parameters, each once, and for every request its place in both, and its prompt."""
+    """Requests: members and parameters, each once, and for every request its place in both, its prompt and history."""
 
     members: tuple[Part, ...]
     params: tuple[GenerationParams, ...]
-    rows: tuple[tuple[int, int, str], ...]
+    rows: tuple[tuple[int, int, str, tuple[Turn, ...]], ...]
 
 
 class WireFormat:
@@ -68,13 +68,13 @@ class WireFormat:
             if digest not in parts:
                 parts[digest] = (len(parts), _moving_part(request.member, self._sides))
             place = params.setdefault(request.params, len(params))
-            rows.append((parts[digest][0], place, request.prompt))
+            rows.append((parts[digest][0], place, request.prompt, request.history))
         return WireBatch(tuple(part for _, part in parts.values()), tuple(params), tuple(rows))
 
     def unpack(self, wire: WireBatch) -> list[Request]:
         """The requests, with composites as they are here. Raises RuntimeError if one of them is another one here."""
         found = [_whole(part, self._named, self._sides) for part in wire.members]
-        return [Request(found[member], prompt, wire.params[params]) for member, params, prompt in wire.rows]
+        return [Request(found[member], text, wire.params[place], turns) for member, place, text, turns in wire.rows]
 
 
 def _moving_part(member: Any, known: Mapping[str, Member]) -> Part:

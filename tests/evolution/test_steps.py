@@ -400,7 +400,7 @@ def test_dev_and_test_are_kept_apart():
     assert not any("secret" in prompt for prompt in asked)
     from swarm.evolution.final_scores import final_scores
 
-    scores = final_scores(world, end)
+    scores = final_scores(world, end).table
     assert any("secret" in prompt for prompt in asked)
     assert scores["found"]["dev"]["strict"]["mean"] == end.best.score == scores["found"]["score_in_search"]
     assert scores["best_single"]["dev"]["strict"]["mean"] == max(end.singles)

@@ -12,7 +12,7 @@ from repository import ROOT
 from swarm.programs import front_doors
 from swarm.programs.route.route import route_program
 from swarm.programs.search import search_program
-from swarm.reports.report import draw_graph
+from swarm.reports.pictures import draw_graph
 from swarm.system.system import System
 
 TASK = ("-e", "exact_match", "-d", "graph_tasks_small", "-i", ROOT / "data/embedded/experts",

@@ -22,7 +22,7 @@ from forked_starts import run_words, start_by_forks
 
 # what programs import once they know that they need it
 IMPORTED_LATER = (
-    "matplotlib.pyplot",
+    "matplotlib.figure",
     "peft",
     "sklearn.feature_extraction.text",
     "swarm.members.fusion.fusion_engine",

@@ -59,6 +59,8 @@ class CompletionCache:
             beginning = self._beginnings[group] = hashlib.sha256(content.encode() + b"\n")
         digest = beginning.copy()
         digest.update(request.prompt.encode("utf8", "surrogatepass"))
+        if request.history:  # keys of requests without one are as they were before there was any
+            digest.update(b"\n" + json.dumps(request.history).encode())
         return digest.digest()
 
     def get_many(self, keys: Sequence[bytes]) -> dict[bytes, Completion]:

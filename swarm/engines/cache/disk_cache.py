@@ -21,6 +21,7 @@ _LAYOUT = DatabaseLayout(
         "new_tokens INTEGER NOT NULL, key BLOB NOT NULL UNIQUE, text BLOB NOT NULL)",
         "CREATE INDEX answers_used ON answers (used)",
     ),
+    added=("cut INTEGER",),
     kept="the generated answers",
     them="answers",
     elsewhere="set XDG_CACHE_HOME to a folder on a local disk, or do without (--no-cache)",
@@ -84,15 +85,15 @@ class DiskCache:
         if not completions:
             return {}
         rows = [
-            (key, one.text.encode("utf8", "surrogatepass"), one.prompt_tokens, one.new_tokens)
+            (key, one.text.encode("utf8", "surrogatepass"), one.prompt_tokens, one.new_tokens, one.cut)
             for key, one in sorted(completions.items(), key=lambda item: item[0])
         ]
         there: dict[bytes, Completion] = {}
         with self._database.writing() as database:
             day, before = self._day(), database.total_changes
             database.executemany(
-                "INSERT INTO answers (key, text, prompt_tokens, new_tokens, used) "
-                f"VALUES (?, ?, ?, ?, {day}) ON CONFLICT (key) DO NOTHING",
+                "INSERT INTO answers (key, text, prompt_tokens, new_tokens, cut, used) "
+                f"VALUES (?, ?, ?, ?, ?, {day}) ON CONFLICT (key) DO NOTHING",
                 rows,
             )
             if database.total_changes - before < len(rows):
@@ -117,13 +118,14 @@ class DiskCache:
         for start in range(0, len(wanted), _KEYS_AT_ONCE):
             some = wanted[start : start + _KEYS_AT_ONCE]
             rows = self._database.rows(
-                "SELECT key, text, prompt_tokens, new_tokens, used, age FROM answers "
+                "SELECT key, text, prompt_tokens, new_tokens, cut, used, age FROM answers "
                 f"WHERE key IN ({','.join('?' * len(some))})",
                 some,
             )
             with self._database.guarded():
-                for key, text, prompt_tokens, new_tokens, last, age in rows:
-                    found[key] = Completion(text.decode("utf8", "surrogatepass"), prompt_tokens, new_tokens)
+                for key, text, prompt_tokens, new_tokens, cut, last, age in rows:
+                    ended = None if cut is None else bool(cut)
+                    found[key] = Completion(text.decode("utf8", "surrogatepass"), prompt_tokens, new_tokens, ended)
                     used[age] = last
         return found, used
 

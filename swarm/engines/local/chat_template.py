@@ -1,10 +1,12 @@
 """Rendering of prompts: by the tokenizer's chat template with a fixed date, or as they are."""
 
 import datetime
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from swarm.engines.base import GenerationParams
+import jinja2
+
+from swarm.engines.base import GenerationParams, Turn
 from swarm.errors import UserError
 
 # what Llama's own template says where there is no clock
@@ -13,13 +15,27 @@ _DIRECTIVES = """%-d %-m %-y %-H %-I %-M %-S %-j %a %A %w %d %b %B %m %y %Y %H %
 %F %T""".split()
 
 
-def rendered(tokenizer: Any, prompts: list[str], params: GenerationParams) -> tuple[list[str], bool]:
+def rendered(
+    tokenizer: Any, prompts: list[str], params: GenerationParams, history: Sequence[Turn] = ()
+) -> tuple[list[str], bool]:
     """The rendered prompts, and whether the tokenizer adds special tokens to them.
 
-    In the tokenizer's chat template where that is asked for and there is one, which brings its own <bos>.
+    In the tokenizer's chat template where that is asked for and there is one, which brings its own <bos>. Without it
+    the `history` of a conversation cannot be told.
     """
     chat = params.chat and bool(tokenizer.chat_template)
-    return (in_chat_template(tokenizer, prompts) if chat else prompts), not chat or params.second_bos
+    return (in_chat_template(tokenizer, prompts, history) if chat else prompts), not chat or params.second_bos
+
+
+def tells_history(tokenizer: Any, params: GenerationParams) -> bool:
+    """Whether prompts can follow earlier turns: the chat template is used, and has them all in it."""
+    turns = ("first question", "first answer"), ("second question", "second answer")
+    try:
+        [text] = rendered(tokenizer, ["last question"], params, turns)[0]
+    except (jinja2.TemplateError, ValueError, TypeError):  # by some, only one turn is allowed
+        return False
+    found = [text.find(part) for part in ("first question", "first answer", "second question", "second answer", "last")]
+    return min(found) >= 0 and found == sorted(found)
 
 
 def check_not_empty(whose: str, lengths: Iterable[int]) -> None:
@@ -31,16 +47,24 @@ def check_not_empty(whose: str, lengths: Iterable[int]) -> None:
         )
 
 
-def in_chat_template(tokenizer: Any, prompts: list[str]) -> list[str]:
-    """Every prompt as a user's turn, up to where the answer begins; templates with the date get `TODAY`.
+def in_chat_template(tokenizer: Any, prompts: list[str], history: Sequence[Turn] = ()) -> list[str]:
+    """Every prompt as a user's turn after the `history`, up to where the answer begins; the date is always `TODAY`.
 
     An answer must not depend on the day on which it is asked for, or a search that goes on tomorrow is another one, and
     what is kept is not what would be generated.
     """
     template = on_a_fixed_day(tokenizer.get_chat_template())
+    before = [
+        {"role": role, "content": text}
+        for turn in history
+        for role, text in zip(("user", "assistant"), turn, strict=True)
+    ]
     return [
         tokenizer.apply_chat_template(
-            [{"role": "user", "content": prompt}], chat_template=template, tokenize=False, add_generation_prompt=True
+            [*before, {"role": "user", "content": prompt}],
+            chat_template=template,
+            tokenize=False,
+            add_generation_prompt=True,
         )
         for prompt in prompts
     ]

@@ -9,12 +9,12 @@ import tokenizers
 import torch
 import transformers
 
-from swarm.engines.base import Completion, Finished, GenerationParams, Member, Request
+from swarm.engines.base import Completion, Finished, GenerationParams, Member, Request, Turn
 from swarm.engines.local.chat_template import check_not_empty, rendered
 from swarm.engines.local.decoder_choice import make_decoder
 from swarm.engines.local.devices import usual_device_and_dtype, what_is_unusual
 from swarm.engines.local.expert_store import ExpertStore
-from swarm.engines.local.plain_generate import Answers
+from swarm.engines.local.plain_generate import Answers, end_tokens
 from swarm.engines.local.positions import learned_positions
 from swarm.engines.local.pretrained import load_base
 from swarm.engines.local.prompt_tokens import TokenMemory
@@ -80,6 +80,7 @@ class InProcessEngine:
                 f"does not fit into the memory of {self.device}: use a smaller base or a device with more memory"
             ) from None
         self._loaded = ""
+        self._ends = end_tokens(self._resident.model.generation_config)
         self.known_prompts = TokenMemory()
         self._positions = learned_positions(self._resident.model)
         self.decoder = make_decoder(self._resident.model, self.tokenizer.pad_token_id)
@@ -110,12 +111,12 @@ class InProcessEngine:
         for digest, params in sorted(groups, key=lambda group: group[0] != self._loaded):
             indices = groups[digest, params]
             self.load(_expert(requests[indices[0]].member))
-            tokens = self.known_prompts.tokens([requests[index].prompt for index in indices], params, self._tokenise)
+            tokens = self._tokens([requests[index] for index in indices], params)
             self._check_prompts(tokens, params)
             for answers in self._decode_within_memory(tokens, params):
                 texts = self.tokenizer.batch_decode([answer for _, answer in answers], skip_special_tokens=True)
                 yield [
-                    (indices[i], Completion(text, len(tokens[i]), len(answer)))
+                    (indices[i], Completion(text, len(tokens[i]), len(answer), self._is_cut(answer, params)))
                     for text, (i, answer) in zip(texts, answers, strict=True)
                 ]
 
@@ -143,8 +144,18 @@ class InProcessEngine:
         self._loaded = ""
         self._resident.clear()
 
-    def _tokenise(self, prompts: list[str], params: GenerationParams) -> list[list[int]]:
-        prompts, special = rendered(self.tokenizer, prompts, params)
+    def _is_cut(self, answer: Tokens, params: GenerationParams) -> bool:
+        return len(answer) == params.max_new_tokens and answer[-1] not in self._ends
+
+    def _tokens(self, requests: Sequence[Request], params: GenerationParams) -> list[Tokens]:
+        if any(request.history for request in requests):  # of a conversation, which nobody else has
+            return [
+                token for request in requests for token in self._tokenise([request.prompt], params, request.history)
+            ]
+        return self.known_prompts.tokens([request.prompt for request in requests], params, self._tokenise)
+
+    def _tokenise(self, prompts: list[str], params: GenerationParams, history: Sequence[Turn] = ()) -> list[list[int]]:
+        prompts, special = rendered(self.tokenizer, prompts, params, history)
         if not self.tokenizer.is_fast:
             return self.tokenizer(prompts, add_special_tokens=special)["input_ids"]
         # without offsets into the text, which nobody asks for, this takes half as long

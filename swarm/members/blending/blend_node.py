@@ -120,9 +120,10 @@ class Blended(Relay):
         texts = [completion.text for completion in stages[0]]
         if len(stages) == 1:
             return [Request(self.ranks, asked(request.prompt, texts), PARAMS)]
-        best = [texts[place] for place in order_of(stages[1][0])[: self.top_k]]
+        order = order_of(stages[1][0])
         if self.fuses is None:
-            return Completion(best[0], 0, 0)
+            return Completion(texts[order[0]], 0, 0, stages[0][order[0]].was_cut(request.params))
+        best = [texts[place] for place in order[: self.top_k]]
         if len(stages) == 2:
             return [Request(self.fuses, asked(request.prompt, best), replace(request.params, chat=False,
                                                                              second_bos=False))]  # fmt: skip

@@ -21,11 +21,13 @@ class Written:
       row: which prompt, counted from 0.
       text: without special tokens and without the stop text.
       ids: the main model's tokens, its end token included.
+      cut: whether it stopped for want of tokens.
     """
 
     row: int
     text: str
     ids: tuple[int, ...]
+    cut: bool
 
 
 @dataclass
@@ -159,8 +161,10 @@ class _FusedBatch:
         if token in self._fusion_models[0].ends:
             return self._end(row)
         new = text.append(token)
-        if len(ids) == self._most or self._stop_in(text.text, new):
+        if self._stop_in(text.text, new):
             return self._end(row)
+        if len(ids) == self._most:
+            return self._end(row, cut=True)
         self._ensemble.append(row, token)
         shown = self._legacy[row].append(token) if self._legacy else new
         if shown:
@@ -171,11 +175,11 @@ class _FusedBatch:
         """Whether a stop text ends in the new part."""
         return any(stop in text[-(len(new) + len(stop)) :] for stop in self._settings.stop)
 
-    def _end(self, row: int) -> Written:
+    def _end(self, row: int, cut: bool = False) -> Written:
         text = self._texts[row]
         text.finish()
         self.active = [other for other in self.active if other != row]
         for index in range(len(self._fusion_models)):
             self._ensemble.drop(index, row)
         found = [start for stop in self._settings.stop if (start := text.text.find(stop)) >= 0]
-        return Written(row, text.text[: min(found)] if found else text.text, tuple(self._ids[row]))
+        return Written(row, text.text[: min(found)] if found else text.text, tuple(self._ids[row]), cut)

@@ -47,16 +47,16 @@ class FusionEngine(EngineWrapper[InProcessEngine]):
             self._chooser(fusion, self._placement.fusion_models(fusion))
 
     def _answer(self, requests: Sequence[Request]) -> Iterator[Finished]:
-        member, prompts = requests[0].member, [request.prompt for request in requests]
+        member = requests[0].member
         assert isinstance(member, FusionMember)
-        yield from self._write(member, prompts, requests[0].params)
+        yield from self._write(member, requests, requests[0].params)
 
-    def _write(self, member: FusionMember, prompts: list[str], params: GenerationParams) -> Iterator[Finished]:
+    def _write(self, member: FusionMember, requests: Sequence[Request], params: GenerationParams) -> Iterator[Finished]:
         """A fusion's completions, a batch at a time; where memory runs out, with half as many rows."""
         fusion_models = self._placement.fusion_models(member)
         decoding = FusedDecoding(fusion_models, self._chooser(member, fusion_models), member.settings)
         decoding.count = self.counts.setdefault(member.name, decoding.count)
-        read = [_prompts(fusion_model, prompts, params) for fusion_model in fusion_models]
+        read = [_prompts(fusion_model, requests, params) for fusion_model in fusion_models]
         lengths = [
             [len(fusion_model.ids(prompt)) for prompt in own]
             for fusion_model, own in zip(fusion_models, read, strict=True)
@@ -64,7 +64,7 @@ class FusionEngine(EngineWrapper[InProcessEngine]):
         for fusion_model, own in zip(fusion_models, lengths, strict=True):
             check_not_empty(fusion_model.name, own)
         tokens = [sum(own) for own in zip(*lengths, strict=True)]
-        left = sorted(range(len(prompts)), key=lambda index: -tokens[index])
+        left = sorted(range(len(requests)), key=lambda index: -tokens[index])
         most = MOST_ROWS
         while left:
             room = len(fusion_models) * params.max_new_tokens
@@ -115,12 +115,15 @@ class FusionEngine(EngineWrapper[InProcessEngine]):
         return self._choosers[key]
 
 
-def _prompts(fusion_model: FusionModel, prompts: list[str], params: GenerationParams) -> list[Prompt]:
+def _prompts(fusion_model: FusionModel, requests: Sequence[Request], params: GenerationParams) -> list[Prompt]:
     """The rendered prompts of a model."""
-    texts, special = rendered(fusion_model.tokenizer, prompts, params)
-    return [Prompt(text, special) for text in texts]
+    found = []
+    for request in requests:
+        [text], special = rendered(fusion_model.tokenizer, [request.prompt], params, request.history)
+        found.append(Prompt(text, special))
+    return found
 
 
 def _completion(written: Written, read: int, fusion_models: int) -> Completion:
     """The completion of a text, with the tokens of every model that took part."""
-    return Completion(written.text, read, fusion_models * len(written.ids))
+    return Completion(written.text, read, fusion_models * len(written.ids), written.cut)

@@ -113,7 +113,7 @@ class Routed(Relay):
             [chosen] = stages[0]
             return [replace(request, member=self.members[choice_of(chosen).member])]
         [answer] = stages[1]
-        return Completion(answer.text, 0, 0)
+        return Completion(answer.text, 0, 0, answer.was_cut(request.params))
 
 
 def read_router(folder: Path, record: Mapping[str, Any], path: Path) -> RouterNode:

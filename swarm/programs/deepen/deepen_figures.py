@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from swarm.reports.report import needed_pyplot, pyplot, save_picture
+from swarm.reports.figures import figure_of, needed_figure, save_picture
 
 MOST_LINES = 8  # beyond which a legend is longer than its picture
 
@@ -23,15 +23,18 @@ def draw_axes(rows: Sequence[Mapping[str, Any]], axes: Sequence[str], folder: Pa
     if not varied:
         return []
     try:
-        plt = pyplot()
+        figures = [figure_of(figsize=(10, 4)) for _ in varied]
     except ImportError:
         log.warning("no pictures, since matplotlib is not installed: pip install matplotlib, and run this again")
         return []
-    return [_draw_axis(plt, rows, axis, [other for other in varied if other != axis], folder) for axis in varied]
+    return [
+        _draw_axis(figure, rows, axis, [other for other in varied if other != axis], folder)
+        for figure, axis in zip(figures, varied, strict=True)
+    ]
 
 
-def _draw_axis(plt: Any, rows: Sequence[Mapping[str, Any]], axis: str, others: Sequence[str], folder: Path) -> Path:
-    figure, panels = plt.subplots(1, 2, figsize=(10, 4))
+def _draw_axis(figure: Any, rows: Sequence[Mapping[str, Any]], axis: str, others: Sequence[str], folder: Path) -> Path:
+    panels = figure.subplots(1, 2)
     lines: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for row in rows:
         lines.setdefault(tuple(row[other] for other in others), []).append(row)
@@ -80,9 +83,11 @@ def draw_tokens(plane: np.ndarray, models: Sequence[str], tokens: Sequence[str],
 
     Raises UserError where matplotlib is not there, or the picture cannot be written.
     """
-    plt = needed_pyplot()
-    figure, axes = plt.subplots(figsize=(7, 6))
-    marks, colours = "osD^vP*X<>", plt.get_cmap("tab20")
+    figure = needed_figure(figsize=(7, 6))
+    axes = figure.subplots()
+    from matplotlib import colormaps
+
+    marks, colours = "osD^vP*X<>", colormaps["tab20"]
     for index, model in enumerate(models):
         own = plane[index * len(tokens) : (index + 1) * len(tokens)]
         axes.scatter(own[:, 0], own[:, 1], marker=marks[index % len(marks)], s=60, alpha=0.8, label=model,

@@ -12,7 +12,7 @@ from swarm.members.routing.interfaces import LanguageModel
 from swarm.members.routing.learning import CurvePoint, learning_curve
 from swarm.metrics.score_matrix import ScoreMatrix
 from swarm.programs.route.quality_table import shown
-from swarm.reports.report import needed_pyplot, save_picture
+from swarm.reports.figures import needed_figure, save_picture
 
 SIZES = (25, 50, 100, 200, 400, 800, 1600, 3200)  # labelled prompts, as many as there are
 _FOLDS = 4
@@ -58,7 +58,8 @@ def curve_text(points: Sequence[CurvePoint]) -> list[str]:
 
 
 def _draw(points: Sequence[CurvePoint], path: Path, metric: str) -> None:
-    figure, axes = needed_pyplot().subplots(figsize=(7, 4.5))
+    figure = needed_figure(figsize=(7, 4.5))
+    axes = figure.subplots()
     sizes = [point.size for point in points]
     for name, marker in zip(_FIGURES, "os^", strict=True):
         found = [getattr(point, name) for point in points]

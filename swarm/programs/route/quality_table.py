@@ -11,7 +11,7 @@ import numpy as np
 from swarm.errors import UserError
 from swarm.maths.interval import Estimate
 from swarm.maths.routing import at, bootstrap_mean
-from swarm.reports.report import needed_pyplot, save_picture
+from swarm.reports.figures import needed_figure, save_picture
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def check_pictures(*paths: Path | None) -> None:
     wanted = [path for path in paths if path is not None]
     if not wanted:
         return
-    needed_pyplot()
+    needed_figure()
     from matplotlib.backend_bases import FigureCanvasBase
 
     known = FigureCanvasBase.get_supported_filetypes()
@@ -136,7 +136,8 @@ def draw(lines: Sequence[Line], path: Path, quality: str, knob: Sequence[tuple[f
 
     Raises UserError where matplotlib is not there, or the picture cannot be written; see `check_pictures`.
     """
-    figure, axes = needed_pyplot().subplots(figsize=(7, 4.5))
+    figure = needed_figure(figsize=(7, 4.5))
+    axes = figure.subplots()
     for line, marker in zip(lines, itertools.cycle("os^vDPX")):
         x = line.asked if line.cost is None else line.cost
         below, above = line.quality.mean - line.quality.low, line.quality.high - line.quality.mean

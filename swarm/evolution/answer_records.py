@@ -1,0 +1,75 @@
+"""The answers of a final evaluation as records: what every node was asked and answered, and what it scored.
+
+One record for each question (`answers.jsonl`, docs/answers.md). A node's prompt is not in it: the query and the nodes
+that it was told by (`from`) make it again.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from swarm.data.example import Example
+from swarm.evals.eval import Eval, Judgement
+from swarm.evolution.fitness import Judged
+from swarm.system.query_trace import MemberAnswer, QueryTrace
+
+FOUND = "found"
+
+
+def answer_records(
+    split: str, examples: Sequence[Example], judged: Mapping[str, Judged], evaluation: Eval
+) -> Iterator[dict[str, Any]]:
+    """The records of a split, in its order.
+
+    Args:
+      judged: who -> scores and traces; the system's own, FOUND, are kept whole, of the others their answers.
+    """
+    for index, example in enumerate(examples):
+        yield {
+            "split": split,
+            "index": index,
+            **_about(example),
+            "asked": list(_asked(judged[FOUND].passes, index, example, len(examples), evaluation)),
+            "scores": {who: _scores(each.judgement, index) for who, each in judged.items()},
+            "others": {who: each.passes[0][index].text for who, each in judged.items() if who != FOUND},
+        }
+
+
+def as_lines(records: Iterable[Mapping[str, Any]]) -> str:
+    """The records as JSON, one a line."""
+    return "".join(json.dumps(record, allow_nan=False) + "\n" for record in records)
+
+
+def _about(example: Example) -> dict[str, Any]:
+    given = {"id": example.id, "domain": example.domain, "choices": dict(example.choices), "columns": example.columns}
+    known = {name: value for name, value in given.items() if value}
+    return known | {"question": example.question, "gold": example.answer}
+
+
+def _scores(judgement: Judgement, index: int) -> dict[str, float]:
+    return {scorer: float(scores[index]) for scorer, scores in judgement.items()}
+
+
+def _asked(
+    passes: Sequence[Sequence[QueryTrace]], index: int, example: Example, size: int, evaluation: Eval
+) -> Iterator[dict[str, Any]]:
+    """What the system was asked about an example: in every pass once, or several times over."""
+    for number, traces in enumerate(passes):
+        for trace in traces[index::size]:
+            query = trace.query
+            context = {"context": list(query.chunks)} if query.chunks else {}
+            nodes = [_node(trace, node, example, evaluation) for node in trace.system.order]
+            yield {"pass": number, "text": query.text, **context, "nodes": nodes}
+
+
+def _node(trace: QueryTrace, node: int, example: Example, evaluation: Eval) -> dict[str, Any]:
+    answer = trace.answers[node]
+    readable = bool(answer.text) and evaluation.readable(answer.text, example)
+    return {"node": node, "from": trace.system.predecessors(node)} | _member(answer) | {"readable": readable}
+
+
+def _member(answer: MemberAnswer) -> dict[str, Any]:
+    given: dict[str, Any] = {"member": answer.member, "answer": answer.text}
+    given |= {"tokens": answer.new_tokens, "most": answer.most, "cut": answer.cut}
+    given |= {"prompt": answer.prompt} if answer.prompt is not None else {}
+    return given | ({"asked": [_member(part) for part in answer.asked]} if answer.asked else {})

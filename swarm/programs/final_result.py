@@ -1,0 +1,74 @@
+"""What a run has found: the content of its result.json, and how it is shown."""
+
+import logging
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from swarm.engines.metered import Metered
+from swarm.evolution.answer_records import answer_records, as_lines
+from swarm.evolution.config import SearchConfig
+from swarm.evolution.final_scores import FinalScores, gain_on_dev, reply_records
+from swarm.evolution.fitness import Fitness
+from swarm.evolution.reply_counts import ReplyCounts, complaints
+from swarm.evolution.run_folder import CURVES_PICTURE, GRAPH_PICTURE
+from swarm.evolution.state import SearchState
+from swarm.evolution.steps import Problem
+from swarm.reports.changes import graph_changes, mixtures
+from swarm.reports.report import graph_as_text, score_table
+
+log = logging.getLogger(__name__)
+
+
+def result_of(problem: Problem, state: SearchState, scores: FinalScores, meter: Metered) -> dict[str, Any]:
+    """The content of result.json."""
+    assert state.best is not None
+    fitness, tally = problem.fitness, meter.tally()
+    found = problem.best_system(state.best)
+    return {
+        "scores": scores.table,
+        "stop_reason": state.stop_reason,
+        "iterations": len(state.best_history) - 1,
+        "found": state.best.found,
+        "graph": graph_as_text(found),
+        "replies": reply_records(scores, fitness),
+        "gain": gain_on_dev(scores, state, fitness, len(problem.pool.names)),
+        "moved": mixtures(problem, state.best),
+        "changes": None if state.first is None else graph_changes(problem.best_system(state.first), found),
+        "first_score": None if state.first is None else state.first.score,
+        "usage": asdict(meter.usage.plus(state.final_usage)),
+        "judge": {"model": problem.config.judge_model} | asdict(fitness.evaluation.judge_usage),
+        "engine": meter.facts() | {"batches_halved_for_memory": tally.halvings},
+        **tally.record(),
+        "workers": [work.record() for work in meter.work()],
+    }
+
+
+def answers_of(scores: FinalScores, fitness: Fitness) -> str:
+    """The content of answers.jsonl: every question of dev and test with its answers."""
+    return "".join(
+        as_lines(answer_records(split, getattr(fitness.dataset, split), judged, fitness.evaluation))
+        for split, judged in scores.judged.items()
+    )
+
+
+def reply_complaints(result: dict[str, Any], config: SearchConfig) -> list[str]:
+    """What is wrong with many of the found system's answers on test, as a result.json has it."""
+    replies = result.get("replies", {})
+    names = ("answers", "cut", "empty", "unreadable", "cut_unreadable")
+    counts = {f"role {row['node']}": ReplyCounts(*(row[name] for name in names)) for row in replies.get("test", [])}
+    return complaints(counts, replies["max_new_tokens"], str(config.eval_type)) if counts else []
+
+
+def show_result(result: dict[str, Any], config: SearchConfig, folder: Path) -> None:
+    """Shows what a run has found, as its result.json has it."""
+    lines = ["", "the found system:", *(f"  {line}" for line in result["graph"]), ""]
+    lines += score_table(result["scores"], config.scorer)
+    lines += ["", f"found in {result['found']}; {result['usage']['generations']:,} generations"]
+    lines += reply_complaints(result, config)
+    pictures = [name for name in (GRAPH_PICTURE, CURVES_PICTURE) if (folder / name).is_file()]
+    shown = f", pictures: {', '.join(pictures)}" if pictures else ""
+    lines += [f"run: {folder}  (best system: {folder / 'best'}{shown})"]
+    lines += [f"a closer look: h-swarm show {folder}"]
+    for line in lines:
+        log.info("%s", line)

@@ -1,0 +1,73 @@
+"""What a search has changed: every expert's mixture over the pool, and the graph from the first best to the found."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from swarm.evolution.state import Best
+from swarm.evolution.steps import Problem
+from swarm.members.composite import label
+from swarm.system.system import System
+
+SMALL = 0.05  # coefficients below it are left out of the words
+
+
+def mixtures(problem: Problem, best: Best) -> list[dict[str, Any]]:
+    """What each expert that moves is made of, as JSON has it, by how far it has moved.
+
+    `distance` is that of its coefficients from where they began (design: an expert's position); `used` says whether the
+    found system asks it.
+    """
+    began, names = problem.starting_experts, problem.names
+    used = {problem.best_system(best).member_at(node).name for node in best.decoded.graph}
+    rows = [
+        {
+            "expert": name,
+            "mixture": dict(zip(problem.pool.names, map(float, now), strict=True)),
+            "distance": float(np.linalg.norm(now - then)),
+            "used": name in used,
+        }
+        for name, now, then in zip(names, best.coefficients, began, strict=True)
+    ]
+    return sorted(rows, key=lambda row: (-row["distance"], row["expert"]))
+
+
+def mixture_in_words(row: dict[str, Any]) -> str:
+    """One expert's mixture in a line."""
+    name, mixture = row["expert"], dict(row["mixture"])
+    if row["distance"] < 1e-9:
+        return f"{name} stayed as it was" if name in mixture else f"{name} stayed as it was bred"
+    own = mixture.pop(name, None)
+    parts = [] if own is None else [f"{own:+.2f} itself"]
+    others = sorted(mixture.items(), key=lambda item: -abs(item[1]))
+    parts += [f"{value:+.2f} {other}" for other, value in others if abs(value) >= SMALL]
+    unused = "" if row["used"] else "; not asked by the system"
+    return f"{name} moved by {row['distance']:.2f}: {', '.join(parts) or 'nothing of any size is left'}{unused}"
+
+
+def graph_changes(first: System, found: System) -> list[str]:
+    """What differs between two systems over the same nodes, a line each; empty if nothing does."""
+    before, after = set(first.graph.edges), set(found.graph.edges)
+    lines = [f"role {u} no longer tells role {v}" for u, v in sorted(before - after)]
+    lines += [f"role {u} now tells role {v}" for u, v in sorted(after - before)]
+    if first.end != found.end:
+        lines.append(f"role {found.end} has the last word, no longer role {first.end}")
+    for node in sorted(found.graph):
+        then, now = (label(system.member_at(node)) for system in (first, found))
+        if then != now:
+            lines.append(f"role {node} is {now} now, no longer {then}")
+    return lines
+
+
+def gain_lines(gain: Sequence[dict[str, int]]) -> list[str]:
+    """The collaborative gain as a table: questions by how many experts solve them alone."""
+    questions = sum(row["questions"] for row in gain)
+    lines = ["solved alone by   questions   of these the system solves"]
+    for row in gain:
+        share = f"{row['solved']:>4} ({row['solved'] / row['questions']:.2f})" if row["questions"] else "   -"
+        who = "no expert" if row["members"] == 0 else f"{row['members']} of {len(gain) - 1}"
+        lines.append(f"{who:<16}  {row['questions']:>9}   {share}")
+    alone = gain[0]["solved"]
+    lines.append(f"solved by the system and by no expert alone: {alone} of {questions} ({alone / questions:.3f})")
+    return lines

@@ -1,0 +1,69 @@
+"""What every node of a system was asked and answered for one query."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from swarm.engines.base import Completion, GenerationParams, Member
+from swarm.system.prompts import Query, node_prompt, tidy_answer
+from swarm.system.system import System
+
+
+@dataclass(frozen=True, slots=True)
+class MemberAnswer:
+    """What a member answered.
+
+    Attributes:
+      member: its name.
+      text: its answer as it is passed on and scored.
+      new_tokens: tokens that it wrote; 0 for a composite, whose members wrote them.
+      most: tokens that it might have written.
+      cut: whether it stopped for want of tokens.
+      prompt: what it was asked; None for a node, whose prompt the trace makes again, and where it is the node's own.
+      asked: whom a composite asked for its answer, in that order.
+    """
+
+    member: str
+    text: str
+    new_tokens: int
+    most: int
+    cut: bool
+    prompt: str | None = None
+    asked: tuple["MemberAnswer", ...] = ()
+
+
+def member_answer(
+    member: Member,
+    params: GenerationParams,
+    completion: Completion,
+    asked: tuple[MemberAnswer, ...] = (),
+    prompt: str | None = None,
+) -> MemberAnswer:
+    """A member's completion as a `MemberAnswer`."""
+    text, cut = tidy_answer(completion.text), completion.was_cut(params)
+    return MemberAnswer(member.name, text, completion.new_tokens, params.max_new_tokens, cut, prompt, asked)
+
+
+@dataclass(frozen=True, slots=True)
+class QueryTrace:
+    """What a system's nodes were asked and answered for one query.
+
+    Attributes:
+      system: the system, with the graph of the pass in which it was asked.
+      query: what it was asked.
+      answers: node -> its answer.
+    """
+
+    system: System
+    query: Query
+    answers: Mapping[int, MemberAnswer]
+
+    @property
+    def text(self) -> str:
+        """The system's answer."""
+        return self.answers[self.system.end].text
+
+    def prompt(self, node: int) -> str:
+        """The prompt of a node, predecessors' answers included."""
+        order = self.system.order
+        told = [self.answers[source].text for source in self.system.predecessors(node)]
+        return node_prompt(self.query, told, order.index(node), len(order))
