@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 from swarm.evolution.config import PAPER_CODE_DEFAULTS, settings_of
 from swarm.evolution.setting import GROUPS, Setting
+from swarm.text.visible import visible_line
 
 ALL = "all"
 _METAVARS = {bool: "0|1", int: "N", float: "X", str: "TEXT"}
@@ -80,7 +81,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Prints the error as one line and exits with code 2."""
-        self.exit(2, f"{self.prog}: error: {message} (--help lists the options)\n")
+        self.exit(2, visible_line(f"{self.prog}: error: {message} (--help lists the options)") + "\n")
 
 
 class _Help(argparse.Action):

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 Z95 = 1.959963984540054
+# Student's t at 97.5 % for 1 to 30 degrees of freedom
+_T95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131, 2.120,
+        2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -49,3 +52,28 @@ def estimate(scores: Sequence[float] | np.ndarray, lowest: float = 0.0, highest:
         low, high = max(mean - half, lowest), min(mean + half, highest)
     # rounding may have carried a bound past the mean
     return Estimate(mean, min(low, mean), max(high, mean), size)
+
+
+def paired(ours: Sequence[float], theirs: Sequence[float], lowest: float = 0.0, highest: float = 1.0) -> Estimate:
+    """The mean of ours - theirs on the same items, both scored from `lowest` to `highest`, as `estimate` gives it.
+
+    Raises ValueError as `estimate` does, and for unequal lengths.
+    """
+    differences = [a - b for a, b in zip(ours, theirs, strict=True)]
+    return estimate(differences, lowest - highest, highest - lowest)
+
+
+def over_runs(values: Sequence[float]) -> Estimate:
+    """The mean over runs that differ by chance only, with its 95 % interval by Student's t.
+
+    Of a single run the interval is without bounds. Raises ValueError for none.
+    """
+    found = np.asarray(values, dtype=float)
+    if not found.size:
+        raise ValueError("a mean over runs needs at least one")
+    mean, more = float(found.mean()), len(found) - 1
+    if not more:
+        return Estimate(mean, -math.inf, math.inf, 1)
+    quantile = _T95[more - 1] if more <= len(_T95) else Z95 + (Z95**3 + Z95) / (4 * more)
+    half = quantile * float(found.std(ddof=1)) / math.sqrt(len(found))
+    return Estimate(mean, mean - half, mean + half, len(found))

@@ -39,6 +39,11 @@ SUBCOMMANDS = {
     "runs": Subcommand(
         "the runs in a folder, and what they found", "programs.runs:runs_program", "programs.parsers:runs_parser"
     ),
+    "show": Subcommand(
+        "what a run has found and changed, and what was answered to a question",
+        "programs.show:show_program",
+        "programs.parsers:show_parser",
+    ),
     "bench": Subcommand("measure what things cost here (needs a clone)", "programs.bench:bench_program"),
     "plugins": Subcommand(
         "evals, members, metrics, datasets and trackers that there are", "programs.list_plugins:plugins_program"

@@ -27,6 +27,7 @@ def result_of(problem: Problem, state: SearchState, scores: FinalScores, meter: 
     found = problem.best_system(state.best)
     return {
         "scores": scores.table,
+        "range": [fitness.evaluation.lowest, fitness.evaluation.highest],
         "stop_reason": state.stop_reason,
         "iterations": len(state.best_history) - 1,
         "found": state.best.found,

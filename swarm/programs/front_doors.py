@@ -15,6 +15,7 @@ from tqdm import tqdm
 from swarm.data.embedded import embedded_experts
 from swarm.errors import BudgetReached, UserError
 from swarm.storage.files import open_own
+from swarm.text.visible import visible, visible_line
 
 DONE, BAD_INPUT, LIMIT_REACHED, INTERRUPTED = 0, 2, 3, 130
 PUBLISHED_EXPERTS = Path("initial_experts")
@@ -26,10 +27,10 @@ def guarded(program: Callable[[], int]) -> int:
     try:
         return program()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(visible_line(f"error: {error}"), file=sys.stderr)
         return BAD_INPUT
     except BudgetReached as reached:
-        print(f"error: {reached}; nothing was scored: give more", file=sys.stderr)
+        print(visible_line(f"error: {reached}; nothing was scored: give more"), file=sys.stderr)
         return LIMIT_REACHED
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -49,6 +50,13 @@ def signals_wait() -> Iterator[None]:
             signal.signal(number, handler)
     if came:
         raise KeyboardInterrupt
+
+
+class _Visible(logging.Formatter):
+    """Names and texts from elsewhere command no terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return visible(super().format(record))
 
 
 class _LogFile(logging.FileHandler):
@@ -84,11 +92,12 @@ def log_to(path: Path | None) -> None:
     screen, alarms = _Screen(sys.stdout), _Screen(sys.stderr)
     screen.addFilter(lambda record: record.levelno < logging.WARNING and not hasattr(record, "file_only"))
     alarms.setLevel(logging.WARNING)
-    alarms.setFormatter(logging.Formatter("warning: %(message)s"))
+    screen.setFormatter(_Visible("%(message)s"))
+    alarms.setFormatter(_Visible("warning: %(message)s"))
     handlers: list[logging.Handler] = [screen, alarms]
     if path is not None:
         handlers.append(_LogFile(path))
-        handlers[-1].setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        handlers[-1].setFormatter(_Visible("%(asctime)s %(levelname)s %(message)s"))
     for old in ours.handlers[:]:
         old.close()
     ours.handlers = handlers

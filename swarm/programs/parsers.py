@@ -9,6 +9,7 @@ from swarm.members.blending.usual import GEN_FUSER, MODES, PAIRRM, TOP
 
 RUNS = Path("search")
 ALL = "all"
+LISTED = ("wrong", "lost", "won", "cut", "empty", "unreadable")
 TRACKED = ("disabled", "auto", "online", "offline")
 # where the default differs from a search's
 _HELP = {
@@ -95,4 +96,18 @@ def runs_parser() -> Parser:
     parser = Parser(prog="h-swarm runs", description="Lists runs, the newest first.")
     parser.add_argument("folder", nargs="?", type=Path, default=RUNS, help="where they lie (default: search)")
     parser.add_argument("--json", action="store_true", help="print one JSON list only")
+    return parser
+
+
+def show_parser() -> Parser:
+    """The parser of `h-swarm show`."""
+    parser = Parser(prog="h-swarm show", description="Shows what a run has found, what moved, and what was answered.")
+    parser.add_argument("run", type=Path, metavar="RUN", help="search/<name> (h-swarm runs lists them)")
+    parser.add_argument("--split", default="test", choices=("dev", "test"), help="whose questions (default: test)")
+    parser.add_argument("--question", metavar="N", help="a question's number or id: who was asked what, and answered")
+    parser.add_argument("--only", choices=LISTED, metavar="|".join(LISTED), help="list the questions that the system "
+                        "has wrong, lost to the best single expert, won against it, or with a reply that was cut, is "
+                        "empty or cannot be read")  # fmt: skip
+    parser.add_argument("--limit", type=int, default=20, metavar="N", help="list so many at most (default: 20)")
+    parser.add_argument("--by", metavar="COLUMN", help="scores by domain, or another column of the data")
     return parser
