@@ -36,13 +36,16 @@ SUBCOMMANDS = {
         "train LoRA experts from a recipe", "programs.finetune:finetune_program", "programs.parsers:finetune_parser"
     ),
     "data": Subcommand("bring, make and look at datasets", "programs.data.data:data_program"),
-    "runs": Subcommand(
-        "the runs in a folder, and what they found", "programs.runs:runs_program", "programs.parsers:runs_parser"
-    ),
+    "runs": Subcommand("the runs in a folder, and what they found; runs rm removes some", "programs.runs:runs_program"),
     "show": Subcommand(
         "what a run has found and changed, and what was answered to a question",
         "programs.show:show_program",
         "programs.parsers:show_parser",
+    ),
+    "compare": Subcommand(
+        "whether runs differ, question by question",
+        "programs.compare:compare_program",
+        "programs.parsers:compare_parser",
     ),
     "bench": Subcommand("measure what things cost here (needs a clone)", "programs.bench:bench_program"),
     "plugins": Subcommand(

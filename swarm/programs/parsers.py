@@ -24,15 +24,21 @@ _HELP = {
 def evaluate_parser() -> Parser:
     """The parser of `h-swarm evaluate`."""
     taken = settings_of("evaluate")
-    shown = {setting.name for setting in taken if setting.common} | {"split", "limit", "json"}
+    own = {"split", "limit", "by", "experts", "save_answers", "json"}
+    shown = {setting.name for setting in taken if setting.common} | own
     parser = Parser(prog="h-swarm evaluate", description="Scores a found system again.", shown=shown)
     parser.add_argument("folder", help="a run (search/<name>) or a system's folder (search/<name>/best)")
     parser.add_argument("--split", default="test", choices=("dev", "test"), help="(default: test)")
     parser.add_argument(
         "--limit", type=_limit, metavar="N|all", help="only the first so many examples (default: as it was found)"
     )
-    add_settings(parser, taken, grouped=True, helps=_HELP)
+    parser.add_argument("--by", metavar="COLUMN", help="scores by domain, or another column of the data, too")
+    parser.add_argument("--experts", action="store_true", help="ask the run's first experts, too, each alone: what "
+                        "only the system solves")  # fmt: skip
+    parser.add_argument("--save-answers", type=Path, metavar="FILE", help="write every question with its answers "
+                        "(docs/answers.md)")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print one JSON object only")
+    add_settings(parser, taken, grouped=True, helps=_HELP)
     return parser
 
 
@@ -93,9 +99,32 @@ def finetune_parser() -> Parser:
 
 def runs_parser() -> Parser:
     """The parser of `h-swarm runs`."""
-    parser = Parser(prog="h-swarm runs", description="Lists runs, the newest first.")
+    usage = "h-swarm runs [FOLDER] [--json]\n       h-swarm runs rm NAME [NAME ...] [--yes]"
+    parser = Parser(prog="h-swarm runs", usage=usage, description="Lists runs, the newest first, or removes some.")
     parser.add_argument("folder", nargs="?", type=Path, default=RUNS, help="where they lie (default: search)")
     parser.add_argument("--json", action="store_true", help="print one JSON list only")
+    return parser
+
+
+def remove_parser() -> Parser:
+    """The parser of `h-swarm runs rm`."""
+    parser = Parser(prog="h-swarm runs rm", description=f"Removes runs below {RUNS}; lists them first, and asks.")
+    parser.add_argument("names", nargs="+", metavar="NAME", help=f"names of folders in {RUNS}")
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+    return parser
+
+
+def compare_parser() -> Parser:
+    """The parser of `h-swarm compare`."""
+    parser = Parser(
+        prog="h-swarm compare",
+        description="Compares what runs have found, question by question, and says in which settings they differ.",
+    )
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="search/<name>; the first is compared with "
+                        "every other one")  # fmt: skip
+    parser.add_argument("--split", default="test", choices=("dev", "test"), help="whose questions (default: test)")
+    parser.add_argument("--common", action="store_true", help="compare on the questions that all of them have")
+    parser.add_argument("--json", action="store_true", help="print one JSON object only")
     return parser
 
 

@@ -1,17 +1,23 @@
-"""`h-swarm runs`: the runs in a folder, newest first."""
+"""`h-swarm runs`: the runs in a folder, newest first; `h-swarm runs rm`: removes some."""
 
 import json
 import logging
+import secrets
+import shutil
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from swarm.errors import UserError
-from swarm.evolution.run_folder import ARGS, RESULT, STATE, read_json
+from swarm.evolution.run_folder import ARGS
+from swarm.maths.interval import Estimate
 from swarm.programs import front_doors
-from swarm.programs.parsers import runs_parser
+from swarm.programs.parsers import RUNS, remove_parser, runs_parser
+from swarm.reports.by_column import aligned
+from swarm.reports.finished_run import read_run
+from swarm.storage.files import check_own_file, open_lock, take_lock
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +33,7 @@ class ListedRun:
       eval: the name of what scores.
       state: complete, stopped with a result, or the step that comes next.
       dev, test: what was found, by the score that the search maximised; None where nothing has been scored.
+      calls: answers that single models generated for it; None where that is not known.
     """
 
     name: str
@@ -34,13 +41,17 @@ class ListedRun:
     dataset: str
     eval: str
     state: str
-    dev: float | None
-    test: float | None
+    dev: Estimate | None
+    test: Estimate | None
+    calls: int | None
 
 
 def runs_program(arguments: list[str] | None = None) -> int:
     """`h-swarm runs`. Returns the exit code."""
-    options = runs_parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    if words[:1] == ["rm"]:
+        return remove_program(words[1:])
+    options = runs_parser().parse_args(words)
     front_doors.log_to(None)
     if not options.folder.is_dir():
         raise UserError(f"{options.folder} is no folder that is there; name the folder that holds runs")
@@ -58,37 +69,74 @@ def listed_run(folder: Path) -> ListedRun:
     """A run as its folder describes it; one that cannot be read says so in place of its state."""
     began = time.strftime("%Y-%m-%d %H:%M", time.localtime((folder / ARGS).stat().st_mtime))
     try:
-        config = read_json(folder / ARGS)
-        result = read_json(folder / RESULT) if (folder / RESULT).is_file() else {}
-        state = read_json(folder / STATE) if (folder / STATE).is_file() else {}
+        run = read_run(folder)
     except UserError as error:
-        return ListedRun(folder.name, began, "", "", f"cannot be read: {error}", None, None)
-    dataset, evaluation = Path(str(config.get("dataset"))).stem, Path(str(config.get("eval_type"))).name
-    dev, test = (_mean(result, split, str(config.get("scorer"))) for split in ("dev", "test"))
-    return ListedRun(folder.resolve().name, began, dataset, evaluation, _state_of(result, state), dev, test)
-
-
-def _mean(result: dict[str, Any], split: str, scorer: str) -> float | None:
-    try:
-        return float(result["scores"]["found"][split][scorer]["mean"])
-    except (KeyError, TypeError, ValueError):
-        return None
-
-
-def _state_of(result: dict[str, Any], state: dict[str, Any]) -> str:
-    if result:
-        return str(result.get("stop_reason", "complete"))
-    following = state.get("next_step")
-    return f"can be resumed, next: {following}" if following else "can be resumed from its start"
+        return ListedRun(folder.name, began, "", "", f"cannot be read: {error}", None, None, None)
+    dev, test = (run.estimate(split) for split in ("dev", "test"))
+    return ListedRun(run.name, began, run.dataset, run.eval, run.state, dev, test, run.calls)
 
 
 def table_of_runs(runs: Sequence[ListedRun]) -> list[str]:
     """The runs as lines of text."""
     if not runs:
         return ["no runs here yet; h-swarm search or h-swarm demo makes one"]
-    rows = [("run", "began", "dataset", "eval", "dev", "test", "state")]
+    rows: list[tuple[str, ...]] = [("run", "began", "dataset", "eval", "dev", "test", "calls", "state")]
     for run in runs:
-        dev, test = ("-" if score is None else f"{score:.3f}" for score in (run.dev, run.test))
-        rows.append((run.name, run.began, run.dataset, run.eval, dev, test, run.state))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+        dev = "-" if run.dev is None else f"{run.dev.mean:.3f}"
+        calls = "-" if run.calls is None else f"{run.calls:,}"
+        rows.append((run.name, run.began, run.dataset, run.eval, dev, str(run.test or "-"), calls, run.state))
+    return aligned(rows)
+
+
+def remove_program(arguments: list[str]) -> int:
+    """`h-swarm runs rm`. Returns the exit code."""
+    options = remove_parser().parse_args(arguments)
+    front_doors.log_to(None)
+    folders = [_removable(name) for name in dict.fromkeys(options.names)]
+    for folder in folders:
+        run = listed_run(folder)
+        size = sum(path.lstat().st_size for path in folder.rglob("*"))
+        log.info("%s  %s, %s, %.1f MB: %s", folder, run.dataset, run.eval, size / 1e6, run.test or run.state)
+    if not options.yes and not _agreed(len(folders)):
+        log.info("nothing was removed")
+        return front_doors.DONE
+    for folder in folders:
+        _remove(folder)
+    log.info("removed %d", len(folders))
+    return front_doors.DONE
+
+
+def _removable(name: str) -> Path:
+    """The run of this name. Raises UserError for anything else, and for a link to one."""
+    folder = RUNS / name
+    if Path(name).name != name or name in (".", ".."):
+        raise UserError(f"{name!r} is no run's name; wanted names below {RUNS}, such as h-swarm runs lists")
+    if RUNS.is_symlink() or folder.is_symlink():
+        raise UserError(f"{RUNS if RUNS.is_symlink() else folder} is a link; remove by hand what is behind it")
+    if not (folder / ARGS).is_file():
+        raise UserError(f"{folder} is no run ({ARGS} missing); wanted names such as h-swarm runs lists")
+    check_own_file(folder / "lock")
+    return folder
+
+
+def _agreed(count: int) -> bool:
+    """Whether the user agrees. Raises UserError where nobody can be asked."""
+    if not sys.stdin.isatty():
+        raise UserError("nobody can be asked here: add --yes to remove what is listed")
+    return input(f"remove {'this run' if count == 1 else f'these {count} runs'} for good? [y/N] ").lower() in (
+        "y",
+        "yes",
+    )
+
+
+def _remove(folder: Path) -> None:
+    """Removes a run that nobody works on; what a kill leaves of it is hidden, and removed with the next."""
+    lock = open_lock(folder / "lock")
+    take_lock(lock, f"{folder} is in use by another process; wait for it or stop it")
+    try:
+        gone = folder.rename(folder.parent / f".{secrets.token_hex(8)}.tmp")
+        shutil.rmtree(gone)
+    except OSError as error:
+        raise UserError(f"{folder} cannot be removed ({error.strerror}); see that you may write there") from error
+    finally:
+        lock.close()

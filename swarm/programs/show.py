@@ -32,7 +32,7 @@ def show_program(arguments: list[str] | None = None) -> int:
     elif options.only:
         lines = _listed(run, options)
     elif options.by:
-        lines = by_column(read_answers(run.folder, options.split), options.by, run.scorer, BEST_SINGLE, run.range)
+        lines = by_column(read_answers(run.folder, options.split), options.by, run.scorer, run.range, BEST_SINGLE)
     else:
         lines = _summary(run, options.split)
     for line in lines:
@@ -89,7 +89,7 @@ def _domains(run: FinishedRun, split: str) -> list[str]:
     lines = []
     if "domain" in columns:
         lines = ["", f"by domain, on {split}:"]
-        lines += [f"  {line}" for line in by_column(answers, "domain", run.scorer, BEST_SINGLE, run.range)]
+        lines += [f"  {line}" for line in by_column(answers, "domain", run.scorer, run.range, BEST_SINGLE)]
     others = ", ".join(name for name in columns if name != "domain")
     more = f"; --by COLUMN: {others}" if others else ""
     return [*lines, "", f"--question N: who was asked what; --only lost: what the best single expert had right{more}"]

@@ -29,15 +29,25 @@ def groups(answers: Sequence[KeptAnswer], column: str) -> dict[str, list[KeptAns
 
 
 def by_column(
-    answers: Sequence[KeptAnswer], column: str, scorer: str, against: str, bounds: tuple[float, float]
+    answers: Sequence[KeptAnswer], column: str, scorer: str, bounds: tuple[float, float], against: str = ""
 ) -> list[str]:
-    """A table: for each value of a column the system's score, the yardstick's, and the paired difference."""
-    rows: list[tuple[str, ...]] = [(column, "questions", "found system", against.replace("_", " "), "difference", "")]
+    """A table: for each value of a column the system's score; and that of the yardstick `against`, paired, if any.
+
+    `bounds` are the lowest and the highest score. Raises UserError for a column that no question has.
+    """
+    rows: list[tuple[str, ...]] = [(column, "questions", "found system")]
+    if against:
+        rows[0] += (against.replace("_", " "), "difference", "")
     for value, own in groups(answers, column).items():
-        ours, theirs = ([each.score(who, scorer) for each in own] for who in (FOUND, against))
+        ours = [each.score(FOUND, scorer) for each in own]
+        score = estimate(ours, *bounds)
+        if not against:
+            rows.append((value, str(len(own)), str(score)))
+            continue
+        theirs = [each.score(against, scorer) for each in own]
         apart = paired(ours, theirs, *bounds)
         told = "worse" if apart.high < 0 else "better" if apart.low > 0 else ""
-        means = [f"{estimate(scores, *bounds).mean:.3f}" for scores in (ours, theirs)]
+        means = f"{score.mean:.3f}", f"{estimate(theirs, *bounds).mean:.3f}"
         rows.append((value, str(len(own)), *means, f"{apart.mean:+.3f} [{apart.low:+.3f}, {apart.high:+.3f}]", told))
     return aligned(rows)
 

@@ -111,7 +111,7 @@ def parse_answers(text: str, where: str, split: str) -> Iterator[KeptAnswer]:
         try:
             record = json.loads(line)
             if record["split"] == split:
-                yield _answer(record)
+                yield kept_answer(record)
         except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
             raise UserError(
                 f"{where}: line {number} is no record of an answer ({type(error).__name__}: {error}); restore it, "
@@ -119,7 +119,8 @@ def parse_answers(text: str, where: str, split: str) -> Iterator[KeptAnswer]:
             ) from error
 
 
-def _answer(record: dict[str, Any]) -> KeptAnswer:
+def kept_answer(record: Mapping[str, Any]) -> KeptAnswer:
+    """A record of answers.jsonl. Raises ValueError, KeyError or TypeError for what is none."""
     asked = tuple(map(_query, record["asked"]))
     if not asked:
         raise ValueError("nothing was asked")
