@@ -33,6 +33,11 @@ def examples(table: Table, columns: Mapping[str, str]) -> tuple[Example, ...]:
     return tuple(_example(row, columns, table.kind) for row in table.rows)
 
 
+def questions(table: Table) -> tuple[Example, ...]:
+    """The examples of a table that are to be asked: as `examples`, and an answer is neither wanted nor read."""
+    return tuple(_example(row, {}, table.kind, answered=False) for row in table.rows)
+
+
 def no_column(table: Table, field: str, column: str) -> UserError:
     """The error for a mapping to a column that no row of the table has."""
     there = _listed(table.columns())
@@ -48,15 +53,17 @@ def check_text(where: str, value: Any) -> None:
         raise UserError(f"{where} is {show(value)} with half of a surrogate pair, wanted plain Unicode; mend it")
 
 
-def _example(row: Row, columns: Mapping[str, str], kind: Kind) -> Example:
+def _example(row: Row, columns: Mapping[str, str], kind: Kind, answered: bool = True) -> Example:
     where = row.where
     if not isinstance(row.fields, Mapping):
         cure = 'write {"question": "...", "answer": "..."}'
         raise UserError(f"{where} is {show(row.fields)}, wanted an object; {cure}")
-    fields = _our_fields(row, columns, kind)
+    fields = _our_fields(row, columns, kind, ("question", "answer") if answered else ("question",))
     choices, listed = _choices(where, fields["choices"]) if "choices" in fields else ({}, False)
-    answer = _answer(where, fields["answer"], choices, listed, kind)
-    for name, text in (("question", fields["question"]), ("answer", answer)):
+    texts = {"question": fields["question"]}
+    if answered:
+        texts["answer"] = _answer(where, fields["answer"], choices, listed, kind)
+    for name, text in texts.items():
         check_text(f"{where}: {name}", text)
         if not text.strip():
             raise UserError(f"{where}: {name} is {show(text)}, wanted a text; fill it in or drop the record")
@@ -68,7 +75,8 @@ def _example(row: Row, columns: Mapping[str, str], kind: Kind) -> Example:
         domain = str(domain)
     check_text(f"{where}: domain", domain)
     chunks = _chunks(where, fields["context_chunks"]) if "context_chunks" in fields else ()
-    return Example(fields["question"], answer, str(identity), domain, choices, chunks, _other_columns(row, columns))
+    others = _other_columns(row, columns)
+    return Example(texts["question"], texts.get("answer", ""), str(identity), domain, choices, chunks, others)
 
 
 def _other_columns(row: Row, columns: Mapping[str, str]) -> dict[str, str]:
@@ -79,7 +87,7 @@ def _other_columns(row: Row, columns: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in others.items() if 0 < len(value) <= LONGEST_COLUMN}
 
 
-def _our_fields(row: Row, columns: Mapping[str, str], kind: Kind) -> dict[str, Any]:
+def _our_fields(row: Row, columns: Mapping[str, str], kind: Kind, required: tuple[str, ...]) -> dict[str, Any]:
     """Our field -> its value, for the fields that the row has.
 
     A cell that a table leaves empty (a null, in CSV nothing) is a field that the record has not; JSON can leave the
@@ -89,7 +97,7 @@ def _our_fields(row: Row, columns: Mapping[str, str], kind: Kind) -> dict[str, A
     for field in FIELDS:
         column = columns.get(field, field)
         if column not in row.fields:
-            if field in _REQUIRED:
+            if field in required:
                 cure = f"add or rename it, or say which it is with --columns {field}=NAME"
                 raise UserError(f"{row.where}: no field {show(column)}, only {_listed(list(row.fields))}; {cure}")
             continue

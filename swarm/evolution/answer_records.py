@@ -5,7 +5,7 @@ that it was told by (`from`) make it again.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from swarm.data.example import Example
@@ -56,16 +56,23 @@ def _asked(
     """What the system was asked about an example: in every pass once, or several times over."""
     for number, traces in enumerate(passes):
         for trace in traces[index::size]:
-            query = trace.query
-            context = {"context": list(query.chunks)} if query.chunks else {}
-            nodes = [_node(trace, node, example, evaluation) for node in trace.system.order]
-            yield {"pass": number, "text": query.text, **context, "nodes": nodes}
+            yield query_record(trace, number, lambda text: evaluation.readable(text, example))
 
 
-def _node(trace: QueryTrace, node: int, example: Example, evaluation: Eval) -> dict[str, Any]:
+def query_record(
+    trace: QueryTrace, number: int = 0, readable: Callable[[str], bool] = lambda text: True
+) -> dict[str, Any]:
+    """What a system was asked once, and what its nodes answered; `number` is the pass of the eval."""
+    query = trace.query
+    context = {"context": list(query.chunks)} if query.chunks else {}
+    nodes = [_node(trace, node, readable) for node in trace.system.order]
+    return {"pass": number, "text": query.text, **context, "nodes": nodes}
+
+
+def _node(trace: QueryTrace, node: int, readable: Callable[[str], bool]) -> dict[str, Any]:
     answer = trace.answers[node]
-    readable = bool(answer.text) and evaluation.readable(answer.text, example)
-    return {"node": node, "from": trace.system.predecessors(node)} | _member(answer) | {"readable": readable}
+    read = bool(answer.text) and readable(answer.text)
+    return {"node": node, "from": trace.system.predecessors(node)} | _member(answer) | {"readable": read}
 
 
 def _member(answer: MemberAnswer) -> dict[str, Any]:

@@ -61,6 +61,7 @@ def about_system(problem: Problem, best: Best, scores: dict[str, Any] | None) ->
         "eval": problem.fitness.evaluation.name,
         "dataset": problem.fitness.dataset.name,
         "dataset_digest": problem.fitness.dataset.digest,
+        "prefix": problem.fitness.dataset.prefix,
         "settings": settings,
         "found": best.found,
         "dev_in_search": best.score,

@@ -7,7 +7,7 @@ from typing import Any
 SEARCH = frozenset({"search"})
 SCORING = frozenset({"search", "evaluate", "baselines", "route"})
 POOL = frozenset({"search", "baselines", "route", "ask"})
-ENGINES = SCORING | POOL
+ENGINES = SCORING | POOL | {"answer"}  # what h-swarm ask, and Python, ask a found system with
 EVERYWHERE = ENGINES | {"replay"}
 
 

@@ -42,6 +42,9 @@ SUBCOMMANDS = {
         "programs.show:show_program",
         "programs.parsers:show_parser",
     ),
+    "ask": Subcommand(
+        "put a question to a found system, or talk with it", "programs.ask:ask_program", "programs.parsers:ask_parser"
+    ),
     "compare": Subcommand(
         "whether runs differ, question by question",
         "programs.compare:compare_program",

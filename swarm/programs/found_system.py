@@ -65,12 +65,12 @@ def with_users_own(params: GenerationParams, config: SearchConfig) -> Generation
     return replace(params, max_new_tokens=config.max_new_tokens or params.max_new_tokens, chat=chat)
 
 
-def read_found(folder: Path, given: Mapping[str, Any]) -> FoundSystem:
+def read_found(folder: Path, given: Mapping[str, Any], scored: bool = True) -> FoundSystem:
     """The system in a run's folder, or in its own, with the settings that the user has `given`.
 
     A system's folder can come from anybody: it says what its questions, its judge and its number format were, and
-    nothing else. Settings of reading data hold for the same data only. Raises UserError if there is none, or a setting
-    cannot be.
+    nothing else. Settings of reading data hold for the same data only. What is not to be `scored` needs neither eval
+    nor data. Raises UserError if there is none, or a setting cannot be.
     """
     if not folder.exists():
         raise UserError(f"{folder} is not there; wanted a run such as search/<name> (h-swarm runs lists them)")
@@ -83,7 +83,10 @@ def read_found(folder: Path, given: Mapping[str, Any]) -> FoundSystem:
         found = {name: value for name, value in found.items() if not of_its_data(settings()[name])}
     if given.get("executor", "local") != "local":
         found.pop("gpus", None)  # a device of this machine, of which a cluster knows nothing
-    return FoundSystem(folder, system, make_config(found | given | {"eval_type": eval_type}))
+    wanted = found | given | {"eval_type": eval_type}
+    if not scored:
+        wanted |= {name: "none" for name in ("eval_type", "dataset") if not wanted.get(name)}
+    return FoundSystem(folder, system, make_config(wanted))
 
 
 def check_eval_is_named(found: FoundSystem, given: Mapping[str, Any]) -> None:

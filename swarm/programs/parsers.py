@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from swarm.evolution.command_line import Parser, add_settings
-from swarm.evolution.config import settings_of
+from swarm.evolution.config import settings, settings_of
 from swarm.members.blending.usual import GEN_FUSER, MODES, PAIRRM, TOP
 
 RUNS = Path("search")
@@ -139,4 +139,25 @@ def show_parser() -> Parser:
                         "empty or cannot be read")  # fmt: skip
     parser.add_argument("--limit", type=int, default=20, metavar="N", help="list so many at most (default: 20)")
     parser.add_argument("--by", metavar="COLUMN", help="scores by domain, or another column of the data")
+    return parser
+
+
+def ask_parser() -> Parser:
+    """The parser of `h-swarm ask`."""
+    taken = settings_of("answer")
+    parser = Parser(
+        prog="h-swarm ask",
+        usage='h-swarm ask RUN "question"\n       h-swarm ask RUN --file questions.txt\n       h-swarm ask RUN',
+        description="Asks a found system: a question, the lines of a file or of standard input, or in a conversation.",
+        shown={"question", "file", "trace", "json", "max_new_tokens", "chat", "gpus"},
+    )
+    parser.add_argument("run", type=Path, metavar="RUN", help="a run (search/<name>) or a system's folder")
+    parser.add_argument("question", nargs="?", help="the question; - for one in every line of standard input")
+    parser.add_argument("--file", type=Path, metavar="FILE", help="a question in every line, or .jsonl, .csv, .parquet "
+                        "with a column question, and choices if there are any")  # fmt: skip
+    parser.add_argument("--trace", action="store_true", help="show what every node was asked and answered")
+    parser.add_argument("--json", action="store_true", help="print a JSON object for every question")
+    helps = {"max_new_tokens": _HELP["max_new_tokens"], "chat": _HELP["chat"], "base_model": _HELP["base_model"]}
+    add_settings(parser, [settings()[name] for name in ("max_new_tokens", "chat")], helps=helps)
+    add_settings(parser, taken, grouped=True, helps=helps)
     return parser

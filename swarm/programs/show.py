@@ -1,9 +1,8 @@
 """`h-swarm show`: what a run has found and changed, and what its system answered to a question."""
 
-import json
 import logging
 from argparse import Namespace
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from swarm.errors import UserError
@@ -13,8 +12,9 @@ from swarm.programs.parsers import show_parser
 from swarm.reports.by_column import aligned, by_column, columns_of
 from swarm.reports.changes import gain_lines, mixture_in_words
 from swarm.reports.finished_run import FinishedRun, finished_run
-from swarm.reports.kept_answers import KeptAnswer, KeptQuery, answers_path, read_answers
+from swarm.reports.kept_answers import KeptAnswer, answers_path, read_answers
 from swarm.reports.report import score_table
+from swarm.reports.trace_lines import trace_lines
 
 log = logging.getLogger(__name__)
 
@@ -136,24 +136,7 @@ def _question(run: FinishedRun, options: Namespace) -> list[str]:
     lines = [f"{options.split} question {found.index}{f' ({about})' if about else ''}", f"gold: {found.gold}"]
     for query in found.asked:
         lines += ["", f"asked{f' in pass {query.number + 1}' if len(found.asked) > 1 else ''}: {query.text}"]
-        lines += _nodes(query)
+        lines += trace_lines(query)
     scores = {who: ", ".join(f"{name} {value:g}" for name, value in own.items()) for who, own in found.scores.items()}
     lines += ["", f"found system: {found.answer!r} ({scores.pop(FOUND)})"]
     return lines + [f"{who.replace('_', ' ')}: {found.others.get(who, '')!r} ({own})" for who, own in scores.items()]
-
-
-def _nodes(query: KeptQuery) -> Iterator[str]:
-    for position, node in enumerate(query.nodes):
-        faults = ", ".join(["cut"] * node.cut + ["unreadable"] * (not node.readable))
-        yield f"  role {node.node}: {node.member}"
-        yield from (f"    | {line}" for line in query.prompt(position).split("\n"))
-        yield from _members(node.asked, "    ")
-        yield f"    -> {node.answer!r} ({node.tokens} of {node.most} tokens{f', {faults}' if faults else ''})"
-
-
-def _members(asked: Sequence[Mapping[str, Any]], lead: str) -> Iterator[str]:
-    """What a composite asked for its answer, and what those asked."""
-    for part in asked:
-        prompt = f", asked {json.dumps(part['prompt'])}" if "prompt" in part else ""
-        yield f"{lead}{part['member']}{prompt}: {part['answer']!r}{' (cut)' if part['cut'] else ''}"
-        yield from _members(part["asked"], f"{lead}  ")

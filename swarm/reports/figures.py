@@ -23,12 +23,17 @@ def needed_figure(**settings: Any) -> Any:
         raise UserError("a picture needs matplotlib, which is not installed: pip install matplotlib") from error
 
 
+def picture_of(figure: Any, kind: str, dots: int = 100) -> bytes:
+    """A figure with tight margins in a format such as png or svg; ValueError for one that matplotlib has not."""
+    drawn = BytesIO()
+    figure.savefig(drawn, format=kind, dpi=dots, bbox_inches="tight")
+    return drawn.getvalue()
+
+
 def save_picture(figure: Any, path: Path, dots: int) -> None:
     """Saves a figure with tight margins. Raises UserError where it cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        drawn = BytesIO()
-        figure.savefig(drawn, format=path.suffix.removeprefix(".") or "png", dpi=dots, bbox_inches="tight")
-        write_whole(path, drawn.getvalue(), flush=False)
+        write_whole(path, picture_of(figure, path.suffix.removeprefix(".") or "png", dots), flush=False)
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be written ({error}); name another file, such as picture.png") from error

@@ -121,7 +121,7 @@ def parse_answers(text: str, where: str, split: str) -> Iterator[KeptAnswer]:
 
 def kept_answer(record: Mapping[str, Any]) -> KeptAnswer:
     """A record of answers.jsonl. Raises ValueError, KeyError or TypeError for what is none."""
-    asked = tuple(map(_query, record["asked"]))
+    asked = tuple(map(kept_query, record["asked"]))
     if not asked:
         raise ValueError("nothing was asked")
     scores = {who: {name: float(value) for name, value in own.items()} for who, own in record["scores"].items()}
@@ -146,7 +146,8 @@ def _texts(record: Mapping[str, Any]) -> dict[str, str]:
     return {str(name): str(value) for name, value in record.items()}
 
 
-def _query(record: Mapping[str, Any]) -> KeptQuery:
+def kept_query(record: Mapping[str, Any]) -> KeptQuery:
+    """What a system was asked once. Raises as `kept_answer` does."""
     nodes = tuple(map(_node, record["nodes"]))
     known: set[int] = set()
     for node in nodes:

@@ -11,7 +11,7 @@ from swarm.evolution.state import SearchState
 from swarm.evolution.steps import Problem
 from swarm.maths.layers import in_layers
 from swarm.members.composite import label
-from swarm.reports.figures import figure_of, save_picture
+from swarm.reports.figures import figure_of, picture_of, save_picture
 from swarm.storage.background import BackgroundWriter
 from swarm.system.system import System
 
@@ -27,6 +27,15 @@ FEWEST = 6.4  # inches of width that the title takes
 
 def draw_graph(system: System, path: Path) -> None:
     """Draws the graph: roles, members, and arrows to whom they tell their answers. Needs matplotlib."""
+    save_picture(_graph(system), path, 130)
+
+
+def graph_as_svg(system: System) -> str:
+    """The same picture as SVG. Needs matplotlib."""
+    return picture_of(_graph(system), "svg").decode()
+
+
+def _graph(system: System) -> Any:
     layout = in_layers(system.graph)
     names = {node: _short(label(system.member_at(node))) for node in system.graph}
     width = LETTER * max(max(map(len, names.values())), 8) + 0.2
@@ -46,7 +55,7 @@ def draw_graph(system: System, path: Path) -> None:
     axes.axis("off")
     title = "an arrow tells an answer; the last role (orange) speaks for all"
     axes.text(size[0] / 2, size[1] - 0.3, title, ha="center", va="center", fontsize=10)
-    save_picture(figure, path, 130)
+    return figure
 
 
 def _short(name: str) -> str:

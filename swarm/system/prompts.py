@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from swarm.engines.base import Turn
+
 FIRST_HEADER = "Please answer the following question.\n"
 LATER_HEADER = (
     "Please answer the following question with the help of previous responses, "
@@ -18,11 +20,13 @@ class Query:
       text: the question.
       chunks: parts of a context too long for one node; each node reads its own in front of the question.
       max_new_tokens: for a question whose answer is short; None leaves it to the parameters of the generation.
+      history: earlier turns of a conversation with the whole system, which every node is told.
     """
 
     text: str
     chunks: tuple[str, ...] = ()
     max_new_tokens: int | None = None
+    history: tuple[Turn, ...] = ()
 
 
 def node_prompt(query: Query, previous: Sequence[str], position: int = 0, nodes: int = 1) -> str:

@@ -250,7 +250,7 @@ class _Walk:
         """The request of a node for a query."""
         earlier = [self._answers[index][source].text for source in self._predecessors[node]]
         prompt = node_prompt(self._queries[index], earlier, self._position[node], len(self._position))
-        return Request(self._system.member_at(node), prompt, self._params[index])
+        return Request(self._system.member_at(node), prompt, self._params[index], self._queries[index].history)
 
     def receive(self, index: int, node: int, completion: Completion, asked: tuple[MemberAnswer, ...]) -> list[_Node]:
         """Records an answer; returns the nodes whose predecessors have now all answered."""
