@@ -198,6 +198,8 @@ class SearchConfig:
 
     no_answers: bool = option(False, RUN, "do not keep what was answered to every question (best/answers.jsonl)",
                               switch=True)
+    with_answers: bool = option(False, RUN, "send these answers, which hold questions and right answers, to the tracker",
+                                switch=True)
 
     fast_merge: bool = option(False, UNUSED, "experts are combined in memory in any case")
     num_cpu_when_merging: int = option(1, UNUSED, "a move of coefficients needs no processes")

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from threading import RLock
+from threading import RLock, current_thread, main_thread
 from typing import Any
 
 from tqdm import tqdm
@@ -40,6 +40,9 @@ def guarded(program: Callable[[], int]) -> int:
 @contextmanager
 def signals_wait() -> Iterator[None]:
     """Ctrl-C and SIGTERM take effect after this block, so that what is being written is finished."""
+    if current_thread() is not main_thread():  # to which signals come
+        yield
+        return
     came: list[int] = []
     numbers = (signal.SIGINT, signal.SIGTERM)
     before = [signal.signal(number, lambda number, frame: came.append(number)) for number in numbers]
@@ -50,6 +53,24 @@ def signals_wait() -> Iterator[None]:
             signal.signal(number, handler)
     if came:
         raise KeyboardInterrupt
+
+
+_quiet = False
+
+
+@contextmanager
+def logging_restored(quiet: bool = False) -> Iterator[None]:
+    """Our logging is after this block as it was before; in it `log_to` sets it up, `quiet`: with warnings only."""
+    global _quiet
+    ours, before = logging.getLogger("swarm"), _quiet
+    handlers, level, propagate = ours.handlers[:], ours.level, ours.propagate
+    _quiet = quiet
+    try:
+        yield
+    finally:
+        _quiet = before
+        ours.handlers, ours.propagate = handlers, propagate
+        ours.setLevel(level)
 
 
 class _Visible(logging.Formatter):
@@ -94,7 +115,7 @@ def log_to(path: Path | None) -> None:
     alarms.setLevel(logging.WARNING)
     screen.setFormatter(_Visible("%(message)s"))
     alarms.setFormatter(_Visible("warning: %(message)s"))
-    handlers: list[logging.Handler] = [screen, alarms]
+    handlers: list[logging.Handler] = [alarms] if _quiet else [screen, alarms]
     if path is not None:
         handlers.append(_LogFile(path))
         handlers[-1].setFormatter(_Visible("%(asctime)s %(levelname)s %(message)s"))

@@ -18,7 +18,18 @@ from swarm.evolution.final_scores import questions_of_the_end
 from swarm.evolution.fitted_on_dev import CHOOSES, warn_of_seen
 from swarm.evolution.refresh import check_refresh
 from swarm.evolution.resume import check_what_it_names, remember_what_is_named, without_used_limits
-from swarm.evolution.run_folder import BEST, LOG, ORIGIN, RESULT, ROUTERS, create_run, name_taken, open_run, read_json
+from swarm.evolution.run_folder import (
+    BEST,
+    LOG,
+    ORIGIN,
+    RESULT,
+    ROUTERS,
+    Run,
+    create_run,
+    name_taken,
+    open_run,
+    read_json,
+)
 from swarm.evolution.settings_file import is_of_a_run, read_settings_file, write_settings_file
 from swarm.evolution.state import first_state
 from swarm.members.composite import Composite
@@ -49,16 +60,20 @@ def search_program(arguments: list[str] | None = None) -> int:
             "--calibrate, which are for new ones"
         )
     if mode.resume:
-        return _resume(Path(mode.resume), given, began)
+        return go_on(Path(mode.resume), given, began)[0]
     config = _config_of(given, mode)
     if mode.save_config:
         write_settings_file(Path(mode.save_config), config)
         log.info("settings are in %s; to search with them: h-swarm search %s", mode.save_config, mode.save_config)
         return front_doors.DONE
-    return _begin(config, mode, began)
+    return begin(config, mode, began)[0]
 
 
-def _begin(config: SearchConfig, mode: Namespace, began: float) -> int:
+def begin(config: SearchConfig, mode: Namespace, began: float) -> tuple[int, Path | None]:
+    """A new search, or what one would cost. Returns the exit code, and the run's folder if there is one.
+
+    `began` is when this sitting began, as `time.monotonic` tells it. Raises UserError for what the user can mend.
+    """
     if config.name and (RUNS / config.name).exists():
         raise name_taken(RUNS / config.name)
     remember_what_is_named(config)
@@ -78,18 +93,19 @@ def _begin(config: SearchConfig, mode: Namespace, began: float) -> int:
     check_refresh(config, task.evaluation, task.dataset, composites)
     _check_judge_limit(task)
     if mode.dry_run:
-        return dry_run(task, _read_members(config, directory, preview=True))
+        return dry_run(task, _read_members(config, directory, preview=True)), None
     task.evaluation.prepare()
     members = _read_members(config, directory)
     with closing(make_executor(members, config)) as executor:
         if mode.calibrate:
-            return calibrate(task, members, executor)
+            return calibrate(task, members, executor), None
         kept = replace(config, initial_expert_directory=str(directory))
-        run = create_run(RUNS, kept, _origin(members, task, executor))
-        front_doors.log_to(run.folder / LOG)
-        log.info("run: %s (seed %d, %s)", run.folder, config.seed, _surroundings(executor))
-        warn_of_seen(members, task.evaluation, task.dataset, "dev", CHOOSES, bool(config.refresh_routers))
-        return Session(run, task, members, executor, first_state(config.seed), began).work()
+        with create_run(RUNS, kept, _origin(members, task, executor)) as run:
+            front_doors.log_to(run.folder / LOG)
+            log.info("run: %s (seed %d, %s)", run.folder, config.seed, _surroundings(executor))
+            warn_of_seen(members, task.evaluation, task.dataset, "dev", CHOOSES, bool(config.refresh_routers))
+            session = Session(run, task, members, executor, first_state(config.seed), began)
+            return session.work(), run.folder
 
 
 def _config_of(given: dict[str, Any], mode: Namespace) -> SearchConfig:
@@ -113,8 +129,18 @@ def _settings_file(mode: Namespace) -> Path | None:
     return Path(named) if named else None
 
 
-def _resume(folder: Path, given: dict[str, Any], began: float) -> int:
+def go_on(folder: Path, given: dict[str, Any], began: float) -> tuple[int, Path]:
+    """A run that goes on, or is shown where it is complete. Returns the exit code and the run's folder.
+
+    Raises UserError as `begin` does, and where the run is not what it began as.
+    """
     run, config = open_run(folder, given)
+    with run:
+        return _go_on(run, config, given, began), folder
+
+
+def _go_on(run: Run, config: SearchConfig, given: dict[str, Any], began: float) -> int:
+    folder = run.folder
     state = run.with_kept_usage(run.load() or first_state(config.seed))
     front_doors.log_to(run.folder / LOG)
     scored = state.next_step == "final" and (run.folder / RESULT).exists()

@@ -226,6 +226,9 @@ class Session(Watcher):
         scorer = self._config.scorer
         ends = {f"{split}_best": result["scores"]["found"][split][scorer]["mean"] for split in ("dev", "test")}
         self._tracker.log(ends, state.steps_done + 1)
+        answers = self._run.folder / BEST / ANSWERS
+        if self._config.with_answers and answers.is_file():
+            self._tracker.send_answers(answers)
         show_result(result, self._config, self._run.folder)
         return front_doors.LIMIT_REACHED if limited and self._config.strict_exit else front_doors.DONE
 

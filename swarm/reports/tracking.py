@@ -69,6 +69,14 @@ class Guarded:
         if tracker is not None:
             self._guarded(lambda: tracker.log(record, step))
 
+    def send_answers(self, path: Path) -> None:
+        """Sends the file of answers, to a tracker that takes it."""
+        send = getattr(self.tracker, "send_answers", None)
+        if send is not None:
+            self._guarded(lambda: send(path))
+        elif self.tracker is not None:
+            log.warning("%s takes no answers: --with_answers is without effect", self.name)
+
     def finish(self) -> None:
         """Ends the tracking of this session."""
         tracker = self.tracker
@@ -107,6 +115,10 @@ class Wandb:
     def log(self, record: dict[str, Any], step: int) -> None:
         """Logs one step's numbers."""
         self._run.log(record, step=step)
+
+    def send_answers(self, path: Path) -> None:
+        """Uploads the file of answers as an artifact of the run."""
+        self._run.log_artifact(str(path), name=f"answers-{self._run.id}", type="answers")
 
     def finish(self) -> None:
         """Ends the tracking of this session."""
