@@ -83,7 +83,7 @@ def _other_columns(row: Row, columns: Mapping[str, str]) -> dict[str, str]:
     """The columns that are no field of ours and have a short text, a number, true or false."""
     ours = {columns.get(field, field) for field in FIELDS}
     others = {str(name): str(value) for name, value in row.fields.items()
-              if name not in ours and isinstance(value, str | int | float)}  # fmt: skip
+              if name not in {*ours, *FIELDS} and isinstance(value, str | int | float)}  # fmt: skip
     return {name: value for name, value in others.items() if 0 < len(value) <= LONGEST_COLUMN}
 
 

@@ -39,7 +39,7 @@ PAPER_CODE_DEFAULTS = {
     "credit_graph": "iteration",
     "patience_on": "graph",
 }
-_TASK_OF_A_POOL = POOL - {"ask"}
+_TASK_OF_A_POOL = POOL - {"route ask"}
 _JUDGED = SCORING | {"replay"}
 
 
@@ -198,7 +198,7 @@ class SearchConfig:
 
     no_answers: bool = option(False, RUN, "do not keep what was answered to every question (best/answers.jsonl)",
                               switch=True)
-    with_answers: bool = option(False, RUN, "send these answers, which hold questions and right answers, to the tracker",
+    with_answers: bool = option(False, RUN, "send them, with questions and right answers, to the tracker, too",
                                 switch=True)
 
     fast_merge: bool = option(False, UNUSED, "experts are combined in memory in any case")

@@ -6,8 +6,8 @@ from typing import Any
 
 SEARCH = frozenset({"search"})
 SCORING = frozenset({"search", "evaluate", "baselines", "route"})
-POOL = frozenset({"search", "baselines", "route", "ask"})
-ENGINES = SCORING | POOL | {"answer"}  # what h-swarm ask, and Python, ask a found system with
+POOL = frozenset({"search", "baselines", "route", "route ask"})
+ENGINES = SCORING | POOL | {"ask"}
 EVERYWHERE = ENGINES | {"replay"}
 
 

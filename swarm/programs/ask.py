@@ -33,7 +33,7 @@ def ask_program(arguments: list[str] | None = None) -> int:
     options = ask_parser().parse_args(arguments)
     front_doors.log_to(None)
     use_plugin_files(options.plugin)
-    given = given_settings(options, "answer") | {
+    given = given_settings(options, "ask") | {
         name: getattr(options, name) for name in ("max_new_tokens", "chat") if getattr(options, name) is not None
     }
     asked = list(_questions(options.question, options.file))

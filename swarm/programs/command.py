@@ -36,7 +36,11 @@ SUBCOMMANDS = {
         "train LoRA experts from a recipe", "programs.finetune:finetune_program", "programs.parsers:finetune_parser"
     ),
     "data": Subcommand("bring, make and look at datasets", "programs.data.data:data_program"),
-    "runs": Subcommand("the runs in a folder, and what they found; runs rm removes some", "programs.runs:runs_program"),
+    "runs": Subcommand(
+        "the runs in a folder, and what they found; runs rm removes some",
+        "programs.runs:runs_program",
+        "programs.parsers:runs_parser",
+    ),
     "show": Subcommand(
         "what a run has found and changed, and what was answered to a question",
         "programs.show:show_program",

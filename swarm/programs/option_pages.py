@@ -27,7 +27,7 @@ Every setting can also stand in [a file](settings.md): under its long name, or i
 | resume | whether it may change when a search goes on with `--resume` |
 | results | whether it decides what is found or scored; the others decide how fast, how far and where noted |
 """
-COMMANDS = ("search", "evaluate", "baselines", "route", "ask", "replay")
+COMMANDS = ("search", "evaluate", "baselines", "ask", "route", "route ask", "replay")
 TYPES = {str: "text", int: "whole number", float: "number", bool: "0 or 1"}
 
 

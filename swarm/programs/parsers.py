@@ -1,7 +1,9 @@
 """The parsers of the commands; nothing heavy is imported for them, so that help and typing errors are quick."""
 
 import argparse
+import sys
 from pathlib import Path
+from typing import Any
 
 from swarm.evolution.command_line import Parser, add_settings
 from swarm.evolution.config import settings, settings_of
@@ -9,6 +11,7 @@ from swarm.members.blending.usual import GEN_FUSER, MODES, PAIRRM, TOP
 
 RUNS = Path("search")
 ALL = "all"
+REMOVE = "rm"
 LISTED = ("wrong", "lost", "won", "cut", "empty", "unreadable")
 TRACKED = ("disabled", "auto", "online", "offline")
 # where the default differs from a search's
@@ -97,10 +100,20 @@ def finetune_parser() -> Parser:
     return parser
 
 
+class _RunsParser(Parser):
+    """Knows the words of `runs rm`, too."""
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        words = sys.argv[1:] if args is None else args
+        if words[:1] == [REMOVE]:
+            return remove_parser().parse_args(words[1:])
+        return super().parse_args(words, namespace)
+
+
 def runs_parser() -> Parser:
     """The parser of `h-swarm runs`."""
     usage = "h-swarm runs [FOLDER] [--json]\n       h-swarm runs rm NAME [NAME ...] [--yes]"
-    parser = Parser(prog="h-swarm runs", usage=usage, description="Lists runs, the newest first, or removes some.")
+    parser = _RunsParser(prog="h-swarm runs", usage=usage, description="Lists runs, the newest first, or removes some.")
     parser.add_argument("folder", nargs="?", type=Path, default=RUNS, help="where they lie (default: search)")
     parser.add_argument("--json", action="store_true", help="print one JSON list only")
     return parser
@@ -144,7 +157,7 @@ def show_parser() -> Parser:
 
 def ask_parser() -> Parser:
     """The parser of `h-swarm ask`."""
-    taken = settings_of("answer")
+    taken = settings_of("ask")
     parser = Parser(
         prog="h-swarm ask",
         usage='h-swarm ask RUN "question"\n       h-swarm ask RUN --file questions.txt\n       h-swarm ask RUN',

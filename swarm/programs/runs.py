@@ -14,7 +14,7 @@ from swarm.errors import UserError
 from swarm.evolution.run_folder import ARGS
 from swarm.maths.interval import Estimate
 from swarm.programs import front_doors
-from swarm.programs.parsers import RUNS, remove_parser, runs_parser
+from swarm.programs.parsers import REMOVE, RUNS, remove_parser, runs_parser
 from swarm.reports.by_column import aligned
 from swarm.reports.finished_run import read_run
 from swarm.storage.files import check_own_file, open_lock, take_lock
@@ -49,7 +49,7 @@ class ListedRun:
 def runs_program(arguments: list[str] | None = None) -> int:
     """`h-swarm runs`. Returns the exit code."""
     words = sys.argv[1:] if arguments is None else arguments
-    if words[:1] == ["rm"]:
+    if words[:1] == [REMOVE]:
         return remove_program(words[1:])
     options = runs_parser().parse_args(words)
     front_doors.log_to(None)

@@ -1,11 +1,13 @@
 """Intervals: Wilson's published values, and what happens at the edges."""
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarm.maths.interval import estimate
+from swarm.maths.interval import estimate, over_runs, paired
 
 
 def test_wilson():
@@ -49,3 +51,34 @@ def test_equal_scores_are_no_certainty(size):
 def test_refused(scores):
     with pytest.raises(ValueError, match="at least one score, all from 0 to 1"):
         estimate(scores)
+
+
+def test_pairs_of_the_same_questions():
+    ours, theirs = [1, 1, 0, 1, 0, 1, 1, 0], [0, 1, 0, 0, 1, 0, 1, 0]
+    apart = paired(ours, theirs)
+    assert apart.mean == pytest.approx(0.25) and apart.size == 8
+    assert apart.low == -paired(theirs, ours).high
+    # narrower than the difference of two samples that have nothing to do with each other would be, as here they agree
+    close = paired([1] * 50 + [0] * 50, [1] * 49 + [0] * 51)
+    assert 0 < close.high - close.low < 0.05
+    nothing = paired([1, 0, 1], [1, 0, 1])
+    assert nothing.mean == 0 and nothing.low < 0 < nothing.high, "three equal answers show little"
+    with pytest.raises(ValueError, match="zip"):
+        paired([1], [1, 0])
+
+
+def test_runs_that_differ_by_chance():
+    # values and quantiles from the textbook: t at 97.5 % is 2.776 for 4 degrees of freedom
+    found = over_runs([0.70, 0.72, 0.68, 0.71, 0.69])
+    assert found.mean == pytest.approx(0.70)
+    assert found.high - found.mean == pytest.approx(2.776 * 0.0158114 / 5**0.5, rel=1e-3)
+    many = over_runs([0.0, 1.0] * 50)
+    assert many.high - many.mean == pytest.approx(1.984 * many_deviation() / 10, rel=1e-3)
+    single = over_runs([0.5])
+    assert (single.mean, single.low, single.high) == (0.5, -math.inf, math.inf)
+    with pytest.raises(ValueError, match="at least one"):
+        over_runs([])
+
+
+def many_deviation():
+    return float(np.std([0.0, 1.0] * 50, ddof=1))

@@ -53,7 +53,7 @@ def test_the_pages_show_every_command_and_none_that_is_not_there():
     shown_here = {command for command, _ in ALL}
     assert len(COMMANDS) >= 20 and shown_here <= set(SUBCOMMANDS) and set(SUBCOMMANDS) - shown_here <= {"bench"}
     tried = {command for command, _ in COMMANDS}
-    assert tried == {"search", "evaluate", "baselines", "route", "data", "runs", "doctor"}
+    assert tried == {"search", "evaluate", "baselines", "route", "data", "runs", "doctor", "show", "compare", "ask"}
     assert all((ROOT / where).exists() for where in ELSEWHERE.values())
 
 

@@ -12,8 +12,10 @@ from swarm.evals.eval import Eval
 from swarm.evolution.checked_config import make_config
 from swarm.evolution.fitness import Fitness
 from swarm.evolution.steps import Problem
+from swarm.maths.decode import DecodeRule, decode
 from swarm.members.members import Members
 from swarm.system.scheduler import Scheduler
+from swarm.system.system import System
 from swarm.weights.adapters import Adapter
 from swarm.weights.pool import Pool
 
@@ -63,3 +65,12 @@ def problem(engine=None, n=4, evaluation=None, **settings):
     scheduler = engine if isinstance(engine, Scheduler) else Scheduler(engine or ScriptedEngine(chaotic))
     fitness = Fitness(scheduler, evaluation or CountWords(), questions(), PARAMS, config.scorer)
     return Problem(config, Members(paper_pool(n)), fitness)
+
+
+def random_systems(seed, n, count, edges="tree"):
+    """Systems of n nodes with graphs and assignments drawn at random."""
+    rng = np.random.default_rng(seed)
+    experts = tuple(paper_pool(n).experts())
+    for _ in range(count):
+        graph = decode(rng.uniform(size=(n, n)) * (1 - np.eye(n)), rng=rng, rule=DecodeRule(edges=edges))
+        yield System(graph, tuple(rng.integers(0, n, size=n).tolist()), experts)

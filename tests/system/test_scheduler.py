@@ -4,14 +4,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from worlds import PARAMS, chaotic, paper_pool
+from worlds import PARAMS, chaotic, paper_pool, random_systems
 
 from swarm.engines.base import Completion, Request
 from swarm.engines.cache.completion_cache import CompletionCache
 from swarm.engines.metered import Budget, Metered
 from swarm.engines.scripted import ScriptedEngine
 from swarm.errors import BudgetReached
-from swarm.maths.decode import DecodeRule, decode
 from swarm.system.prompts import Query, node_prompt, tidy_answer
 from swarm.system.scheduler import Scheduler
 from swarm.system.system import System, graph_of, single
@@ -32,14 +31,6 @@ class Shuffled(ScriptedEngine):
             size = int(self.rng.integers(1, len(order) + 1))
             yield [(index, self._answer(requests[index])) for index in order[:size]]
             order = order[size:]
-
-
-def random_systems(seed, n, count, edges="tree"):
-    rng = np.random.default_rng(seed)
-    experts = tuple(paper_pool(n).experts())
-    for _ in range(count):
-        graph = decode(rng.uniform(size=(n, n)) * (1 - np.eye(n)), rng=rng, rule=DecodeRule(edges=edges))
-        yield System(graph, tuple(rng.integers(0, n, size=n).tolist()), experts)
 
 
 def node_by_node(system, query, seen):
@@ -110,7 +101,7 @@ def test_every_answer_is_told_to_whoever_watches():
     told = []
     experts = tuple(paper_pool(2).experts())
     system = System(graph_of(2, [(0, 1)]), (0, 1), experts)
-    scheduler = Scheduler(ScriptedEngine(chaotic), on_answer=lambda: told.append(1))
+    scheduler = Scheduler(ScriptedEngine(chaotic), on_answer=lambda *_: told.append(1))
     scheduler.answer_all([(system, [Query("q"), Query("q")]), (system, [Query("q")])], PARAMS)
     assert len(told) == scheduler.asked == 6
     assert scheduler.shared == 4

@@ -62,7 +62,7 @@ class AskedMembers:
 
 def add_task_options(parser: argparse.ArgumentParser, task: bool = True) -> None:
     """Settings that mean the same for a search: of the members and the engine, and of the task."""
-    add_settings(parser, settings_of("route" if task else "ask"))
+    add_settings(parser, settings_of("route" if task else "route ask"))
 
 
 def config_of(options: argparse.Namespace, known: Mapping[str, Any] = {}) -> SearchConfig:

@@ -43,7 +43,9 @@ print(sorted(os.waitstatus_to_exitcode(os.wait()[1]) for _ in "ab"))
 """
 
 counts = st.integers(0, 2**63 - 1)
-completions = st.builds(Completion, st.text(st.characters(exclude_categories=())), counts, counts)
+completions = st.builds(
+    Completion, st.text(st.characters(exclude_categories=())), counts, counts, st.sampled_from([None, True, False])
+)
 
 
 def key(*what):
@@ -280,3 +282,23 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path, where):
 def test_the_usual_place_is_in_the_users_own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", os.path.abspath(tmp_path))
     assert answers_path() == tmp_path / "h_swarm" / "answers.sqlite"
+
+
+def test_a_file_of_an_earlier_version_is_read_and_written_on(path):
+    """Whether an answer was cut came later: of what was there it is not known, and an earlier version goes on, too."""
+    with closing(sqlite3.connect(path)) as old:
+        for statement in (*disk_cache._LAYOUT.create, "PRAGMA user_version = 1"):
+            old.execute(statement)
+        old.execute("INSERT INTO answers VALUES (1, 20000, 3, 4, ?, ?)", (key("old"), b"text"))
+        old.commit()
+    with closing(DiskCache(path, PLENTY)) as cache:
+        cache.put_many({key("new"): Completion("new", 1, 4, True), key("whole"): Completion("whole", 1, 4, False)})
+        found = cache.get_many([key("old"), key("new"), key("whole")])
+        assert [found[key(name)].cut for name in ("old", "new", "whole")] == [None, True, False]
+        assert found[key("old")].text == "text"
+    with closing(sqlite3.connect(path)) as old:
+        old.execute("INSERT INTO answers (key, text, prompt_tokens, new_tokens, used) VALUES (?, ?, 1, 1, 1)",
+                    (key("later"), b"later"))  # fmt: skip
+        old.commit()
+    with closing(DiskCache(path, PLENTY)) as cache:
+        assert cache.get_many([key("later")])[key("later")] == Completion("later", 1, 1)

@@ -13,6 +13,8 @@ from tiny import make_adapter, make_base, make_pool
 from transformers import AutoTokenizer, GenerationConfig, LlamaForCausalLM
 
 from swarm.engines.base import GenerationParams, Request
+from swarm.engines.cache.completion_cache import CompletionCache
+from swarm.engines.local.chat_template import tells_history
 from swarm.engines.local.resident_model import FoldedResident, PeftResident
 from swarm.engines.local.transformers_engine import InProcessEngine
 from swarm.errors import UserError
@@ -264,3 +266,59 @@ def test_a_small_model_has_one_thread_and_all_others_keep_theirs(tmp_path, monke
         assert set(seen) == {1, 2}
     finally:
         torch.set_num_threads(before)
+
+
+def test_it_is_known_whether_an_answer_was_cut(tmp_path):
+    """Also of an answer whose end token is the last one that it might have."""
+    pool = read_pool(make_pool(tmp_path))
+    engine = InProcessEngine(pool, device="cpu")
+    long = [dataclasses.replace(request, params=GenerationParams(40)) for request in requests_of(pool)]
+    ended = [one for one in answers_of(engine, long) if not one.cut]
+    assert ended, "some end by themselves"
+    for request, whole in zip(long, answers_of(engine, long), strict=True):
+        assert whole.new_tokens == 40 or not whole.cut
+        if whole.cut or whole.new_tokens < 2:
+            continue
+        for tokens, cut in ((whole.new_tokens, False), (whole.new_tokens - 1, True)):
+            shorter = dataclasses.replace(request, params=GenerationParams(tokens))
+            [(_, again)] = [one for part in engine.generate([shorter]) for one in part]
+            assert again.cut is cut and again.new_tokens == tokens
+
+
+def test_a_conversation_is_put_into_the_template_and_keyed_by_it(tmp_path):
+    directory = make_pool(tmp_path)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "base")
+    marks = "{{ 'yes ' if m.role == 'user' else 'no ' }}"
+    tokenizer.chat_template = f"{{% for m in messages %}}{{{{ m.content }}}} {marks}{{% endfor %}}"
+    tokenizer.save_pretrained(tmp_path / "base")
+    pool = read_pool(directory)
+    engine, chat = InProcessEngine(pool, device="cpu"), GenerationParams(6, chat=True)
+    expert = pool.experts()[0]
+    turns = (("red", "green"), ("blue", "one"))
+    told = Request(expert, "two", chat, turns)
+    [(_, answer)] = [one for part in engine.generate([told]) for one in part]
+    whole = "red yes green no blue yes one no two yes"
+    assert engine._tokenise(["two"], chat, turns) == [engine.tokenizer(whole)["input_ids"]]
+    plain = Request(expert, whole, GenerationParams(6))
+    [(_, same)] = [one for part in engine.generate([plain]) for one in part]
+    assert answer.text == same.text
+    both = [one for part in engine.generate([told, Request(expert, "two", chat)]) for one in part]
+    assert dict(both)[0] == answer, "beside a request without a history"
+    cache = CompletionCache(engine.facts())
+    assert len({cache.key(Request(expert, "two", chat, own)) for own in ((), turns, turns[:1])}) == 3
+    assert tells_history(engine.tokenizer, chat) and not tells_history(engine.tokenizer, GenerationParams(6))
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ messages[-1].content }}",  # the last turn only
+        "{% if messages | length > 1 %}{{ raise_exception('one turn') }}{% endif %}{{ messages[0].content }}",
+        "{% for m in messages | reverse %}{{ m.content }} {% endfor %}",
+    ],
+)
+def test_a_template_that_has_no_earlier_turns(tmp_path, template):
+    make_pool(tmp_path)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "base")
+    tokenizer.chat_template = template
+    assert not tells_history(tokenizer, GenerationParams(6, chat=True))
