@@ -6,7 +6,8 @@ A package names what it brings as entry points, a file registers it:
 
     @register("evals", "concise")
     def concise(reply, example):
-        return float(example.answer in reply and len(reply.split()) <= 10)
+        words = reply.strip(" .").split()
+        return float(example.answer in words and len(words) <= 10)
 
 Every room says what a plugin of its group has to be (docs/extend.md), and asks `find_plugin` for one by name.
 """

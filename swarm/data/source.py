@@ -41,7 +41,8 @@ class Source:
         for what, given, known in (("--columns", self.columns, FIELDS), ("--splits", self.splits, SPLITS)):
             for name in given:
                 if name not in known:
-                    wanted = f"one of {', '.join(known)} before the ="
+                    swapped = f"; did you mean {given[name]}={name}?" if given[name] in known else ""
+                    wanted = f"one of {', '.join(known)} before the ={swapped}"
                     raise UserError(f"{what} maps {show(name)}, wanted {wanted}; rename it")
 
     def split(self, ours: str) -> str:

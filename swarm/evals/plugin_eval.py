@@ -16,6 +16,8 @@ from swarm.evals.judges.judge import Judge, JudgeMaker, no_judge
 from swarm.plugins import fault
 from swarm.system.prompts import Query
 
+SHOWN = 80  # characters of a reply that a message shows
+
 
 class PluginEval(Eval):
     """A plugin's eval, whose errors name the plugin.
@@ -128,11 +130,23 @@ class FunctionEval(Eval):
     def judge(self, dataset: Dataset, examples: Sequence[Example]) -> Judging:
         """Asks every question once."""
         replies = yield [Query(dataset.headed(example.question), example.chunks) for example in examples]
-        scores = [self._function(reply, example) for reply, example in zip(replies, examples, strict=True)]
-        for index, score in enumerate(scores):
+        scores = []
+        for index, (reply, example) in enumerate(zip(replies, examples, strict=True)):
+            score = self._function(reply, example)
             if not isinstance(score, bool | np.bool_ | np.number | int | float):
-                raise UserError(f"eval {self.name} gave example {index} the score {score!r}; wanted a number: mend it")
+                raise UserError(f"eval {self.name} gave {_which(index, reply)} the score {score!r}; wanted a number: "
+                                "mend it")  # fmt: skip
+            if not self.lowest <= score <= self.highest:
+                raise UserError(
+                    f"eval {self.name} gave {_which(index, reply)} the score {score!r}; wanted a number from "
+                    f"{self.lowest:g} to {self.highest:g}, or another range: its `lowest` and `highest`"
+                )
+            scores.append(score)
         return {"strict": np.array(scores, dtype=float)}
+
+
+def _which(index: int, reply: str) -> str:
+    return f"example {index}, with the reply {reply[:SHOWN]!r},"
 
 
 def _query(asked: Query | str) -> Query:
@@ -157,6 +171,10 @@ def _eval_of(name: str, target: Any, judge: Judge | None) -> Eval:
     if isinstance(target, Eval):
         return target
     if callable(target) and not inspect.isclass(target):
+        try:
+            inspect.signature(target).bind("reply", "example")
+        except TypeError as error:
+            raise UserError(f"eval {name} cannot be called ({error}); wanted a function (reply, example)") from error
         return FunctionEval(name, target)
     raise UserError(
         f"eval {name} is {type(target).__name__}; wanted a subclass of swarm.evals.eval.Eval, an instance of one, or a "

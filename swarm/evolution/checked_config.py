@@ -63,7 +63,10 @@ def check_value(name: str, value: Any, where: str = "", headings: Sequence[str] 
     shown = f"{where}{name}" if where else f"--{name}"
     kinds = (*setting.kinds, int) if float in setting.kinds else setting.kinds
     if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-        raise UserError(f"{shown} is {value!r}; wanted {' or '.join(in_words(kind) for kind in setting.kinds)}")
+        wanted = " or ".join(in_words(kind) for kind in setting.kinds)
+        choices = f", one of: {', '.join(setting.choices)}" if setting.choices else ""
+        quoted = ": in quotes, as YAML reads it otherwise" if where and str in kinds and value is not None else ""
+        raise UserError(f"{shown} is {value!r}; wanted {wanted}{choices}{quoted}")
     if value is None:
         return
     if setting.choices and value not in setting.choices:

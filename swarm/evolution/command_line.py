@@ -34,14 +34,15 @@ class Parser(argparse.ArgumentParser):
         for kind, reader in ((int, whole_number), (float, number), (bool, truth)):
             self.register("type", kind, reader)
         self._shown = frozenset(shown)
+        self._given: list[str] = []
         text = f"show this; --help {ALL}: every option" if shown else "show this"
         self.add_argument("-h", "--help", nargs="?", const="", default=argparse.SUPPRESS, action=_Help, metavar=ALL,
                           help=text)  # fmt: skip
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As argparse does, with every option's name in its own spelling."""
-        arguments = [self._own_spelling(word) for word in (sys.argv[1:] if args is None else args)]
-        return super().parse_known_args(arguments, namespace)
+        self._given = [self._own_spelling(word) for word in (sys.argv[1:] if args is None else args)]
+        return super().parse_known_args(self._given, namespace)
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As argparse does; an option that there is not is an error that names the nearest one."""
@@ -81,6 +82,10 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Prints the error as one line and exits with code 2."""
+        if "arguments are required" in message:  # perhaps by another name
+            unknown = [word.partition("=")[0] for word in self._given if word.startswith("--")]
+            near = [self._nearest(word) for word in unknown if word not in self._option_string_actions]
+            message += f"; did you mean {', '.join(filter(None, near))}?" if any(near) else ""
         self.exit(2, visible_line(f"{self.prog}: error: {message} (--help lists the options)") + "\n")
 
 

@@ -113,6 +113,20 @@ def forecast_lines(plan: Forecast) -> list[str]:
     return lines
 
 
+def small_limits(config: SearchConfig, plan: Forecast) -> list[str]:
+    """A line for each limit that may end the search before anything is found."""
+    start = plan.start
+    limits = (
+        ("max_generations", config.max_generations, start.generations),
+        ("max_tokens", config.max_tokens, start.prompt_tokens + start.new_tokens),
+    )
+    return [
+        f"--{name} {limit} is less than the start alone may take ({needed})"
+        for name, limit, needed in limits
+        if limit is not None and limit < needed
+    ]
+
+
 def describe_time(most: Forecast, likely: Forecast, speed: Speed) -> str:
     """The time of generation in words: where all answers are of full length, and as long as measured."""
     all_full, as_measured = (

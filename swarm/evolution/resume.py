@@ -1,5 +1,6 @@
 """Checks of a resumed run: settings that may change, and code or addresses that the user has to name again."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -10,6 +11,8 @@ from swarm.evolution.config import SearchConfig
 from swarm.evolution.state import SearchState
 from swarm.plugins import plugin_files_digest
 from swarm.storage.user_cache import remember_named, was_named
+
+log = logging.getLogger(__name__)
 
 EVAL_FILE, JUDGE_URL, RAY_ADDRESS, PLUGIN = "eval_file", "judge_url", "ray_address", "plugin"
 
@@ -31,8 +34,8 @@ def check_what_it_names(again: str, config: SearchConfig, given: Mapping[str, An
             raise UserError(f"you have not run the eval file {name} here before: read it, then {again} -e {name}")
     if config.plugin and "plugin" not in given and not was_named(PLUGIN, plugin_files_digest(config.plugin)):
         raise UserError(
-            f"the run has the plugin {config.plugin}, which you have not run here before: read it, then {again} "
-            f"--plugin {config.plugin}"
+            f"the run has the plugin {config.plugin}, which you have not run here with this content: read it, then "
+            f"{again} --plugin {config.plugin}"
         )
     if config.judge_url and "judge_url" not in given and not was_named(JUDGE_URL, config.judge_url):
         raise UserError(
@@ -73,4 +76,6 @@ def without_used_limits(config: SearchConfig, given: dict[str, Any], state: Sear
     limits = {name: getattr(config, name) for name in used if name not in given}
     spent = [name for name, limit in limits.items() if limit is not None and used[name] >= limit]
     lifted: dict[str, Any] = dict.fromkeys(spent)
+    for name in spent:
+        log.info("--%s %s was reached and no longer holds; give a new one to end the search again", name, limits[name])
     return replace(config, **lifted)

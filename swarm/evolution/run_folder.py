@@ -20,6 +20,7 @@ import numpy as np
 from swarm.engines.metered import Usage
 from swarm.errors import UserError
 from swarm.evals.judges.budget import NO_WORK, JudgeUsage
+from swarm.evals.own_evals import is_file_name
 from swarm.evolution.checked_config import config_of_run
 from swarm.evolution.config import SearchConfig, settings
 from swarm.evolution.numbers import scratchpad
@@ -252,11 +253,19 @@ def name_taken(folder: Path) -> UserError:
     return UserError(f"{folder} exists; wanted a new name (-n), or go on: {resume_command(folder)}")
 
 
-def resume_command(folder: Path) -> str:
-    """The command that resumes a run, from whatever folder it is typed in."""
-    door = Path(__file__).resolve().parents[2] / "search.py"
-    program = [str(door)] if door.is_file() else ["-m", "swarm", "search"]  # installed without a clone
-    return shlex.join([sys.executable, *program, "--resume", str(folder.resolve())])
+def resume_command(folder: Path, config: SearchConfig | None = None) -> str:
+    """The command that resumes a run, from whatever folder it is typed in; the `config`'s own code is named in it."""
+    door, typed = Path(__file__).resolve().parents[2] / "search.py", Path(sys.argv[0])
+    if typed.name == "h-swarm" and typed.is_absolute():
+        program = [str(typed), "search"]
+    else:
+        program = [sys.executable, *([str(door)] if door.is_file() else ["-m", "swarm", "search"])]
+    code: list[str] = []
+    if config is not None:
+        own = from_anywhere(config)
+        code += ["-e", str(own.eval_type)] if is_file_name(str(own.eval_type)) else []
+        code += ["--plugin", own.plugin] if own.plugin else []
+    return shlex.join([*program, "--resume", str(folder.resolve()), *code])
 
 
 def open_run(folder: Path, given: dict[str, Any]) -> tuple[Run, SearchConfig]:
@@ -265,7 +274,9 @@ def open_run(folder: Path, given: dict[str, Any]) -> tuple[Run, SearchConfig]:
     Raises UserError if it is no run, is in use, or if a setting is given that has to stay.
     """
     if not (folder / ARGS).is_file():
-        raise UserError(f"{folder} is no run ({ARGS} missing); wanted a folder such as search/<name>")
+        near = folder.parent / "search" / folder.name
+        hint = f"did you mean {near}?" if (near / ARGS).is_file() else "h-swarm runs lists those there are"
+        raise UserError(f"{folder} is no run ({ARGS} missing); wanted a folder such as search/<name>: {hint}")
     free = [name for name, setting in settings().items() if setting.resumable]
     if fixed := sorted(set(given) - set(free)):
         raise UserError(

@@ -1,5 +1,6 @@
 """Settings from a file and to a file: YAML or JSON, flat or under the headings that the help has."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import yaml
 
 from swarm.data.mapping_files import read_mapping_file
-from swarm.data.tables import show
+from swarm.data.tables import SUFFIXES, show
 from swarm.errors import UserError
 from swarm.evolution.checked_config import check_value, defaults, with_present_names
 from swarm.evolution.config import SearchConfig, settings
@@ -27,19 +28,23 @@ def read_settings_file(path: Path) -> dict[str, Any]:
     """
     content = read_mapping_file(path, "settings")
     if not isinstance(content, Mapping):
-        raise UserError(f"{path} holds {show(content)}, no settings by name; {EXAMPLE}")
+        data = f"; if it is your data: -d {path}" if path.suffix.lower() in SUFFIXES else ""
+        raise UserError(f"{path} holds {show(content)}, no settings by name; {EXAMPLE}{data}")
     found: dict[str, Any] = {}
+    said: dict[str, str] = {}
     for key, value in content.items():
         inner = value if key in SECTIONS else {key: value}
         if not isinstance(inner, Mapping):
             raise UserError(f"{path}: {key} is {show(inner)}; wanted settings of that heading by name")
         for given, each in inner.items():
             name = str(given).replace("-", "_")
-            if name in found:
-                raise UserError(f"{path} says {name} twice: drop one of them")
             if key in SECTIONS:
                 _check_section(path, key, name)
-            found[name] = each
+            [present] = with_present_names({name: None})
+            if present in found:
+                other = f", as {said[present]}" if said[present] != name else ""
+                raise UserError(f"{path} says {name} twice{other}: drop one of them")
+            found[present], said[present] = each, name
     found = with_present_names({name: _as_declared(name, value) for name, value in found.items()})
     for name, value in found.items():
         check_value(name, value, f"{path}: ", [*SECTIONS])
@@ -52,7 +57,7 @@ def is_of_a_run(path: Path) -> bool:
 
 
 def write_settings_file(path: Path, config: SearchConfig) -> None:
-    """Writes the settings that are not the defaults under their headings, as `read_settings_file` takes them.
+    """Writes the settings that are not the defaults under their headings, as JSON where the name says so, else YAML.
 
     Raises UserError where a file is there already, or cannot be written.
     """
@@ -67,9 +72,13 @@ def write_settings_file(path: Path, config: SearchConfig) -> None:
         for group in GROUPS
     }
     content = {key: values for key, values in sections.items() if values}
-    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
+    if path.suffix.lower() == ".json":
+        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    else:
+        text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
+        text = f"# h-swarm search {path}\n{text}"
     try:
-        write_whole(path, f"# h-swarm search {path}\n{text}")
+        write_whole(path, text)
     except OSError as error:
         raise UserError(f"{path} cannot be written ({error.strerror}); name another file with --save-config") from error
 

@@ -8,7 +8,7 @@ from swarm.engines.executor import Executor
 from swarm.engines.local.base_checks import check_base
 from swarm.evolution.config import SearchConfig
 from swarm.evolution.fitted_on_dev import CHOOSES, warn_of_seen
-from swarm.evolution.forecast import Forecast, describe_time, forecast, forecast_lines
+from swarm.evolution.forecast import Forecast, describe_time, forecast, forecast_lines, small_limits
 from swarm.evolution.speed import ENOUGH, MOST, USUAL, Lengths, Measuring, known_speed, remember_speed
 from swarm.members.composite import Composite
 from swarm.members.members import Members, generations_of, missing_models
@@ -76,6 +76,9 @@ def show_cost(task: Task, members: Members) -> int:
     most, likely = (_forecast(task, members, each) for each in (replace(lengths, answer=1.0), lengths))
     for line in forecast_lines(most):
         log.info("%s", line)
+    log.info("An answer has at most %d tokens (--max_new_tokens).", task.params.max_new_tokens)
+    for line in small_limits(task.config, most):
+        log.warning("%s", line)
     if speed:
         log.info("%s", describe_time(most, likely, speed))
     else:

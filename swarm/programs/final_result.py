@@ -70,6 +70,8 @@ def show_result(result: dict[str, Any], config: SearchConfig, folder: Path) -> N
     pictures = [name for name in (GRAPH_PICTURE, CURVES_PICTURE) if (folder / name).is_file()]
     shown = f", pictures: {', '.join(pictures)}" if pictures else ""
     lines += [f"run: {folder}  (best system: {folder / 'best'}{shown})"]
-    lines += [f"a closer look: h-swarm show {folder}"]
+    lines += [
+        f"a closer look: h-swarm show {folder}; a vote may do as well: h-swarm baselines, with the same -e, -d, -i"
+    ]
     for line in lines:
         log.info("%s", line)

@@ -10,11 +10,13 @@ from swarm.engines.base import GenerationParams
 from swarm.engines.cache.completion_cache import CompletionCache
 from swarm.engines.executor import Executor
 from swarm.errors import UserError
+from swarm.evals import EVALS
 from swarm.evals.own_evals import is_file_name
 from swarm.evolution.checked_config import make_config, with_present_names
 from swarm.evolution.config import SearchConfig, settings
 from swarm.evolution.origins import kept_with_a_system, of_its_data
 from swarm.evolution.run_folder import ARGS, BEST, RESULT, read_json
+from swarm.plugins import names_in
 from swarm.programs.engine_choice import make_cache
 from swarm.programs.task import Task
 from swarm.system.system import LoadedSystem, load_system
@@ -75,6 +77,8 @@ def read_found(folder: Path, given: Mapping[str, Any], scored: bool = True) -> F
     if not folder.exists():
         raise UserError(f"{folder} is not there; wanted a run such as search/<name> (h-swarm runs lists them)")
     given = with_present_names(given)
+    if folder.name == BEST and (folder.parent / ARGS).is_file():
+        folder = folder.parent  # the run knows more
     system = load_system(folder / BEST if (folder / BEST).is_dir() else folder, given.get("base_model"))
     about = system.about
     eval_type = given.get("eval_type") or about.get("eval")
@@ -91,11 +95,13 @@ def read_found(folder: Path, given: Mapping[str, Any], scored: bool = True) -> F
 
 def check_eval_is_named(found: FoundSystem, given: Mapping[str, Any]) -> None:
     """Raises UserError where the eval is a file's, which does not travel, and the user does not name it."""
-    name = str(found.config.eval_type)
+    name, path = str(found.config.eval_type), found.folder / ARGS
+    ran = read_json(path) if path.is_file() else {}
+    if ran.get("plugin") and "plugin" not in given and name not in names_in("evals", EVALS):
+        raise UserError(f"the system was found by the eval {name} of a plugin: name it with --plugin {ran['plugin']}")
     if "eval_type" in given or not is_file_name(name):
         return
-    path = found.folder / ARGS
-    known = read_json(path).get("eval_type") if path.is_file() else None
+    known = ran.get("eval_type")
     raise UserError(
         f"the system was found by the eval {name}, whose file does not travel with it: name it with "
         f"-e {known if is_file_name(str(known)) else 'path/to/file.py:name'}"

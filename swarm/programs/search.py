@@ -56,8 +56,8 @@ def search_program(arguments: list[str] | None = None) -> int:
     front_doors.log_to(None)
     if mode.resume and (mode.dry_run or mode.calibrate or mode.settings_file or mode.config or mode.save_config):
         raise UserError(
-            "--resume goes on with a run and its own settings; wanted it without a settings file, --dry-run and "
-            "--calibrate, which are for new ones"
+            "--resume goes on with a run and its own settings; wanted it without a settings file, --save-config, "
+            "--dry-run and --calibrate, which are for new ones (a run's settings are a file: its args.json)"
         )
     if mode.resume:
         return go_on(Path(mode.resume), given, began)[0]

@@ -85,12 +85,12 @@ class Session(Watcher):
                     self._write(self._checkpoints.close)
         except KeyboardInterrupt:
             self._progress.close()
-            log.info("interrupted; nothing is lost: %s", resume_command(self._run.folder))
+            log.info("interrupted; nothing is lost: %s", self._go_on())
             return front_doors.INTERRUPTED
         except Exception as error:
             with suppress(OSError, UserError), self._run.open_log() as file:
                 file.write(f"stopped by {type(error).__name__}: {error}\n")
-            log.info("the run is safe up to step %r: %s", self._state.title, resume_command(self._run.folder))
+            log.info("the run is safe up to step %r: %s", self._state.title, self._go_on())
             raise
         finally:
             with ExitStack() as ending:  # the lock is given up last, whatever happens
@@ -109,6 +109,10 @@ class Session(Watcher):
         fitness.evaluation.hold_back(questions_of_the_end(fitness.evaluation, fitness.dataset, composites))
         self._state = search(self._problem, self._state, self._meter, self, budget)
         return self._finish()
+
+    def _go_on(self) -> str:
+        """The command that resumes this run, with the user's code, which has to be named again once it is mended."""
+        return resume_command(self._run.folder, self._config)
 
     def _answered(self, index: int, answer: MemberAnswer) -> None:
         self._progress.answered()
@@ -131,13 +135,8 @@ class Session(Watcher):
         asked = generations_of(members.pool.names, members.composites)
         experts = len(members.pool.names)
         plan = forecast.forecast(config, experts, fitness.dataset, fitness.evaluation, fitness.params, asked)
-        start = plan.start
-        for name, limit_given, needed in (
-            ("max_generations", config.max_generations, start.generations),
-            ("max_tokens", config.max_tokens, start.prompt_tokens + start.new_tokens),
-        ):
-            if limit_given is not None and limit_given < needed:
-                log.warning("--%s %d is less than the start alone may take (%d)", name, limit_given, needed)
+        for line in forecast.small_limits(config, plan):
+            log.warning("%s", line)
 
     def _warn_of_a_small_disk(self) -> None:
         """Full models are written at the end, each as large as the first."""
@@ -217,7 +216,8 @@ class Session(Watcher):
         if limited:
             self._write(lambda: self._run.save(state))  # the work of the step that was given up counts
         if state.best is None:
-            log.info("nothing was found: the first %d graphs were not scored before the limit", self._config.graph_num)
+            log.info("nothing was found: the first %d graphs were not scored before the limit; give more: %s",
+                     self._config.graph_num, self._go_on())  # fmt: skip
             return front_doors.LIMIT_REACHED
         result = self._kept_result() or self._scored(state)
         if result is None:
@@ -248,7 +248,7 @@ class Session(Watcher):
         try:
             scores = final_scores(self._problem, state)
         except BudgetReached as reached:
-            log.info("the final scores are not all there: %s; raise it: %s", reached, resume_command(self._run.folder))
+            log.info("the final scores are not all there: %s; raise it: %s", reached, self._go_on())
             return None
         finally:
             self._progress.close()

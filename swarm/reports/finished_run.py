@@ -51,7 +51,9 @@ class FinishedRun:
         """Complete, stopped with a result, or the step that comes next."""
         if self.result:
             return str(self.result.get("stop_reason", "complete"))
-        return f"can be resumed, next: {self.next_step}" if self.next_step else "can be resumed from its start"
+        names = {"start_role": "first graphs", "start_weight": "first experts", "final": "final scores"}
+        step = names.get(self.next_step, f"a {self.next_step} step")
+        return f"can be resumed, next: {step}" if self.next_step else "can be resumed from its start"
 
     @property
     def range(self) -> tuple[float, float]:

@@ -182,7 +182,7 @@ def test_values_of_earlier_versions_are_understood():
         ({"judge_url": "http://127.0.0.1:9/v1"}, "which you have not named here before"),
         ({"executor": "ray", "ray_address": "127.0.0.1:9"}, "joins a Ray cluster"),
         ({"eval_type": "own.py:score"}, "read it, then h-swarm search .*args.json -e own.py:score"),
-        ({"plugin": "own.py"}, "which you have not run here before: read it, then"),
+        ({"plugin": "own.py"}, "which you have not run here .*: read it, then"),
     ],
 )
 def test_what_a_run_s_settings_would_make_run_the_user_names(changed, message, capsys, tmp_path, monkeypatch):

@@ -57,7 +57,10 @@ def test_a_run_is_scored_again_on_its_own_data_wherever_that_lies(workdir, capsy
     capsys.readouterr()
     assert front_doors.guarded(lambda: evaluate_program(["search/mine", "--json"])) == 0
     assert json.loads(capsys.readouterr().out)["scores"] == result["scores"]["found"]["test"]
-    assert front_doors.guarded(lambda: evaluate_program(["search/mine/best", "--json"])) == 2, "a system has no path"
+    assert front_doors.guarded(lambda: evaluate_program(["search/mine/best", "--json"])) == 0, "beside its run"
+    assert json.loads(capsys.readouterr().out)["scores"] == result["scores"]["found"]["test"]
+    Path("search/mine/best").rename("alone")
+    assert front_doors.guarded(lambda: evaluate_program(["alone", "--json"])) == 2, "a system has no path"
     assert "was found on other data than graph_tasks_small in data/eval" in capsys.readouterr().err
 
 
@@ -113,4 +116,7 @@ def test_a_score_out_of_range_stops_the_search(workdir, capsys, value, shown):
     Path("my_eval.py").write_text(GOOD.replace("float(any(c.isdigit() for c in reply))", value))
     assert search("-e", "my_eval.py:digits", *SMALL.split()) == 2
     error = capsys.readouterr().err
-    assert f"eval my_eval.py:digits gave example 0 the strict score {shown}; wanted a number from 0 to 1" in error
+    assert (
+        f"eval my_eval.py:digits gave example 0, with the reply '4', the score {shown}; wanted a number from 0 to 1"
+        in error
+    )

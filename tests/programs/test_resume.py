@@ -192,7 +192,7 @@ def test_a_limit_s_result_is_not_taken_for_the_end_s(programs, undisturbed, tmp_
 
 def test_a_resume_is_no_dry_run(programs, tmp_path):
     code, _, err = programs.run("search", "--resume", "search/x", "--dry-run", cwd=tmp_path)
-    assert code == 2 and "wanted it without a settings file, --dry-run and" in err
+    assert code == 2 and "wanted it without a settings file, --save-config, --dry-run and" in err
 
 
 def test_limits_outlast_a_kill(programs, tmp_path):

@@ -1,5 +1,6 @@
 """The README tells the truth, and so does the map of the files: size, links, figures and the lines of Python."""
 
+import ast
 import json
 import re
 import shutil
@@ -50,25 +51,56 @@ def test_what_the_page_on_the_package_names_is_there():
         assert list((ROOT / "swarm").rglob(name)), name
 
 
-@pytest.mark.parametrize("page", [README, PYTHON], ids=["README", "python.md"])
-def test_the_lines_of_python_print_what_they_say(page, tmp_path, monkeypatch, capsys):
-    """Against a system that a search has really found, and the question's right answer."""
+@pytest.fixture
+def workdir(tmp_path, monkeypatch):
+    """A folder with the embedded experts and their questions."""
     shutil.copytree(ROOT / "data", tmp_path / "data")
     monkeypatch.chdir(tmp_path)
+
+
+def test_the_lines_of_python_print_what_they_say(workdir, capsys):
+    """Against a system that a search has really found, and the question's right answer."""
     small = "--graph_num 4 --trial_num 2 --dev_limit 40 --test_limit 6 -m 0 -n graphs".split()
     assert search_program(["-e", "exact_match", "-d", "graph_tasks_small", *small]) == 0
     capsys.readouterr()
-    code, *further = [part.split("```")[0] for part in page.split("```python")[1:]]
-    names = {}
-    exec(code, names)
-    edges, node, answer = re.search(r'\["([^"]+) ; degree of (\w)"\]\)\)  # \[\'(\d)\'\]\n', code).groups()
-    assert capsys.readouterr().out == f"['{answer}']\n"
-    for block in further:
-        exec(block, names)
-        assert capsys.readouterr().out == re.search(r"\)  # (.*\n)", block)[1]
-    assert str(sum(node in edge for edge in edges.split())) == answer
+    [code] = [part.split("```")[0] for part in README.split("```python")[1:]]
+    exec(code, {})
+    edges, node, answer = re.search(r'"([^"]+) ; degree of (\w)"\)\)  # (\d)\n', code).groups()
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == answer == str(sum(node in edge for edge in edges.split()))
+    assert re.fullmatch(r"strict 0\.\d{3} \[.*\] n=6, compat .*", second)
     fewest, most = SKILLS["degree"].edges
     assert fewest <= len(edges.split()) <= most, "as the experts have learnt it"
+
+
+def test_the_page_on_python_does_what_it_says(workdir, capsys):
+    names = {}
+    first, second = [part.split("```")[0] for part in PYTHON.split("```python")[1:]]
+    exec(first, names)
+    score, answer, *nodes = capsys.readouterr().out.splitlines()
+    assert f"interval: {score}\n" in first and f'degree of A"))  # {answer}\n' in first
+    assert len([line for line in nodes if re.match(r"\d expert_\d_", line)]) == 6 and "Question: A-B:2" in "".join(
+        nodes
+    )
+    assert len(names["rows"]) == 12 and [step["step"] for step in names["steps"]] == [1, 2, 3, 4]
+    exec(second, names)
+    assert capsys.readouterr().out == "['2'] True\n" and "# ['2'] True\n" in second
+
+
+def test_the_notebook_runs(workdir, capsys):
+    """Its cells one after the other; what a cell ends with is shown as a notebook would show it."""
+    cells = json.loads((ROOT / "docs/tour.ipynb").read_text(encoding="utf8"))["cells"]
+    names, shown = {}, []
+    for cell in cells:
+        assert cell["cell_type"] == "markdown" or not cell["outputs"], "kept without outputs, which would grow old"
+        if cell["cell_type"] == "code":
+            tree = ast.parse("".join(cell["source"]))
+            last = ast.Expression(tree.body.pop().value) if isinstance(tree.body[-1], ast.Expr) else None
+            exec(compile(tree, "cell", "exec"), names)
+            value = eval(compile(last, "cell", "eval"), names) if last else None
+            shown.append(value._repr_html_() if hasattr(value, "_repr_html_") else repr(value))
+    assert "<pre>search/graph_tasks_small_" in shown[0] and "<svg" in shown[1] and "role" in capsys.readouterr().out
+    assert len(cells) > 10 and names["system"].system.graph.number_of_nodes() == 6
 
 
 def test_rows_of_the_results_that_no_seed_decides(tmp_path, monkeypatch, capsys):

@@ -1,6 +1,7 @@
 """Every command that README and docs show to a user of searches runs, on small data of the shape that it names."""
 
 import csv
+import io
 import json
 import os
 import re
@@ -67,7 +68,10 @@ def workdir(tmp_path, monkeypatch):
     shutil.copy(ROOT / "docs/graph_tasks.yml", tmp_path / "docs")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    rows = [{"question": f"A-B:{i} ; weight of A-B", "answer": str(i % 9 + 1), "id": str(i)} for i in range(210)]
+    rows = [
+        {"question": f"A-B:{i} ; weight of A-B", "answer": str(i % 9 + 1), "id": str(i), "domain": f"{i % 2}"}
+        for i in range(210)
+    ]
     sets = {"dev": rows[:5], "test": rows[5:10]}
     chunked = {split: [row | {"context_chunks": ["A-B:1"] * 6} for row in part] for split, part in sets.items()}
     Path("data/hub").mkdir()
@@ -86,6 +90,10 @@ def run(command, words):
     few = {"evaluate": ["--limit", "2"], "baselines": ["--dev_limit", "3"]}
     if command == "search" and "--resume" not in words:
         words = [*words, *SMALL]
+    elif words[:1] == ("rm",):
+        words = [*words, "--yes"]
+    elif command == "show" and "--question" in words:
+        words = [*words[:-1], "1"]
     elif command in few and "--without-experts" not in words:
         words = [*words, "--max_new_tokens", "3", *few[command]]
     return front_doors.guarded(lambda: command_program([command, *words]))
@@ -94,17 +102,22 @@ def run(command, words):
 @pytest.mark.parametrize(
     ("command", "words"), [(c, w) for c, w in COMMANDS if "gemini_match" not in w and "allenai/ai2_arc" not in w]
 )
-def test_it_runs(workdir, programs, command, words):
+def test_it_runs(workdir, programs, monkeypatch, command, words):
     if "--workers" in words:  # processes, which need not be started anew
         done = programs.run("search", *words, *SMALL, cwd=workdir, by_forks=True)
         assert (command, done[0]) == ("search", 0), done
         return
-    names = ["one"] if command == "runs" else re.findall(r"search/(\w+)", " ".join(words))
-    for name in names:  # a run that the command goes on with
-        begun = ["-e", "exact_match", "-d", "gsm8k", "-n", name, *SMALL, "--max_generations", "40"]
+    names = re.findall(r"search/(\w+)", " ".join(words))
+    if command == "runs":
+        names = words[1:] or ["one"]
+    for name in names:  # a run that the command goes on with, or asks
+        limit = [] if command in ("show", "compare", "ask") else ["--max_generations", "40"]
+        begun = ["-e", "exact_match", "-d", "gsm8k", "-n", name, *SMALL, *limit]
         assert front_doors.guarded(lambda: search_program(begun)) in (front_doors.DONE, front_doors.LIMIT_REACHED)  # noqa: B023
     if any(word.startswith("routers") for word in words) and "fit" not in words:
         assert run("route", FIT) == 0
+    Path("questions.txt").write_text("A-B:1 ; degree of A\n")
+    monkeypatch.setattr(sys, "stdin", io.StringIO("A-B:1 ; degree of A\n"))
     assert run(command, words) == 0
 
 

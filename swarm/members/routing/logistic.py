@@ -27,6 +27,10 @@ class LogisticSettings:
         if not self.strengths or min(self.strengths) <= 0:
             raise UserError(f"strengths is {list(self.strengths)}, wanted one number or several, each above 0")
 
+    def check_library(self) -> None:
+        """Raises UserError where scikit-learn is missing, before anybody is asked for what would be fitted."""
+        _regression(self.strengths[0])
+
     def fit(
         self, inputs: Inputs, targets: np.ndarray, weights: np.ndarray, generator: np.random.Generator
     ) -> "Logistic":

@@ -41,6 +41,10 @@ class TfidfSettings:
                 "longest and most of at least 1"
             )
 
+    def check_library(self) -> None:
+        """Raises UserError where scikit-learn is missing, before anybody is asked for what would be fitted."""
+        _vectorizer(self)
+
     def fit(self, prompts: Sequence[str], language_model: LanguageModel | None = None) -> tuple["Tfidf", Encoded]:
         """Fits the vocabulary; returns the features and the encoded prompts.
 

@@ -27,6 +27,7 @@ def graph_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--nodes", type=int, nargs=2, metavar=("FEWEST", "MOST"), help="size of large graphs (8 20)")
     parser.add_argument("--density", type=float, help="share of the pairs with an edge in large graphs (0.3)")
     parser.add_argument("--out", type=Path, required=True, help="the JSON file to write")
+    parser.add_argument("--replace", action="store_true", help="though the file is there already")
     args = parser.parse_args(arguments)
     if args.style == "small" and (args.nodes is not None or args.density is not None):
         parser.error("--nodes and --density are for --style large; small graphs have five nodes")
@@ -46,7 +47,7 @@ def command(args: argparse.Namespace) -> str:
     """The command that makes the same file again."""
     words = ["h-swarm", "data", "graph"]
     for name, value in vars(args).items():
-        if value is not None:
+        if value is not None and name != "replace":
             words += [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
     return shlex.join(words)
 
@@ -54,6 +55,8 @@ def command(args: argparse.Namespace) -> str:
 def graph_program(arguments: Sequence[str] | None = None) -> int:
     """Makes the dataset, writes it and says how to make it again. Returns the exit code."""
     args = graph_options(arguments)
+    if args.out.exists() and not args.replace:
+        raise UserError(f"--out {args.out} is there; name a new file, or add --replace")
     try:
         content = make(args)
     except ValueError as error:

@@ -41,9 +41,14 @@ def router_settings(options: argparse.Namespace, names: tuple[str, ...] | list[s
         raise UserError(f"--cost_weight is {options.cost_weight:g} but no costs are given; add --costs NAME=COST,...")
     if options.label_temperature == 0:
         raise UserError("--label_temperature is 0; wanted more, or none, which lets the best members share a prompt")
+    features = feature_settings(*kind_and_options("--features", options.features))
+    classifier = classifier_settings(*kind_and_options("--classifier", options.classifier))
+    for chosen in (features, classifier):
+        if hasattr(chosen, "check_library"):
+            chosen.check_library()
     return RouterSettings(
-        features=feature_settings(*kind_and_options("--features", options.features)),
-        classifier=classifier_settings(*kind_and_options("--classifier", options.classifier)),
+        features=features,
+        classifier=classifier,
         label_temperature=options.label_temperature,
         tolerance=options.tolerance,
         costs=costs,
