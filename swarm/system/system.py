@@ -51,6 +51,11 @@ class System:
         if not all(0 <= index < len(self.members) for index in self.assignment):
             raise ValueError(f"assignment {self.assignment} names a member beyond the {len(self.members)} there are")
 
+    def __repr__(self) -> str:
+        told = ", ".join(f"{u} -> {v}" for u, v in sorted(self.graph.edges))
+        nodes = ", ".join(f"{node}: {self.member_at(node).name}" for node in sorted(self.graph))
+        return f"{type(self).__name__}({nodes}; {told or 'no edges'}; {self.end} answers)"
+
     def _check_graph(self, graph: nx.DiGraph) -> None:
         end_node(graph)
         if set(graph) != set(range(len(self.assignment))):
@@ -87,7 +92,7 @@ class System:
         return load_system(Path(folder))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LoadedSystem(System):
     """A system read from disk; `saved` holds its members as they were saved, `about` what was noted with it."""
 

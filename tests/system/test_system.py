@@ -96,3 +96,10 @@ def test_folders_without_a_system(saved, tmp_path):
     (copy / "system.json").write_text(json.dumps({"format": 99}))
     with pytest.raises(UserError, match="has format 99, this version reads 1"):
         System.load(copy)
+
+
+def test_a_system_is_shown_in_a_line(saved):
+    _, folder, system, _ = saved
+    shown = "0: expert_2, 1: expert_0, 2: expert_2; 0 -> 2, 1 -> 2; 2 answers)"
+    assert repr(system) == f"System({shown}" and repr(System.load(folder)) == f"LoadedSystem({shown}"
+    assert repr(single(system.members[0])) == "System(0: expert_0; no edges; 0 answers)"
