@@ -11,9 +11,10 @@ import numpy as np
 from swarm.data.example import Dataset, Example
 from swarm.engines.base import GenerationParams
 from swarm.evals.eval import Judging
-from swarm.evals.exact_match import final_word, without_echo
+from swarm.evals.exact_match import final_word
 from swarm.evals.multiple_choice import MultipleChoice, compat_key, multiple_choice_prompt, strict_key
-from swarm.system.prompts import Query
+from swarm.system.prompts import Query, written
+from swarm.text.replies import own_text
 
 _PUBLISHED = GenerationParams(max_new_tokens=100)
 _TOKENS_TO_CONFIRM = 10
@@ -84,7 +85,7 @@ def proposal_prompt(asked: str, key: str) -> str:
 
 def _strict_stands_by(verdict: str, asked: str) -> bool:
     """Does the verdict settle on true, in whatever case?"""
-    return final_word(without_echo(verdict, asked), (_STANDS, _FALLS)) == _STANDS
+    return final_word(own_text(written(verdict), asked), (_STANDS, _FALLS)) == _STANDS
 
 
 def _compat_stands_by(verdict: str) -> bool:

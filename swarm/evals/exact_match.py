@@ -13,17 +13,11 @@ import numpy as np
 from swarm.data.example import Dataset, Example
 from swarm.engines.base import GenerationParams
 from swarm.evals.eval import USUAL, Eval, Judging
-from swarm.system.prompts import Query
-from swarm.text.replies import (
-    NO_LETTER,
-    after_markers,
-    as_number,
-    final_number,
-    one_line,
-    own_part_first,
-    phrase_spans,
-    unjoined,
-)
+from swarm.system.prompts import Query, written
+from swarm.text.numbers import as_number, final_number
+from swarm.text.phrases import lists_candidates, names
+from swarm.text.replies import NO_LETTER, after_markers, one_line, own_part_first, own_text, unjoined
+from swarm.text.thoughts import without_thoughts
 
 _PUBLISHED = {
     "gsm8k": GenerationParams(max_new_tokens=100, chat=True),
@@ -33,6 +27,8 @@ _PUBLISHED = {
 _GSM8K_REQUEST = " Please end your response with 'The answer is'."
 
 _OPPOSITES = (("yes", "no"), ("true", "false"))
+_OPPOSITE = {"true": "false", "false": "true"}
+_NEGATED = re.compile(r"(?:\b(?:not(?!\s+only\b)|never|cannot)|n't)\b[^.,;:!?]{0,40}?\b(true|false)\b", re.IGNORECASE)
 # "no path", "no direct edge" say no less than "No, ..." does. What follows an answer is another clause or nothing.
 _NO_WHAT = r"\s+(?!(?:there|it|because|since|as|the|this|that|these|they|we|you|node|not|but|and|or)\b)[a-z]"
 
@@ -63,14 +59,14 @@ class ExactMatch(Eval):
 
     def ballot(self, reply: str, example: Example) -> str | None:
         """The final number where the gold answer is one, yes or no (true or false) where it is that, else the text."""
-        text, gold = without_echo(reply, example.question), one_line(example.answer).rstrip(".")
+        text, gold = own_text(written(reply), example.question), gold_of(example.answer)
         if as_number(gold) is not None:
             number = final_number(text)
             return None if number is None else str(number.normalize())
         for words in _OPPOSITES:
             if gold.casefold() in words:
                 return final_word(text, words)
-        return super().ballot((after_markers(text) or [text])[0], example)
+        return super().ballot((after_markers(own_part_first(text)[0]) or [text])[0], example)
 
 
 def exact_match_prompt(dataset: Dataset, example: Example) -> str:
@@ -95,48 +91,29 @@ def strict(reply: str, example: Example, asked: str = "") -> bool:
     any other gold answer must stand in the reply, after its last answer marker if it has one, as a whole phrase.
     `asked` is the prompt: what a reply merely repeats of it, or of the question, does not count.
     """
-    return gives_answer(reply, example.answer, example.question, asked)
+    return gives_answer(written(reply), example.answer, example.question, asked)
 
 
 @lru_cache(maxsize=4096)  # the systems of a step have many a reply in common
 def gives_answer(reply: str, answer: str, question: str, asked: str) -> bool:
     """`strict` for the fields of an example."""
-    gold = one_line(answer)
-    gold = gold.rstrip(".") or gold
-    if one_line(reply).casefold() in (gold.casefold(), f"{gold}.".casefold()):
+    gold = gold_of(answer)
+    said = own_text(reply, asked, question)
+    if one_line(without_thoughts(reply)).casefold() in (gold.casefold(), f"{gold}.".casefold()):
         return True
-    text = without_echo(reply, asked, question)
     value = as_number(gold)
     if value is not None:
-        return final_number(text) == value
+        return final_number(said) == value
     for words in _OPPOSITES:
         if gold.casefold() in words:
-            return final_word(text, words) == gold.casefold()
-    final = _final_text(text)
-    if len(gold) == 1:  # case counts, or the article "a" would be the answer "A"
-        return re.search(rf"(?<!\w){re.escape(gold)}(?!\w)", unjoined(final, gold)) is not None
-    return bool(phrase_spans(gold, final))
+            return not lists_candidates(said) and final_word(said, words) == gold.casefold()
+    return names(gold, said)
 
 
-def without_echo(reply: str, *asked: str) -> str:
-    """The reply on one line, less every verbatim repetition of what was asked.
-
-    Fewer than three words are not taken for an echo: an answer may well hold them.
-    """
-    reply = one_line(reply)
-    for text in sorted(map(one_line, asked), key=len, reverse=True):
-        if len(text.split()) >= 3:
-            reply = reply.replace(text, " ")
-    return reply
-
-
-def _final_text(text: str) -> str:
-    """The text behind the last answer marker that words follow, or the whole where there is none."""
-    for part in own_part_first(text):
-        segments = [segment for segment in [*after_markers(part), part] if re.search(r"\w", segment)]
-        if segments:
-            return segments[0]
-    return text
+def gold_of(answer: str) -> str:
+    """The right answer itself: of a chain of thought as the hub's GSM8K has it, what stands behind its last "####"."""
+    gold = one_line(answer.rpartition("####")[2] if "####" in answer else answer)
+    return gold.rstrip(".") or gold
 
 
 def final_word(text: str, words: tuple[str, str]) -> str | None:
@@ -144,7 +121,7 @@ def final_word(text: str, words: tuple[str, str]) -> str | None:
 
     What stands before a "Question:" that the model asks itself comes first.
     """
-    settled = (_settled_word(part, words) for part in own_part_first(unjoined(text)))
+    settled = (_settled_word(part.replace("\n", " "), words) for part in own_part_first(unjoined(text)))
     return next((word for word in settled if word is not None), None)
 
 
@@ -154,6 +131,7 @@ def _settled_word(text: str, words: tuple[str, str]) -> str | None:
     The "no" of "no direct edge" counts where there is no other word.
     """
     either = rf"(?<!\w)(?<!\w-)(?i:{'|'.join(words)})(?!\w)(?!-\w)"
+    text = _NEGATED.sub(lambda found: f" {_OPPOSITE[found[1].casefold()]} ", text)
     alone = rf"(?!(?i:no){_NO_WHAT}){either}"
     text = re.sub(rf"{either}\s*(?:/|\b(?i:or|and)\b)\s*{either}", " ", text)  # "yes or no" is no answer
     opening = re.match(rf"(?:[^\w{NO_LETTER}]|_)*({alone})", text)

@@ -15,14 +15,14 @@ from swarm.data.example import Dataset, Example
 from swarm.engines.base import GenerationParams
 from swarm.errors import UserError
 from swarm.evals.eval import Eval, Judging
-from swarm.evals.exact_match import without_echo
-from swarm.system.prompts import Query
+from swarm.system.prompts import Query, written
+from swarm.text.choices import Letters, letters
+from swarm.text.phrases import is_denied
 from swarm.text.replies import (
     ANSWER_MARKER,
-    Letters,
-    letters,
     one_line,
     own_part_first,
+    own_text,
     phrase_spans,
     sentence_at,
     unjoined,
@@ -37,9 +37,15 @@ _OPENINGS = {
 
 # What a pick follows. Filler between it and the pick says nothing; "not" is no filler.
 _PICK_MARKER = re.compile(
-    rf"{ANSWER_MARKER.pattern}|\b(?:option|choice)\s*:|"
+    rf"{ANSWER_MARKER.pattern}|\banswer\s+[-–—]\s+|"
+    r"\b(?:option|choice|solution|verdict|conclusion|decision|selection|correction|pick|final)\s*:|\bans(?:\s*[:=]|\.\s)|"
+    r"\b(?:that|which|this)\s+(?:only\s+)?leaves(?:\s+(?:us\s+with|only|just))?\b|"
     r"\b(?:correct|right|best)\s+(?:option|choice|one)\s*(?:is|would be|:)",
     re.IGNORECASE,
+)
+# Before a marker: what follows is doubted.
+_DOUBTED = re.compile(
+    r"(?:\b(?:not|never|hardly)|n't)\s+(?:think|believe|say|agree|see|feel)\b[^.;:!?]*$|\bdoubt\b[^.;:!?]*$", re.I
 )
 # What a pick follows too, but also what people would choose, or how a thing is.
 _WEAK_MARKER = re.compile(
@@ -60,9 +66,11 @@ _FILLER = re.compile(
     r"clearly|definitely|therefore|thus|indeed|text|textbf|mathrm|mathbf)\b[\W_]*)*",
     re.IGNORECASE,
 )
+_RIGHT = ("correct", "right", "yes", "true")
 _JOINT = re.compile(r"\W*\b(?:or|and)\b\W*|\s*/\s*")
 _DENIAL = re.compile(
-    r"(?:\bnot|n't|\bneither|\bnor|\bexcept|\bthan|\binstead of)\s+(?:be\s+)?(?:(?:option|choice|answer)\s+)?\W?$",
+    r"(?:\bnot|n't|\bneither|\bnor|\bexcept|\bthan|\binstead of|\bcannot)\s+(?:be\s+)?"
+    r"(?:(?:option|choice|answer)\s+)?\W?$",
     re.IGNORECASE,
 )
 
@@ -132,8 +140,9 @@ def compat_key(reply: str, choices: Mapping[str, str]) -> str:
 def strict_key(reply: str, choices: Mapping[str, str], asked: Sequence[str] = ()) -> str | None:
     """The one choice that a reply picks, or None where it picks none or several.
 
-    In this order: a plain statement ("the answer is B", "B is correct", "therefore B."; the last one counts), a key
-    at the start ("B. Because"), any other statement ("I think B"; last what would be if), the only "option B", the
+    In this order: the only one that is called right where several are judged ("A: no, B: yes"), a plain statement ("the
+    answer is B", "B is correct", "therefore B."; the last one counts), a key alone in the first line, a key at the
+    start ("B. Because"), any other statement ("I think B"; last what would be if), the only "option B", the
     only choice text in the reply, the only key in the reply. `asked` holds texts, such as the prompt, that the reply
     may repeat without saying anything. A model may go on with a question of its own; so what stands before the next
     "Question:" is read first, and all of it only where that says nothing.
@@ -144,10 +153,13 @@ def strict_key(reply: str, choices: Mapping[str, str], asked: Sequence[str] = ()
     texts = {key: text for key, raw in choices.items() if (text := raw.rstrip(".;, ")).lower() not in names}
     any_case = len(names) == len(choices) == len(texts)
     reader = _PickReader(letters(tuple(choices), any_case), {key: text for key, text in texts.items() if text})
-    for part in own_part_first(without_echo(reply, *asked)):
+    for lines in own_part_first(own_text(written(reply), *asked)):
+        part = lines.replace("\n", " ")
         rest = _without_list(part, choices)
         picked = (
-            reader.stated(part, plainly=True)
+            reader.judged(part)
+            or reader.stated(part, plainly=True)
+            or reader.alone_in_line(lines)
             or reader.opening(rest)
             or reader.stated(part)
             or reader.only_option(part)
@@ -187,7 +199,7 @@ class _PickReader:
         for pattern, firmness in ((_PICK_MARKER, _PLAIN), (_WEAK_MARKER, _WEAK)):
             for marker in pattern.finditer(text):
                 picked = self._picked(text, marker.end())
-                if picked is not None:
+                if picked is not None and not _DOUBTED.search(text, max(0, marker.start() - 60), marker.start()):
                     would = firmness == _PLAIN and _WOULD.search(marker[0])
                     picks.append((_WOULD_BE if would else firmness, marker.start(), picked))
         ranked = [
@@ -196,6 +208,25 @@ class _PickReader:
         ]
         firmest = max(ranked, default=None)
         return firmest[2] if firmest and (firmest[0] == -_PLAIN or not plainly) else None
+
+    def judged(self, text: str) -> str | None:
+        """The only key that is called right where two or more are judged one by one ("A) Incorrect. B) Correct.")."""
+        if {choice.casefold() for choice in self.texts.values()} & {*_RIGHT, "no", "false"}:
+            return None  # "A: yes" is a choice
+        verdicts: dict[str, bool] = {}
+        for found in self.letters.judged.finditer(text):
+            verdicts.setdefault(found[1], found[2].casefold() in _RIGHT)
+        right = [key for key, verdict in verdicts.items() if verdict]
+        return right[0] if len(verdicts) > 1 and len(right) == 1 else None
+
+    def alone_in_line(self, lines: str) -> str | None:
+        """The key that is all of the first of several lines, with or without its text."""
+        first, _, rest = lines.partition("\n")
+        found = re.fullmatch(r"[\W_]*(\w+)[\W_]*(.*?)[\W_]*", first)
+        if not rest or not found or found[1] not in self.letters.keys:
+            return None
+        text = self.texts.get(found[1], "").casefold()
+        return found[1] if not found[2] or found[2].casefold() == text else None
 
     def only_option(self, text: str) -> str | None:
         """The only "option B"."""
@@ -207,11 +238,14 @@ class _PickReader:
         found = self.letters.opening.match(unjoined(text, self.letters.keys), start.end() if start else 0)
         if not found or self._leading_text(text) is not None or self._enumerates(text, found):
             return None
+        if is_denied(text, *found.span()):
+            return None
         return self.letters.key(found[0])
 
     def only_text(self, text: str) -> str | None:
         """The choice whose text alone stands in the text, not counting texts inside longer ones."""
-        spans = {key: phrase_spans(choice, text) for key, choice in self.texts.items()}
+        spans = {key: [span for span in phrase_spans(choice, text) if not is_denied(text.casefold(), *span)]
+                 for key, choice in self.texts.items()}  # fmt: skip
         every = [span for found in spans.values() for span in found]
         keys = [key for key, found in spans.items() if any(not _inside(span, every) for span in found)]
         return keys[0] if len(keys) == 1 else None
@@ -254,17 +288,19 @@ class _PickReader:
             for found in pattern.finditer(text)
             if not self.letters.denied.match(text, found.end())
             and not _DENIAL.search(text, max(0, found.start() - 30), found.start())
+            and not is_denied(text, *found.span(group))
         }
         return keys.pop() if len(keys) == 1 else None
 
     def _picked(self, text: str, start: int) -> str | None:
         """The choice that is named from `start` on, by its text or its key."""
         reach = 100 + 2 * max(map(len, self.texts.values()), default=0)  # filler, a choice, "or" and another
-        key = self._leading_text(text[start : start + reach])
+        text = text[start : start + reach]
+        key = self._leading_text(text)
         if key is not None:
             return key
-        filler = _FILLER.match(text, start)
-        found = self.letters.picked.match(unjoined(text, self.letters.keys), filler.end() if filler else start)
+        filler = _FILLER.match(text)
+        found = self.letters.picked.match(unjoined(text, self.letters.keys), filler.end() if filler else 0)
         return self.letters.key(found[0]) if found else None
 
     def _leading_text(self, text: str) -> str | None:

@@ -11,6 +11,7 @@ from typing import Any
 from swarm.data.example import Example
 from swarm.evals.eval import Eval, Judgement
 from swarm.evolution.fitness import Judged
+from swarm.system.prompts import written
 from swarm.system.query_trace import MemberAnswer, QueryTrace
 
 FOUND = "found"
@@ -77,6 +78,7 @@ def _node(trace: QueryTrace, node: int, readable: Callable[[str], bool]) -> dict
 
 def _member(answer: MemberAnswer) -> dict[str, Any]:
     given: dict[str, Any] = {"member": answer.member, "answer": answer.text}
+    given |= {"written": written(answer.text)} if written(answer.text) != answer.text else {}
     given |= {"tokens": answer.new_tokens, "most": answer.most, "cut": answer.cut}
     given |= {"prompt": answer.prompt} if answer.prompt is not None else {}
     return given | ({"asked": [_member(part) for part in answer.asked]} if answer.asked else {})

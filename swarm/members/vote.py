@@ -10,7 +10,8 @@ from typing import Any
 from swarm.engines.base import Completion, Member, Request
 from swarm.errors import UserError
 from swarm.members.composite import Composite, Relay, check_keys, json_digest, member_names, one_of
-from swarm.text.replies import after_markers, as_number, final_number, one_line, own_part_first
+from swarm.text.numbers import as_number, final_number
+from swarm.text.replies import after_markers, one_line, own_part_first
 
 Utility = Callable[[str, str], float]  # how well the first text agrees with the second; 1 is in full
 

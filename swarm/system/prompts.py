@@ -53,6 +53,30 @@ def context_at(chunks: Sequence[str], position: int, nodes: int) -> str:
     return "\n".join(chunk for chunk in chunks[start:stop] if chunk or stop == start + 1)
 
 
+class Answer(str):
+    """An answer on one line, as it is passed on to other nodes, that still has its lines for who reads it.
+
+    Attributes:
+      written: the answer with its line ends.
+    """
+
+    __slots__ = ("written",)
+    written: str
+
+    def __new__(cls, line: str, written: str) -> "Answer":
+        """The line, and what it was made of."""
+        answer = super().__new__(cls, line)
+        answer.written = written
+        return answer
+
+
 def tidy_answer(text: str) -> str:
-    """A model's raw text as it is passed on and scored: stripped, on one line."""
-    return text.strip().replace("\n", " ")
+    """A model's raw text as it is passed on and scored: stripped, on one line; an `Answer` where it had several."""
+    stripped = text.strip()
+    line = stripped.replace("\n", " ")
+    return Answer(line, stripped) if line != stripped else line
+
+
+def written(reply: str) -> str:
+    """A reply with its line ends, as plain text."""
+    return reply.written if isinstance(reply, Answer) else str(reply)

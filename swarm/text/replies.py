@@ -1,11 +1,10 @@
-"""Parsing of replies: words, numbers and lettered choices, in any script."""
+"""Parsing of replies: lines, what a model goes on with, answer markers, words, in any script."""
 
 import re
 import unicodedata
 from collections.abc import Iterable
-from dataclasses import dataclass
-from decimal import Decimal
-from functools import lru_cache
+
+from swarm.text.thoughts import without_answer_tags, without_thoughts
 
 # Thai to Khmer, Hangul, Kana, Han: written without blanks (Hangul with, but with its particles joined on), so that a
 # neighbour in one of them does not make a word go on.
@@ -17,41 +16,41 @@ _WORD = rf"[^\W{_UNBLANKED}]"  # a character that makes a word go on
 _UNBLANKED_CHARACTER = re.compile(f"[{_UNBLANKED}]")
 NO_LETTER = "\u3013"
 
+# The word "answer" and what stands between it and the answer, in the languages of mgsm and some more.
+_COPULA = (
+    r"ist|lautet|wäre|est|es|é|è|is|ni|jest|равен|равно|составляет|будет|হল|হলো|হচ্ছে|है|هي|هو|คือ|อยู่ที่|"
+    r"は|은|는|是|为|為|等于"
+)
+_ANSWERS = (
+    r"antwort(?:en)?|lösung|réponses?|respuestas?|resposta|risposta|antwoord|ответ|odpowied[źz]|jibu|উত্তর|సమాధానం|उत्तर|"
+    r"الإجابة|الجواب|คำตอบ|答案|答え|答|解答|정답|답"
+)
+_FOREIGN_MARKER = (
+    rf"(?:{_ANSWERS})[*_\"')]*(?:\s+(?!(?:{_COPULA})\b)[^\W\d]{{1,12}})?(?:\s*[:=]|\s+[–—-](?=\s)|\s*(?:{_COPULA}))"
+)
 # "The answer is", "Answer:", "the answer to the question is", "\boxed{", gsm8k's own "####" where it opens no heading.
 ANSWER_MARKER = re.compile(
-    r"####(?=\s*[-$]?\d|\s*\S+$)|\\boxed\s*\{|"
+    r"####(?=\s*[-$]?\d|\s*\S+(?:\n|$))|\\boxed\s*\{|"
     r"\banswers?\b[*_\"')]*(?:\s(?:to|for)\s[^.:?!]{1,80}?)?"
-    r"(?:\s*[:=]|\s+(?:is|are|was|(?:would|should|must|will) be)\b(?!\s+not\b))",
+    rf"(?:\s*[:=]|\s+(?:is|are|was|(?:would|should|must|will) be)\b(?!\s+not\b))|{_FOREIGN_MARKER}",
     re.IGNORECASE,
 )
-# Words that an article "A" cannot stand before, so that the "A" in front of them is a letter.
-_AFTER_LETTER = "because|since|is|as|with|in|by|for|from|but|due|based|which|that|if|so|according|at|on|of"
-_NUMBER = re.compile(
-    r"(?:(?<![\w)\]])(?P<minus>-))?[$€£]?"
-    r"(?P<digits>(?<![A-Za-z0-9_^])(?<![0-9][.:])(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?"
-    r"(?![0-9]|:[0-9])|(?<![A-Za-z0-9_^.])\.[0-9]+)"  # "5:30" is no number
-    r"(?:/(?P<under>[0-9]+))?"
+_FOREIGN = re.compile(_FOREIGN_MARKER, re.IGNORECASE)
+# What a reason begins with: numbers and letters in it are no answer.
+BECAUSE = (
+    r"(?:(?<![^\W\d_])(?:because|since|as|weil|denn|da|car|parce\s+que|puisque|porque|ya\s+que|pues|pois|perché|poiché|omdat|want|"
+    r"потому\s+что|так\s+как|поскольку|ponieważ|kwa\s+sababu|kwani|কারণ|क्योंकि|لأن)\b|因为|因為|なぜなら|เพราะ|왜냐하면|ఎందుకంటే)"
 )
-_MOST_DIGITS = 100  # a longer run is no number: to reckon with thousands of digits is slow or fails
-# Of "16 -> 3 -> 19", "16-3-19", "16 to 3 to 19" the nodes are not what a reply ends up with, nor, if it has another
-# number, those of "16,3,19"; "1,234,567" is a number.
-_PATH = re.compile(r"(?<![\w.])\d+(?:(?:\s*(?:->|→|=>|-)\s*|\s+to\s+)(?:node\s+)?\d+){2,}", re.IGNORECASE)
-_NODE = r"(?![1-9]\d{0,2}(?:,\d{3})+(?!\d|,\d))\d{1,3}(?!\d)"
-_COMMA_PATH = re.compile(rf"(?<![\w.,]){_NODE}(?:\s*,\s*(?:and\s+)?(?:node\s+)?{_NODE}){{2,}}(?!\.\d)", re.IGNORECASE)
-_STANDS_ALONE = re.compile(r"%?[*_)\]]*(?:\s*$|[.:](?:\s|$)|\s*\(|\s+[A-Z][a-z])")
-# After "the answer is": "42", "about 42 apples", with the clause over behind it, so that no sum goes on there.
-_LEAD = re.compile(r"[\s*_(\[:\"'\\]*(?:(?:about|approximately|exactly|only|just)\s+)?[*_(]*")
-_CLAUSE_END = re.compile(
-    r"%?(?:\s+(?!(?:plus|minus|times|x|by|of|divided|multiplied|and|or|over|more|less|out)\b)[A-Za-z]+)?"
-    r"[$*_)\]}\"']*(?:\s*$|[.,;:!](?:\s|$)|\s+(?:because|since|as)\b)"
-)
-_OR = re.compile(
-    r"%?(?P<unit>\s+[A-Za-z]+)?(?:,\s+\d+)*,?\s+or\s+(?:(?:maybe|perhaps|possibly|about)\s+)?", re.IGNORECASE
-)
-_FRACTION = re.compile(r"(?<!\d)\\[dt]?frac\s*\{\s*(\d+)\s*\}\s*\{\s*(\d+)\s*\}")
-_MINUS_WORD = re.compile(r"(^|[=:]\s*|\b(?:is|be|are|was|equals|get|gives)\s+)(?:minus|negative)\s+(?=[$€£.\d])", re.I)
 _SENTENCE_END = re.compile(r"[.!?](?:\s|$)")
-_NEXT_QUESTION = "Question:"
+_ASKS = (
+    r"question|q|problem|exercise|task|human|user|instruction|input|frage|aufgabe|pregunta|problema|pergunta|domanda|"
+    r"вопрос|swali|প্রশ্ন|ప్రశ్న|प्रश्न|سؤال|คำถาม|问题|問題|题目|質問|질문"
+)
+# On a line of its own, or where there are no lines, "Question:" anywhere and others behind the end of a sentence.
+_NEXT_QUESTION = re.compile(
+    rf"(?i:(?:^|\n)[\s#*_\[(<|]*(?:{_ASKS})[\s_*\])>|]*(?:\d{{1,4}}[*_\])]*\s*)?[:：.](?!\d))|\bQuestion:|"
+    r"(?<=[\w.!?)}*\"'])\s+(?:Q|Problem|Exercise|Human|User)\s?\d{0,3}:\s"
+)
 
 
 def _spelling() -> dict[int, str]:
@@ -68,11 +67,23 @@ def _spelling() -> dict[int, str]:
 
 
 _SPELLING = _spelling()
+_OTHER_WORDS = re.compile(
+    r"\b(?:und|nicht|eine|wird|sind|werden|il y a|nous|donc|avec|pour|los|las|una|por lo tanto|entonces|portanto|"
+    r"quindi|sono|het|een)\b|[\u0400-\u04ff]",
+    re.IGNORECASE,
+)
+_DIGIT = re.compile(r"[^\W_a-zA-Z\x00-\x7f]")
+
+
+def _in_latin_digits(text: str) -> str:
+    return text if text.isascii() else _DIGIT.sub(lambda one: str(unicodedata.decimal(one[0], one[0])), text)
 
 
 def one_line(text: str) -> str:
     """The text with runs of blanks and line ends as one space, with plain quotes and minus signs, and under NFKC."""
-    return " ".join(unicodedata.normalize("NFKC", text.translate(_SPELLING)).translate(_SPELLING).split())
+    return _in_latin_digits(
+        " ".join(unicodedata.normalize("NFKC", text.translate(_SPELLING)).translate(_SPELLING).split())
+    )
 
 
 def unjoined(text: str, keep: Iterable[str] = ()) -> str:
@@ -84,12 +95,41 @@ def unjoined(text: str, keep: Iterable[str] = ()) -> str:
     return text if text.isascii() else _UNBLANKED_CHARACTER.sub(lambda c: c[0] if c[0] in own else NO_LETTER, text)
 
 
+def lined(text: str) -> str:
+    """The text with each of its lines as `one_line` has it, without empty ones."""
+    return "\n".join(line for raw in text.splitlines() if (line := one_line(raw)))
+
+
+def own_text(reply: str, *asked: str) -> str:
+    """What a reply itself says, in lines: without thoughts, and without verbatim repetitions of what was asked.
+
+    Fewer than three words are not taken for a repetition: an answer may well hold them.
+    """
+    said = lined(without_answer_tags(without_thoughts(reply)))
+    for text in sorted(map(one_line, asked), key=len, reverse=True):
+        if len(text.split()) < 3:
+            continue
+        flat, start = said.replace("\n", " "), 0
+        pieces = []
+        while (found := flat.find(text, start)) >= 0:
+            pieces.append(said[start:found])
+            start = found + len(text)
+        said = " ".join([*pieces, said[start:]]) if pieces else said
+    return said
+
+
 def own_part_first(text: str) -> tuple[str, ...]:
-    """The text before the next "Question:", for a model may go on with one of its own; then all of the text.
+    """The text before the next question, for a model may go on with one of its own; then all of the text.
 
     The second is for where the first says nothing.
     """
-    return tuple(dict.fromkeys((text.partition(_NEXT_QUESTION)[0], text)))
+    found = next((one for one in _NEXT_QUESTION.finditer(text) if re.search(r"\w", text[: one.start()])), None)
+    return tuple(dict.fromkeys((text[: found.start()] if found else text, text)))
+
+
+def speaks_english(text: str) -> bool:
+    """Whether nothing tells that a reply is in another language, whose numbers are written otherwise."""
+    return not _FOREIGN.search(text) and not _OTHER_WORDS.search(text)
 
 
 def after_markers(text: str) -> list[str]:
@@ -140,154 +180,3 @@ def _joined_after(right: str, phrase: str) -> bool:
 def _in_word(character: str) -> bool:
     """Is it a letter or digit that its neighbours can make part of a longer word?"""
     return character.isalnum() and re.match(_WORD, character) is not None
-
-
-def as_number(text: str) -> Decimal | None:
-    """The value of a text that is one number and nothing else, a percent sign aside."""
-    found = _NUMBER.fullmatch(_plain_numbers(text).removesuffix("%"))
-    return _value(found) if found else None
-
-
-def final_number(text: str) -> Decimal | None:
-    """The number that the text ends up with: the first after its last marker that has one, else the last of all.
-
-    After "the answer is 3 * 5 = 15." it is the right side of the sum that counts. None where two are offered ("3 or
-    4"). What stands before a "Question:" that the model asks itself comes first.
-    """
-    for part in own_part_first(_plain_numbers(text)):
-        for segment in after_markers(part):
-            found = _marked_number(segment)
-            if found:
-                return None if _hedged(segment, found) else _value(found)
-        value = _opening_number(part)
-        if value is not None:
-            return value
-        bare = _without_paths(part)
-        numbers = _numbers(bare)
-        if numbers:
-            either = any(_hedged(bare, found) for found in numbers[-2:-1])
-            return None if either else _value(numbers[-1])
-    return None
-
-
-def _plain_numbers(text: str) -> str:
-    """The text with "\\frac{1}{2}" as "1/2" and "is minus 5" as "is -5"."""
-    return _MINUS_WORD.sub(r"\1-", _FRACTION.sub(r"\1/\2", text))
-
-
-def _marked_number(segment: str) -> re.Match[str] | None:
-    """The number that what follows an answer marker names."""
-    lead = _LEAD.match(segment)
-    direct = _NUMBER.match(segment, lead.end() if lead else 0)
-    if direct and _value(direct) is not None and _CLAUSE_END.match(segment, direct.end()):
-        return direct
-    sentence = _SENTENCE_END.split(segment, maxsplit=1)[0]
-    equals = sentence.rfind("=") + 1
-    left, right = _numbers(segment, 0, max(0, equals - 1)), _numbers(segment, equals, len(sentence))
-    turned_round = len(left) == 1 and len(right) > 1  # "15 = 3 * 5"
-    found = (left if turned_round else right) or _numbers(segment)
-    return found[0] if found else None
-
-
-def _hedged(text: str, found: re.Match[str]) -> bool:
-    """Does another number, in the same unit and not of the same value, stand behind this one and an "or"?"""
-    either = _OR.match(text, found.end())
-    other = _NUMBER.match(text, either.end()) if either else None
-    if not (either and other) or (either["unit"] and not text.startswith(either["unit"], other.end())):
-        return False
-    value, another = _value(found), _value(other)
-    percent = 100 if text.startswith("%", other.end()) else 1
-    return value is not None and another is not None and another not in (value, value * percent)
-
-
-def _without_paths(text: str) -> str:
-    """The text less its paths; those with commas stay where it has no other number."""
-    text = _PATH.sub(" ", text)
-    less = _COMMA_PATH.sub(" ", text)
-    return less if _numbers(less) else text
-
-
-def _opening_number(text: str) -> Decimal | None:
-    """The number that a reply begins with and that stands there by itself: "**11** The path is 16-3-19."
-
-    Not the 1 of an enumeration, nor a number that the sentence goes on from ("5 apples ...").
-    """
-    lead = re.match(r"[\s*_(\[]*", text)
-    found = _NUMBER.match(text, lead.end() if lead else 0)
-    if not found or not _STANDS_ALONE.match(text, found.end()):
-        return None
-    value = _value(found)
-    enumerated = value is not None and value == int(value) and re.search(rf"(?<![\w.]){int(value) + 1}[.)]\s", text)
-    return None if enumerated else value
-
-
-def _numbers(text: str, start: int = 0, end: int | None = None) -> list[re.Match[str]]:
-    """The numbers of a text, or of a stretch of it, in order; digits inside a word ("x2", "m^2") are none."""
-    every = _NUMBER.finditer(text, start, len(text) if end is None else end)
-    return [found for found in every if _value(found) is not None]
-
-
-def _value(found: re.Match[str]) -> Decimal | None:
-    """A written number's value, exact for decimals; None where it divides by zero or has too many digits."""
-    digits, under = found["digits"].replace(",", ""), found["under"]
-    if max(len(digits), len(under or "")) > _MOST_DIGITS:
-        return None
-    value = Decimal(digits)
-    if under:
-        if not int(under):
-            return None
-        value /= Decimal(under)
-    return value.copy_negate() if found["minus"] else value
-
-
-@dataclass(frozen=True)
-class Letters:
-    """Patterns of a question's keys where they are letters, not words or parts of words."""
-
-    keys: tuple[str, ...]
-    alone: re.Pattern[str]  # anywhere
-    picked: re.Pattern[str]  # where a pick is expected
-    opening: re.Pattern[str]  # at a reply's start
-    praised: re.Pattern[str]  # "B is correct"
-    concluded: re.Pattern[str]  # "therefore B."
-    option: re.Pattern[str]  # "option B"
-    denied: re.Pattern[str]  # what follows a key that is ruled out
-
-    def key(self, written: str) -> str:
-        """The key that was written, perhaps in the other case."""
-        return written if written in self.keys else next(key for key in self.keys if key.lower() == written.lower())
-
-
-@lru_cache(maxsize=256)
-def letters(keys: tuple[str, ...], any_case: bool) -> Letters:
-    """The patterns for these keys; with `any_case`, "b." means B where a pick is expected."""
-    one_of = "|".join(sorted(map(re.escape, keys), key=len, reverse=True))
-    # Not in "B-cell", "I'm", "1.5", "U.S.A", "A.M." or "5 °C".
-    one = rf"(?<![\w°])(?<!\w[-'])(?<!\d[.,])(?<!\b\w\.)(?:{one_of})(?!\w)(?![-']\w)(?![.,]\d)(?!\.\w\b)"
-    # "A" and "I" are words in "A good idea" and "I think", letters in "A because", "A is right" and "A or B".
-    joined = rf"(?:and|or|not|and not)\s+\W?{one}"
-    article = rf"[Aa]\s+(?!(?:{_AFTER_LETTER})\b|{joined})[a-z\d]"
-    word = rf"{article}|[Ii]\s+(?!(?:because|since|is)\b|{joined})[a-z\d]|I,\s+[a-z]"
-    alone = rf"(?!{word}){one}"
-    closing, ruled_out = r"[)\]*\"'.]*", r"(?:\w+\s+)?(?:not|wrong|incorrect|false)"
-    denied = rf"(?i:{closing}\s+(?:(?:is|are)(?:n't|\s+{ruled_out})|can't|cannot|doesn't|does\s+not)\b)"
-    several = rf"[)\]*\"']*(?:\s*[,、/&]\s*(?:(?:and|or)\s+)?|\s+(?:(?:and|or)\s+)?)[(\[*\"']*{alone}"
-    ended = r"(?=\s*$|[.):,;\]}*\"'。、]|\s+[-–—=]\s)"
-    # A line's end in the reply has become a blank: "B Explanation: ..." opens with B, "A Tale" and "I Think" with none.
-    led_on = r"(?=\s+(?:because|since|as|(?:Explanation|Reason(?:ing)?|Rationale):?)\b)|(?<![AI])(?=\s+[A-Z(])"
-    loose = rf"|(?!{word})(?i:{one}){ended}(?!{several})" if any_case else ""
-    return Letters(
-        keys,
-        alone=re.compile(alone),
-        picked=re.compile(rf"(?:{alone}{loose})(?!{several})(?!{denied})"),
-        opening=re.compile(rf"(?:{alone}(?:{ended}|{led_on}){loose})(?!{several})(?!{denied})"),
-        praised=re.compile(
-            rf"({one})(?i:{closing}\s+(?:is|would be)\s+(?:(?:the|my)\s+)?(?:(?:most|only)\s+)?"
-            r"(?:correct|right|best|answer|accurate|appropriate|likely)\b)"
-        ),
-        concluded=re.compile(
-            rf"(?i:\b(?:therefore|thus|hence|so)\b),?\s+[(\[*\"']*({alone})(?=[)\]*\"']*(?:\s*$|[.!]))"
-        ),
-        option=re.compile(rf"(?i:\b(?:option|choice|letter|answer))\s+[(\[*\"']*({alone})"),
-        denied=re.compile(denied),
-    )

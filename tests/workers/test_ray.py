@@ -81,8 +81,9 @@ def test_workers_and_a_node_are_lost_in_mid_step_then_the_head_is_killed(program
     head, other = cluster.head_node, next(iter(cluster.worker_nodes))
     started = programs.start("search", *SEARCH, *on(cluster), "--workers", 2, "-n", "run", cwd=tmp_path)
     run = tmp_path / "search" / "run"
-    wait_for(lambda: (steps_written(run) >= 1 and at_work(head)) or started.done())
-    at_work(head)[0].kill()
+    seen_at_work = []
+    wait_for(lambda: (steps_written(run) >= 1 and seen_at_work.extend(at_work(head))) or seen_at_work or started.done())
+    seen_at_work[0].kill()
     wait_for(lambda: at_work(other))
     cluster.remove_node(other, allow_graceful=False)
     seen = steps_written(run)

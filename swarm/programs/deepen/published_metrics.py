@@ -16,7 +16,8 @@ from swarm.errors import UserError
 from swarm.evals.multiple_choice import strict_key
 from swarm.maths.interval import Estimate, estimate
 from swarm.programs.deepen.published_data import choices_of
-from swarm.text.replies import final_number, one_line
+from swarm.text.numbers import final_number
+from swarm.text.replies import one_line
 
 Record = Mapping[str, Any]
 

@@ -45,6 +45,9 @@ RATINGS = [
     ("Rating: 9.9", 9),
     ("٨/10", 8),
     ("<think>A rating: 3/10? No.</think>\nRating: 9/10", 9),
+    ("Rating: 80/100", 8),
+    ("Rating: 4/5", 8),
+    ("Rating: 80%", 8),
 ]
 NO_RATINGS = [
     "",
@@ -58,13 +61,10 @@ NO_RATINGS = [
     "Rating: 0/10",
     "Rating: 0.5/10",
     "Rating: 11/10",
-    "Rating: 80/100",
     "Rating: 8/100",
     "Rating: 8/5",
-    "Rating: 4/5",
     "Rating: 7-8/10",
     "Rating: 7 to 8",
-    "Rating: 80%",
     "Rating: 8%",
     "Rating: 1,000",
     "Rating: -3/10",
