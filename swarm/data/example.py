@@ -26,8 +26,8 @@ class Example:
     columns: Mapping[str, str] = field(default_factory=dict)
 
     def column(self, name: str) -> str:
-        """The value of a column, id and domain among them; "" where the record has none."""
-        own = {"id": self.id, "domain": self.domain, "answer": self.answer}
+        """The value of a column, among them id, domain and gold (the answer); "" where the record has none."""
+        own = {"id": self.id, "domain": self.domain, "gold": self.answer}
         return own.get(name) or self.columns.get(name, "")
 
 

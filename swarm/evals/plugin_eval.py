@@ -89,7 +89,9 @@ class PluginEval(Eval):
         return ballot
 
     def readable(self, reply: str, example: Example) -> bool:
-        """The plugin's own verdict."""
+        """The plugin's own verdict where it has one; its ballot says how to vote, which is another question."""
+        if type(self._inner).readable is Eval.readable:
+            return bool(reply.strip())
         return bool(self._call(self._inner.readable, reply, example))
 
     def _judgement(self, value: Any) -> Judgement:

@@ -5,6 +5,7 @@ that it was told by (`from`) make it again.
 """
 
 import json
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,8 @@ from swarm.evals.eval import Eval, Judgement
 from swarm.evolution.fitness import Judged
 from swarm.system.prompts import written
 from swarm.system.query_trace import MemberAnswer, QueryTrace
+
+log = logging.getLogger(__name__)
 
 FOUND = "found"
 
@@ -25,6 +28,12 @@ def answer_records(
     Args:
       judged: who -> scores and traces; the system's own, FOUND, are kept whole, of the others their answers.
     """
+    if not all(each.in_order(len(examples)) for each in judged.values()):
+        log.warning(
+            "no answers are kept for %s: eval %s does not ask about all examples in their order in every pass", split,
+            evaluation.name,
+        )  # fmt: skip
+        return
     for index, example in enumerate(examples):
         yield {
             "split": split,

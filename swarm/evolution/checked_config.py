@@ -107,6 +107,8 @@ def check_together(config: SearchConfig) -> None:
         )
     if "@" in (config.judge_url or "").partition("://")[2].partition("/")[0]:
         raise UserError("--judge_url holds a name or password, which would be kept with the run; use OPENAI_API_KEY")
+    if config.no_answers and config.with_answers:
+        raise UserError("--no_answers keeps no answers, and --with_answers sends them: leave one of them out")
     if config.max_cost is not None and config.judge_price is None:
         raise UserError("--max_cost needs the judge's price: --judge_price READ,WRITTEN per million tokens")
     if config.starting_velocity_mode == "random" and config.graph_num < 2:

@@ -7,8 +7,8 @@ import numpy as np
 
 from swarm.data.example import Dataset
 from swarm.evals.eval import Eval, Judgement
+from swarm.evolution.answer_records import answer_records
 from swarm.evolution.fitness import Fitness, Judged
-from swarm.evolution.reply_counts import counts_by_node, records
 from swarm.evolution.state import SearchState
 from swarm.evolution.steps import Problem
 from swarm.maths.gain import buckets
@@ -61,14 +61,12 @@ def final_scores(problem: Problem, state: SearchState) -> FinalScores:
     return FinalScores(table, judged)
 
 
-def reply_records(scores: FinalScores, fitness: Fitness) -> dict[str, Any]:
-    """split -> for every node of the found system how many of its answers were cut, empty or unreadable."""
-    found: dict[str, Any] = {"max_new_tokens": fitness.params.max_new_tokens}
-    for split, judged in scores.judged.items():
-        traces = judged["found"].passes[0]
-        names = {node: answer.member for node, answer in traces[0].answers.items()}
-        found[split] = records(counts_by_node(traces, getattr(fitness.dataset, split), fitness.evaluation), names)
-    return found
+def records_of(scores: FinalScores, fitness: Fitness) -> dict[str, list[dict[str, Any]]]:
+    """split -> the record of every question, with all that was answered."""
+    return {
+        split: list(answer_records(split, getattr(fitness.dataset, split), judged, fitness.evaluation))
+        for split, judged in scores.judged.items()
+    }
 
 
 def gain_on_dev(scores: FinalScores, state: SearchState, fitness: Fitness, experts: int) -> list[dict[str, int]]:

@@ -27,6 +27,10 @@ class Judged:
     judgement: Judgement
     passes: list[list[QueryTrace]]
 
+    def in_order(self, examples: int) -> bool:
+        """Whether every pass asked about all examples in order, so that a query's place says whose it is."""
+        return all(traces and len(traces) % examples == 0 for traces in self.passes)
+
 
 @dataclass(frozen=True)
 class Fitness:

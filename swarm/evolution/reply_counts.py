@@ -7,7 +7,7 @@ from typing import Any
 
 from swarm.data.example import Example
 from swarm.evals.eval import Eval
-from swarm.system.query_trace import MemberAnswer, QueryTrace
+from swarm.system.query_trace import MemberAnswer
 
 log = logging.getLogger(__name__)
 
@@ -47,15 +47,15 @@ def count_of(answer: MemberAnswer, example: Example, evaluation: Eval) -> ReplyC
     return ReplyCounts(1, answer.cut, empty, unreadable, answer.cut and unreadable)
 
 
-def counts_by_node(
-    traces: Sequence[QueryTrace], examples: Sequence[Example], evaluation: Eval
-) -> dict[int, ReplyCounts]:
-    """The counts of every node of a system that was asked about these examples, perhaps several times over."""
-    found: dict[int, ReplyCounts] = {}
-    for index, trace in enumerate(traces):
-        for node, answer in trace.answers.items():
-            count = count_of(answer, examples[index % len(examples)], evaluation)
-            found[node] = found.get(node, ReplyCounts()) + count
+def counts_by_node(records: Sequence[Mapping[str, Any]]) -> dict[int, tuple[str, ReplyCounts]]:
+    """node -> its member, and the counts of its answers to the first question about each example, by their records."""
+    found: dict[int, tuple[str, ReplyCounts]] = {}
+    for record in records:
+        for node in record["asked"][0]["nodes"]:
+            empty, unread = not node["answer"], bool(node["answer"]) and not node["readable"]
+            count = ReplyCounts(1, node["cut"], empty, unread, node["cut"] and unread)
+            before = found.get(node["node"], (node["member"], ReplyCounts()))[1]
+            found[node["node"]] = node["member"], before + count
     return found
 
 
@@ -132,6 +132,7 @@ class ReplyWatch:
         return bool(lines)
 
 
-def records(counts: Mapping[int, ReplyCounts], names: Mapping[int, str]) -> list[dict[str, Any]]:
+def as_rows(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The counts of every node, as JSON has them."""
-    return [{"node": node, "member": names[node]} | asdict(counts[node]) for node in sorted(counts)]
+    counts = counts_by_node(records)
+    return [{"node": node, "member": counts[node][0]} | asdict(counts[node][1]) for node in sorted(counts)]

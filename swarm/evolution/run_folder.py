@@ -4,9 +4,7 @@ import errno
 import json
 import re
 import secrets
-import shlex
 import shutil
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
@@ -20,11 +18,11 @@ import numpy as np
 from swarm.engines.metered import Usage
 from swarm.errors import UserError
 from swarm.evals.judges.budget import NO_WORK, JudgeUsage
-from swarm.evals.own_evals import is_file_name
 from swarm.evolution.checked_config import config_of_run
 from swarm.evolution.config import SearchConfig, settings
 from swarm.evolution.numbers import scratchpad
 from swarm.evolution.origins import about_system, from_anywhere
+from swarm.evolution.resume_command import name_taken
 from swarm.evolution.state import SearchState, state_from_json, state_to_json
 from swarm.evolution.steps import Problem
 from swarm.storage.files import (
@@ -248,26 +246,6 @@ def create_run(root: Path, config: SearchConfig, origin: dict[str, Any]) -> Run:
     raise name_taken(root / str(config.name))
 
 
-def name_taken(folder: Path) -> UserError:
-    """The error message for a run name that exists."""
-    return UserError(f"{folder} exists; wanted a new name (-n), or go on: {resume_command(folder)}")
-
-
-def resume_command(folder: Path, config: SearchConfig | None = None) -> str:
-    """The command that resumes a run, from whatever folder it is typed in; the `config`'s own code is named in it."""
-    door, typed = Path(__file__).resolve().parents[2] / "search.py", Path(sys.argv[0])
-    if typed.name == "h-swarm" and typed.is_absolute():
-        program = [str(typed), "search"]
-    else:
-        program = [sys.executable, *([str(door)] if door.is_file() else ["-m", "swarm", "search"])]
-    code: list[str] = []
-    if config is not None:
-        own = from_anywhere(config)
-        code += ["-e", str(own.eval_type)] if is_file_name(str(own.eval_type)) else []
-        code += ["--plugin", own.plugin] if own.plugin else []
-    return shlex.join([*program, "--resume", str(folder.resolve()), *code])
-
-
 def open_run(folder: Path, given: dict[str, Any]) -> tuple[Run, SearchConfig]:
     """A run to resume, and its settings with those that may change replaced by the given ones.
 
@@ -291,7 +269,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """A JSON object. Raises UserError if it cannot be read."""
     try:
         record = json.loads(read_text(path))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be read ({error}); restore it from a copy") from error
     if not isinstance(record, dict):
         raise UserError(f"{path} is no JSON object; restore it from a copy")

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from swarm.data.example import Example
-from swarm.data.records import questions
+from swarm.data.records import check_text, questions
 from swarm.data.tables import read_table
 from swarm.engines.base import Turn
 from swarm.errors import UserError
@@ -70,7 +70,7 @@ def _of_file(file: Path) -> Iterator[Example]:
         yield from questions(read_table(file, content))
         return
     try:
-        lines = content.decode("utf8").splitlines()
+        lines = content.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise UserError(
             f"--file {file} is no text in UTF-8 ({error}); wanted a question a line, or {', '.join(TABLES)}"
@@ -81,6 +81,7 @@ def _of_file(file: Path) -> Iterator[Example]:
 
 def _lines(text: str) -> Iterator[Example]:
     if text.strip():
+        check_text("the question", text)
         yield Example(text.strip(), "")
 
 
@@ -110,15 +111,17 @@ def _talk(system: RunningSystem, traced: bool) -> int:
             continue
         if text:
             answer = _reply(system, text, history, traced)
-            history += [(text, answer)] * told
+            history += [(text, answer)] if told and answer is not None else []
 
 
-def _reply(system: RunningSystem, text: str, history: Sequence[Turn], traced: bool) -> str:
+def _reply(system: RunningSystem, text: str, history: Sequence[Turn], traced: bool) -> str | None:
+    """The answer, which is shown; None where there is none."""
     try:
+        check_text("the question", text)
         [trace] = system.answer([text], trace=True, history=history)
     except UserError as error:  # too long, say: the next question may be shorter
         log.warning("%s", error)
-        return ""
+        return None
     for line in _shown(Example(text, ""), trace, traced, False):
         log.info("%s", line)
     return trace.text

@@ -18,7 +18,7 @@ from swarm.evolution.final_scores import summarise
 from swarm.evolution.fitness import Fitness, Judged
 from swarm.evolution.fitted_on_dev import warn_of_seen
 from swarm.evolution.reply_counts import complaints, counts_by_node
-from swarm.evolution.run_folder import ARGS, read_json
+from swarm.evolution.run_folder import ARGS, ORIGIN, read_json
 from swarm.maths.gain import buckets
 from swarm.maths.interval import Estimate
 from swarm.members.members import Members
@@ -51,15 +51,17 @@ def evaluate_program(arguments: list[str] | None = None) -> int:
     if options.limit is not None:
         given[f"{options.split}_limit"] = None if options.limit == ALL else options.limit
     found = read_found(Path(options.folder), given)
-    check_eval_is_named(found, given)
+    check_eval_is_named(found)
     task = read_task(found.config).for_nodes(len(found.system.assignment))
-    check_data(found, task, given)
+    check_data(found, task)
     task.evaluation.prepare()
     warn_of_seen(found.system.saved, task.evaluation, task.dataset, options.split)
     examples = getattr(task.dataset, options.split)
+    first = _first_experts(found) if options.experts else None
+    _check_output(options, examples)
     judged = {FOUND: _judged(found, task, examples)}
-    if options.experts:
-        judged |= _experts_judged(found, task, examples)
+    if first is not None:
+        judged |= _experts_judged(found, task, examples, first)
     _show(options, found, task, judged)
     return front_doors.DONE
 
@@ -74,13 +76,35 @@ def _fitness(scheduler: Scheduler, found: FoundSystem, task: Task) -> Fitness:
     return Fitness(scheduler, task.evaluation, task.dataset, found.params(task), task.evaluation.scorers[0])
 
 
-def _experts_judged(found: FoundSystem, task: Task, examples: Sequence[Example]) -> dict[str, Judged]:
-    """The experts with which the run began, each alone. Raises UserError if they are not to be had."""
+def _check_output(options: Any, examples: Sequence[Example]) -> None:
+    """Raises UserError, before anything is asked, for a file that cannot be written, or a column that there is not."""
+    path: Path | None = options.save_answers
+    if path is not None and (not path.parent.is_dir() or path.is_dir()):
+        raise UserError(f"--save_answers {path} is no file in a folder that is there; name another one")
+    if options.by and not any(example.column(options.by) for example in examples):
+        there = ", ".join(["id", "domain", "gold", *dict.fromkeys(name for one in examples for name in one.columns)])
+        raise UserError(f"--by {options.by}: no question has such a column; there are {there}")
+
+
+def _first_experts(found: FoundSystem) -> Members:
+    """The experts with which the run began. Raises UserError if they are not to be had, or are others now."""
     path = found.folder / ARGS
     if not path.is_file():
         raise UserError(f"--experts: {found.folder} is no run ({ARGS} missing), so its first experts are not known")
     directory = Path(str(read_json(path).get("initial_expert_directory")))
-    members = Members(read_pool(directory, found.config.base_model, found.config.combine, found.config.combine_rank))
+    pool = read_pool(directory, found.config.base_model, found.config.combine, found.config.combine_rank)
+    origin = found.folder / ORIGIN
+    began = read_json(origin).get("experts") if origin.is_file() else None
+    if began != pool.digest:
+        raise UserError(
+            f"--experts: {directory} has not the experts that the run began with (digest {str(began)[:12]}, now "
+            f"{pool.digest[:12]}); restore them"
+        )
+    return Members(pool)
+
+
+def _experts_judged(found: FoundSystem, task: Task, examples: Sequence[Example], members: Members) -> dict[str, Judged]:
+    """The experts with which the run began, each alone."""
     with closing(make_executor(members, found.config)) as executor:
         scheduler = Scheduler(executor, make_cache(executor, found.config))
         experts = members.pool.experts()
@@ -88,15 +112,12 @@ def _experts_judged(found: FoundSystem, task: Task, examples: Sequence[Example])
         return dict(zip((expert.name for expert in experts), judged, strict=True))
 
 
-def _gain(found: FoundSystem, task: Task, judged: Mapping[str, Judged]) -> list[str]:
-    """The collaborative gain over the experts, best expert first named."""
+def _gain(task: Task, judged: Mapping[str, Judged]) -> list[dict[str, int]]:
+    """The collaborative gain over the experts."""
     scorer, highest = task.evaluation.scorers[0], task.evaluation.highest
     solved = {who: np.asarray(each.judgement[scorer]) >= highest for who, each in judged.items()}
     together = solved.pop(FOUND)
-    means = {who: float(judged[who].judgement[scorer].mean()) for who in solved}
-    rows = [(who, f"{mean:.3f}") for who, mean in sorted(means.items(), key=lambda item: -item[1])]
-    gain = [asdict(bucket) for bucket in buckets(np.array([*solved.values()]), together)]
-    return ["", *aligned([("expert, alone", scorer), *rows]), "", *gain_lines(gain)]
+    return [asdict(bucket) for bucket in buckets(np.array([*solved.values()]), together)]
 
 
 def _show(options: Any, found: FoundSystem, task: Task, judged: Mapping[str, Judged]) -> None:
@@ -106,7 +127,10 @@ def _show(options: Any, found: FoundSystem, task: Task, judged: Mapping[str, Jud
     if options.save_answers is not None:
         _write(options.save_answers, as_lines(records))
     if options.json:
-        log.info("%s", json.dumps({"folder": options.folder, "split": options.split, "scores": scores}))
+        record = {"folder": options.folder, "split": options.split, "scores": scores}
+        if options.experts:
+            record["gain"] = _gain(task, judged)
+        log.info("%s", json.dumps(record))
         return
     lines = graph_as_text(found.system)
     limit = getattr(found.config, f"{options.split}_limit")
@@ -114,14 +138,16 @@ def _show(options: Any, found: FoundSystem, task: Task, judged: Mapping[str, Jud
         lines.append(f"on the first {limit} examples, as it was found; --limit {ALL} for all there are")
     for scorer in sorted(scores, key=lambda name: name != "strict"):
         lines.append(f"{options.split} {score_title(scorer, scores)}: {Estimate(**scores[scorer])}")
-    nodes = counts_by_node(judged[FOUND].passes[0], examples, task.evaluation)
-    counts = {f"role {node}": count for node, count in nodes.items()}
-    lines += complaints(counts, found.params(task).max_new_tokens, task.evaluation.name)
+    counts = {f"role {node}": count for node, (_, count) in counts_by_node(records).items()}
+    lines += complaints(counts, found.params(task).max_new_tokens, task.evaluation.name) if counts else []
     if options.by:
         bounds = task.evaluation.lowest, task.evaluation.highest
         lines += ["", *by_column([kept_answer(one) for one in records], options.by, task.evaluation.scorers[0], bounds)]
     if options.experts:
-        lines += _gain(found, task, judged)
+        alone = ((who, f"{own.judgement[task.evaluation.scorers[0]].mean():.3f}") for who, own in judged.items())
+        rows = sorted((row for row in alone if row[0] != FOUND), key=lambda row: row[1], reverse=True)
+        lines += ["", *aligned([("expert, alone", task.evaluation.scorers[0]), *rows])]
+        lines += ["", *gain_lines(_gain(task, judged))]
     for line in lines:
         log.info("%s", line)
 

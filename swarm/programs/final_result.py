@@ -1,16 +1,15 @@
 """What a run has found: the content of its result.json, and how it is shown."""
 
 import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from swarm.engines.metered import Metered
-from swarm.evolution.answer_records import answer_records, as_lines
 from swarm.evolution.config import SearchConfig
-from swarm.evolution.final_scores import FinalScores, gain_on_dev, reply_records
-from swarm.evolution.fitness import Fitness
-from swarm.evolution.reply_counts import ReplyCounts, complaints
+from swarm.evolution.final_scores import FinalScores, gain_on_dev
+from swarm.evolution.reply_counts import ReplyCounts, as_rows, complaints
 from swarm.evolution.run_folder import CURVES_PICTURE, GRAPH_PICTURE
 from swarm.evolution.state import SearchState
 from swarm.evolution.steps import Problem
@@ -20,8 +19,10 @@ from swarm.reports.report import graph_as_text, score_table
 log = logging.getLogger(__name__)
 
 
-def result_of(problem: Problem, state: SearchState, scores: FinalScores, meter: Metered) -> dict[str, Any]:
-    """The content of result.json."""
+def result_of(
+    problem: Problem, state: SearchState, scores: FinalScores, records: Mapping[str, Sequence[Any]], meter: Metered
+) -> dict[str, Any]:
+    """The content of result.json; `records` are those of the answers, by split."""
     assert state.best is not None
     fitness, tally = problem.fitness, meter.tally()
     found = problem.best_system(state.best)
@@ -32,7 +33,8 @@ def result_of(problem: Problem, state: SearchState, scores: FinalScores, meter: 
         "iterations": len(state.best_history) - 1,
         "found": state.best.found,
         "graph": graph_as_text(found),
-        "replies": reply_records(scores, fitness),
+        "replies": {"max_new_tokens": fitness.params.max_new_tokens}
+        | {split: as_rows(own) for split, own in records.items()},
         "gain": gain_on_dev(scores, state, fitness, len(problem.pool.names)),
         "moved": mixtures(problem, state.best),
         "changes": None if state.first is None else graph_changes(problem.best_system(state.first), found),
@@ -43,14 +45,6 @@ def result_of(problem: Problem, state: SearchState, scores: FinalScores, meter: 
         **tally.record(),
         "workers": [work.record() for work in meter.work()],
     }
-
-
-def answers_of(scores: FinalScores, fitness: Fitness) -> str:
-    """The content of answers.jsonl: every question of dev and test with its answers."""
-    return "".join(
-        as_lines(answer_records(split, getattr(fitness.dataset, split), judged, fitness.evaluation))
-        for split, judged in scores.judged.items()
-    )
 
 
 def reply_complaints(result: dict[str, Any], config: SearchConfig) -> list[str]:

@@ -33,11 +33,18 @@ class FoundSystem:
       folder: the run's, or the system's own.
       system: the system.
       config: the user's settings, else those by which it was found.
+      given: the user's settings, as far as they were given.
     """
 
     folder: Path
     system: LoadedSystem
     config: SearchConfig
+    given: Mapping[str, Any]
+
+    def with_settings(self, given: Mapping[str, Any]) -> "FoundSystem":
+        """The same system under further settings of the user's. Raises UserError for one that cannot be."""
+        given = dict(self.given) | with_present_names(given)
+        return replace(self, config=_config_of(self.folder, self.about, given, True), given=given)
 
     @property
     def about(self) -> dict[str, Any]:
@@ -80,26 +87,30 @@ def read_found(folder: Path, given: Mapping[str, Any], scored: bool = True) -> F
     if folder.name == BEST and (folder.parent / ARGS).is_file():
         folder = folder.parent  # the run knows more
     system = load_system(folder / BEST if (folder / BEST).is_dir() else folder, given.get("base_model"))
-    about = system.about
+    return FoundSystem(folder, system, _config_of(folder, system.about, given, scored), given)
+
+
+def _config_of(folder: Path, about: dict[str, Any], given: Mapping[str, Any], scored: bool) -> SearchConfig:
     eval_type = given.get("eval_type") or about.get("eval")
     found = _settings_of(folder, about)
     if given.get("dataset") is not None and Path(given["dataset"]).stem != about.get("dataset"):
         found = {name: value for name, value in found.items() if not of_its_data(settings()[name])}
     if given.get("executor", "local") != "local":
         found.pop("gpus", None)  # a device of this machine, of which a cluster knows nothing
-    wanted = found | given | {"eval_type": eval_type}
+    wanted = found | dict(given) | {"eval_type": eval_type}
     if not scored:
         wanted |= {name: "none" for name in ("eval_type", "dataset") if not wanted.get(name)}
-    return FoundSystem(folder, system, make_config(wanted))
+    return make_config(wanted)
 
 
-def check_eval_is_named(found: FoundSystem, given: Mapping[str, Any]) -> None:
+def check_eval_is_named(found: FoundSystem) -> None:
     """Raises UserError where the eval is a file's, which does not travel, and the user does not name it."""
     name, path = str(found.config.eval_type), found.folder / ARGS
     ran = read_json(path) if path.is_file() else {}
-    if ran.get("plugin") and "plugin" not in given and name not in names_in("evals", EVALS):
+    given = found.given
+    if ran.get("plugin") and not given.get("plugin") and name not in names_in("evals", EVALS):
         raise UserError(f"the system was found by the eval {name} of a plugin: name it with --plugin {ran['plugin']}")
-    if "eval_type" in given or not is_file_name(name):
+    if given.get("eval_type") or not is_file_name(name):
         return
     known = ran.get("eval_type")
     raise UserError(
@@ -108,10 +119,10 @@ def check_eval_is_named(found: FoundSystem, given: Mapping[str, Any]) -> None:
     )
 
 
-def check_data(found: FoundSystem, task: Task, given: Mapping[str, Any]) -> None:
+def check_data(found: FoundSystem, task: Task) -> None:
     """Raises UserError where data of the name that the system was found on is other data, unless the user names it."""
     before, now = found.about.get("dataset_digest"), task.dataset.digest
-    if "dataset" not in given and before not in (None, now):
+    if not found.given.get("dataset") and before not in (None, now):
         raise UserError(
             f"the system was found on other data than {task.dataset.name} in {task.config.data_directory} (digest "
             f"{str(before)[:12]}, here {now[:12]}); name what you mean with -d"

@@ -4,20 +4,26 @@ import html
 import json
 import time
 from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from swarm.errors import UserError
 from swarm.evolution.checked_config import make_config
 from swarm.evolution.command_line import MODES
-from swarm.evolution.run_folder import METRICS
+from swarm.evolution.run_folder import METRICS, RESULT
 from swarm.maths.interval import Estimate
+from swarm.plugins import use_plugin_files
 from swarm.programs import front_doors
 from swarm.programs.found_system import read_found
 from swarm.programs.running_system import RunningSystem
-from swarm.reports.finished_run import FinishedRun, read_run
+from swarm.reports.finished_run import FinishedRun, read_as_written, read_run
 from swarm.reports.report import score_table
 from swarm.storage.files import read_text
+
+_searching = Lock()
 
 
 class Result:
@@ -49,15 +55,17 @@ class Result:
     def history(self) -> list[dict[str, Any]]:
         """The numbers of every step: utilities of graphs and experts, requests, usage, under the names of a tracker."""
         path = self.folder / METRICS
-        return [json.loads(line) for line in read_text(path).splitlines() if line] if path.is_file() else []
+        lines = read_text(path).splitlines() if path.is_file() else []
+        return [record for line in lines if (record := _record(line)) is not None]
 
     def table(self) -> list[dict[str, Any]]:
         """The final scores: a row for each who, split and scorer; empty while there are none."""
         rows = []
-        for who, splits in self._run.result.get("scores", {}).items():
-            for split in ("dev", "test"):
-                for scorer, estimate in splits.get(split, {}).items():
-                    rows.append({"who": who, "split": split, "scorer": scorer, **estimate})
+        with read_as_written(self.folder / RESULT):
+            for who, splits in self._run.result.get("scores", {}).items():
+                for split in ("dev", "test"):
+                    for scorer, estimate in splits.get(split, {}).items():
+                        rows.append({"who": who, "split": split, "scorer": scorer, **estimate})
         return rows
 
     def score(self, split: str = "test", who: str = "found", scorer: str = "") -> Estimate:
@@ -74,8 +82,28 @@ class Result:
         return f"<pre>{html.escape(repr(self))}</pre>"
 
 
+def _record(line: str) -> dict[str, Any] | None:
+    """A line of metrics.jsonl; None for half a line, which a kill has left."""
+    try:
+        return dict(json.loads(line))
+    except (ValueError, TypeError):
+        return None
+
+
 def _lines(run: FinishedRun) -> list[str]:
-    return [*run.result["graph"], *score_table(run.result["scores"], run.scorer)] if run.result else []
+    with read_as_written(run.folder / RESULT):
+        return [*run.result["graph"], *score_table(run.result["scores"], run.scorer)] if run.result else []
+
+
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Raises UserError where another thread of this process searches: models, signals and logging are its own."""
+    if not _searching.acquire(blocking=False):
+        raise UserError("another search is running in this process: wait for it, or start a process of its own")
+    try:
+        yield
+    finally:
+        _searching.release()
 
 
 def search(*, quiet: bool = False, **settings: Any) -> Result:
@@ -91,7 +119,7 @@ def search(*, quiet: bool = False, **settings: Any) -> Result:
     from swarm.programs.search import begin
 
     began, config = time.monotonic(), make_config(settings)
-    with front_doors.logging_restored(quiet):
+    with _one_at_a_time(), front_doors.logging_restored(quiet):
         front_doors.log_to(None)
         return _result(*begin(config, Namespace(**MODES), began))
 
@@ -100,7 +128,7 @@ def resume(run: str | Path, *, quiet: bool = False, **settings: Any) -> Result:
     """Goes on with a run, as `h-swarm search --resume` does; raises as `search`."""
     from swarm.programs.search import go_on
 
-    with front_doors.logging_restored(quiet):
+    with _one_at_a_time(), front_doors.logging_restored(quiet):
         front_doors.log_to(None)
         return _result(*go_on(Path(run), settings, time.monotonic()))
 
@@ -113,6 +141,8 @@ def load(folder: str | Path, **settings: Any) -> RunningSystem:
 
     Raises UserError if there is none, or it cannot be read.
     """
+    if settings.get("plugin"):
+        use_plugin_files(settings["plugin"])
     return RunningSystem(read_found(Path(folder), settings, scored=False))
 
 

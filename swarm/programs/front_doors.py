@@ -73,6 +73,11 @@ def logging_restored(quiet: bool = False) -> Iterator[None]:
         ours.setLevel(level)
 
 
+def shows_progress() -> bool:
+    """Whether somebody watches a terminal, and has not asked for quiet."""
+    return sys.stderr.isatty() and not _quiet
+
+
 class _Visible(logging.Formatter):
     """Names and texts from elsewhere command no terminal."""
 
@@ -119,9 +124,11 @@ def log_to(path: Path | None) -> None:
     if path is not None:
         handlers.append(_LogFile(path))
         handlers[-1].setFormatter(_Visible("%(asctime)s %(levelname)s %(message)s"))
-    for old in ours.handlers[:]:
-        old.close()
-    ours.handlers = handlers
+    kept = [handler for handler in ours.handlers if not isinstance(handler, _Screen | _LogFile)]  # somebody else's
+    for old in ours.handlers:
+        if old not in kept:
+            old.close()
+    ours.handlers = [*handlers, *kept]
 
 
 def expert_directory(given: str | None) -> tuple[Path, str]:

@@ -9,7 +9,16 @@ from swarm.evolution.command_line import Parser, search_parser
 from swarm.evolution.config import PAPER_CODE_DEFAULTS, settings
 from swarm.evolution.setting import EVERYWHERE, GROUPS, UNUSED, Setting, SettingGroup
 from swarm.evolution.settings_file import settings_schema
-from swarm.programs.parsers import baselines_parser, evaluate_parser, finetune_parser, runs_parser
+from swarm.programs.parsers import (
+    ask_parser,
+    baselines_parser,
+    compare_parser,
+    evaluate_parser,
+    finetune_parser,
+    remove_parser,
+    runs_parser,
+    show_parser,
+)
 from swarm.programs.route.route import ROUTE
 
 SCHEMA = "settings.schema.json"
@@ -23,7 +32,7 @@ Every setting can also stand in [a file](settings.md): under its long name, or i
 
 | column | says |
 |---|---|
-| taken by | which commands: `route` is its steps rank, fit and eval, `ask` and `replay` are the other two |
+| taken by | which commands: `route` is its steps rank, fit and eval; `route ask` and `replay` are its other two |
 | resume | whether it may change when a search goes on with `--resume` |
 | results | whether it decides what is found or scored; the others decide how fast, how far and where noted |
 """
@@ -106,7 +115,8 @@ def _table(head: list[str], rows: Iterable[list[str]]) -> str:
 
 def _own_options() -> str:
     """What commands take beside the settings of a search."""
-    parsers = [search_parser(), evaluate_parser(), baselines_parser(), runs_parser(), finetune_parser()]
+    parsers = [search_parser(), evaluate_parser(), baselines_parser(), ask_parser(), show_parser(), compare_parser(),
+               runs_parser(), remove_parser(), finetune_parser()]  # fmt: skip
     steps = [ROUTE.step_parser(step) for step in ROUTE.steps]
     rows = [row for parser in [*parsers, *steps] for row in _rows_of(parser)]
     return f"## Of single commands\n\n{_table(['command', 'option', 'what it means'], rows)}"

@@ -1,14 +1,17 @@
 """A found system with the engine that answers for it: asked, scored, changed, looked at."""
 
 import html
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from string import ascii_uppercase
 from typing import Any, Literal, overload
 
 import networkx as nx
 import numpy as np
 
 from swarm.data.example import Dataset, Example
+from swarm.data.records import check_text
 from swarm.engines.base import GenerationParams, Member, Turn
 from swarm.engines.cache.completion_cache import CompletionCache
 from swarm.engines.executor import Executor, SingleEngine
@@ -16,11 +19,13 @@ from swarm.engines.local.chat_template import tells_history
 from swarm.errors import UserError
 from swarm.evals import get_eval
 from swarm.evolution.answer_records import FOUND, answer_records
-from swarm.evolution.checked_config import make_config
+from swarm.evolution.config import settings as settings_by_name
 from swarm.evolution.final_scores import summarise
 from swarm.evolution.fitness import Fitness
+from swarm.evolution.setting import COMPUTE
 from swarm.maths.interval import Estimate
 from swarm.members.composite import label
+from swarm.plugins import use_plugin_files
 from swarm.programs.engine_choice import make_executor
 from swarm.programs.found_system import FoundSystem, check_data, check_eval_is_named, with_users_own
 from swarm.programs.task import read_task
@@ -31,7 +36,10 @@ from swarm.system.query_trace import QueryTrace
 from swarm.system.scheduler import Scheduler
 from swarm.system.system import System, graph_of
 
+log = logging.getLogger(__name__)
+
 ASKED_AS_SCORED = ("exact_match", "multiple_choice", "abstainqa")  # evals whose prompts can be made without a judge
+_OF_ENGINES = {"base_model"} | {name for name, setting in settings_by_name().items() if setting.group == COMPUTE}
 USUAL = GenerationParams(max_new_tokens=100)  # where a system was saved without
 
 
@@ -63,6 +71,7 @@ class _Answering:
 
     def __init__(self, found: FoundSystem):
         self._found = found
+        self.told = False  # what is said once of a system
         self._open: tuple[Executor, CompletionCache, tuple[Member, ...]] | None = None
 
     def opened(self) -> tuple[Executor, CompletionCache, tuple[Member, ...]]:
@@ -118,14 +127,15 @@ class RunningSystem:
         """How it generates."""
         return with_users_own(self.system.params or USUAL, self.found.config)
 
-    def ask(self, question: str, choices: Mapping[str, str] | None = None, history: Sequence[Turn] = ()) -> str:
+    def ask(self, question: str, choices: Mapping[str, str] | Sequence[str] = (), history: Sequence[Turn] = ()) -> str:
         """Its answer to a question, put as in the search: with the data's instruction, and as its eval asks.
 
         Args:
-          choices: letter -> text.
+          choices: letter -> text, or texts, which get the letters A, B ...
           history: earlier turns, where the base's chat template has them (`tells_history`).
         """
-        [trace] = self.answer([Example(question, "", choices=dict(choices or {}))], trace=True, history=history)
+        lettered = choices if isinstance(choices, Mapping) else dict(zip(ascii_uppercase, choices, strict=False))
+        [trace] = self.answer([Example(question, "", choices=dict(lettered))], trace=True, history=history)
         return trace.text
 
     @overload
@@ -145,7 +155,13 @@ class RunningSystem:
 
         Raises UserError if a model cannot be loaded, or a prompt is too long for it.
         """
+        if isinstance(questions, str):
+            raise UserError("answer takes several questions: hand in a list, or use ask")
         examples = [Example(one, "") if isinstance(one, str) else one for one in questions]
+        for example in examples:
+            check_text("a question", example.question)
+            if not example.question.strip():
+                raise UserError("a question is empty; wanted a text")
         queries = [replace(self._query(example), history=tuple(history)) for example in examples]
         traces = self._answering.scheduler().trace_all([(self._known(), queries)], self.params)[0]
         return traces if trace else [each.text for each in traces]
@@ -161,13 +177,20 @@ class RunningSystem:
     def score(self, split: Literal["dev", "test"] = "test", **settings: Any) -> Score:
         """Its score on the data by which it was found, or others: settings by their names (dataset, eval_type, ...).
 
-        Raises UserError for a setting that cannot be, and where data of that name is other data.
+        Raises UserError for a setting that cannot be or that belongs to `swarm.load`, and where data of that name is
+        other data.
         """
-        config = make_config(vars(self.found.config) | settings)
-        found = replace(self.found, config=config)
-        check_eval_is_named(found, settings)
-        task = read_task(config).for_nodes(len(self.system.assignment))
-        check_data(found, task, settings)
+        if split not in ("dev", "test"):
+            raise UserError(f"split is {split!r}; wanted dev or test")
+        engines = [name for name in settings if name in _OF_ENGINES]
+        if engines:
+            raise UserError(f"{engines[0]} belongs to the engine, which is loaded once: give it to swarm.load")
+        if settings.get("plugin"):
+            use_plugin_files(settings["plugin"])
+        found = self.found.with_settings(settings)
+        check_eval_is_named(found)
+        task = read_task(found.config).for_nodes(len(self.system.assignment))
+        check_data(found, task)
         task.evaluation.prepare()
         scorer = task.evaluation.scorers[0]
         fitness = Fitness(self._answering.scheduler(), task.evaluation, task.dataset, found.params(task), scorer)
@@ -191,7 +214,7 @@ class RunningSystem:
             if not nx.is_directed_acyclic_graph(new):
                 raise ValueError("they have a cycle")
             return self._with(replace(self.system, graph=new, later_graph=None))
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, nx.NetworkXException) as error:
             raise UserError(f"these edges make no graph of the nodes 0 to {nodes - 1} with one end: {error}") from error
 
     def with_member(self, node: int, member: str) -> "RunningSystem":
@@ -225,7 +248,10 @@ class RunningSystem:
         from swarm.reports.pictures import graph_as_svg
 
         first, *_, last = repr(self).split("\n")
-        return f"<p>{html.escape(first)}</p>{graph_as_svg(self.system)}<p>{html.escape(last)}</p>"
+        try:
+            return f"<p>{html.escape(first)}</p>{graph_as_svg(self.system)}<p>{html.escape(last)}</p>"
+        except ImportError:  # without matplotlib
+            return f"<pre>{html.escape(repr(self))}</pre>"
 
     def _with(self, system: System) -> "RunningSystem":
         return RunningSystem(self.found, system, self._answering)
@@ -237,6 +263,10 @@ class RunningSystem:
 
     def _query(self, example: Example) -> Query:
         about = self.found.about
+        if "prefix" not in about and not self._answering.told:
+            self._answering.told = True
+            log.warning("%s does not say which instruction its data has in front of questions: an earlier version has "
+                        "saved it, and questions are asked without", self.found.folder)  # fmt: skip
         dataset = Dataset(str(about.get("dataset", "")), (), (), str(about.get("prefix", "")))
         name = str(about.get("eval"))
         if name in ASKED_AS_SCORED and (example.choices or name == "exact_match"):

@@ -7,6 +7,7 @@ import shutil
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -92,7 +93,7 @@ def remove_program(arguments: list[str]) -> int:
     """`h-swarm runs rm`. Returns the exit code."""
     options = remove_parser().parse_args(arguments)
     front_doors.log_to(None)
-    folders = [_removable(name) for name in dict.fromkeys(options.names)]
+    folders = [_removable(name.removeprefix(f"{RUNS}/").rstrip("/")) for name in dict.fromkeys(options.names)]
     for folder in folders:
         run = listed_run(folder)
         size = sum(path.lstat().st_size for path in folder.rglob("*"))
@@ -100,8 +101,12 @@ def remove_program(arguments: list[str]) -> int:
     if not options.yes and not _agreed(len(folders)):
         log.info("nothing was removed")
         return front_doors.DONE
-    for folder in folders:
-        _remove(folder)
+    with ExitStack() as stack:
+        for folder in folders:  # all of them are nobody's, or none is removed
+            lock = stack.enter_context(open_lock(folder / "lock"))
+            take_lock(lock, f"{folder} is in use by another process; wait for it or stop it")
+        for folder in folders:
+            _remove(folder)
     log.info("removed %d", len(folders))
     return front_doors.DONE
 
@@ -123,20 +128,17 @@ def _agreed(count: int) -> bool:
     """Whether the user agrees. Raises UserError where nobody can be asked."""
     if not sys.stdin.isatty():
         raise UserError("nobody can be asked here: add --yes to remove what is listed")
-    return input(f"remove {'this run' if count == 1 else f'these {count} runs'} for good? [y/N] ").lower() in (
-        "y",
-        "yes",
-    )
+    try:
+        said = input(f"remove {'this run' if count == 1 else f'these {count} runs'} for good? [y/N] ")
+    except EOFError:
+        return False
+    return said.strip().lower() in ("y", "yes")
 
 
 def _remove(folder: Path) -> None:
-    """Removes a run that nobody works on; what a kill leaves of it is hidden, and removed with the next."""
-    lock = open_lock(folder / "lock")
-    take_lock(lock, f"{folder} is in use by another process; wait for it or stop it")
+    """Removes a run that nobody works on; what a kill leaves of it is hidden, and its name is free."""
     try:
         gone = folder.rename(folder.parent / f".{secrets.token_hex(8)}.tmp")
         shutil.rmtree(gone)
     except OSError as error:
         raise UserError(f"{folder} cannot be removed ({error.strerror}); see that you may write there") from error
-    finally:
-        lock.close()

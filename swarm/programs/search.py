@@ -18,18 +18,8 @@ from swarm.evolution.final_scores import questions_of_the_end
 from swarm.evolution.fitted_on_dev import CHOOSES, warn_of_seen
 from swarm.evolution.refresh import check_refresh
 from swarm.evolution.resume import check_what_it_names, remember_what_is_named, without_used_limits
-from swarm.evolution.run_folder import (
-    BEST,
-    LOG,
-    ORIGIN,
-    RESULT,
-    ROUTERS,
-    Run,
-    create_run,
-    name_taken,
-    open_run,
-    read_json,
-)
+from swarm.evolution.resume_command import name_taken
+from swarm.evolution.run_folder import BEST, LOG, ORIGIN, RESULT, ROUTERS, Run, create_run, open_run, read_json
 from swarm.evolution.settings_file import is_of_a_run, read_settings_file, write_settings_file
 from swarm.evolution.state import first_state
 from swarm.members.composite import Composite

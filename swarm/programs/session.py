@@ -14,12 +14,14 @@ from swarm.engines.metered import Budget, Metered, Usage
 from swarm.engines.statistics import Work, load_summary
 from swarm.errors import BudgetReached, UserError
 from swarm.evolution import forecast
-from swarm.evolution.final_scores import final_scores, questions_of_the_end
+from swarm.evolution.answer_records import as_lines
+from swarm.evolution.final_scores import final_scores, questions_of_the_end, records_of
 from swarm.evolution.fitness import Fitness
 from swarm.evolution.loop import Watcher, search
 from swarm.evolution.numbers import numbers
 from swarm.evolution.reply_counts import ReplyWatch
-from swarm.evolution.run_folder import ANSWERS, BEST, RESULT, ROUTERS, Run, read_json, resume_command
+from swarm.evolution.resume_command import resume_command
+from swarm.evolution.run_folder import ANSWERS, BEST, RESULT, ROUTERS, Run, read_json
 from swarm.evolution.state import SearchState
 from swarm.evolution.steps import Problem
 from swarm.members.composite import used_members
@@ -27,7 +29,7 @@ from swarm.members.members import Members, generations_of
 from swarm.members.routing.router_store import RouterStore
 from swarm.programs import front_doors
 from swarm.programs.engine_choice import BaseReader, make_cache
-from swarm.programs.final_result import answers_of, result_of, show_result
+from swarm.programs.final_result import result_of, show_result
 from swarm.programs.task import Task
 from swarm.reports.pictures import BackgroundPictures
 from swarm.reports.progress import Progress
@@ -59,7 +61,7 @@ class Session(Watcher):
         router_store = RouterStore(run.folder / ROUTERS, BaseReader(executor, members, config))
         self._problem = Problem(config, members, fitness, router_store)
         self._progress = Progress(config, self._problem.size, len(task.dataset.dev) * task.evaluation.passes, members,
-                                  self._meter.glance)  # fmt: skip
+                                  self._meter.glance, front_doors.shows_progress())  # fmt: skip
         tracked = TrackedRun(config.project_name_wb, run.folder.name, asdict(config), run.folder)
         self._tracker = make_tracker(config.tracker, config.wandb, tracked)
         self._checkpoints, self._pictures = BackgroundWriter(), BackgroundPictures(run.folder)
@@ -129,7 +131,7 @@ class Session(Watcher):
 
     def _warn_of_small_limits(self) -> None:
         fitness, config = self._problem.fitness, self._config
-        if config.max_generations is None and config.max_tokens is None:
+        if self._state.best is not None or (config.max_generations is None and config.max_tokens is None):
             return
         members = self._problem.members
         asked = generations_of(members.pool.names, members.composites)
@@ -252,9 +254,10 @@ class Session(Watcher):
             return None
         finally:
             self._progress.close()
+        records = records_of(scores, fitness)
         if not self._config.no_answers:
-            self._answers = answers_of(scores, fitness)
-        return result_of(self._problem, state, scores, self._meter)
+            self._answers = "".join(map(as_lines, records.values()))
+        return result_of(self._problem, state, scores, records, self._meter)
 
     def _write_end(self, state: SearchState, result: dict[str, Any]) -> None:
         """Writes result.json last, which says that the run is complete; but before full models, which may take long."""
@@ -275,7 +278,7 @@ class Session(Watcher):
     def _write_found(self, state: SearchState, scores: dict[str, Any]) -> None:
         assert state.best is not None
         kept = self._run.folder / ANSWERS  # by a sitting that could not write its full models
-        answers = self._answers or (read_text(kept) if kept.is_file() else "")
+        answers = self._answers or (read_text(kept) if kept.is_file() and not self._config.no_answers else "")
         card = model_card(self._problem.best_system(state.best), scores, self._config)
         self._run.write_best(
             self._problem, state, scores, {"README.md": card} | ({ANSWERS: answers} if answers else {})

@@ -7,11 +7,12 @@ from typing import Any
 
 from swarm.errors import UserError
 from swarm.evolution.answer_records import FOUND
+from swarm.evolution.run_folder import RESULT
 from swarm.programs import front_doors
 from swarm.programs.parsers import show_parser
 from swarm.reports.by_column import aligned, by_column, columns_of
 from swarm.reports.changes import gain_lines, mixture_in_words
-from swarm.reports.finished_run import FinishedRun, finished_run
+from swarm.reports.finished_run import FinishedRun, finished_run, read_as_written
 from swarm.reports.kept_answers import KeptAnswer, answers_path, read_answers
 from swarm.reports.report import score_table
 from swarm.reports.trace_lines import trace_lines
@@ -26,18 +27,24 @@ def show_program(arguments: list[str] | None = None) -> int:
     """`h-swarm show`. Returns the exit code."""
     options = show_parser().parse_args(arguments)
     front_doors.log_to(None)
+    if options.limit < 1:
+        raise UserError(f"--limit is {options.limit}; wanted at least 1")
     run = finished_run(options.run)
-    if options.question is not None:
-        lines = _question(run, options)
-    elif options.only:
-        lines = _listed(run, options)
-    elif options.by:
-        lines = by_column(read_answers(run.folder, options.split), options.by, run.scorer, run.range, BEST_SINGLE)
-    else:
-        lines = _summary(run, options.split)
+    with read_as_written(run.folder / RESULT):
+        lines = _lines(run, options)
     for line in lines:
         log.info("%s", line)
     return front_doors.DONE
+
+
+def _lines(run: FinishedRun, options: Namespace) -> list[str]:
+    if options.question is not None:
+        return _question(run, options)
+    if options.only:
+        return _listed(run, options)
+    if options.by:
+        return by_column(read_answers(run.folder, options.split), options.by, run.scorer, run.range, BEST_SINGLE)
+    return _summary(run, options.split)
 
 
 def _summary(run: FinishedRun, split: str) -> list[str]:
@@ -121,12 +128,14 @@ def _is_listed(answer: KeptAnswer, only: str, run: FinishedRun) -> bool:
 
 
 def _short(text: str) -> str:
+    text = " ".join(text.split())
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 
 def _question(run: FinishedRun, options: Namespace) -> list[str]:
     answers = read_answers(run.folder, options.split)
-    found = next((one for one in answers if options.question in (str(one.index), one.id)), None)
+    by_index = [one for one in answers if str(one.index) == options.question]
+    found = next(iter([*by_index, *(one for one in answers if one.id == options.question)]), None)
     if found is None:
         raise UserError(
             f"--question {options.question}: {options.split} has the questions 0 to {len(answers) - 1}, and none with "

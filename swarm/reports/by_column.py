@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from swarm.errors import UserError
 from swarm.evolution.answer_records import FOUND
-from swarm.maths.interval import estimate, paired
+from swarm.maths.interval import estimate, paired, verdict
 from swarm.reports.kept_answers import KeptAnswer
 
 NONE = "(none)"
@@ -46,7 +46,7 @@ def by_column(
             continue
         theirs = [each.score(against, scorer) for each in own]
         apart = paired(ours, theirs, *bounds)
-        told = "worse" if apart.high < 0 else "better" if apart.low > 0 else ""
+        told = {1: "better", -1: "worse", 0: ""}[verdict(apart)]
         means = f"{score.mean:.3f}", f"{estimate(theirs, *bounds).mean:.3f}"
         rows.append((value, str(len(own)), *means, f"{apart.mean:+.3f} [{apart.low:+.3f}, {apart.high:+.3f}]", told))
     return aligned(rows)

@@ -7,7 +7,7 @@ import numpy as np
 
 from swarm.evolution.state import Best
 from swarm.evolution.steps import Problem
-from swarm.members.composite import label
+from swarm.members.composite import label, used_members
 from swarm.system.system import System
 
 SMALL = 0.05  # coefficients below it are left out of the words
@@ -20,7 +20,8 @@ def mixtures(problem: Problem, best: Best) -> list[dict[str, Any]]:
     found system asks it.
     """
     began, names = problem.starting_experts, problem.names
-    used = {problem.best_system(best).member_at(node).name for node in best.decoded.graph}
+    system = problem.best_system(best)
+    used = {part.name for node in system.graph for part in used_members(system.member_at(node))}
     rows = [
         {
             "expert": name,

@@ -10,10 +10,10 @@ from swarm.errors import UserError
 from swarm.evolution.answer_records import FOUND
 from swarm.evolution.config import settings
 from swarm.evolution.setting import RUN, UNUSED
-from swarm.maths.interval import Estimate, estimate, over_runs, paired
+from swarm.maths.interval import Estimate, Paired, estimate, over_runs, paired, verdict
 from swarm.reports.by_column import aligned
-from swarm.reports.finished_run import FinishedRun
-from swarm.reports.kept_answers import KeptAnswer, read_answers
+from swarm.reports.finished_run import FinishedRun, read_as_written
+from swarm.reports.kept_answers import KeptAnswer, answers_path, read_answers
 
 Key = tuple[str, str, str, int]  # question, gold, choices, and which of several equal ones
 
@@ -34,7 +34,7 @@ class Comparison:
     runs: tuple[FinishedRun, ...]
     questions: int
     scores: tuple[Estimate, ...]
-    differences: tuple[Estimate, ...]
+    differences: tuple[Paired, ...]
     settings: Mapping[str, tuple[Any, ...]]
     trials: Mapping[tuple[str, ...], Estimate]
 
@@ -57,7 +57,13 @@ def compared(runs: Sequence[FinishedRun], split: str, common: bool = False) -> C
     """
     first = runs[0]
     for run in runs[1:]:
-        for what, ours, theirs in (("eval", first.eval, run.eval), ("score", first.scorer, run.scorer)):
+        for what, ours, theirs in (
+            ("eval", first.eval, run.eval),
+            ("code of the eval", first.origin("eval_code"), run.origin("eval_code")),
+            ("judge", first.args.get("judge_model"), run.args.get("judge_model")),
+            ("score", first.scorer, run.scorer),
+            ("range of scores", first.range, run.range),
+        ):
             if ours != theirs:
                 raise UserError(
                     f"{first.folder} has the {what} {ours} and {run.folder} {theirs}, which cannot be compared; score "
@@ -67,12 +73,15 @@ def compared(runs: Sequence[FinishedRun], split: str, common: bool = False) -> C
     keys = [key for key in keyed[0] if all(key in own for own in keyed)]
     if not common or not keys:
         _check_same(runs, keyed, split, len(keys))
-    scores = [[own[key].score(FOUND, run.scorer) for key in keys] for run, own in zip(runs, keyed, strict=True)]
-    bounds = first.range
+    scores, estimates, bounds = [], [], first.range
+    for run, own in zip(runs, keyed, strict=True):
+        with read_as_written(answers_path(run.folder)):
+            scores.append([own[key].score(FOUND, run.scorer) for key in keys])
+            estimates.append(estimate(scores[-1], *bounds))
     return Comparison(
         tuple(runs),
         len(keys),
-        tuple(estimate(own, *bounds) for own in scores),
+        tuple(estimates),
         tuple(paired(own, scores[0], *bounds) for own in scores[1:]),
         differing(runs),
         _trials(runs, scores),
@@ -108,13 +117,16 @@ def differing(runs: Sequence[FinishedRun]) -> dict[str, tuple[Any, ...]]:
 
 
 def _trials(runs: Sequence[FinishedRun], scores: Sequence[Sequence[float]]) -> dict[tuple[str, ...], Estimate]:
-    """The runs whose settings are the same but for the seed, as far as settings decide results."""
+    """The runs that differ in their seed only, as far as settings decide results, and have all of the same content."""
     deciding = [
         name for name, setting in settings().items() if setting.changes_results and name not in ("seed", "name")
     ]
     groups: dict[str, list[int]] = {}
     for index, run in enumerate(runs):
-        groups.setdefault(str([run.args.get(name) for name in deciding]), []).append(index)
+        content = [run.origin(name) for name in ("experts", "composites", "dataset", "base")]
+        same = groups.setdefault(str([content, *(run.args.get(name) for name in deciding)]), [])
+        if run.args.get("seed") not in (runs[other].args.get("seed") for other in same):  # a copy shows nothing
+            same.append(index)
     return {
         tuple(runs[index].name for index in group): over_runs([sum(scores[i]) / len(scores[i]) for i in group])
         for group in groups.values()
@@ -127,7 +139,7 @@ def comparison_lines(found: Comparison, split: str) -> list[str]:
     rows: list[tuple[str, ...]] = [("run", split, f"difference from {found.runs[0].name}", "")]
     for index, (run, score) in enumerate(zip(found.runs, found.scores, strict=True)):
         apart = found.differences[index - 1] if index else None
-        told = ("higher" if apart.low > 0 else "lower" if apart.high < 0 else "no difference shown") if apart else ""
+        told = {1: "higher", -1: "lower", 0: "no difference shown"}[verdict(apart)] if apart else ""
         cell = f"{apart.mean:+.3f} [{apart.low:+.3f}, {apart.high:+.3f}]" if apart else ""
         rows.append((run.name, str(score), cell, told))
     lines = [f"on {found.questions} questions of {split}, paired, with 95 % intervals:", *aligned(rows), ""]
@@ -139,7 +151,7 @@ def comparison_lines(found: Comparison, split: str) -> list[str]:
         lines.append("their settings are the same")
     for trial, mean in found.trials.items():
         half = mean.high - mean.mean
-        lines.append(f"{len(trial)} runs that differ in their seed at most ({', '.join(trial)}): {mean.mean:.3f} ± "
+        lines.append(f"{len(trial)} runs that differ in their seed only ({', '.join(trial)}): {mean.mean:.3f} ± "
                      f"{half:.3f} over runs")  # fmt: skip
     return lines
 

@@ -1,6 +1,7 @@
 """The answers that a run has kept (best/answers.jsonl), read and checked: the file may come from anybody."""
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 from swarm.errors import UserError
 from swarm.evolution.answer_records import FOUND
 from swarm.evolution.run_folder import ANSWERS, BEST
+from swarm.reports.finished_run import DAMAGED
 from swarm.storage.files import read_text
 from swarm.system.prompts import Query, node_prompt
 
@@ -112,7 +114,7 @@ def parse_answers(text: str, where: str, split: str) -> Iterator[KeptAnswer]:
             record = json.loads(line)
             if record["split"] == split:
                 yield kept_answer(record)
-        except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
+        except DAMAGED as error:
             raise UserError(
                 f"{where}: line {number} is no record of an answer ({type(error).__name__}: {error}); restore it, "
                 "or answer again with h-swarm evaluate"
@@ -125,6 +127,8 @@ def kept_answer(record: Mapping[str, Any]) -> KeptAnswer:
     if not asked:
         raise ValueError("nothing was asked")
     scores = {who: {name: float(value) for name, value in own.items()} for who, own in record["scores"].items()}
+    if not all(math.isfinite(value) for own in scores.values() for value in own.values()):
+        raise ValueError("a score is not finite")
     if FOUND not in scores:
         raise KeyError(FOUND)
     return KeptAnswer(

@@ -5,12 +5,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from swarm.errors import UserError
 from swarm.evolution.run_folder import CURVES_PICTURE, GRAPH_PICTURE
 from swarm.evolution.state import SearchState
 from swarm.evolution.steps import Problem
 from swarm.maths.layers import in_layers
 from swarm.members.composite import label
+from swarm.plugins import in_short
 from swarm.reports.figures import figure_of, picture_of, save_picture
 from swarm.storage.background import BackgroundWriter
 from swarm.system.system import System
@@ -155,7 +155,7 @@ class BackgroundPictures:
             if self._wanted:
                 log.info("no pictures: they need matplotlib (pip install matplotlib)")
             self._wanted = False
-        except UserError as error:  # a search is worth more than its pictures
+        except Exception as error:  # a search is worth more than its pictures, whatever keeps them from being drawn
             if self._wanted:
-                log.warning("%s; the search goes on without pictures", error)
+                log.warning("%s; the search goes on without pictures", in_short(error))
             self._wanted = False

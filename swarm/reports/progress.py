@@ -21,13 +21,21 @@ class Progress:
     """Follows a search step by step and request by request."""
 
     def __init__(
-        self, config: SearchConfig, nodes: int, dev_size: int, members: Members, glance: Callable[[], str] = str
+        self,
+        config: SearchConfig,
+        nodes: int,
+        dev_size: int,
+        members: Members,
+        glance: Callable[[], str] = str,
+        bars: bool | None = None,
     ):
         """A graph has so many `nodes`; the initial `members` are scored alone at the start.
 
         `dev_size` counts questions to a system: examples, times the passes of the eval. `glance` says how it goes.
+        `bars` are shown on a terminal by default.
         """
         self._glance, self._glanced = glance, 0.0
+        self._bars = sys.stderr.isatty() if bars is None else bars
         self._config = config
         self._nodes = nodes
         self._dev = dev_size
@@ -48,7 +56,7 @@ class Progress:
         self._show_bar("final scores", (self._nodes + self._singles) * examples)
 
     def _show_bar(self, title: str, requests: int) -> None:
-        if sys.stderr.isatty():
+        if self._bars:
             self._bar = tqdm(total=requests, desc=title, unit="req", leave=False)
 
     def answered(self) -> None:

@@ -51,16 +51,18 @@ class QueryTrace:
       system: the system, with the graph of the pass in which it was asked.
       query: what it was asked.
       answers: node -> its answer.
+      end: the node whose answer is the system's.
     """
 
     system: System
     query: Query
     answers: Mapping[int, MemberAnswer]
+    end: int
 
     @property
     def text(self) -> str:
         """The system's answer."""
-        return self.answers[self.system.end].text
+        return self.answers[self.end].text
 
     def prompt(self, node: int) -> str:
         """The prompt of a node, predecessors' answers included."""

@@ -266,7 +266,8 @@ class _Walk:
 
     def traces(self) -> list[QueryTrace]:
         """What all nodes answered, in the order of the queries."""
+        end = self._system.end
         return [
-            QueryTrace(self._system, query, answers)
+            QueryTrace(self._system, query, answers, end)
             for query, answers in zip(self._queries, self._answers, strict=True)
         ]

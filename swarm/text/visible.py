@@ -2,8 +2,8 @@
 
 import re
 
-# C0 but tabulator and line end, DEL, C1, line separators, and what turns the direction of writing
-_COMMANDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+# C0 but tabulator and line end, DEL, C1, line separators, what turns the direction of writing, halves of a pair
+_COMMANDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def visible(text: str) -> str:

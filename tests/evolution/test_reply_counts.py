@@ -7,10 +7,8 @@ import pytest
 from swarm.data.example import Example
 from swarm.evals.exact_match import ExactMatch
 from swarm.evals.multiple_choice import MultipleChoice
-from swarm.evolution.reply_counts import EARLY, ReplyCounts, ReplyWatch, complaints, count_of, counts_by_node
-from swarm.system.prompts import Query
-from swarm.system.query_trace import MemberAnswer, QueryTrace
-from swarm.system.system import System, graph_of
+from swarm.evolution.reply_counts import EARLY, ReplyCounts, ReplyWatch, as_rows, complaints, count_of, counts_by_node
+from swarm.system.query_trace import MemberAnswer
 
 SUMS = [Example("1 + 1?", "2"), Example("2 + 3?", "5")]
 
@@ -35,13 +33,21 @@ def test_each_fault_is_counted():
     assert count_of(said("I cannot tell."), lettered, MultipleChoice()) == ReplyCounts(1, unreadable=1)
 
 
-def test_counts_of_every_node_also_where_an_eval_asks_several_times_over():
-    expert = type("Expert", (), {"name": "e", "digest": "d"})()
-    system = System(graph_of(2, [(0, 1)]), (0, 0), (expert,))
-    texts = ["2", "", "2", "no idea"]  # to both questions, and to both again
-    traces = [QueryTrace(system, Query("?"), {0: said("2"), 1: said(text)}) for text in texts]
-    counts = counts_by_node(traces, SUMS, ExactMatch())
-    assert counts == {0: ReplyCounts(4), 1: ReplyCounts(4, empty=1, unreadable=1)}
+def test_counts_of_every_node_are_those_of_its_first_answers():
+    def node(number, answer, readable=True, cut=False):
+        return {"node": number, "member": f"expert_{number}", "answer": answer, "readable": readable, "cut": cut}
+
+    records = [
+        {"asked": [{"nodes": [node(0, "2"), node(1, "", False)]}, {"nodes": [node(0, "true"), node(1, "no", False)]}]},
+        {"asked": [{"nodes": [node(0, "so", False, True), node(1, "2")]}]},
+    ]
+    assert counts_by_node(records) == {
+        0: ("expert_0", ReplyCounts(2, 1, 0, 1, 1)),
+        1: ("expert_1", ReplyCounts(2, empty=1)),
+    }
+    assert as_rows(records)[1] == {
+        "node": 1, "member": "expert_1", "answers": 2, "cut": 0, "empty": 1, "unreadable": 0, "cut_unreadable": 0
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

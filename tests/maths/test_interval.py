@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarm.maths.interval import estimate, over_runs, paired
+from swarm.maths.interval import estimate, over_runs, paired, verdict
 
 
 def test_wilson():
@@ -65,6 +65,18 @@ def test_pairs_of_the_same_questions():
     assert nothing.mean == 0 and nothing.low < 0 < nothing.high, "three equal answers show little"
     with pytest.raises(ValueError, match="zip"):
         paired([1], [1, 0])
+
+
+@pytest.mark.parametrize(
+    ("better", "worse", "same", "shown"),
+    [(2, 0, 1, 0), (3, 0, 2, 0), (4, 0, 596, 0), (6, 0, 0, 1), (0, 6, 0, -1), (10, 8, 100, 0), (700, 500, 0, 1)],
+)
+def test_few_pairs_show_no_difference(better, worse, same, shown):
+    """By the exact sign test (Dixon and Mood, 1946): six of six pairs are chance in 1 of 32 cases, five in 1 of 16."""
+    ours = [1] * better + [0] * worse + [1] * same
+    theirs = [0] * better + [1] * worse + [1] * same
+    assert verdict(paired(ours, theirs)) == shown
+    assert paired([1] * 6, [0] * 6).chance == 2 / 64 and paired([1, 0], [1, 0]).chance == 1
 
 
 def test_runs_that_differ_by_chance():

@@ -215,6 +215,56 @@ def test_what_a_system_cannot_be(folder, change, message):
         change(swarm.load("search/words"))
 
 
+def test_a_plugin_and_other_data_are_scored_from_python(folder):
+    Path("mine.py").write_text(
+        "from swarm.plugins import register\n@register('evals', 'longest')\ndef longest(reply, example):\n"
+        "    return float(len(reply) > 3)\n"
+    )
+    Path("other.json").write_text(json.dumps({"dev": [{"question": "what", "answer": "red"}] * 2,
+                                              "test": [{"question": "what", "answer": "red"}] * 7}))  # fmt: skip
+    system = swarm.load("search/words")
+    assert len(system.score(plugin="mine.py", eval_type="longest", dataset="other.json").scores["strict"]) == 7
+    with pytest.raises(
+        swarm.UserError, match="gpus belongs to the engine, which is loaded once: give it to swarm.load"
+    ):
+        system.score(gpus="cpu")
+    with pytest.raises(swarm.UserError, match="split is 'train'; wanted dev or test"):
+        system.score("train")
+    with pytest.raises(swarm.UserError, match="answer takes several questions"):
+        system.answer("what is red")
+    with pytest.raises(swarm.UserError, match="a question is empty"):
+        system.ask(" ")
+    assert system.ask("what", choices=["red", "green"]) == system.ask("what", choices={"A": "red", "B": "green"})
+    system.close()
+
+
+def test_one_search_at_a_time_and_foreign_handlers_stay(folder, tmp_path):
+    import logging
+    import threading
+
+    own = logging.FileHandler(tmp_path / "own.log")
+    logging.getLogger("swarm").addHandler(own)
+    raised = []
+
+    def other():
+        try:
+            swarm.resume("search/words", quiet=True)
+        except swarm.UserError as error:
+            raised.append(str(error))
+
+    from swarm.programs import from_python
+
+    with from_python._one_at_a_time():
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join()
+    assert raised == ["another search is running in this process: wait for it, or start a process of its own"]
+    swarm.resume("search/words", quiet=True)
+    logging.getLogger("swarm").warning("still heard")
+    assert "still heard" in (tmp_path / "own.log").read_text()
+    logging.getLogger("swarm").removeHandler(own)
+
+
 def test_errors_are_exceptions_and_leave_the_process_usable(folder, capsys):
     with pytest.raises(swarm.UserError, match="--dataset .* is missing"):
         swarm.search(eval_type="exact_match")

@@ -9,7 +9,7 @@ from repository import ROOT
 
 from swarm.errors import UserError
 from swarm.evolution.checked_config import make_config
-from swarm.evolution.run_folder import resume_command
+from swarm.evolution.resume_command import resume_command
 from swarm.evolution.settings_file import read_settings_file, write_settings_file
 from swarm.programs.command import command_program
 from swarm.programs.front_doors import guarded

@@ -150,7 +150,7 @@ def test_two_seeds_are_compared_question_by_question(runs, told):
     apart = sum(b - a for a, b in zip(ours, theirs, strict=True)) / 30
     assert f"{apart:+.3f} [" in shown and "on 30 questions of test, paired" in shown
     assert re.search(r"^  seed +0 +1$", shown, re.M) and "name" not in shown
-    assert "2 runs that differ in their seed at most (one, two):" in shown
+    assert "2 runs that differ in their seed only (one, two):" in shown
     record = json.loads(told("compare", "search/one", "search/two", "--json"))
     assert record["differences_from_the_first"][0]["mean"] == pytest.approx(apart)
     assert record["settings"] == {"seed": [0, 1]}
@@ -179,6 +179,61 @@ def test_other_questions_are_refused_or_those_in_common_taken(runs, told):
 )
 def test_what_cannot_be_shown_is_named(runs, told, words, message):
     assert message in told(*words, code=2)
+
+
+def test_a_copy_is_no_second_seed_and_another_judge_no_comparison(runs, told):
+    shutil.copytree(runs / "one", runs / "copy")
+    assert "seed only" not in told("compare", "search/one", "search/copy")
+    shown = told("compare", "search/one", "search/copy", "search/two")
+    assert "2 runs that differ in their seed only (one, two)" in shown
+    origin = json.loads((runs / "two" / "origin.json").read_text())
+    (runs / "two" / "origin.json").write_text(json.dumps(origin | {"eval_code": "other"}))
+    assert "code of the eval" in told("compare", "search/one", "search/two", code=2)
+
+
+DAMAGES = {
+    "result.json": [
+        lambda text: "[" * 100_000,
+        lambda text: text.replace('"mean": 0', '"mean": "x'[:9] + '" , "was": 0', 1),
+        lambda text: json.dumps(json.loads(text) | {"graph": 7, "usage": [1], "replies": [], "moved": {}}),
+        lambda text: json.dumps(json.loads(text) | {"range": [1, 0], "scores": {"found": []}}),
+        lambda text: json.dumps(json.loads(text) | {"range": [0, 1e999]}),
+    ],
+    "best/answers.jsonl": [
+        lambda text: text.replace('"strict": 1.0', '"strict": 1e999'),
+        lambda text: text.replace('"best_single": {', '"nobody": {'),
+        lambda text: text.replace('"index": 3', '"index": 1e999'),
+        lambda text: text.replace('"strict": 1.0', '"strict": 7.0'),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "damage"), [(name, damage) for name, own in DAMAGES.items() for damage in own])
+def test_whatever_a_stranger_s_run_holds_is_one_line(runs, capsys, name, damage):
+    path = runs / "two" / name
+    path.write_text(damage(path.read_text()))
+    show, both = ["show", "search/two"], ["search/one", "search/two"]
+    for words in (show, [*show, "--only", "lost"], [*show, "--by", "domain"], ["compare", *both], ["runs"]):
+        capsys.readouterr()
+        code = guarded(lambda: command_program(words))  # noqa: B023
+        shown = capsys.readouterr()
+        assert code in (0, 2) and "Traceback" not in shown.err
+        assert code == 0 or (
+            shown.err.count("\n") == 1 and str(path.relative_to(runs.parent)).split("/")[1] in shown.err
+        )
+        assert words != ["runs"] or (code == 0 and "\none " in shown.out)
+
+
+def test_a_number_is_a_place_before_it_is_an_id(runs, told):
+    path = runs / "one" / "best" / "answers.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    for line in lines:
+        line["id"] = str(line["index"] + 1)
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert "test question 5 (id 6" in told("show", "search/one", "--question", "5")
+    assert "test question 29 (id 30" in told("show", "search/one", "--question", "30"), (
+        "an id where there is no such place"
+    )
 
 
 def test_runs_by_different_evals_are_not_compared(runs, told):

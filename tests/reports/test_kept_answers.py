@@ -86,6 +86,14 @@ def test_all_passes_of_an_eval_are_kept():
         assert one.choices == {"A": "red", "B": "green"}
 
 
+def test_an_eval_that_leaves_questions_out_keeps_no_answers(caplog):
+    """Nobody can tell then to which question an answer belongs; its scores count all the same."""
+    found = judged(EXAMPLES, ExactMatch())
+    found[FOUND].passes.append(found[FOUND].passes[0][:4])
+    assert list(answer_records("test", EXAMPLES, found, ExactMatch())) == []
+    assert "eval exact_match does not ask about all examples" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [

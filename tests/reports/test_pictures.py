@@ -96,6 +96,16 @@ def test_a_picture_that_cannot_be_written_ends_no_search(world, tmp_path, caplog
     assert "graph.png" in warning and "goes on without pictures" in warning
 
 
+def test_a_fault_in_drawing_ends_no_search(world, tmp_path, caplog, monkeypatch):
+    own, state = world
+    monkeypatch.setattr(pictures, "draw_graph", lambda *_: 1 / 0)
+    drawing = BackgroundPictures(tmp_path)
+    drawing.draw(own, state)
+    drawing.finish(own, state)
+    drawing.close()
+    assert "ZeroDivisionError: division by zero; the search goes on without pictures" in caplog.text
+
+
 def test_curves_of_every_stage(world, tmp_path):
     own, state = world
     draw_curves(state, tmp_path / "start.png")

@@ -34,7 +34,10 @@ def tells_history(tokenizer: Any, params: GenerationParams) -> bool:
         [text] = rendered(tokenizer, ["last question"], params, turns)[0]
     except (jinja2.TemplateError, ValueError, TypeError):  # by some, only one turn is allowed
         return False
-    found = [text.find(part) for part in ("first question", "first answer", "second question", "second answer", "last")]
+    found = [
+        text.find(part)
+        for part in ("first question", "first answer", "second question", "second answer", "last question")
+    ]
     return min(found) >= 0 and found == sorted(found)
 
 
