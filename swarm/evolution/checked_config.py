@@ -47,7 +47,8 @@ def config_of_run(recorded: Mapping[str, Any], given: Mapping[str, Any]) -> Sear
 
     Code that comes with a model runs only for whoever asks for it, not because a folder says so.
     """
-    return make_config(with_present_names(recorded) | {"trust_remote_code": False} | with_present_names(given))
+    usual = {"thoughts": "keep"}  # of runs that began before there was a choice
+    return make_config(usual | with_present_names(recorded) | {"trust_remote_code": False} | with_present_names(given))
 
 
 def check_value(name: str, value: Any, where: str = "", headings: Sequence[str] = ()) -> None:

@@ -38,6 +38,7 @@ PAPER_CODE_DEFAULTS = {
     "scorer": "compat",
     "credit_graph": "iteration",
     "patience_on": "graph",
+    "thoughts": "keep",
 }
 _TASK_OF_A_POOL = POOL - {"route ask"}
 _JUDGED = SCORING | {"replay"}
@@ -117,6 +118,8 @@ class SearchConfig:
     clamp_adjacency: bool = option(False, GRAPHS, "take negative strengths for 0")
     end_rule: str = option("softmax", GRAPHS, "which node ends a graph: softmax of 1 / strength, or the weakest sender",
                            choices=END_RULES)
+    thoughts: str = option("drop", GRAPHS, "what a model thinks aloud (<think> ...): drop it before other nodes and "
+                           "evals read its answer, or keep it", choices=("drop", "keep"))
     credit_graph: str = option("ever", GRAPHS, "graph on which experts are credited: the best ever found, or the best "
                                "of this iteration", choices=("ever", "iteration"))
     assignment_spread: float = option(1.0, GRAPHS, "chance that a node gets a random expert when experts are credited, "
@@ -253,6 +256,11 @@ class SearchConfig:
 
         renormalise = "softmax" if self.paper_code else "ordinary"
         return DecodeRule(self.top_p, self.edges, renormalise, self.clamp_adjacency, self.end_rule, self.paper_code)
+
+    @property
+    def drops_thoughts(self) -> bool:
+        """Whether what a model thinks aloud is dropped before its answer is read."""
+        return self.thoughts == "drop"
 
     @property
     def decay(self) -> float:

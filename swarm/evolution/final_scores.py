@@ -13,7 +13,7 @@ from swarm.evolution.state import SearchState
 from swarm.evolution.steps import Problem
 from swarm.maths.gain import buckets
 from swarm.maths.interval import estimate
-from swarm.system.system import System, single
+from swarm.system.system import System
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,13 @@ def final_scores(problem: Problem, state: SearchState) -> FinalScores:
     average = problem.pool.expert("average", [1 / len(initial)] * len(initial))
     systems: dict[str, System] = {
         "found": problem.best_system(state.best),
-        "best_single": single(chosen, fitness.params),
-        "uniform_average": single(average, fitness.params),
+        "best_single": problem.single(chosen),
+        "uniform_average": problem.single(average),
     }
     composites = problem.members.initial()[len(initial) :]
     if composites:
         best_composite = composites[int(np.argmax(state.singles[len(initial) :]))]
-        systems["best_composite"] = single(best_composite, fitness.params)
+        systems["best_composite"] = problem.single(best_composite)
     table: dict[str, Any] = {who: {} for who in systems}
     judged: dict[str, dict[str, Judged]] = {}
     for split, examples in (("dev", fitness.dataset.dev), ("test", fitness.dataset.test)):

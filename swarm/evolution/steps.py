@@ -7,6 +7,7 @@ from types import MappingProxyType
 import networkx as nx
 import numpy as np
 
+from swarm.engines.base import Member
 from swarm.errors import BudgetReached, UserError
 from swarm.evolution.breeding import breed, population_names
 from swarm.evolution.config import SearchConfig
@@ -70,7 +71,7 @@ class Problem:
     ) -> System:
         """The system of this graph with experts at these coefficients and these routers."""
         later, members = self._later_graph(decoded), self.members_with(routers).at(self.names, coefficients)
-        return System(decoded.graph, tuple(assignment), members, self.fitness.params, later)
+        return System(decoded.graph, tuple(assignment), members, self.fitness.params, later, self.config.drops_thoughts)
 
     def _later_graph(self, decoded: Decoded) -> nx.DiGraph | None:
         """The graph of an eval's second pass where the published program decodes its spoilt matrix once more.
@@ -88,6 +89,10 @@ class Problem:
                 "--compat both passes are on one graph"
             ) from error
 
+    def single(self, member: Member) -> System:
+        """A member alone."""
+        return single(member, self.fitness.params, self.config.drops_thoughts)
+
     def best_system(self, best: Best) -> System:
         """The best system found."""
         return self.system(best.decoded, best.assignment, best.coefficients, best.routers)
@@ -101,7 +106,7 @@ def start_role(problem: Problem, state: SearchState) -> SearchState:
     decoded = _decode_all(problem, positions, rngs["decode"])
     experts = problem.starting_experts
     systems = [problem.system(one, range(n), experts) for one in decoded]
-    alone = [single(member, problem.fitness.params) for member in problem.members.initial()]
+    alone = [problem.single(member) for member in problem.members.initial()]
     judgements = problem.fitness.judge([*systems, *alone], problem.fitness.dataset.dev)
     scores = [problem.fitness.utility(judgement) for judgement in judgements]
     scores, singles = scores[: len(systems)], scores[len(systems) :]

@@ -12,6 +12,7 @@ from swarm.errors import UserError
 from swarm.members.composite import Composite, Relay, check_keys, json_digest, member_names, one_of
 from swarm.text.numbers import as_number, final_number
 from swarm.text.replies import after_markers, one_line, own_part_first
+from swarm.text.thoughts import without_thoughts
 
 Utility = Callable[[str, str], float]  # how well the first text agrees with the second; 1 is in full
 
@@ -120,20 +121,20 @@ def read_ballot(folder: Path, record: Mapping[str, Any], path: Path) -> Ballot:
 
 def _whole_answer(text: str) -> str | None:
     """The ballot of an answer: the text behind its last marker, or all of it; numbers by value, else in lower case."""
-    own = own_part_first(one_line(text))[0]
+    own = own_part_first(one_line(without_thoughts(text)))[0]
     answer = next((part for part in after_markers(own) if part.strip()), own).strip().rstrip(".").casefold()
     number = as_number(answer)
     return (answer or None) if number is None else str(number.normalize())
 
 
 def _number(text: str) -> str | None:
-    number = final_number(one_line(text))
+    number = final_number(one_line(without_thoughts(text)))
     return None if number is None else str(number.normalize())
 
 
 def _letter(text: str) -> str | None:
     """The letter that an answer picks: the first after its last marker that has one, else the first of all."""
-    own = own_part_first(one_line(text))[0]
+    own = own_part_first(one_line(without_thoughts(text)))[0]
     found = (_LETTER.search(part) for part in (*after_markers(own), own))
     return next((match[1] for match in found if match), None)
 

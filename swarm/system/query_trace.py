@@ -1,6 +1,6 @@
 """What every node of a system was asked and answered for one query."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from swarm.engines.base import Completion, GenerationParams, Member
@@ -37,10 +37,13 @@ def member_answer(
     completion: Completion,
     asked: tuple[MemberAnswer, ...] = (),
     prompt: str | None = None,
+    tidy: Callable[[str], str] = tidy_answer,
 ) -> MemberAnswer:
-    """A member's completion as a `MemberAnswer`."""
-    text, cut = tidy_answer(completion.text), completion.was_cut(params)
-    return MemberAnswer(member.name, text, completion.new_tokens, params.max_new_tokens, cut, prompt, asked)
+    """A member's completion as a `MemberAnswer`, its text as `tidy` has it."""
+    cut = completion.was_cut(params)
+    return MemberAnswer(
+        member.name, tidy(completion.text), completion.new_tokens, params.max_new_tokens, cut, prompt, asked
+    )
 
 
 @dataclass(frozen=True, slots=True)

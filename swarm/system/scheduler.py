@@ -255,7 +255,8 @@ class _Walk:
     def receive(self, index: int, node: int, completion: Completion, asked: tuple[MemberAnswer, ...]) -> list[_Node]:
         """Records an answer; returns the nodes whose predecessors have now all answered."""
         answers = self._answers[index]
-        answers[node] = member_answer(self._system.member_at(node), self._params[index], completion, asked)
+        member, params = self._system.member_at(node), self._params[index]
+        answers[node] = member_answer(member, params, completion, asked, tidy=self._system.tidy)
         if self._on_answer:
             self._on_answer(index, answers[node])
         return [

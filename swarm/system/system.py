@@ -16,6 +16,8 @@ from swarm.maths.decode import end_node, topological_order
 from swarm.members.composite import Composite, used_members
 from swarm.members.members import Members, read_members
 from swarm.storage.files import read_text, whole_folder
+from swarm.system.prompts import tidy_answer
+from swarm.text.thoughts import without_thoughts
 from swarm.weights.adapters import write_adapter
 from swarm.weights.base_model import base_folder
 from swarm.weights.full_model import FullWeights, write_full_model
@@ -36,6 +38,7 @@ class System:
       members: the members that can be assigned to nodes.
       params: how it was asked when it was found; None leaves this to whoever asks.
       later_graph: the graph for every pass of an eval after the first, where the published program uses another.
+      drop_thoughts: whether what a model thinks aloud is dropped before other nodes, or a scorer, read its answer.
     """
 
     graph: nx.DiGraph
@@ -43,6 +46,7 @@ class System:
     members: tuple[Member, ...]
     params: GenerationParams | None = None
     later_graph: nx.DiGraph | None = None
+    drop_thoughts: bool = False
 
     def __post_init__(self) -> None:
         for graph in (self.graph, self.later_graph):
@@ -64,6 +68,10 @@ class System:
     def in_pass(self, number: int) -> "System":
         """This system as it answers the queries of an eval's pass, counted from 0."""
         return self if number == 0 or self.later_graph is None else replace(self, graph=self.later_graph)
+
+    def tidy(self, text: str) -> str:
+        """A member's text as other nodes and scorers read it."""
+        return tidy_answer(without_thoughts(text) if self.drop_thoughts else text)
 
     @property
     def end(self) -> int:
@@ -113,9 +121,9 @@ def graph_of(nodes: int, edges: Iterable[tuple[int, int]]) -> nx.DiGraph:
     return graph
 
 
-def single(member: Member, params: GenerationParams | None = None) -> System:
+def single(member: Member, params: GenerationParams | None = None, drop_thoughts: bool = False) -> System:
     """The system of one node with this member."""
-    return System(graph_of(1, ()), (0,), (member,), params)
+    return System(graph_of(1, ()), (0,), (member,), params, drop_thoughts=drop_thoughts)
 
 
 def save_system(
@@ -148,6 +156,7 @@ def save_system(
         "revision": pool.revision,
         "outside": _outside(pool, composites.values(), folder),
         "generation": asdict(system.params) if system.params else None,
+        "drop_thoughts": system.drop_thoughts,
         "about": about or {},
     }
     with whole_folder(folder) as waiting:
@@ -213,6 +222,7 @@ def load_system(folder: Path, base: str | None = None) -> LoadedSystem:
             saved.initial(),
             params,
             None if later is None else graph_of(nodes, later),
+            bool(record.get("drop_thoughts", False)),
             saved=saved,
             about=dict(record["about"]),
         )

@@ -52,7 +52,7 @@ class Trace:
                 answer = _answer(Request(system.member_at(node), prompt, own), self._remembered)
                 if answer is None:
                     break  # not in the cache, so that the prompts of later nodes are not known
-                texts[node] = tidy_answer(answer.text)
+                texts[node] = system.tidy(answer.text)
 
     def answer(self, member: Member, node: TracedNode) -> str | None:
         """A member's answer to a node's prompt, also of a composite by its members' answers; None if not known."""

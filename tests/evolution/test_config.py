@@ -5,7 +5,7 @@ import re
 import pytest
 
 from swarm.errors import UserError
-from swarm.evolution.checked_config import defaults, make_config, unused_but_given
+from swarm.evolution.checked_config import config_of_run, defaults, make_config, unused_but_given
 from swarm.evolution.command_line import parse
 from swarm.evolution.config import SearchConfig, settings
 
@@ -134,3 +134,10 @@ def test_values_that_cannot_be(settings, message):
 
 def test_every_default_passes_its_own_checks():
     assert make_config(TASK) == SearchConfig(**(defaults() | TASK))
+
+
+def test_thoughts_are_dropped_in_runs_that_begin_now_only():
+    task = {"eval_type": "exact_match", "dataset": "x"}
+    assert make_config(task).drops_thoughts and not make_config(task | {"compat": "paper-code"}).drops_thoughts
+    assert not config_of_run(task, {}).drops_thoughts, "of a run that began before there was a choice"
+    assert config_of_run(task | {"thoughts": "drop"}, {}).drops_thoughts

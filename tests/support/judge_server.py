@@ -23,7 +23,7 @@ class Fault:
       status: the HTTP status of an error; 0 for none.
       cut: the connection ends without an answer; with a body, in the middle of it.
       seconds: the answer waits that long.
-      body: stands in place of the answer.
+      body: stands in place of the answer; with a status, what the error says.
       finish: why the model stopped, where it gives no text.
       details: what a Google server's error says besides its message.
     """
@@ -163,9 +163,10 @@ def handler_for(judge: JudgeServer) -> type[BaseHTTPRequestHandler]:
                     self._send(404, _error(404, f"no model {model}"))
                 elif fault.status:
                     given = self.headers.get("x-goog-api-key") or self.headers.get("Authorization", "")
-                    self._send(fault.status, _error(fault.status, f"refused {given}", fault.details), fault.headers)
+                    said = fault.body or f"refused {given}"
+                    self._send(fault.status, _error(fault.status, said, fault.details), fault.headers)
                 elif fault.body is not None:
-                    self._send(200, fault.body)
+                    self._send(200, fault.body, fault.headers)
                 else:
                     self._send(200, shape(judge.answer(prompt), prompt, fault.finish))
             except (BrokenPipeError, ConnectionResetError):

@@ -130,3 +130,13 @@ def test_every_answer_is_told_as_it_comes():
         (index, answer.member) for own in traces for index, trace in enumerate(own) for answer in trace.answers.values()
     ]
     assert sorted(told) == sorted(wanted)
+
+
+@pytest.mark.parametrize("drop", [True, False])
+def test_thoughts_reach_no_other_node_where_they_are_dropped(drop):
+    experts = tuple(paper_pool(2).experts())
+    engine = ScriptedEngine(lambda request: "<think>4, no: 5</think>\n7" if request.member is experts[0] else "8")
+    system = System(graph_of(2, [(0, 1)]), (0, 1), experts, drop_thoughts=drop)
+    [[trace]] = Scheduler(engine).trace_all([(system, [Query("one")])], PARAMS)
+    told = "7" if drop else "<think>4, no: 5</think> 7"
+    assert trace.answers[0].text == told and f"Previous response 1: {told}\n" in trace.prompt(1)

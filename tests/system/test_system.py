@@ -30,7 +30,7 @@ def saved(tmp_path_factory):
     rng = np.random.default_rng(0)
     graph = nx.DiGraph([(0, 2), (1, 2)])
     experts = tuple(pool.experts(rng.normal(size=(3, 3))))
-    system = System(graph, (2, 0, 2), experts, GenerationParams(5), nx.DiGraph([(0, 1), (1, 2)]))
+    system = System(graph, (2, 0, 2), experts, GenerationParams(5), nx.DiGraph([(0, 1), (1, 2)]), True)
     save_system(root / "found", system, Members(pool), rng.uniform(size=(3, 3)), {"eval": "exact_match"})
     return root, root / "found", system, answer(InProcessEngine(pool, device="cpu"), system, QUERIES)
 
@@ -38,6 +38,7 @@ def saved(tmp_path_factory):
 def test_a_saved_system_answers_as_before(saved):
     _, folder, system, before = saved
     loaded = System.load(folder)
+    assert loaded.drop_thoughts
     assert loaded.params == system.params
     assert loaded.about == {"eval": "exact_match"}
     assert sorted(loaded.graph.edges) == [(0, 2), (1, 2)] and sorted(loaded.later_graph.edges) == [(0, 1), (1, 2)]

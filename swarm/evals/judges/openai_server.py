@@ -1,11 +1,15 @@
 """A judge client of the OpenAI API: OpenAI's own, vLLM, Ollama, Gemini's compatible endpoint."""
 
 import json
+import logging
 from collections.abc import Generator, Sequence
+from functools import partial
+from threading import Lock
 from typing import Any, NoReturn
 from urllib.parse import urlsplit, urlunsplit
 
 from swarm.errors import UserError
+from swarm.evals.judges.bounded_http import BodyError, bounded_client
 from swarm.evals.judges.client import Gate, Reply, TransportError
 from swarm.evals.judges.concurrent_calls import (
     PATIENT,
@@ -19,6 +23,10 @@ from swarm.evals.judges.concurrent_calls import (
 
 _KEY = "OPENAI_API_KEY"
 _NAMES_SHOWN = 8
+_TOKENS = "max_tokens"
+_MOST_TOKENS = 10**8  # that a call can have read or written
+
+log = logging.getLogger(__name__)
 
 
 class OpenAIClient:
@@ -55,6 +63,8 @@ class OpenAIClient:
         self._timeout = timeout
         self._patience = patience
         self._key = ""
+        self._parameters: dict[str, Any] = {"temperature": 0, _TOKENS: max_new_tokens}
+        self._changing = Lock()
         self._api: Any = None
 
     def facts(self) -> dict[str, str]:
@@ -108,30 +118,64 @@ class OpenAIClient:
             self._key = key_from(_KEY)[1]
             # the library wants some key even for a server that wants none
             self._api = openai.OpenAI(
-                base_url=self._url, api_key=self._key or "none", max_retries=0, timeout=self._timeout
+                base_url=self._url,
+                api_key=self._key or "none",
+                max_retries=0,
+                timeout=self._timeout,
+                http_client=bounded_client(openai, self._timeout),
             )
         return self._api
 
     def _ask_one(self, prompt: str) -> Reply:
-        message = {"role": "user", "content": prompt}
-        body = self._answer(
-            lambda: self._api.chat.completions.with_raw_response.create(
-                model=self._model, messages=[message], temperature=0, max_tokens=self.max_new_tokens
-            )
-        )
+        body = self._completion([{"role": "user", "content": prompt}])
         try:
             choice, usage = body["choices"][0], body.get("usage") or {}
             return Reply(
-                text=choice["message"]["content"] or "",
-                prompt_tokens=int(usage.get("prompt_tokens") or 0),
-                new_tokens=int(usage.get("completion_tokens") or 0),
-                finish=choice.get("finish_reason") or "",
+                text=_text(choice["message"]),
+                prompt_tokens=_count(usage.get("prompt_tokens")),
+                new_tokens=_count(usage.get("completion_tokens")),
+                finish=str(choice.get("finish_reason") or ""),
             )
         except (AttributeError, IndexError, KeyError, TypeError) as error:
             raise TransportError(f"judge {self.name} sent something that is no chat completion", None, True) from error
 
+    def _completion(self, messages: list[dict[str, str]]) -> Any:
+        """A chat completion's JSON, without the parameters that the server has refused."""
+        while True:
+            tried = dict(self._parameters)
+            call = partial(
+                self._api.chat.completions.with_raw_response.create, model=self._model, messages=messages, **tried
+            )
+            try:
+                return self._answer(call)
+            except _Unsupported as refused:
+                self._leave_out(str(refused), tried)
+
+    def _leave_out(self, said: str, tried: dict[str, Any]) -> None:
+        """Does without a parameter that the server refuses. Raises UserError where there is nothing to leave out."""
+        with self._changing:
+            if self._parameters != tried:
+                return  # another call has done so
+            if _TOKENS in tried and ("max_completion_tokens" in said or _TOKENS in said):
+                self._parameters = {"max_completion_tokens": tried[_TOKENS]} | {
+                    name: value for name, value in tried.items() if name != _TOKENS
+                }
+                log.info("judge %s takes max_completion_tokens in the place of %s", self.name, _TOKENS)
+            elif "temperature" in tried and "temperature" in said:
+                self._parameters = {name: value for name, value in tried.items() if name != "temperature"}
+                log.warning("judge %s takes no temperature: its ratings may differ from call to call", self.name)
+            else:
+                raise UserError(
+                    f"judge {self.name} refused the question with HTTP 400 ({said}); use a model that takes chat "
+                    "completions, or mend what the server names"
+                )
+
     def _answer(self, call: Any) -> Any:
-        """A call's JSON; raises _NotThere for 404, TransportError for what is worth a retry, else UserError."""
+        """A call's JSON.
+
+        Raises _Unsupported for a parameter that the server refuses, _NotThere for 404, TransportError for what is worth
+        a retry, else UserError.
+        """
         import openai
 
         try:
@@ -140,7 +184,13 @@ class OpenAIClient:
             self._refused(error.status_code, shortened(error.message, self._key), asked_wait(error.response.headers))
         except openai.APITimeoutError as error:
             raise TransportError(f"judge {self.name} did not answer in {self._timeout:g} s", None, True) from error
+        except BodyError as error:
+            raise UserError(f"judge {self.name} {error}; see that --judge_url is right") from error
         except openai.APIConnectionError as error:
+            if isinstance(error.__cause__, BodyError):
+                raise UserError(
+                    f"judge {self.name} {error.__cause__}; see that --judge_url is the right one"
+                ) from error
             reason = shortened(str(error.__cause__ or error), self._key)
             raise TransportError(f"judge {self.name} cannot be reached ({reason})", None, True) from error
         except ValueError as error:
@@ -153,6 +203,13 @@ class OpenAIClient:
         if status in (401, 403):
             what = f"refuses the key in {_KEY}" if self._key else f"wants a key, and {_KEY} is not set"
             raise UserError(f"judge {self.name} {what} (HTTP {status}); set {_KEY} to a key that is valid there")
+        if 300 <= status < 400:
+            raise UserError(
+                f"judge {self.name} redirects to another address (HTTP {status}), which gets neither texts nor key; "
+                "give that address itself with --judge_url, if you trust it"
+            )
+        if status in (400, 422) and any(name in said for name in (*self._parameters, "max_completion_tokens")):
+            raise _Unsupported(said)
         if status == 404:
             raise _NotThere(
                 f"judge {self.name} answered HTTP 404 ({said}); correct --judge_model, or --judge_url: most servers' "
@@ -162,6 +219,24 @@ class OpenAIClient:
             f"judge {self.name} refused the question with HTTP {status} ({said}); use a model that takes chat "
             "completions at temperature 0, or mend what the server names"
         )
+
+
+def _text(message: Any) -> str:
+    """What a message says; parts are joined, and what is thought beside it is none of it."""
+    content = message["content"]
+    if isinstance(content, list):
+        content = "".join(str(part.get("text") or "") for part in content if part.get("type", "text") == "text")
+    return str(content or "")
+
+
+def _count(value: Any) -> int:
+    """A number of tokens; 0, which is not known, for what cannot be one."""
+    known = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_TOKENS
+    return int(value) if known else 0
+
+
+class _Unsupported(Exception):
+    """The server refuses a parameter of the call."""
 
 
 class _NotThere(UserError):

@@ -1,5 +1,6 @@
 """Guards the remote clients against a real server on loopback, well-behaved and not."""
 
+import json
 import sys
 import threading
 import warnings
@@ -9,6 +10,7 @@ import tenacity
 from judge_server import MODEL, Fault, JudgeServer, judging
 
 from swarm.errors import BudgetReached, UserError
+from swarm.evals.judges import bounded_http
 from swarm.evals.judges.budget import NO_WORK, JudgeLimits, Meter
 from swarm.evals.judges.client import TransportError
 from swarm.evals.judges.concurrent_calls import Patience, asked_wait
@@ -299,3 +301,93 @@ def test_retry_after_may_be_a_date():
     assert asked_wait({"Retry-After": "Fri, 31 Dec 2199 23:59:59 GMT"}) > 1e9
     assert asked_wait({"Retry-After": "soon"}) is None
     assert asked_wait({}) is None
+
+
+def openai_client(server, **settings):
+    return OpenAIClient(f"{server.url}/v1", MODEL, **({"timeout": 5.0, "patience": QUICK} | settings))
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_a_redirect_is_not_followed_and_the_texts_stay_here(status):
+    with judging(JudgeServer()) as other:
+        away = Fault(status=status, headers={"Location": f"{other.url}/v1/chat/completions"})
+        with (
+            judging(JudgeServer(fault=lambda prompt, before: away)) as server,
+            pytest.raises(UserError, match=rf"redirects to another address \(HTTP {status}\).*give that address"),
+        ):
+            asked(openai_client(server), ["a secret text"])
+    assert not other.requests
+
+
+@pytest.mark.parametrize(
+    ("refused", "said", "wanted"),
+    [
+        (
+            "max_tokens",
+            "Unsupported parameter: use max_completion_tokens instead of max_tokens",
+            {"max_completion_tokens": 20},
+        ),
+        ("temperature", "Unsupported value: temperature does not support 0", {"max_tokens": 20}),
+    ],
+)
+def test_a_parameter_that_a_server_refuses_is_left_out_and_that_is_said(refused, said, wanted, caplog):
+    caplog.set_level("INFO")
+
+    def fault(prompt, before):
+        return Fault(status=400, body=said) if refused in server.requests[-1][2] else None
+
+    with judging(JudgeServer(fault=fault)) as server:
+        replies = asked(openai_client(server, at_once=1), ["a", "b"])
+        assert len(replies) == 2 and len(server.requests) == 3, "tried once, then done without"
+        body = server.requests[-1][2]
+        assert refused not in body and {name: body[name] for name in wanted} == wanted
+    assert f"judge {MODEL} at {server.url}/v1 takes" in caplog.text
+
+
+PARTS = [{"type": "text", "text": "Rating: "}, {"type": "text", "text": "7/10"}]
+
+
+def completion(content, **usage):
+    return json.dumps({"choices": [{"message": {"role": "assistant", "content": content}}], "usage": usage})
+
+
+@pytest.mark.parametrize(
+    ("body", "text", "tokens"),
+    [
+        (
+            completion(PARTS, prompt_tokens=3),
+            "Rating: 7/10",
+            3,
+        ),
+        (completion([{"type": "reasoning", "text": "Hm, 2/10?"}, {"type": "text", "text": "7/10"}]), "7/10", 0),
+        (completion("7/10", prompt_tokens=10**40), "7/10", 0),
+        (completion("7/10", prompt_tokens=-5), "7/10", 0),
+        (completion("7/10", prompt_tokens="many"), "7/10", 0),
+        (completion("7/10").replace('"usage": {}', '"usage": {"prompt_tokens": NaN}'), "7/10", 0),
+        (completion(None), "", 0),
+    ],
+)
+def test_replies_in_parts_and_counts_that_cannot_be(body, text, tokens):
+    with judging(JudgeServer(fault=lambda prompt, before: Fault(body=body))) as server:
+        reply = asked(openai_client(server), ["q"])[0]
+    assert (reply.text, reply.prompt_tokens) == (text, tokens)
+
+
+def test_a_compressed_reply_is_not_unpacked():
+    squeezed = Fault(body=completion("7/10"), headers={"Content-Encoding": "gzip"})
+    with (
+        judging(JudgeServer(fault=lambda prompt, before: squeezed)) as server,
+        pytest.raises(UserError, match="sends a compressed reply"),
+    ):
+        asked(openai_client(server), ["q"])
+    assert server.requests and all(method in ("GET", "POST") for method, *_ in server.requests)
+
+
+def test_a_reply_without_end_is_given_up(monkeypatch):
+    monkeypatch.setattr(bounded_http, "MOST_BYTES", 10_000)
+    endless = Fault(body=completion("x" * 50_000))
+    with (
+        judging(JudgeServer(fault=lambda prompt, before: endless)) as server,
+        pytest.raises(UserError, match="sends a reply of more than"),
+    ):
+        asked(openai_client(server), ["q"])
