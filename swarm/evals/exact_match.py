@@ -68,6 +68,22 @@ class ExactMatch(Eval):
                 return final_word(text, words)
         return super().ballot((after_markers(own_part_first(text)[0]) or [text])[0], example)
 
+    def readable(self, reply: str, example: Example) -> bool:
+        """Whether there is a final number where the gold answer is one, yes or no where it is that, else any text."""
+        said = written(reply)
+        return _is_read(said, gold_of(example.answer), example.question if example.question[:20] in said else "")
+
+
+@lru_cache(maxsize=4096)  # many replies are short, and most are there again and again
+def _is_read(reply: str, gold: str, question: str) -> bool:
+    said = own_text(reply, question)
+    if as_number(gold) is not None:
+        return final_number(said) is not None
+    for words in _OPPOSITES:
+        if gold.casefold() in words:
+            return final_word(said, words) is not None
+    return bool(said.strip())
+
 
 def exact_match_prompt(dataset: Dataset, example: Example) -> str:
     """The question's prompt; gsm8k's names the words to end with."""
@@ -110,6 +126,7 @@ def gives_answer(reply: str, answer: str, question: str, asked: str) -> bool:
     return names(gold, said)
 
 
+@lru_cache(maxsize=4096)
 def gold_of(answer: str) -> str:
     """The right answer itself: of a chain of thought as the hub's GSM8K has it, what stands behind its last "####"."""
     gold = one_line(answer.rpartition("####")[2] if "####" in answer else answer)

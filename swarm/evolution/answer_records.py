@@ -18,6 +18,7 @@ from swarm.system.query_trace import MemberAnswer, QueryTrace
 log = logging.getLogger(__name__)
 
 FOUND = "found"
+_encode = json.JSONEncoder(allow_nan=False).encode
 
 
 def answer_records(
@@ -47,7 +48,7 @@ def answer_records(
 
 def as_lines(records: Iterable[Mapping[str, Any]]) -> str:
     """The records as JSON, one a line."""
-    return "".join(json.dumps(record, allow_nan=False) + "\n" for record in records)
+    return "".join(f"{_encode(record)}\n" for record in records)
 
 
 def _about(example: Example) -> dict[str, Any]:
@@ -82,12 +83,21 @@ def query_record(
 def _node(trace: QueryTrace, node: int, readable: Callable[[str], bool]) -> dict[str, Any]:
     answer = trace.answers[node]
     read = bool(answer.text) and readable(answer.text)
-    return {"node": node, "from": trace.system.predecessors(node)} | _member(answer) | {"readable": read}
+    return {"node": node, "from": trace.system.predecessors(node), **_member(answer), "readable": read}
 
 
 def _member(answer: MemberAnswer) -> dict[str, Any]:
-    given: dict[str, Any] = {"member": answer.member, "answer": answer.text}
-    given |= {"written": written(answer.text)} if written(answer.text) != answer.text else {}
-    given |= {"tokens": answer.new_tokens, "most": answer.most, "cut": answer.cut}
-    given |= {"prompt": answer.prompt} if answer.prompt is not None else {}
-    return given | ({"asked": [_member(part) for part in answer.asked]} if answer.asked else {})
+    record: dict[str, Any] = {
+        "member": answer.member,
+        "answer": answer.text,
+        "tokens": answer.new_tokens,
+        "most": answer.most,
+        "cut": answer.cut,
+    }
+    if (lines := written(answer.text)) != answer.text:
+        record["written"] = lines
+    if answer.prompt is not None:
+        record["prompt"] = answer.prompt
+    if answer.asked:
+        record["asked"] = [_member(part) for part in answer.asked]
+    return record

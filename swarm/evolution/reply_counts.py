@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from swarm.data.example import Example
@@ -117,7 +117,7 @@ class ReplyWatch:
         if count.unreadable and not count.cut and not self._sample:
             self._sample = answer.text[:SHOWN]
         if self._seen == EARLY:
-            self._over = self._warn()
+            self._over = self._warn(early=True)
 
     def end(self) -> None:
         """The evaluation is over; says what has not been said."""
@@ -125,8 +125,12 @@ class ReplyWatch:
             self._warn()
         self._over = True
 
-    def _warn(self) -> bool:
-        lines = complaints(self._by_member, self._tokens, self._evaluation.name, self._sample)
+    def _warn(self, early: bool = False) -> bool:
+        """Whether there is something to warn of; early, of a single member perhaps, only what is cut or empty."""
+        counts = self._by_member
+        if early:
+            counts = {who: replace(own, unreadable=own.cut_unreadable) for who, own in counts.items()}
+        lines = complaints(counts, self._tokens, self._evaluation.name, self._sample)
         for line in lines:
             log.warning("%s", line)
         return bool(lines)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -73,12 +74,12 @@ class System:
         """A member's text as other nodes and scorers read it."""
         return tidy_answer(without_thoughts(text) if self.drop_thoughts else text)
 
-    @property
+    @cached_property
     def end(self) -> int:
         """The node whose answer is the system's."""
         return end_node(self.graph)
 
-    @property
+    @cached_property
     def order(self) -> list[int]:
         """The nodes in topological order."""
         return topological_order(self.graph)

@@ -135,7 +135,7 @@ def test_the_best_single_member_is_told_by_prompts_that_all_answered():
 def test_a_real_metric_goes_all_the_way(tmp_path):
     scored = score_answers(PROMPTS, NAMES, TEXTS, REFERENCES, get_metric("exact"))
     save_scores(tmp_path / "scores", scored)
-    np.testing.assert_array_equal(load_scores(tmp_path / "scores").scores, [[1, 0, np.nan], [1, 0, 0]])
+    np.testing.assert_array_equal(load_scores(tmp_path / "scores").scores, [[1, 1, np.nan], [1, 0, 0]])
 
 
 def test_a_broken_model_is_no_missing_answer():
