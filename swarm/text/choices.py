@@ -43,7 +43,8 @@ def letters(keys: tuple[str, ...], any_case: bool) -> Letters:
     no_subject = (
         r"(?![)\]*\"'.]*\s+(?:is|are|was|were|has|have|does|do|can|will|would|ist|est|es)\b)"  # "B, A is wrong"
     )
-    several = rf"[)\]*\"']*(?:\s*[,、/&]\s*(?:(?:and|or)\s+)?|\s+(?:(?:and|or)\s+)?)[(\[*\"']*{alone}{no_subject}"
+    between = r"(?:\s*[,;、/&|]\s*(?:(?:and|or)\s+)?|\s+(?:(?:[-–—]|and|or)\s+)?)"
+    several = rf"[)\]*\"']*{between}[(\[*\"']*{alone}{no_subject}"
     ended = r"(?=\s*$|[.):,;\]}*\"'。、]|\s+[-–—=]\s)"
     # A line's end in the reply has become a blank: "B Explanation: ..." opens with B, "A Tale" and "I Think" with none.
     led_on = r"(?=\s+(?:because|since|as|(?:Explanation|Reason(?:ing)?|Rationale):?)\b)|(?<![AI])(?=\s+[A-Z(])"

@@ -28,6 +28,14 @@ _STRONG = re.compile(r"[;|/\n]|\b(?:and|or|und|et)\b", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"(?<!\b[A-Z])(?<!\b(?:St|Mr|Dr|No|vs))(?<!\bMrs)[.!?](?=\s|$)|\n")
 _TIGHT = re.compile(r"\s*([,;=()\[\]{}<>|+*/^])\s*")
 _ITEM_WORDS = 5  # that one of several candidates has at most
+# Separator, and how many items there are at least, of how many words at most, where all of a text is a list.
+_LISTS = (
+    (r"\s*;\s*|\s+\|\s+", 3, 15),
+    (r",?\s+or\s+", 3, _ITEM_WORDS),
+    (r",?\s+or\s+", 5, 15),
+    (r"\s*,\s*", 6, _ITEM_WORDS),
+    (r"\n", 6, 12),
+)
 
 
 def is_denied(text: str, start: int, end: int) -> bool:
@@ -36,13 +44,14 @@ def is_denied(text: str, start: int, end: int) -> bool:
 
 
 def lists_candidates(said: str) -> bool:
-    """Whether a reply in lines, without an answer marker, is nothing but a list of short candidates."""
+    """Whether a reply in lines, without an answer marker, is nothing but a list of candidates and picks none."""
     if after_markers(said):
         return False
-    for separator, fewest in ((r"\s*;\s*|,?\s+or\s+|\s+\|\s+", 3), (r"\s*,\s*", 6), (r"\n", 6)):
-        items = [item for item in re.split(separator, said.strip()) if re.search(r"\w", item)]
-        if len(items) >= fewest and all(len(item.split()) <= _ITEM_WORDS for item in items):
-            return True
+    for separator, fewest, words in _LISTS:
+        items = [item.strip() for item in re.split(separator, said.strip()) if re.search(r"\w", item)]
+        if len(items) >= fewest and all(len(item.split()) <= words for item in items):
+            # lines that are sentences are a text
+            return separator != r"\n" or sum(item.endswith((".", ":", "!", "?")) for item in items) <= len(items) // 4
     return False
 
 
@@ -53,7 +62,7 @@ def names(gold: str, said: str) -> bool:
     """
     segment, marked = _final(said)
     listed = re.search(r"[,;]", gold) is not None
-    if not marked and (len(gold) == 1 or listed) and gold.count(",") < 5 and lists_candidates(segment):
+    if not marked and not (listed and len(gold) > len(segment) / 2) and lists_candidates(segment):
         return False
     if len(gold) == 1:
         flat = segment.replace("\n", " ")

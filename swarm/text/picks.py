@@ -103,7 +103,8 @@ class PickReader:
         if not rest or not found or found[1] not in self.letters.keys:
             return None
         text = self.texts.get(found[1], "").casefold()
-        return found[1] if not found[2] or found[2].casefold() == text else None
+        others = {line.strip(" .:)(*-•") for line in rest.split("\n")} & set(self.letters.keys)
+        return found[1] if (not found[2] or found[2].casefold() == text) and others <= {found[1]} else None
 
     def only_option(self, text: str) -> str | None:
         """The only "option B"."""

@@ -42,7 +42,7 @@ _MAGNITUDES = {
     "万": 4, "萬": 4, "亿": 8, "億": 8,
 }  # fmt: skip
 _MAGNITUDE = re.compile(
-    rf"(?<![\w.,])(\d[\d,]{{0,40}}(?:\.\d+)?)\s?({'|'.join(sorted(_MAGNITUDES, key=len, reverse=True))})"
+    rf"(?<![\w.,/])(\d[\d,]{{0,40}}(?:\.\d+)?)\s?({'|'.join(sorted(_MAGNITUDES, key=len, reverse=True))})"
     r"(?![^\W\d_])(?!\s+\d)",
     re.IGNORECASE,
 )

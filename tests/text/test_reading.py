@@ -299,6 +299,20 @@ def test_no_constant_reply_wins(reply):
     assert sum(strict(tidy_answer(reply), Example(DUKE, gold)) for gold in GOLDS) <= 2
 
 
+CANDIDATES = ("Ghent", "the town of Bruges in West Flanders", "Ypres", "Leuven", "the old county of Namur", "Mons")
+
+
+@pytest.mark.parametrize("separator", ["; ", "\n", " | ", " or ", "\n- "])
+def test_who_lists_all_candidates_has_picked_none(separator):
+    reply = tidy_answer(separator.join(CANDIDATES))
+    assert not any(strict(reply, Example(DUKE, gold)) for gold in CANDIDATES)
+    letters = tidy_answer(separator.join("BACD"))
+    assert strict_key(letters, ELEMENTS) is None
+    assert strict(
+        tidy_answer("Ghent\n\nIt was the seat of the duke.\nHe lived there.\nThen he died."), Example(DUKE, "Ghent")
+    )
+
+
 def test_thoughts_are_dropped_only_where_there_are_some():
     assert without_thoughts("I think that a < b and [1] holds.") == "I think that a < b and [1] holds."
     assert without_thoughts("Said. <think>more</think>") == "Said."
