@@ -28,12 +28,12 @@ from benchmarks.parts import (
 )
 from swarm.data.load import limit, load_dataset
 from swarm.engines.local.transformers_engine import InProcessEngine
-from swarm.evals.exact_match import gives_answer
 from swarm.evolution.run_folder import create_run
 from swarm.evolution.state import SearchState, first_state
 from swarm.maths import pso
 from swarm.system.prompts import Query
 from swarm.system.system import System
+from swarm.text.answers import gives_answer
 from swarm.weights.adapters import write_adapter
 from swarm.weights.pool import Pool, read_pool
 

@@ -15,6 +15,7 @@ class Example:
       choices: letter -> text in file order; empty where there are none.
       chunks: parts of a context too long for one node, of which each node of a graph reads its own.
       columns: what else the record says in a few words, by name; scores can be grouped by it.
+      alternatives: further right answers: whoever gives any of them is right.
     """
 
     question: str
@@ -24,6 +25,12 @@ class Example:
     choices: Mapping[str, str] = field(default_factory=dict)
     chunks: tuple[str, ...] = ()
     columns: Mapping[str, str] = field(default_factory=dict)
+    alternatives: tuple[str, ...] = ()
+
+    @property
+    def golds(self) -> tuple[str, ...]:
+        """All right answers."""
+        return (self.answer, *self.alternatives)
 
     def column(self, name: str) -> str:
         """The value of a column, among them id, domain and gold (the answer); "" where the record has none."""

@@ -162,7 +162,8 @@ def _as_record(example: Any) -> Any:
     """An example as a record of a JSON file; anything else as it is."""
     if not isinstance(example, Example):
         return example
-    given: dict[str, Any] = dict(example.columns) | {"question": example.question, "answer": example.answer}
+    answer = list(example.golds) if example.alternatives else example.answer
+    given: dict[str, Any] = dict(example.columns) | {"question": example.question, "answer": answer}
     rest = {"id": example.id, "domain": example.domain, "choices": dict(example.choices)}
     return given | {name: value for name, value in (rest | {"context_chunks": list(example.chunks)}).items() if value}
 

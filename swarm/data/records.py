@@ -60,13 +60,12 @@ def _example(row: Row, columns: Mapping[str, str], kind: Kind, answered: bool = 
         raise UserError(f"{where} is {show(row.fields)}, wanted an object; {cure}")
     fields = _our_fields(row, columns, kind, ("question", "answer") if answered else ("question",))
     choices, listed = _choices(where, fields["choices"]) if "choices" in fields else ({}, False)
-    texts = {"question": fields["question"]}
-    if answered:
-        texts["answer"] = _answer(where, fields["answer"], choices, listed, kind)
-    for name, text in texts.items():
+    golds = _golds(where, fields["answer"], choices, listed, kind) if answered else []
+    for name, text in (("question", fields["question"]), *(("answer", gold) for gold in golds)):
         check_text(f"{where}: {name}", text)
         if not text.strip():
             raise UserError(f"{where}: {name} is {show(text)}, wanted a text; fill it in or drop the record")
+    gold, *alternatives = golds or [""]
     identity = fields.get("id", "")
     if not isinstance(identity, str | int) or isinstance(identity, bool):
         raise UserError(f"{where}: id is {show(identity)}, wanted a text or a whole number; change or drop it")
@@ -76,7 +75,7 @@ def _example(row: Row, columns: Mapping[str, str], kind: Kind, answered: bool = 
     check_text(f"{where}: domain", domain)
     chunks = _chunks(where, fields["context_chunks"]) if "context_chunks" in fields else ()
     others = _other_columns(row, columns)
-    return Example(texts["question"], texts.get("answer", ""), str(identity), domain, choices, chunks, others)
+    return Example(fields["question"], gold, str(identity), domain, choices, chunks, others, tuple(alternatives))
 
 
 def _other_columns(row: Row, columns: Mapping[str, str]) -> dict[str, str]:
@@ -151,6 +150,18 @@ def _labelled(where: str, labels: list[Any], texts: Any) -> dict[str, str]:
     if len(set(labels)) != len(labels):
         raise UserError(f"{where}: choices has a label twice in {show(labels)}; give each text its own")
     return dict(zip(labels, texts, strict=True))
+
+
+def _golds(where: str, answer: Any, choices: Mapping[str, str], listed: bool, kind: Kind) -> list[Any]:
+    """The right answers, one or a list of them, each once."""
+    if not isinstance(answer, list):
+        return [_answer(where, answer, choices, listed, kind)]
+    if not answer:
+        raise UserError(f"{where}: answer is [], wanted a text, or several right ones as [...]; fill it in")
+    for one in answer:
+        if not isinstance(one, str | int | float):
+            raise UserError(f'{where}: answer has {show(one)} in its list, wanted texts; write ["...", "..."]')
+    return list(dict.fromkeys(_answer(where, one, choices, listed, kind) for one in answer))
 
 
 def _answer(where: str, answer: Any, choices: Mapping[str, str], listed: bool, kind: Kind) -> Any:

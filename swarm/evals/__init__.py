@@ -2,19 +2,27 @@
 
 from collections.abc import Callable
 from difflib import get_close_matches
+from pathlib import Path
 
 from swarm.errors import UserError
 from swarm.evals.eval import Eval
 from swarm.evals.judges.judge import JudgeMaker, no_judge
-from swarm.evals.own_evals import eval_from_file, is_file_name
+from swarm.evals.own_evals import eval_from_file, file_of, is_file_name
 from swarm.evals.plugin_eval import PluginEval
 from swarm.plugins import HINT, find_plugin, names_in
+from swarm.values import pairs_of
 
 
 def _exact_match(judge: JudgeMaker) -> Eval:
     from swarm.evals.exact_match import ExactMatch
 
     return ExactMatch()
+
+
+def _maths_match(judge: JudgeMaker) -> Eval:
+    from swarm.evals.maths_match import MathsMatch
+
+    return MathsMatch()
 
 
 def _multiple_choice(judge: JudgeMaker) -> Eval:
@@ -41,11 +49,45 @@ EVALS: dict[str, Callable[[JudgeMaker], Eval]] = {
     "multiple_choice": _multiple_choice,
     "abstainqa": _abstainqa,
     "gemini_match": _gemini_match,
+    "maths_match": _maths_match,
 }
 
 
+def named_from_anywhere(name: str) -> str:
+    """The name of an eval with the local files and folders in it as absolute paths."""
+    if is_file_name(name):
+        return f"{file_of(name).resolve()}:{name.partition(':')[2]}"
+    family, colon, rest = name.partition(":")
+    if not colon or family not in FAMILIES:
+        return name
+    kind, _, options = rest.partition(":")
+    pairs = [f"{option}={_absolute(value)}" for option, value in pairs_of(f"-e {family}", options)]
+    return ":".join([family, _absolute(kind), *([",".join(pairs)] if pairs else [])])
+
+
+def _absolute(text: str) -> str:
+    return str(Path(text).resolve()) if Path(text).is_dir() else text
+
+
+def _metric(name: str) -> Eval:
+    from swarm.evals.metric_eval import MetricEval
+
+    return MetricEval(name)
+
+
+def _reward(name: str) -> Eval:
+    from swarm.evals.reward_eval import RewardEval
+
+    return RewardEval(name)
+
+
+# Families of evals, whose members are named behind a colon.
+FAMILIES: dict[str, Callable[[str], Eval]] = {"metric": _metric, "reward": _reward}
+_NAMED = {"metric": "NAME", "reward": "MODEL"}
+
+
 def get_eval(name: str, judge: JudgeMaker = no_judge) -> Eval:
-    """The eval of that name: one of ours, `path/to/file.py:name`, or a plugin's.
+    """The eval of that name: one of ours, `metric:NAME`, `reward:MODEL`, `path/to/file.py:name`, or a plugin's.
 
     `judge` makes the judge for an eval that needs one.
 
@@ -56,8 +98,11 @@ def get_eval(name: str, judge: JudgeMaker = no_judge) -> Eval:
         return eval_from_file(name, judge)
     if plugin := find_plugin("evals", name, EVALS):
         return PluginEval(name, plugin.load(), plugin.code, judge)
+    family, colon, rest = name.partition(":")
+    if colon and family in FAMILIES:
+        return FAMILIES[family](rest)
     if name not in EVALS:
-        known = names_in("evals", EVALS)
+        known = [*names_in("evals", EVALS), *(f"{family}:{what}" for family, what in _NAMED.items())]
         near = get_close_matches(name, known, 1)
         meant = f"did you mean {near[0]}? There are" if near else "give one of"
         raise UserError(

@@ -11,9 +11,9 @@ import numpy as np
 from swarm.data.example import Dataset, Example
 from swarm.engines.base import GenerationParams
 from swarm.evals.eval import Judging
-from swarm.evals.exact_match import final_word
 from swarm.evals.multiple_choice import MultipleChoice, compat_key, multiple_choice_prompt, strict_key
 from swarm.system.prompts import Query, written
+from swarm.text.answers import final_word
 from swarm.text.replies import own_text
 
 _PUBLISHED = GenerationParams(max_new_tokens=100)

@@ -16,7 +16,8 @@ USUAL = GenerationParams(max_new_tokens=100, chat=True)  # the published program
 Judgement = dict[str, np.ndarray]
 """Scorer name -> one score per example, shape (examples,), higher is better.
 
-"strict" is what a search maximises by default; the published program's evals also fill "compat", its own scorer.
+"strict" is what a search maximises by default; the published program's evals also fill "compat", its own scorer. NaN
+is for an example that a judge refuses, where such examples are skipped.
 """
 
 Judging = Generator[list[Query], list[str], Judgement]
@@ -59,6 +60,21 @@ class Eval(ABC):
         """Raises UserError if what this eval needs beside data, such as its judge, cannot be had; called once."""
         if self.rater is not None:
             self.rater.client.check()
+
+    @property
+    def skips(self) -> bool:
+        """Whether an example may be left without a score, because the judge refuses it and the user skips such ones."""
+        return self.rater is not None and self.rater.on_refusal == "skip"
+
+    @property
+    def refused(self) -> int:
+        """How many different questions the judge has refused."""
+        return 0 if self.rater is None else len(self.rater.refused)
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """The lowest and the highest score that an example can get."""
+        return self.lowest, self.highest
 
     @property
     def judge_usage(self) -> JudgeUsage:

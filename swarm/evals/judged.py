@@ -35,10 +35,13 @@ class GeminiMatch(Eval):
         return dataset.settings(_PUBLISHED)
 
     def judge(self, dataset: Dataset, examples: Sequence[Example]) -> Judging:
-        """Asks every question once, and the judge about every reply."""
+        """Asks every question once, and the judge about every reply; NaN for a refused one that is skipped."""
         replies = yield [Query(dataset.headed(example.question), example.chunks) for example in examples]
-        questions = [judge_prompt(example.answer, text) for example, text in zip(examples, replies, strict=True)]
-        ratings = np.array(self.rater.ask(questions, read_rating, _STRICTER), dtype=float)
+        golds = [" | ".join(example.golds) for example in examples]
+        questions = [judge_prompt(gold, text) for gold, text in zip(golds, replies, strict=True)]
+        missing = np.nan if self.rater.on_refusal == "skip" else self.lowest
+        read = self.rater.ask(questions, read_rating, _STRICTER)
+        ratings = np.array([missing if rating is None else rating for rating in read], dtype=float)
         return {"strict": ratings, "compat": ratings}
 
     def ballot(self, reply: str, example: Example) -> str | None:

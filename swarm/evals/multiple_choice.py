@@ -14,9 +14,7 @@ from swarm.engines.base import GenerationParams
 from swarm.errors import UserError
 from swarm.evals.eval import Eval, Judging
 from swarm.system.prompts import Query, written
-from swarm.text.choices import letters
-from swarm.text.picks import PickReader, without_list
-from swarm.text.replies import one_line, own_part_first, own_text
+from swarm.text.picks import picked_key
 
 _PUBLISHED = GenerationParams(max_new_tokens=50)
 _USUAL_OPENING = "Please choose an option that best answers the question.\n"
@@ -56,8 +54,8 @@ class MultipleChoice(Eval):
         strict, compat = [], []
         for reply, example, asked in zip(replies, examples, prompts, strict=True):
             picked = strict_key(reply, example.choices, (asked, dataset.prefix, example.question))
-            strict.append(picked == example.answer)
-            compat.append(compat_key(reply, example.choices) == example.answer)
+            strict.append(picked in example.golds)
+            compat.append(compat_key(reply, example.choices) in example.golds)
         return {"strict": np.array(strict, dtype=float), "compat": np.array(compat, dtype=float)}
 
     def ballot(self, reply: str, example: Example) -> str | None:
@@ -89,34 +87,5 @@ def compat_key(reply: str, choices: Mapping[str, str]) -> str:
 
 
 def strict_key(reply: str, choices: Mapping[str, str], asked: Sequence[str] = ()) -> str | None:
-    """The one choice that a reply picks, or None where it picks none or several.
-
-    In this order: the only one that is called right where several are judged ("A: no, B: yes"), a plain statement ("the
-    answer is B", "B is correct", "therefore B."; the last one counts), a key alone in the first line, a key at the
-    start ("B. Because"), any other statement ("I think B"; last what would be if), the only "option B", the
-    only choice text in the reply, the only key in the reply. `asked` holds texts, such as the prompt, that the reply
-    may repeat without saying anything. A model may go on with a question of its own; so what stands before the next
-    "Question:" is read first, and all of it only where that says nothing.
-    """
-    own_keys = {one_line(key) or key: key for key in choices}
-    choices = {key: one_line(choices[own]) for key, own in own_keys.items()}
-    names = {key.lower() for key in choices}
-    texts = {key: text for key, raw in choices.items() if (text := raw.rstrip(".;, ")).lower() not in names}
-    any_case = len(names) == len(choices) == len(texts)
-    reader = PickReader(letters(tuple(choices), any_case), {key: text for key, text in texts.items() if text})
-    for lines in own_part_first(own_text(written(reply), *asked)):
-        part = lines.replace("\n", " ")
-        rest = without_list(part, choices)
-        picked = (
-            reader.judged(part)
-            or reader.stated(part, plainly=True)
-            or reader.alone_in_line(lines)
-            or reader.opening(rest)
-            or reader.stated(part)
-            or reader.only_option(part)
-            or reader.only_text(rest)
-            or reader.only_key(rest)
-        )
-        if picked is not None:
-            return own_keys[picked]
-    return None
+    """The one choice that a reply picks, thoughts aside (see `picked_key`)."""
+    return picked_key(written(reply), choices, asked)

@@ -9,6 +9,8 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from swarm.data.example import Example
 from swarm.evals.eval import Eval, Judgement
 from swarm.evolution.fitness import Judged
@@ -35,7 +37,10 @@ def answer_records(
             evaluation.name,
         )  # fmt: skip
         return
+    skipped = np.any([np.isnan(scores) for each in judged.values() for scores in each.judgement.values()], axis=0)
     for index, example in enumerate(examples):
+        if skipped[index]:
+            continue  # without a score there is nothing to compare
         yield {
             "split": split,
             "index": index,
@@ -54,7 +59,7 @@ def as_lines(records: Iterable[Mapping[str, Any]]) -> str:
 def _about(example: Example) -> dict[str, Any]:
     given = {"id": example.id, "domain": example.domain, "choices": dict(example.choices), "columns": example.columns}
     known = {name: value for name, value in given.items() if value}
-    return known | {"question": example.question, "gold": example.answer}
+    return known | {"question": example.question, "gold": " | ".join(example.golds)}
 
 
 def _scores(judgement: Judgement, index: int) -> dict[str, float]:

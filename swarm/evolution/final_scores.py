@@ -1,6 +1,6 @@
 """The final scores: the found system and what it has to beat, on dev and on test, with intervals."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -8,7 +8,7 @@ import numpy as np
 from swarm.data.example import Dataset
 from swarm.evals.eval import Eval, Judgement
 from swarm.evolution.answer_records import answer_records
-from swarm.evolution.fitness import Fitness, Judged
+from swarm.evolution.fitness import Fitness, Judged, with_score
 from swarm.evolution.state import SearchState
 from swarm.evolution.steps import Problem
 from swarm.maths.gain import buckets
@@ -36,7 +36,7 @@ def final_scores(problem: Problem, state: SearchState) -> FinalScores:
     the one with the best dev score, alone; so is the best composite.
     """
     assert state.best is not None
-    fitness, initial = problem.fitness, problem.pool.experts()
+    fitness, initial = replace(problem.fitness, skipped=state.skipped), problem.pool.experts()
     chosen = initial[int(np.argmax(state.singles[: len(initial)]))]
     average = problem.pool.expert("average", [1 / len(initial)] * len(initial))
     systems: dict[str, System] = {
@@ -90,6 +90,5 @@ def questions_of_the_end(evaluation: Eval, dataset: Dataset, composites: bool = 
 
 
 def summarise(judgement: Judgement, evaluation: Eval) -> dict[str, dict[str, float | int]]:
-    """Estimates per scorer: mean, 95 % interval and size."""
-    lowest, highest = evaluation.lowest, evaluation.highest
-    return {scorer: vars(estimate(scores, lowest, highest)) for scorer, scores in judgement.items()}
+    """Estimates per scorer: mean, 95 % interval and size, over the examples that have a score."""
+    return {scorer: vars(estimate(with_score(scores), *evaluation.range)) for scorer, scores in judgement.items()}

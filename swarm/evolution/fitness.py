@@ -32,6 +32,18 @@ class Judged:
         return all(traces and len(traces) % examples == 0 for traces in self.passes)
 
 
+class QuestionsSkippedError(Exception):
+    """Raised where dev questions turn out to have no score for some system, because the judge refuses them.
+
+    Attributes:
+      indices: of these examples in dev.
+    """
+
+    def __init__(self, indices: Sequence[int]):
+        super().__init__(f"dev questions without a score: {list(indices)}")
+        self.indices = tuple(indices)
+
+
 @dataclass(frozen=True)
 class Fitness:
     """Evaluates systems on one dataset.
@@ -42,6 +54,7 @@ class Fitness:
       dataset: its dev split is what a search sees.
       params: how every node generates.
       scorer: the score that is the utility, "strict" or "compat".
+      skipped: indices of dev examples that are left out of every system's mean.
     """
 
     scheduler: Scheduler
@@ -49,17 +62,29 @@ class Fitness:
     dataset: Dataset
     params: GenerationParams
     scorer: str
+    skipped: tuple[int, ...] = ()
 
     def utilities(self, systems: Sequence[System], ahead: Sequence[System] = ()) -> list[float]:
         """Every system's utility on dev: the mean of its scores, higher is better.
 
         The systems `ahead` answer beside them, so that their answers are remembered when they are asked for.
         """
-        return [self.utility(judgement) for judgement in self.judge(systems, self.dataset.dev, ahead)]
+        return [self.utility(judgement) for judgement in self.judge_dev(systems, ahead)]
+
+    def judge_dev(self, systems: Sequence[System], ahead: Sequence[System] = ()) -> list[Judgement]:
+        """As `judge`, on dev; for a search, whose scores of all steps must be means over the same examples.
+
+        Raises QuestionsSkippedError where an example has no score that had one so far.
+        """
+        judgements = self.judge(systems, self.dataset.dev, ahead)
+        missing = np.flatnonzero(np.isnan(judgements[0][self.scorer])) if judgements else ()
+        if more := set(map(int, missing)) - set(self.skipped):
+            raise QuestionsSkippedError(sorted(more))
+        return judgements
 
     def utility(self, judgement: Judgement) -> float:
         """The mean of the scores that the search maximises."""
-        return float(judgement[self.scorer].mean())
+        return float(with_score(judgement[self.scorer]).mean())
 
     def solved(self, judgement: Judgement) -> np.ndarray:
         """Which examples have the highest score that there is, booleans, shape (examples,)."""
@@ -105,6 +130,8 @@ class Fitness:
                 except StopIteration as finished:
                     judgements[i] = check_judgement(self.evaluation, finished.value, len(examples), self.scorer)
                     del asked[i]
+        if self.evaluation.skips:
+            judgements = in_common(judgements, self.skipped if examples is self.dataset.dev else ())
         return [Judged(judgement, own) for judgement, own in zip(judgements, passes, strict=False)]
 
     def queries(self) -> list[Query]:
@@ -126,6 +153,21 @@ class Fitness:
         raise UserError(f"eval {self.evaluation.name} asks more than once about a text; wanted one that scores at once")
 
 
+def with_score(scores: np.ndarray) -> np.ndarray:
+    """The scores without those of skipped examples. Raises UserError if none is left."""
+    kept: np.ndarray = scores[~np.isnan(scores)]
+    if not len(kept):
+        raise UserError("the judge refuses every question, so that nothing can be compared; use another judge model")
+    return kept
+
+
+def in_common(judgements: Sequence[Judgement], skipped: Sequence[int] = ()) -> list[Judgement]:
+    """The judgements, where an example without a score for one system has none for any: they are compared."""
+    missing = np.any([np.isnan(scores) for judgement in judgements for scores in judgement.values()], axis=0)
+    missing[list(skipped)] = True
+    return [{scorer: np.where(missing, np.nan, scores) for scorer, scores in each.items()} for each in judgements]
+
+
 def check_judgement(evaluation: Eval, judgement: Judgement, size: int, scorer: str) -> Judgement:
     """The judgement, checked for shape, range and finiteness."""
     if scorer not in judgement:
@@ -137,7 +179,8 @@ def check_judgement(evaluation: Eval, judgement: Judgement, size: int, scorer: s
         if np.shape(scores) != (size,):
             raise UserError(f"eval {evaluation.name} gave {name} scores of shape {np.shape(scores)}, wanted ({size},)")
         with np.errstate(invalid="ignore"):
-            wrong = ~((scores >= evaluation.lowest) & (scores <= evaluation.highest))
+            inside = (scores >= evaluation.lowest) & (scores <= evaluation.highest) & np.isfinite(scores)
+            wrong = ~(inside | (np.isnan(scores) & evaluation.skips))
         if wrong.any():
             index = int(np.flatnonzero(wrong)[0])
             raise UserError(

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 from swarm.engines.metered import Budget, Metered
 from swarm.errors import BudgetReached
-from swarm.evolution.state import SearchState
+from swarm.evolution.fitness import QuestionsSkippedError
+from swarm.evolution.state import SearchState, first_state
 from swarm.evolution.steps import STEPS, Problem
 
 
@@ -17,12 +18,19 @@ class Watcher:
     def after(self, before: SearchState, state: SearchState) -> None:
         """Called after a step has led to this state."""
 
+    def again(self, state: SearchState) -> None:
+        """Called where the search begins again, from this state, without the dev examples that it names as skipped."""
+
 
 def search(problem: Problem, state: SearchState, meter: Metered, watcher: Watcher, budget: Budget) -> SearchState:
     """Runs steps from `state` to the end of the search, where the next step is "final".
 
     A budget that is used up in mid-step gives back the state before that step, with the reason; it can go on from
     there under a larger budget.
+
+    Where the judge refuses a question and such ones are skipped, the search begins again without it: every score that
+    it remembers would else be a mean over other questions than those to come. What was answered and rated is kept, so
+    that up to where something changes nothing is asked a second time.
     """
     meter.budget = budget
     try:
@@ -30,7 +38,13 @@ def search(problem: Problem, state: SearchState, meter: Metered, watcher: Watche
             meter.check_time()
             watcher.before(state)
             problem.fitness.scheduler.cache.next_step()
-            done = replace(STEPS[state.next_step](problem, state), usage=meter.usage)
+            try:
+                done = replace(STEPS[state.next_step](_without(problem, state.skipped), state), usage=meter.usage)
+            except QuestionsSkippedError as missing:
+                skipped = tuple(sorted({*state.skipped, *missing.indices}))
+                state = replace(first_state(problem.config.seed), skipped=skipped, usage=meter.usage)
+                watcher.again(state)
+                continue
             watcher.after(state, done)
             state = done
     except BudgetReached as reached:
@@ -38,3 +52,8 @@ def search(problem: Problem, state: SearchState, meter: Metered, watcher: Watche
     finally:
         meter.budget = None
     return state
+
+
+def _without(problem: Problem, skipped: tuple[int, ...]) -> Problem:
+    """The problem with these dev examples left out of every mean."""
+    return replace(problem, fitness=replace(problem.fitness, skipped=skipped)) if skipped else problem

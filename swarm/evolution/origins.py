@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from swarm.data.hub import is_hub_id
-from swarm.evals.own_evals import file_of, is_file_name
+from swarm.evals import named_from_anywhere
+from swarm.evals.own_evals import is_file_name
 from swarm.evolution.config import SearchConfig, settings
 from swarm.evolution.setting import DATA, Setting
 from swarm.evolution.state import Best
@@ -33,12 +34,16 @@ def from_anywhere(config: SearchConfig) -> SearchConfig:
         for name, value in given.items()
         if value and (_is_data_path(value, config) if name == "dataset" else Path(value).is_dir())
     }
-    name = str(config.eval_type)
-    if is_file_name(name):
-        here["eval_type"] = f"{file_of(name).resolve()}:{name.partition(':')[2]}"
+    here["eval_type"] = named_from_anywhere(str(config.eval_type))
     if config.plugin:
         here["plugin"] = ",".join(str(Path(part.strip()).resolve()) for part in config.plugin.split(","))
     return replace(config, **here)
+
+
+def _eval_name(problem: Problem) -> str:
+    """The eval's name, with which its model is found from any folder; an eval's file does not travel."""
+    name = problem.fitness.evaluation.name
+    return name if is_file_name(name) else named_from_anywhere(name)
 
 
 def _is_data_path(dataset: str, config: SearchConfig) -> bool:
@@ -58,7 +63,7 @@ def about_system(problem: Problem, best: Best, scores: dict[str, Any] | None) ->
     if is_hub_id(dataset) and not _is_data_path(dataset, config):
         settings["dataset"] = dataset  # a local path would be another one elsewhere
     return {
-        "eval": problem.fitness.evaluation.name,
+        "eval": _eval_name(problem),
         "dataset": problem.fitness.dataset.name,
         "dataset_digest": problem.fitness.dataset.digest,
         "prefix": problem.fitness.dataset.prefix,

@@ -190,6 +190,11 @@ class Run:
             lines = [line for line in read_text(path).splitlines() if _step_of(line) <= step]
             write_whole(path, "".join(line + "\n" for line in lines))
 
+    def begin_again(self, state: SearchState) -> None:
+        """Writes a state from which the steps are taken anew; what was noted of them is dropped."""
+        self.save(state)
+        self.forget_metrics_after(-1)
+
     def write_best(
         self,
         problem: Problem,

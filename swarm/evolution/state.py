@@ -92,6 +92,7 @@ class SearchState:
       routers: name -> digest of the routers that were fitted again; the others are as they were at the start.
       refreshed: what came of that in the last step; empty where none was due.
       stop_reason: why the search ended; "" while it goes on.
+      skipped: indices of the dev examples that are left out, because the judge refuses them.
     """
 
     next_step: str
@@ -112,6 +113,7 @@ class SearchState:
     final_usage: Usage = Usage()  # noqa: RUF009 (frozen)
     solved: tuple[str, ...] = ()
     first: Best | None = None
+    skipped: tuple[int, ...] = ()
 
     @property
     def title(self) -> str:
@@ -154,7 +156,7 @@ def state_from_json(record: dict[str, Any]) -> SearchState:
         raise ValueError(f"state format is {record['format']}, this version reads {FORMAT}")
     # what states of earlier versions have not
     record = {"composite_credits": (), "routers": {}, "refreshed": (), "final_usage": {}, "solved": (),
-              "first": None} | record  # fmt: skip
+              "first": None, "skipped": ()} | record  # fmt: skip
     values = {f.name: record[f.name] for f in fields(SearchState)}
     values |= {
         "usage": Usage(**record["usage"]),
@@ -168,6 +170,7 @@ def state_from_json(record: dict[str, Any]) -> SearchState:
         "composite_credits": tuple(record["composite_credits"]),
         "refreshed": tuple(Refresh(**one) for one in record["refreshed"]),
         "solved": tuple(record["solved"]),
+        "skipped": tuple(record["skipped"]),
         "best": _best(record["best"]),
         "first": _best(record["first"]),
     }

@@ -107,7 +107,7 @@ def start_role(problem: Problem, state: SearchState) -> SearchState:
     experts = problem.starting_experts
     systems = [problem.system(one, range(n), experts) for one in decoded]
     alone = [problem.single(member) for member in problem.members.initial()]
-    judgements = problem.fitness.judge([*systems, *alone], problem.fitness.dataset.dev)
+    judgements = problem.fitness.judge_dev([*systems, *alone])
     scores = [problem.fitness.utility(judgement) for judgement in judgements]
     scores, singles = scores[: len(systems)], scores[len(systems) :]
     velocities = pso.starting_velocities(config.starting_velocity_mode, positions, scores, rngs["graphs"])

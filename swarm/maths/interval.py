@@ -31,7 +31,8 @@ def estimate(scores: Sequence[float] | np.ndarray, lowest: float = 0.0, highest:
 
     Wilson's where every score is at one of the two ends of the range, the normal one otherwise. Where all scores are
     the same, the share of others that differ is bounded by Wilson's interval for none of `size`, and they could lie
-    anywhere in the range; at an end of the range this is Wilson's interval again.
+    anywhere in the range; at an end of the range this is Wilson's interval again. Of scores without bounds nothing of
+    the kind is known: where all are the same, the interval is that score alone.
 
     Raises ValueError for no scores, or for one that is not finite or out of range.
     """
@@ -40,16 +41,17 @@ def estimate(scores: Sequence[float] | np.ndarray, lowest: float = 0.0, highest:
     if not size or not ((values >= lowest) & (values <= highest)).all():
         raise ValueError(f"an estimate needs at least one score, all from {lowest:g} to {highest:g}; got {size} scores")
     mean = float(values.mean())
-    if np.isin(values, (lowest, highest)).all():
+    bounded = math.isfinite(highest - lowest)
+    if bounded and np.isin(values, (lowest, highest)).all():
         share = (mean - lowest) / (highest - lowest)
         middle = (share + Z95**2 / (2 * size)) / (1 + Z95**2 / size)
         half = Z95 * math.sqrt(share * (1 - share) / size + (Z95 / (2 * size)) ** 2) / (1 + Z95**2 / size)
         low, high = (lowest + bound * (highest - lowest) for bound in (middle - half, middle + half))
-    elif np.ptp(values) == 0:
+    elif bounded and np.ptp(values) == 0:
         differing = Z95**2 / (size + Z95**2)
         low, high = mean - differing * (mean - lowest), mean + differing * (highest - mean)
     else:
-        half = Z95 * float(values.std(ddof=1)) / math.sqrt(size)
+        half = Z95 * float(values.std(ddof=1)) / math.sqrt(size) if size > 1 else 0.0
         low, high = max(mean - half, lowest), min(mean + half, highest)
     # rounding may have carried a bound past the mean
     return Estimate(mean, min(low, mean), max(high, mean), size)

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from swarm.errors import UserError
-from swarm.evals.exact_match import gives_answer
-from swarm.evals.multiple_choice import strict_key
 from swarm.metrics.metric import check_lengths
+from swarm.text.answers import gives_answer
+from swarm.text.picks import picked_key
 
 LETTERS = tuple("ABCDE")
 
@@ -15,6 +15,7 @@ class Exact:
     """Does the answer give the reference, by the rule of the eval exact_match (its scorer strict)?"""
 
     name = "exact"
+    lowest, highest = 0.0, 1.0
 
     def settings(self) -> dict[str, Any]:
         """See `Metric`."""
@@ -35,6 +36,7 @@ class ChoiceMetric:
     """
 
     name = "choice"
+    lowest, highest = 0.0, 1.0
 
     def __init__(self, letters: Sequence[str] = LETTERS):
         self._letters = tuple(letters)
@@ -61,4 +63,4 @@ class ChoiceMetric:
                     f"{', '.join(own)}; give the letters that there are, or use metric exact"
                 )
         rows = zip(candidates, references, asked, strict=True)
-        return [float(strict_key(answer, own) == reference) for answer, reference, own in rows]
+        return [float(picked_key(answer, own) == reference) for answer, reference, own in rows]

@@ -1,5 +1,6 @@
 """BARTScore: the log-likelihood of the reference given the answer (Yuan et al. 2021, arXiv 2106.11520)."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ class BartScore:
     """
 
     name = "bartscore"
+    lowest, highest = -math.inf, 0.0
 
     def __init__(self, model: str = MODEL, weights: str | None = None, batch: int = 16, device: str = "cpu"):
         """`weights` is a safetensors file with other weights for the model, such as those trained on ParaBank.

@@ -1,5 +1,6 @@
 """BERTScore: greedy matching of contextual token embeddings (Zhang et al. 2020, arXiv 1904.09675)."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,6 +25,7 @@ class BertScore:
     """
 
     name = "bertscore"
+    lowest, highest = -math.inf, 1.0
 
     def __init__(self, model: str = MODEL, layer: int | None = None, batch: int = 32, device: str = "cpu"):
         """`layer` counts from 1, 0 being the embeddings; None is the published model's 9, and the last of any other.

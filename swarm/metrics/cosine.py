@@ -28,6 +28,7 @@ class TfidfCosine:
     """
 
     name = "cosine"
+    lowest, highest = 0.0, 1.0
 
     def __init__(self, corpus: Sequence[str] | None = None):
         self._corpus: list[str] | None = None
@@ -69,6 +70,7 @@ class EmbeddingCosine:
     """Cosine of the embeddings of answer and reference, from -1 to 1; 0 where one of them is the zero vector."""
 
     name = "cosine"
+    lowest, highest = -1.0, 1.0
 
     def __init__(self, embed: Embedder, settings: Mapping[str, Any]):
         """`settings` say which embedder it is: model and digest."""

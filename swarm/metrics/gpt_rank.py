@@ -1,15 +1,16 @@
 """GPT-Rank: members ranked per prompt by a judge's pairwise verdicts (arXiv 2306.02561, section 4 and its program)."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Protocol, TypeVar
 
 import numpy as np
 
 from swarm.errors import UserError
-from swarm.evals.judges.judge import Judge
 from swarm.metrics.score_matrix import ScoreMatrix
+from swarm.text.thoughts import without_thoughts
 
 GPT_RANK = "gpt_rank"  # the name of its scores
 
@@ -21,8 +22,17 @@ VERDICTS = {
     "Same bad": (-0.5, -0.5),
 }
 _STRICTER = 'Reply with one of "A is better", "B is better", "Same good" and "Same bad", and nothing else.'
-_THOUGHTS = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
 _VERDICT = re.compile(r"(?<!\w)(?:(?P<better>[AB])\s+is\s+better|same\s+(?P<same>good|bad))(?!\w)", re.IGNORECASE)
+
+T = TypeVar("T")
+
+
+class PairJudge(Protocol):
+    """What is used here of a judge (`swarm.evals.judges.judge.Judge`)."""
+
+    def facts(self) -> Mapping[str, str]: ...
+
+    def ask(self, questions: Sequence[str], read: Callable[[str], T | None], stricter: str) -> list[T | None]: ...
 
 
 @dataclass(frozen=True)
@@ -165,15 +175,15 @@ def pairwise_prompt(prompt: str, first: str, second: str) -> str:
 def read_verdict(text: str) -> str | None:
     """The first of the four verdicts that a reply gives, or None where it gives none.
 
-    What a model thinks between <think> tags is passed over.
+    What a model thinks aloud is passed over.
     """
-    found = _VERDICT.search(_THOUGHTS.sub("", text))
+    found = _VERDICT.search(without_thoughts(text))
     if found is None:
         return None
     return f"{found['better'].upper()} is better" if found["better"] else f"Same {found['same'].lower()}"
 
 
-def pairwise(judge: Judge, prompt: str, first: str, second: str) -> tuple[float, float]:
+def pairwise(judge: PairJudge, prompt: str, first: str, second: str) -> tuple[float, float]:
     """The verdict on two answers against each other, the judge asked in both orders.
 
     Its preference for a position cancels: a verdict that goes with the position and not with the answer gives (0, 0).
@@ -183,11 +193,11 @@ def pairwise(judge: Judge, prompt: str, first: str, second: str) -> tuple[float,
     return float(verdict[0, 1]), float(verdict[1, 0])
 
 
-def judged_comparisons(judge: Judge, prompts: Sequence[str], texts: Sequence[Sequence[str | None]]) -> np.ndarray:
+def judged_comparisons(judge: PairJudge, prompts: Sequence[str], texts: Sequence[Sequence[str | None]]) -> np.ndarray:
     """(P, M, M) as `comparison_matrix`, all pairs of a prompt's answers asked in both orders, all of them together.
 
-    Equal answers are as good as each other and are not asked about; a missing answer is compared with none. Raises
-    UserError or BudgetReached as the judge does.
+    Equal answers are as good as each other and are not asked about; a missing answer is compared with none, nor is a
+    pair that the judge refuses to compare. Raises UserError or BudgetReached as the judge does.
     """
     size = len(texts[0]) if texts else 0
     matrix = np.full((len(prompts), size, size), np.nan)
@@ -204,16 +214,23 @@ def judged_comparisons(judge: Judge, prompts: Sequence[str], texts: Sequence[Seq
                 continue
             asked.append((row, a, b))
             questions += [pairwise_prompt(prompt, first, second), pairwise_prompt(prompt, second, first)]
-    verdicts = [VERDICTS[verdict] for verdict in judge.ask(questions, read_verdict, _STRICTER)]
+    verdicts = judge.ask(questions, read_verdict, _STRICTER)
     for index, (row, a, b) in enumerate(asked):
-        straight, turned = verdicts[2 * index], verdicts[2 * index + 1]
+        first, second = verdicts[2 * index : 2 * index + 2]
+        if first is None or second is None:
+            continue  # the judge refused, and the user wants such questions left out
+        straight, turned = VERDICTS[first], VERDICTS[second]
         matrix[row, a, b] = (straight[0] + turned[1]) / 2
         matrix[row, b, a] = (straight[1] + turned[0]) / 2
     return matrix
 
 
 def judge_answers(
-    judge: Judge, prompts: Sequence[str], names: Sequence[str], texts: Sequence[Sequence[str | None]], split: str = ""
+    judge: PairJudge,
+    prompts: Sequence[str],
+    names: Sequence[str],
+    texts: Sequence[Sequence[str | None]],
+    split: str = "",
 ) -> ScoreMatrix:
     """The matrix of `gpt_scores` by a judge's comparisons, see `judged_comparisons`; it needs no reference.
 
@@ -223,5 +240,5 @@ def judge_answers(
     empty = ScoreMatrix(tuple(prompts), tuple(names), kept, GPT_RANK, np.full((len(prompts), len(names)), np.nan))
     scores = gpt_scores(judged_comparisons(judge, prompts, kept))
     question = pairwise_prompt("{prompt}", "{first}", "{second}")
-    settings = {"judge": dict(judge.client.facts()), "orders": "both", "question": question, "stricter": _STRICTER}
+    settings = {"judge": dict(judge.facts()), "orders": "both", "question": question, "stricter": _STRICTER}
     return ScoreMatrix(empty.prompts, empty.names, kept, GPT_RANK, scores, settings, split=split)

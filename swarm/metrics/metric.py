@@ -12,9 +12,12 @@ class Metric(Protocol):
 
     Attributes:
       name: under which it is asked for.
+      lowest, highest: what a score can be.
     """
 
     name: str
+    lowest: float
+    highest: float
 
     def settings(self) -> dict[str, Any]:
         """The facts that decide the scores, as JSON can hold them: options, versions, signature, model and digest."""

@@ -15,6 +15,7 @@ class SentenceBleu:
     """
 
     name = "bleu"
+    lowest, highest = 0.0, 100.0
 
     def __init__(self) -> None:
         """Raises UserError without sacrebleu."""
@@ -38,6 +39,7 @@ class Chrf:
     """chrF2 from 0 to 100 as sacrebleu computes it per sentence: F of character n-grams up to 6 (Popović 2015)."""
 
     name = "chrf"
+    lowest, highest = 0.0, 100.0
 
     def __init__(self) -> None:
         """Raises UserError without sacrebleu."""
@@ -64,6 +66,8 @@ class Rouge:
     sentence splitter, which would have to be downloaded: it differs there where an answer has several sentences on
     one line. The other three do not look at sentences.
     """
+
+    lowest, highest = 0.0, 1.0
 
     def __init__(self, name: str, stemmer: bool = True):
         """`name` is one of ROUGES. Raises UserError without rouge_score."""

@@ -14,7 +14,8 @@ from swarm.plugins import Plugin, faults_named
 class PluginMetric:
     """A metric of a plugin: a class with `score` and perhaps `settings`, or a function (answer, reference) -> score.
 
-    Options are keyword arguments, of the class or, after the two texts, of the function.
+    Options are keyword arguments, of the class or, after the two texts, of the function. Attributes `lowest` and
+    `highest` of either say what a score can be.
     """
 
     def __init__(self, plugin: Plugin, options: Mapping[str, Any]):
@@ -37,6 +38,8 @@ class PluginMetric:
             if not callable(getattr(made, "score", None)):
                 raise UserError(f"{self._what} has no method score(answers, references); add it (docs/extend.md)")
             self._score, self._own_settings = made.score, getattr(made, "settings", dict)
+        self.lowest = float(getattr(self._target, "lowest", -math.inf))
+        self.highest = float(getattr(self._target, "highest", math.inf))
         self._settings = self._checked_settings()
 
     def settings(self) -> dict[str, Any]:

@@ -119,6 +119,12 @@ with stored scores, not with its numbers.
 """
 
 
+def check_metric(name: str) -> None:
+    """Raises UserError if there is no metric of that name, ours or a plugin's; nothing is loaded."""
+    if not find_plugin("metrics", name, METRICS) and name not in METRICS:
+        raise UserError(f"no metric {name!r}; give one of {', '.join(names_in('metrics', METRICS))}; {HINT}")
+
+
 def get_metric(name: str, **options: Any) -> Metric:
     """The metric of that name with its options, one of ours or a plugin's; model-based ones load their model.
 
@@ -126,8 +132,7 @@ def get_metric(name: str, **options: Any) -> Metric:
     """
     if plugin := find_plugin("metrics", name, METRICS):
         return PluginMetric(plugin, options)
-    if name not in METRICS:
-        raise UserError(f"no metric {name!r}; give one of {', '.join(names_in('metrics', METRICS))}; {HINT}")
+    check_metric(name)
     return METRICS[name](options)
 
 

@@ -25,6 +25,7 @@ from swarm.members.members import Members
 from swarm.plugins import use_plugin_files
 from swarm.programs import front_doors
 from swarm.programs.engine_choice import make_cache, make_executor
+from swarm.programs.final_result import refusal_lines
 from swarm.programs.found_system import FoundSystem, check_data, check_eval_is_named, read_found
 from swarm.programs.parsers import ALL, evaluate_parser
 from swarm.programs.task import Task, read_task
@@ -140,9 +141,10 @@ def _show(options: Any, found: FoundSystem, task: Task, judged: Mapping[str, Jud
         lines.append(f"{options.split} {score_title(scorer, scores)}: {Estimate(**scores[scorer])}")
     counts = {f"role {node}": count for node, (_, count) in counts_by_node(records).items()}
     lines += complaints(counts, found.params(task).max_new_tokens, task.evaluation.name) if counts else []
+    lines += refusal_lines(task.evaluation.refused, found.config)
     if options.by:
-        bounds = task.evaluation.lowest, task.evaluation.highest
-        lines += ["", *by_column([kept_answer(one) for one in records], options.by, task.evaluation.scorers[0], bounds)]
+        answers = [kept_answer(one) for one in records]
+        lines += ["", *by_column(answers, options.by, task.evaluation.scorers[0], task.evaluation.range)]
     if options.experts:
         alone = ((who, f"{own.judgement[task.evaluation.scorers[0]].mean():.3f}") for who, own in judged.items())
         rows = sorted((row for row in alone if row[0] != FOUND), key=lambda row: row[1], reverse=True)

@@ -1,6 +1,7 @@
 """What a run has found: the content of its result.json, and how it is shown."""
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -28,7 +29,7 @@ def result_of(
     found = problem.best_system(state.best)
     return {
         "scores": scores.table,
-        "range": [fitness.evaluation.lowest, fitness.evaluation.highest],
+        "range": [end if math.isfinite(end) else None for end in fitness.evaluation.range],
         "stop_reason": state.stop_reason,
         "iterations": len(state.best_history) - 1,
         "found": state.best.found,
@@ -40,7 +41,8 @@ def result_of(
         "changes": None if state.first is None else graph_changes(problem.best_system(state.first), found),
         "first_score": None if state.first is None else state.first.score,
         "usage": asdict(meter.usage.plus(state.final_usage)),
-        "judge": {"model": problem.config.judge_model} | asdict(fitness.evaluation.judge_usage),
+        "judge": {"model": problem.config.judge_model, "refused": fitness.evaluation.refused}
+        | asdict(fitness.evaluation.judge_usage),
         "engine": meter.facts() | {"batches_halved_for_memory": tally.halvings},
         **tally.record(),
         "workers": [work.record() for work in meter.work()],
@@ -55,12 +57,19 @@ def reply_complaints(result: dict[str, Any], config: SearchConfig) -> list[str]:
     return complaints(counts, replies["max_new_tokens"], str(config.eval_type)) if counts else []
 
 
+def refusal_lines(refused: int, config: SearchConfig) -> list[str]:
+    """What became of the questions that the judge refused, in a line; none where there were none."""
+    outcome = "they are in no system's mean" if config.judge_refusal == "skip" else "they have the lowest rating"
+    return [f"the judge refused {refused} questions: {outcome}"] if refused else []
+
+
 def show_result(result: dict[str, Any], config: SearchConfig, folder: Path) -> None:
     """Shows what a run has found, as its result.json has it."""
     lines = ["", "the found system:", *(f"  {line}" for line in result["graph"]), ""]
     lines += score_table(result["scores"], config.scorer)
     lines += ["", f"found in {result['found']}; {result['usage']['generations']:,} generations"]
     lines += reply_complaints(result, config)
+    lines += refusal_lines(result["judge"].get("refused", 0), config)
     pictures = [name for name in (GRAPH_PICTURE, CURVES_PICTURE) if (folder / name).is_file()]
     shown = f", pictures: {', '.join(pictures)}" if pictures else ""
     lines += [f"run: {folder}  (best system: {folder / 'best'}{shown})"]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 from swarm.engines.base import Engine
 from swarm.errors import UserError
@@ -11,6 +12,7 @@ from swarm.evals.judges.gemini import GeminiClient
 from swarm.evals.judges.judge import Judge
 from swarm.evals.judges.local_judge import LocalClient
 from swarm.evals.judges.openai_server import OpenAIClient
+from swarm.evals.judges.refusals import RefusalPolicy
 from swarm.evals.judges.reply_cache import ReplyCache, judge_cache_path
 from swarm.evolution.config import SearchConfig
 from swarm.programs.engine_choice import make_engine
@@ -28,8 +30,9 @@ def judge_maker(config: SearchConfig, usage: JudgeUsage = NO_WORK) -> Callable[[
     def make() -> Judge:
         limits = JudgeLimits(config.max_judge_calls, config.max_cost)
         price = _price(config.judge_price)
+        policy = cast(RefusalPolicy, config.judge_refusal)
         cache = ReplyCache(judge_cache_path())
-        return Judge(_client(config), cache=cache, limits=limits, price=price, usage=usage)
+        return Judge(_client(config), cache=cache, limits=limits, price=price, usage=usage, on_refusal=policy)
 
     return make
 

@@ -172,6 +172,15 @@ class Session(Watcher):
         self._progress.after(before, state, shared, asked, load_summary(work))
         self._tracker.log(record, state.steps_done)
 
+    def again(self, state: SearchState) -> None:
+        """The search begins again, without the dev questions that the judge refuses."""
+        log.warning("the judge refuses %d of %d dev questions (the first is record %d): they leave every mean, and the "
+                    "search begins again with the answers and ratings that it has", len(state.skipped),
+                    len(self._problem.fitness.dataset.dev), state.skipped[0])  # fmt: skip
+        with front_doors.signals_wait():
+            self._write(lambda: self._run.begin_again(state))
+        self._state = state
+
     def _write_step(
         self, before: SearchState, state: SearchState, record: dict[str, Any], work: Sequence[Work]
     ) -> None:

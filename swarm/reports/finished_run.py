@@ -77,10 +77,14 @@ class FinishedRun:
 
     @property
     def range(self) -> tuple[float, float]:
-        """The lowest and the highest score that an example can get; 0 and 1 where an earlier version did not say."""
+        """The lowest and the highest score that an example can get; 0 and 1 where an earlier version did not say.
+
+        Infinite where the eval has no such bound.
+        """
         with read_as_written(self.folder / RESULT):
-            lowest, highest = map(float, self.result.get("range", (0.0, 1.0)))
-            if not -math.inf < lowest < highest < math.inf:
+            low, high = self.result.get("range", (0.0, 1.0))
+            lowest, highest = -math.inf if low is None else float(low), math.inf if high is None else float(high)
+            if not lowest < highest:
                 raise ValueError(f"the range of scores is {lowest:g} to {highest:g}")
             return lowest, highest
 

@@ -1,9 +1,13 @@
 """Numbers as replies write them: in LaTeX, in words, with units, in the separators of several languages."""
 
 import re
+from collections.abc import Callable
 from decimal import Decimal
+from functools import partial
+from itertools import islice
 
 from swarm.text.replies import BECAUSE, after_markers, own_part_first, speaks_english
+from swarm.text.unsaid import lists_only, own_choice, without_cut_repetition, without_questions
 from swarm.text.written_numbers import plain_numbers, word_number
 
 _NUMBER = re.compile(
@@ -37,6 +41,15 @@ _OR = re.compile(
 _MINUS_WORD = re.compile(r"(^|[=:]\s*|\b(?:is|be|are|was|equals|get|gives)\s+)(?:minus|negative)\s+(?=[$€£.\d])", re.I)
 _REASON = re.compile(rf"[,;]?\s*{BECAUSE}", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"[.!?。](?:\s|$)")
+# What a number is the name of: "node 8", "nodes 5 and 3".
+_NAME = re.compile(
+    r"\b(?:nodes?|vert(?:ex|ices)|steps?|questions?|options?|examples?|problems?|exercises?|figures?|tables?|pages?|chapters?)"
+    r"\s+(?:#\s?)?(?:\d{1,4}\s*(?:,|and|to|or|&|-|→|->)\s*(?:and\s+)?){0,9}\Z",
+    re.IGNORECASE,
+)
+_BETWEEN_ITEMS = re.compile(r"\b(?:or|and|yes|no|true|false)\b|[ ,;/|.]", re.IGNORECASE)
+_REACH = 60  # characters before a number that are looked at for what it names
+_MOST_STATEMENTS = 8  # the last ones, of a text that says "the answer is" again and again
 
 
 def as_number(text: str) -> Decimal | None:
@@ -52,8 +65,9 @@ def final_number(text: str) -> Decimal | None:
     where two are offered ("3 or 4", "3-4"). What stands before a question that the model asks itself comes first.
     """
     english = speaks_english(text)
-    for part in own_part_first(text):
-        value = _final(plain_numbers(part.replace("\n", " "), english))
+    for part in own_part_first(without_cut_repetition(text)):
+        stated = "" if lists_only(part) else without_questions(part)
+        value = _final(plain_numbers(stated.replace("\n", " "), english), partial(own_choice, part))
         if value is not None:
             return None if value.is_nan() else value
     return None
@@ -62,25 +76,43 @@ def final_number(text: str) -> Decimal | None:
 _SEVERAL = Decimal("nan")  # several numbers are offered, none of them alone
 
 
-def _final(part: str) -> Decimal | None:
-    """The final number of a text without a question behind it; NaN where it offers several."""
-    for segment in after_markers(part):
-        corrected = _corrected(segment)
-        found = _marked_number(corrected)
-        if found:
-            return _SEVERAL if _hedged(corrected, found) or _is_range(corrected, found) else _known(found)
-        if (word := word_number(corrected)) is not None:
-            return word
+def _final(part: str, choice: Callable[[str], str | None]) -> Decimal | None:
+    """The final number of a text without a question behind it; NaN where it offers several.
+
+    `choice` gives the text of a choice of the model's own, for what stands behind a marker.
+    """
+    marked = (_after_marker(choice(segment) or segment) for segment in after_markers(part))
+    stated = list(islice((value for value in marked if value is not None), _MOST_STATEMENTS))
+    if stated:
+        takes_turns = len(stated) > 3 and min(stated.count(stated[0]), stated.count(stated[1])) > 1
+        return _SEVERAL if takes_turns and stated[0] != stated[1] else stated[0]
     part = _corrected(part)
     value = _opening_number(part)
     if value is not None:
         return value
     bare = _without_paths(_less_reasons(part))
-    numbers = _numbers(bare)
+    numbers = _unnamed(bare, _numbers(bare))
+    if len(numbers) > 2 and not _BETWEEN_ITEMS.sub("", _NUMBER.sub("", bare)):
+        return _SEVERAL  # "18, 19, 18"
     if numbers:
         either = any(_hedged(bare, found) for found in numbers[-2:-1])
         return _SEVERAL if either else _known(numbers[-1])
     return word_number(part)
+
+
+def _after_marker(segment: str) -> Decimal | None:
+    """The number that a segment behind an answer marker names; NaN where it offers several."""
+    corrected = _corrected(segment)
+    found = _marked_number(corrected)
+    if found:
+        return _SEVERAL if _hedged(corrected, found) or _is_range(corrected, found) else _known(found)
+    return word_number(corrected)
+
+
+def _unnamed(text: str, numbers: list[re.Match[str]]) -> list[re.Match[str]]:
+    """The numbers that are no names ("node 8", "step 2"); a name only where it is the only one, and alone."""
+    plain = [found for found in numbers if not _NAME.search(text, max(0, found.start() - _REACH), found.start())]
+    return plain or (numbers if len({_value(found) for found in numbers}) == 1 else [])
 
 
 def _known(found: re.Match[str]) -> Decimal:

@@ -4,9 +4,18 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from swarm.text.choices import Letters
+from swarm.text.choices import Letters, letters
 from swarm.text.phrases import is_denied
-from swarm.text.replies import ANSWER_MARKER, phrase_spans, sentence_at, unjoined
+from swarm.text.replies import (
+    ANSWER_MARKER,
+    one_line,
+    own_part_first,
+    own_text,
+    phrase_spans,
+    sentence_at,
+    unjoined,
+)
+from swarm.text.unsaid import lists_only
 
 # What a pick follows. Filler between it and the pick says nothing; "not" is no filler.
 _PICK_MARKER = re.compile(
@@ -192,6 +201,43 @@ class PickReader:
         another = _JOINT.match(text, end)
         alike = sum(end == other for other, _ in leading) > 1  # two choices with one text
         return None if alike or (another and any(start == another.end() for start, _, _ in spans)) else key
+
+
+def picked_key(reply: str, choices: Mapping[str, str], asked: Sequence[str] = ()) -> str | None:
+    """The one choice that a reply picks, or None where it picks none or several.
+
+    In this order: the only one that is called right where several are judged ("A: no, B: yes"), a plain statement ("the
+    answer is B", "B is correct", "therefore B."; the last one counts), a key alone in the first line, a key at the
+    start ("B. Because"), any other statement ("I think B"; last what would be if), the only "option B", the
+    only choice text in the reply, the only key in the reply. `asked` holds texts, such as the prompt, that the reply
+    may repeat without saying anything. A model may go on with a question of its own; so what stands before the next
+    "Question:" is read first, and all of it only where that says nothing.
+    """
+    own_keys = {one_line(key) or key: key for key in choices}
+    choices = {key: one_line(choices[own]) for key, own in own_keys.items()}
+    names = {key.lower() for key in choices}
+    texts = {key: text for key, raw in choices.items() if (text := raw.rstrip(".;, ")).lower() not in names}
+    any_case = len(names) == len(choices) == len(texts)
+    reader = PickReader(letters(tuple(choices), any_case), {key: text for key, text in texts.items() if text})
+    for lines in own_part_first(own_text(reply, *asked)):
+        part = lines.replace("\n", " ")
+        rest = without_list(part, choices)
+        picked = reader.judged(part)
+        if picked is None and lists_only(lines, choices):
+            continue
+        picked = (
+            picked
+            or reader.stated(part, plainly=True)
+            or reader.alone_in_line(lines)
+            or reader.opening(rest)
+            or reader.stated(part)
+            or reader.only_option(part)
+            or reader.only_text(rest)
+            or reader.only_key(rest)
+        )
+        if picked is not None:
+            return own_keys[picked]
+    return None
 
 
 def _inside(span: tuple[int, int], others: Sequence[tuple[int, int]]) -> bool:

@@ -42,6 +42,8 @@ BECAUSE = (
     r"потому\s+что|так\s+как|поскольку|ponieważ|kwa\s+sababu|kwani|কারণ|क्योंकि|لأن)\b|因为|因為|なぜなら|เพราะ|왜냐하면|ఎందుకంటే)"
 )
 _SENTENCE_END = re.compile(r"[.!?](?:\s|$)")
+_TAG = re.compile(r"</?(?:strong|em|br|span|div|li|ul|ol|h[1-6])\s?/?>|</(?:b|i|u|p)>", re.IGNORECASE)
+_BEGINNING = 30  # characters by which the beginning of what was asked is told
 _ASKS = (
     r"question|q|problem|exercise|task|human|user|instruction|input|frage|aufgabe|pregunta|problema|pergunta|domanda|"
     r"вопрос|swali|প্রশ্ন|ప్రశ్న|प्रश्न|سؤال|คำถาม|问题|問題|题目|質問|질문"
@@ -105,7 +107,7 @@ def own_text(reply: str, *asked: str) -> str:
 
     Fewer than three words are not taken for a repetition: an answer may well hold them.
     """
-    said = lined(without_answer_tags(without_thoughts(reply)))
+    said = lined(_TAG.sub(" ", without_answer_tags(without_thoughts(reply))))
     for text in sorted(map(one_line, asked), key=len, reverse=True):
         if len(text.split()) < 3:
             continue
@@ -114,7 +116,17 @@ def own_text(reply: str, *asked: str) -> str:
         while (found := flat.find(text, start)) >= 0:
             pieces.append(said[start:found])
             start = found + len(text)
-        said = " ".join([*pieces, said[start:]]) if pieces else said
+        rest = _without_cut_copy(said[start:], text, least=1 if pieces else _BEGINNING)
+        said = " ".join([*pieces, rest]) if pieces else rest
+    return said
+
+
+def _without_cut_copy(said: str, text: str, least: int) -> str:
+    """What is said, less the beginning of `text` that it ends with, if that has `least` characters."""
+    flat = said.replace("\n", " ")
+    start = flat.rfind(text[:least])
+    if start >= 0 and flat[start - 1 : start].strip() == "" and text.startswith(flat[start:]):
+        return said[:start]
     return said
 
 

@@ -25,6 +25,7 @@ _LATEX = (
     (re.compile(r"\\[dtc]?frac\s*\{\s*(\d+)\s*\}\s*(\d)(?!\d)"), _fraction),
 )
 _EMPHASIS = re.compile(r"(?<![\w*])(?:_{1,3}|\*{1,3})([-+$€£]?\d[^_*\s]{0,40})(?:_{1,3}|\*{1,3})(?![\w*])")
+_HOUR = re.compile(r"(?<![\d:])(\d{1,2}):00(?=\s?[ap]\.?m\b)", re.IGNORECASE)
 _DASH = re.compile(r"(?<![\w)\]%.])[–‐‑‒](?=\s?[$€£]?\.?\d)")
 _MINUS_WORD = re.compile(
     r"(^|[=:]\s*|\b(?:is|be|are|was|equals|get|gives|ist|est|es)\s+)(?:minus|negative|moins|menos)\s+(?=[$€£.\d])",
@@ -68,7 +69,7 @@ def plain_numbers(text: str, english: bool = True) -> str:
     if "\\" in text or "{,}" in text:
         for pattern, plain in _LATEX:
             text = pattern.sub(plain, text)
-    text = _EMPHASIS.sub(r"\1", text)
+    text = _HOUR.sub(r"\1", _EMPHASIS.sub(r"\1", text))
     text = _MINUS_WORD.sub(r"\1-", _DASH.sub("-", text))
     text = _EUROPEAN.sub(lambda found: _european(found, english), text)
     text = _CENTS.sub(r"\1.\2", text)

@@ -209,3 +209,59 @@ def test_a_limit_ends_other_programs_in_one_line(workdir, server, capsys, progra
     capsys.readouterr()
     assert front_doors.guarded(lambda: run(words)) == 3
     assert capsys.readouterr().err == "error: --max_judge_calls 1 reached; nothing was scored: give more\n"
+
+
+def refused(number):
+    """A judge that refuses one question of dev, but only about longer answers, so that a later step may come to it."""
+
+    def answer(prompt):
+        gold = prompt.partition("Ground truth: ")[2].partition("\n")[0]
+        said = prompt.rpartition("Generated response: ")[2]
+        return "I'm sorry, I can't rate that." if gold == number and len(said) > 1 else rate(prompt)
+
+    return answer
+
+
+def test_a_question_that_the_judge_refuses_leaves_the_mean_of_every_system(workdir, server, capsys):
+    dev = json.loads(Path("data/eval/graph_tasks_small.json").read_text())["dev"][:6]
+    golds = [record["answer"] for record in dev]
+    rare = next(gold for gold in golds if golds.count(gold) == 1)
+    server.answer = refused(rare)
+    assert search(*asked_of(server)) == 2
+    shown = capsys.readouterr()
+    assert "refuses to answer question" in shown.err and "--judge_refusal skip" in shown.err
+    assert search("--resume", "search/mine", "--judge_refusal", "skip") == 2, "it changes what is compared"
+    assert "--judge_refusal" in capsys.readouterr().err
+
+    skipping = [*asked_of(server), "--judge_refusal", "skip"]
+    assert search(*["skipping" if word == "mine" else word for word in skipping]) == 0
+    shown = capsys.readouterr()
+    assert "refuses 1 of 6 dev questions" in shown.out + shown.err
+    result = json.loads(Path("search/skipping/result.json").read_text())
+    assert {who: row["dev"]["strict"]["size"] for who, row in result["scores"].items()} == {
+        who: 5 for who in result["scores"]
+    }
+    assert result["judge"]["refused"] >= 1 and "they are in no system's mean" in shown.out
+    rows = [json.loads(line) for line in Path("search/skipping/best/answers.jsonl").read_text().splitlines()]
+    assert sum(row["split"] == "dev" for row in rows) == 5
+    lines = Path("search/skipping/metrics.jsonl").read_text().splitlines()
+    assert len(lines) == len({json.loads(line)["step"] for line in lines}) == 4
+
+    without = [record for record in dev if record["answer"] != rare]
+    Path("data/eval/five.json").write_text(
+        json.dumps({"dev": without, "test": json.loads(Path("data/eval/graph_tasks_small.json").read_text())["test"]})
+    )
+    server.answer = rate
+    five = ["five" if word in ("mine", "graph_tasks_small") else word for word in asked_of(server)]
+    assert search(*five) == 0
+    five_result = json.loads(Path("search/five/result.json").read_text())
+    assert five_result["scores"]["found"]["dev"] == result["scores"]["found"]["dev"], "as if it had never been there"
+
+
+def test_a_refused_question_may_count_lowest(workdir, server, capsys):
+    golds = [record["answer"] for record in json.loads(Path("data/eval/graph_tasks_small.json").read_text())["dev"][:6]]
+    server.answer = refused(golds[0])
+    assert search(*asked_of(server), "--judge_refusal", "lowest") == 0
+    result = json.loads(Path("search/mine/result.json").read_text())
+    assert result["scores"]["found"]["dev"]["strict"]["size"] == 6 and result["judge"]["refused"] >= 1
+    assert "they have the lowest rating" in capsys.readouterr().out

@@ -10,6 +10,7 @@ from swarm.data.example import Example
 from swarm.evals.exact_match import strict
 from swarm.evals.multiple_choice import strict_key
 from swarm.system.prompts import Answer, tidy_answer
+from swarm.text.answers import final_word
 from swarm.text.numbers import final_number
 from swarm.text.ratings import read_rating
 from swarm.text.replies import own_text
@@ -414,3 +415,57 @@ def test_a_long_reply_keeps_nobody_waiting(unit):
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.parametrize(
+    ("reply", "number"),
+    [
+        ("The way between node 4 and node 9 is the way between node 9 and node 4.", None),
+        ("Node 4, so node 4.", 4),
+        ("From node 4 to node 9 it takes 13.", 13),
+        ("How many pears do 3 boys have with 7 each?\nHow many pears do 3 boys have with 7 each?\nHow many pea", None),
+        ("So 21. What else can I do for you?", 21),
+        ("A. 10\nB. 20\nC. 30\n\nA. 10\nB. 20\nC. 30\nD", None),
+        ("A. $10\nB. $20\nC. $30\n\nAnswer: B\n\nThe answer is B.", 20),
+        ("1. 5 * 3 = 15\n2. 15 + 6 = 21", 21),
+        ("The answer is 7.\nThe answer is 9.\nThe answer is 7.\nThe answer is 9.", None),
+        ("The answer is 7.\nThe answer is 9.\nThe answer is 9.\nThe answer is 9.", 9),
+        ("The answer is 20.\nThe answer is 20.\nThe answer is 20.\nThe answer is 2", 20),
+        ("200 + 6 is more than 206 - 7.\n20", 20),
+        ("18, 19, 18, 19, 18,", None),
+        ("3*7=21", 21),
+        ("They leave at 8:00 pm.", 8),
+        ("They leave at 8:30 pm.", None),
+        ("<strong>Answer:</strong>\n\n21 pears", 21),
+    ],
+)
+def test_what_a_small_model_babbles_is_no_number(reply, number):
+    assert final_number(own_text(tidy_answer(reply).written if "\n" in reply else reply)) == number
+
+
+def test_what_was_asked_is_not_said_by_repeating_its_beginning():
+    question = "A farmer has 12 hens, 3 cocks and 40 eggs in the barn. How many birds does the farmer have?"
+    assert own_text(f"{question}\n\n{question}\n\nA farmer has 12", question).strip() == ""
+    assert own_text("A farmer has 12 hens, 3 cocks and", question).strip() == ""
+    assert own_text("A farmer has 15 birds.", question) == "A farmer has 15 birds."
+    assert own_text("15. A", question) == "15. A"
+
+
+@pytest.mark.parametrize(
+    ("reply", "word"),
+    [
+        ("A. Yes\nB. No\nC. No\nAnswer:\nA. Yes\nB. No", None),
+        ("Yes:\nNo:\nYes:\nNo:\nYes", None),
+        ("Yes.\nYes.", "yes"),
+        ("No, because yes would need a bridge.", "no"),
+    ],
+)
+def test_who_says_yes_and_no_in_turn_has_said_neither(reply, word):
+    assert final_word(own_text(reply), ("yes", "no")) == word
+
+
+def test_a_copy_of_the_choices_picks_none():
+    copy = "".join(f"{key}: {text}\n" for key, text in ELEMENTS.items())
+    assert strict_key(tidy_answer(f":\n{copy}The answer is:\n{copy[:22]}"), ELEMENTS) is None
+    assert strict_key(tidy_answer(f"{copy}\nB"), ELEMENTS) == "B"
+    assert strict_key("<B>", ELEMENTS) == "B"

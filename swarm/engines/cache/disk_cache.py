@@ -8,6 +8,7 @@ from pathlib import Path
 
 from swarm.engines.base import Completion
 from swarm.errors import UserError
+from swarm.storage.row_marks import mark_of
 from swarm.storage.user_cache import own_cache
 from swarm.storage.user_database import DatabaseLayout, OwnDatabase
 
@@ -21,7 +22,7 @@ _LAYOUT = DatabaseLayout(
         "new_tokens INTEGER NOT NULL, key BLOB NOT NULL UNIQUE, text BLOB NOT NULL)",
         "CREATE INDEX answers_used ON answers (used)",
     ),
-    added=("cut INTEGER",),
+    added=("cut INTEGER", "mark BLOB"),
     kept="the generated answers",
     them="answers",
     elsewhere="set XDG_CACHE_HOME to a folder on a local disk, or do without (--no-cache)",
@@ -57,12 +58,13 @@ class DiskCache:
         """
         self.path = path
         self._limit = limit_bytes
+        self._changed: set[bytes] = set()  # keys whose text has changed on the disk
         self._database = OwnDatabase(path, _LAYOUT)
         self._database.rows("PRAGMA secure_delete = OFF")  # else every freed page is written once more
         self._page_bytes = self._database.number("PRAGMA page_size")
 
     def get_many(self, keys: Sequence[bytes]) -> dict[bytes, Completion]:
-        """The cached completions by key; keys that are not cached are left out.
+        """The cached completions by key; keys that are not cached, or whose text has changed on the disk, are left out.
 
         Writes nothing unless an entry is used for the first time on a day, and not even then where another process
         is writing or the disk is full. Raises UserError where the file cannot be read.
@@ -85,15 +87,20 @@ class DiskCache:
         if not completions:
             return {}
         rows = [
-            (key, one.text.encode("utf8", "surrogatepass"), one.prompt_tokens, one.new_tokens, one.cut)
+            (key, text, one.prompt_tokens, one.new_tokens, one.cut, mark_of(key, text))
             for key, one in sorted(completions.items(), key=lambda item: item[0])
+            for text in (one.text.encode("utf8", "surrogatepass"),)
         ]
         there: dict[bytes, Completion] = {}
         with self._database.writing() as database:
-            day, before = self._day(), database.total_changes
+            day = self._day()
             database.executemany(
-                "INSERT INTO answers (key, text, prompt_tokens, new_tokens, cut, used) "
-                f"VALUES (?, ?, ?, ?, ?, {day}) ON CONFLICT (key) DO NOTHING",
+                "DELETE FROM answers WHERE key = ?", ((key,) for key in sorted(self._changed & completions.keys()))
+            )
+            before = database.total_changes
+            database.executemany(
+                "INSERT INTO answers (key, text, prompt_tokens, new_tokens, cut, mark, used) "
+                f"VALUES (?, ?, ?, ?, ?, ?, {day}) ON CONFLICT (key) DO NOTHING",
                 rows,
             )
             if database.total_changes - before < len(rows):
@@ -118,12 +125,15 @@ class DiskCache:
         for start in range(0, len(wanted), _KEYS_AT_ONCE):
             some = wanted[start : start + _KEYS_AT_ONCE]
             rows = self._database.rows(
-                "SELECT key, text, prompt_tokens, new_tokens, cut, used, age FROM answers "
+                "SELECT key, text, prompt_tokens, new_tokens, cut, used, age, mark FROM answers "
                 f"WHERE key IN ({','.join('?' * len(some))})",
                 some,
             )
             with self._database.guarded():
-                for key, text, prompt_tokens, new_tokens, cut, last, age in rows:
+                for key, text, prompt_tokens, new_tokens, cut, last, age, mark in rows:
+                    if mark is not None and mark != mark_of(key, text):  # earlier versions wrote no mark
+                        self._changed.add(key)
+                        continue
                     ended = None if cut is None else bool(cut)
                     found[key] = Completion(text.decode("utf8", "surrogatepass"), prompt_tokens, new_tokens, ended)
                     used[age] = last

@@ -7,6 +7,7 @@ from typing import TypeVar
 from swarm.errors import UserError
 from swarm.evals.judges.budget import NO_LIMITS, NO_WORK, JudgeLimits, JudgeUsage, Meter, Price
 from swarm.evals.judges.client import Client, Reply
+from swarm.evals.judges.refusals import RefusalPolicy, is_refused
 from swarm.evals.judges.reply_cache import ReplyCache
 
 T = TypeVar("T")
@@ -15,7 +16,13 @@ _SHOWN = 80  # characters of an unreadable reply that a message shows
 
 
 class Judge:
-    """A judge model with its cache and its limits."""
+    """A judge model with its cache and its limits.
+
+    Attributes:
+      on_refusal: what becomes of a question that is refused: "stop", or else no answer to it, for the eval to "skip" it
+        or give it the "lowest" score.
+      refused: the different questions that had no answer for that reason.
+    """
 
     def __init__(
         self,
@@ -25,14 +32,21 @@ class Judge:
         limits: JudgeLimits = NO_LIMITS,
         price: Price | None = None,
         usage: JudgeUsage = NO_WORK,
+        on_refusal: RefusalPolicy = "stop",
     ):
         """`usage` is the work of earlier sittings, which counts against the limits.
 
         Raises UserError if there is a limit of cost but no price.
         """
         self.client = client
+        self.on_refusal = on_refusal
+        self.refused: set[str] = set()
         self._cache = cache
         self._meter = Meter(limits, price, usage, client.max_new_tokens)
+
+    def facts(self) -> dict[str, str]:
+        """What decides the judge's replies beside the question."""
+        return self.client.facts()
 
     @property
     def usage(self) -> JudgeUsage:
@@ -50,18 +64,21 @@ class Judge:
         """Reserves so many calls for later; 0 frees them."""
         self._meter.hold_back(calls)
 
-    def ask(self, questions: Sequence[str], read: Callable[[str], T | None], stricter: str) -> list[T]:
+    def ask(self, questions: Sequence[str], read: Callable[[str], T | None], stricter: str) -> list[T | None]:
         """The judge's replies as `read` parses them, in the order of the questions.
 
         A reply that `read` answers None for is not kept; the question is asked once more with `stricter` below it.
-        Equal questions are asked once.
+        Equal questions are asked once. None stands for a question that is refused then too, unless that is to stop.
 
         Raises:
-          UserError: a second reply cannot be read either, or the judge cannot be asked.
+          UserError: a second reply cannot be read either and is no refusal that may pass, or the judge cannot be asked.
           BudgetReached: a limit keeps a question from being asked. In all these cases, the replies that came are kept.
         """
         firm = {question: f"{question}\n\n{stricter}" for question in questions}
-        answers = self._known(firm, read)
+        answers: dict[str, T | None] = dict(self._known(firm, read))
+        for question in firm.keys() - answers.keys():
+            if self._was_refused(firm[question]):
+                answers[question] = None
         unread: dict[str, Reply] = {}
         for prompts in ({question: question for question in firm}, firm):
             left = [question for question in firm if question not in answers]
@@ -69,7 +86,13 @@ class Judge:
             answers.update((question, texts[prompts[question]]) for question in left if prompts[question] in texts)
         for index, question in enumerate(questions):
             if question not in answers:
-                raise self._unreadable(index, unread[firm[question]])
+                reply = unread[firm[question]]
+                if self.on_refusal == "stop" or not is_refused(reply):
+                    raise self._unreadable(index, reply)
+                answers[question] = None
+                if self._cache is not None:  # a resumed run leaves out the same questions
+                    self._cache.put(self.facts(), firm[question], reply)
+        self.refused |= {question for question, answer in answers.items() if answer is None}
         return [answers[question] for question in questions]
 
     def _known(self, firm: dict[str, str], read: Callable[[str], T | None]) -> dict[str, T]:
@@ -86,6 +109,13 @@ class Judge:
                     answers[question] = answer
                     break
         return answers
+
+    def _was_refused(self, prompt: str) -> bool:
+        """Whether the cache knows that a question was refused, and it need not stop for that."""
+        if self.on_refusal == "stop" or self._cache is None:
+            return False
+        reply = self._cache.get(self.facts(), prompt)
+        return reply is not None and is_refused(reply)
 
     def _asked(self, prompts: Sequence[str], read: Callable[[str], T | None]) -> tuple[dict[str, T], dict[str, Reply]]:
         """The answers to prompts, which are cached as they come, and the replies that cannot be read."""
@@ -111,6 +141,12 @@ class Judge:
         said = " ".join(reply.text.split())
         said = said if len(said) <= _SHOWN else f"{said[: _SHOWN - 3]}..."
         finish = f", finish reason {reply.finish}" if reply.finish else ""
+        if is_refused(reply):
+            return UserError(
+                f"judge {self.client.name} refuses to answer question {index} ({said!r}{finish}); leave such questions "
+                "out with --judge_refusal skip, give them the lowest rating with --judge_refusal lowest, or use "
+                "another judge model"
+            )
         return UserError(
             f"judge {self.client.name}: no answer can be read out of its reply to question {index}, nor when asked "
             f"more strictly ({said!r}{finish}); use another judge model, or allow this one more tokens than "

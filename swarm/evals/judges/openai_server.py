@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from collections.abc import Generator, Sequence
 from functools import partial
 from threading import Lock
@@ -20,11 +21,13 @@ from swarm.evals.judges.concurrent_calls import (
     passing,
     shortened,
 )
+from swarm.evals.judges.refusals import BLOCKED
 
 _KEY = "OPENAI_API_KEY"
 _NAMES_SHOWN = 8
 _TOKENS = "max_tokens"
 _MOST_TOKENS = 10**8  # that a call can have read or written
+_FILTERED = re.compile(r"content[ _-]?(?:filter|management policy|policy)|responsible.?ai", re.IGNORECASE)
 
 log = logging.getLogger(__name__)
 
@@ -127,14 +130,17 @@ class OpenAIClient:
         return self._api
 
     def _ask_one(self, prompt: str) -> Reply:
-        body = self._completion([{"role": "user", "content": prompt}])
+        try:
+            body = self._completion([{"role": "user", "content": prompt}])
+        except _FilteredError as error:
+            return Reply(str(error), 0, 0, BLOCKED)
         try:
             choice, usage = body["choices"][0], body.get("usage") or {}
             return Reply(
                 text=_text(choice["message"]),
                 prompt_tokens=_count(usage.get("prompt_tokens")),
                 new_tokens=_count(usage.get("completion_tokens")),
-                finish=str(choice.get("finish_reason") or ""),
+                finish=BLOCKED if choice["message"].get("refusal") else str(choice.get("finish_reason") or ""),
             )
         except (AttributeError, IndexError, KeyError, TypeError) as error:
             raise TransportError(f"judge {self.name} sent something that is no chat completion", None, True) from error
@@ -173,14 +179,16 @@ class OpenAIClient:
     def _answer(self, call: Any) -> Any:
         """A call's JSON.
 
-        Raises _Unsupported for a parameter that the server refuses, _NotThere for 404, TransportError for what is worth
-        a retry, else UserError.
+        Raises _Unsupported for a parameter that the server refuses, _FilteredError for a question, _NotThere for 404,
+        TransportError for what is worth a retry, else UserError.
         """
         import openai
 
         try:
             return json.loads(call().text)
         except openai.APIStatusError as error:
+            if error.status_code in (400, 403, 422) and _FILTERED.search(f"{error.message} {error.body}"):
+                raise _FilteredError(shortened(error.message, self._key)) from error
             self._refused(error.status_code, shortened(error.message, self._key), asked_wait(error.response.headers))
         except openai.APITimeoutError as error:
             raise TransportError(f"judge {self.name} did not answer in {self._timeout:g} s", None, True) from error
@@ -222,8 +230,8 @@ class OpenAIClient:
 
 
 def _text(message: Any) -> str:
-    """What a message says; parts are joined, and what is thought beside it is none of it."""
-    content = message["content"]
+    """What a message says, or with what words it refuses; parts are joined, what is thought beside it is none of it."""
+    content = message["content"] or message.get("refusal")
     if isinstance(content, list):
         content = "".join(str(part.get("text") or "") for part in content if part.get("type", "text") == "text")
     return str(content or "")
@@ -233,6 +241,10 @@ def _count(value: Any) -> int:
     """A number of tokens; 0, which is not known, for what cannot be one."""
     known = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_TOKENS
     return int(value) if known else 0
+
+
+class _FilteredError(Exception):
+    """The server's filter keeps the question back."""
 
 
 class _Unsupported(Exception):

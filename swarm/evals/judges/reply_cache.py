@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from swarm.evals.judges.client import Reply
+from swarm.storage.row_marks import mark_of
 from swarm.storage.user_cache import own_cache
 from swarm.storage.user_database import DatabaseLayout, OwnDatabase
 
@@ -19,6 +20,7 @@ _LAYOUT = DatabaseLayout(
     kept="the judge's replies",
     them="replies",
     elsewhere="or set XDG_CACHE_HOME to a folder on a local disk",
+    added=("mark BLOB",),
     loss="its replies are asked for again",
 )
 
@@ -43,17 +45,25 @@ class ReplyCache:
         self._database = OwnDatabase(path, _LAYOUT)
 
     def get(self, facts: Mapping[str, str], prompt: str) -> Reply | None:
-        """The reply of the judge of these facts to the prompt; None if it is not cached."""
+        """The reply of the judge of these facts to the prompt; None if it is not cached, or has changed on the disk."""
+        key = _key(facts, prompt)
         rows = self._database.rows(
-            "SELECT text, prompt_tokens, new_tokens, finish FROM replies WHERE key = ?", (_key(facts, prompt),)
+            "SELECT text, prompt_tokens, new_tokens, finish, mark FROM replies WHERE key = ?", (key,)
         )
-        return Reply(*rows[0]) if rows else None
+        for *reply, mark in rows:
+            if mark is None or mark == mark_of(key, *reply):  # earlier versions wrote no mark
+                return Reply(*reply)
+        return None
 
     def put(self, facts: Mapping[str, str], prompt: str, reply: Reply) -> None:
         """Stores a reply; one that is there already is replaced."""
         row = (_key(facts, prompt), reply.text, reply.prompt_tokens, reply.new_tokens, reply.finish)
         with self._database.writing() as database:
-            database.execute("INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?, ?)", row)
+            database.execute(
+                "INSERT OR REPLACE INTO replies (key, text, prompt_tokens, new_tokens, finish, mark) "
+                "VALUES (?, ?, ?, ?, ?, ?)",
+                (*row, mark_of(*row)),
+            )
 
     def close(self) -> None:
         """Closes the file; nothing is lost without."""

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from swarm.errors import UserError
-from swarm.evals.multiple_choice import strict_key
 from swarm.maths.interval import Estimate, estimate
 from swarm.programs.deepen.published_data import choices_of
 from swarm.text.numbers import final_number
+from swarm.text.picks import picked_key
 from swarm.text.replies import one_line
 
 Record = Mapping[str, Any]
@@ -155,7 +155,7 @@ def strict_choice(record: Record) -> bool:
     """Is the choice that the generated text picks the right one?"""
     gold = _golds(record)[0].strip()
     letters = choices_of(record) or {letter: letter for letter in "ABCD"}
-    return strict_key(_generated(record), letters | ({} if gold in letters else {gold: gold})) == gold
+    return picked_key(_generated(record), letters | ({} if gold in letters else {gold: gold})) == gold
 
 
 def fork_choice(record: Record) -> bool:

@@ -20,7 +20,7 @@ from swarm.metrics.table import METRICS, get_metric, get_preset
 from swarm.plugins import names_in
 from swarm.programs.engine_choice import devices_of
 from swarm.programs.judge_choice import judge_maker
-from swarm.programs.route.router_options import kind_and_options
+from swarm.values import kind_and_options
 
 log = logging.getLogger(__name__)
 

@@ -22,8 +22,8 @@ from swarm.programs.route.member_scores import (
     read_chosen,
     scored,
 )
-from swarm.programs.route.router_options import kind_and_options
 from swarm.storage.files import asked_folder
+from swarm.values import kind_and_options
 
 log = logging.getLogger(__name__)
 

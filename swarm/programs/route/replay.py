@@ -42,7 +42,8 @@ from swarm.programs.route.label_sources import (
 from swarm.programs.route.member_scores import config_of
 from swarm.programs.route.quality_table import Line, Ways, check_pictures, draw, lines_as_json, table
 from swarm.programs.route.router_figures import Tried, figures_of, figures_text, tried
-from swarm.programs.route.router_options import add_router_options, kind_and_options, router_settings
+from swarm.programs.route.router_options import add_router_options, router_settings
+from swarm.values import kind_and_options
 
 log = logging.getLogger(__name__)
 

@@ -1,14 +1,13 @@
 """The options of fitting a router."""
 
 import argparse
-import json
 import math
-from typing import Any
 
 from swarm.errors import UserError
 from swarm.members.routing.classifiers import CLASSIFIERS, classifier_settings
 from swarm.members.routing.features import FEATURES, feature_settings
 from swarm.members.routing.fit import RouterSettings
+from swarm.values import kind_and_options, pairs_of
 
 
 def add_router_options(parser: argparse.ArgumentParser) -> None:
@@ -57,12 +56,6 @@ def router_settings(options: argparse.Namespace, names: tuple[str, ...] | list[s
     )
 
 
-def kind_and_options(option: str, text: str) -> tuple[str, dict[str, Any]]:
-    """A kind and its options from KIND:NAME=VALUE,...; values are JSON, or else texts."""
-    kind, _, rest = text.partition(":")
-    return kind, {name: _value(value) for name, value in pairs_of(option, rest)}
-
-
 def costs_of(text: str | None, names: tuple[str, ...] | list[str]) -> tuple[float, ...]:
     """Every member's cost, in their order; none where none are given. Raises UserError unless all have one."""
     if text is None:
@@ -75,26 +68,3 @@ def costs_of(text: str | None, names: tuple[str, ...] | list[str]) -> tuple[floa
     if sorted(name for name, _ in pairs) != sorted(names) or not all(map(math.isfinite, given.values())):
         raise UserError(f"--costs is {text!r}; wanted a number for each of {', '.join(names)}, as NAME=COST,NAME=COST")
     return tuple(given[name] for name in names)
-
-
-def pairs_of(option: str, text: str) -> list[tuple[str, str]]:
-    """NAME=VALUE,NAME=VALUE; brackets keep commas together."""
-    found: list[str] = []
-    depth = 0
-    for letter in text:
-        depth += (letter in "[{") - (letter in "]}")
-        if letter == "," and not depth:
-            found.append("")
-        else:
-            found[-1:] = [(found[-1] if found else "") + letter]
-    pairs = [part.partition("=") for part in found]
-    if wrong := [name for name, equals, _ in pairs if not equals or not name]:
-        raise UserError(f"{option} has {wrong[0]!r}; wanted NAME=VALUE, separated by commas")
-    return [(name.strip(), value.strip()) for name, _, value in pairs]
-
-
-def _value(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text

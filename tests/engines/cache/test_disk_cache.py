@@ -251,7 +251,21 @@ def test_folder_and_files_are_the_users_alone(tmp_path):
 
 def damage_a_text(path):
     with closing(sqlite3.connect(path)) as database, database:
-        database.execute("UPDATE answers SET text = x'ff'")
+        database.execute("UPDATE answers SET text = x'ff', mark = NULL")  # an earlier version's row has no mark
+
+
+def test_a_text_that_has_changed_on_the_disk_is_made_again(path):
+    entries = batch("a", size=3)
+    first, second, third = sorted(entries)
+    with closing(DiskCache(path, PLENTY)) as cache:
+        cache.put_many(entries)
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("UPDATE answers SET text = x'41' WHERE key = ?", (first,))
+        database.execute("UPDATE answers SET mark = NULL WHERE key = ?", (second,))
+    with closing(DiskCache(path, PLENTY)) as cache:
+        assert cache.get_many([first, second, third]) == {key: entries[key] for key in (second, third)}
+        assert cache.put_many({first: entries[first]}) == {}
+        assert cache.get_many([first]) == {first: entries[first]}
 
 
 @pytest.mark.parametrize("damage", [damage_the_head, damage_the_middle, damage_a_text])

@@ -14,6 +14,7 @@ from swarm.evals.judges.client import Reply
 from swarm.evals.judges.concurrent_calls import Patience
 from swarm.evals.judges.judge import Judge
 from swarm.evals.judges.openai_server import OpenAIClient
+from swarm.evals.judges.refusals import is_refused
 from swarm.evals.judges.reply_cache import ReplyCache
 
 QUICK = Patience(attempts=3, first_wait=0.01)
@@ -70,10 +71,10 @@ def test_an_unreadable_reply_is_asked_for_once_more_and_strictly(cache):
 
 
 def test_a_reply_that_stays_unreadable_ends_it_with_its_place_and_its_text(cache):
-    answer = lambda prompt: length(prompt) if prompt[0] == "a" else "I would\nrather " + "not " * 40  # noqa: E731
+    answer = lambda prompt: length(prompt) if prompt[0] == "a" else "That is\nhard to " + "say " * 40  # noqa: E731
     with judging(JudgeServer(answer=answer)) as server:
         judge = make_judge(server, cache=cache)
-        with pytest.raises(UserError, match="at .* question 1, .*'I would rather not .*finish reason stop"):
+        with pytest.raises(UserError, match="at .* question 1, .*'That is hard to say .*finish reason stop"):
             judge.ask(["a", "bb", "bb"], read_number, STRICTER)
         assert cache.get(judge.client.facts(), "a") == Reply("1", 1, 1, "stop")
         assert cache.get(judge.client.facts(), "bb") is None
@@ -179,6 +180,7 @@ INTERRUPTED = """
 import sys
 from swarm.evals.judges.judge import Judge
 from swarm.evals.judges.openai_server import OpenAIClient
+from swarm.evals.judges.refusals import is_refused
 judge = Judge(OpenAIClient(sys.argv[1], "judge-model", at_once=2, timeout=600.0))
 try:
     judge.ask([str(i) for i in range(9)], int, "")
@@ -204,3 +206,62 @@ def test_an_interruption_waits_for_no_reply(programs, tmp_path):
         assert program.wait()[0] == 130 and not replied  # while the server still holds both replies
         assert len(server.prompts) == 2
         over.set()
+
+
+REFUSALS = [
+    ("I'm sorry, but I can't help with that.", ""),
+    ("As an AI, I cannot rate this response.", ""),
+    ("Sorry, I am unable to rate that.", ""),
+    ("I must decline.", ""),
+    ("", "SAFETY"),
+    ("", "content_filter"),
+    ("I can not assess this text. It may be harmful.", "stop"),
+]
+NO_REFUSALS = [
+    ("well ...", "stop"),
+    ("", "length"),
+    ("", "MAX_TOKENS"),
+    ("3 or 4", "stop"),
+    ("It can not be told.", "stop"),
+]
+
+
+@pytest.mark.parametrize(("text", "finish"), REFUSALS)
+def test_a_refusal_is_told_from_a_reply_that_nobody_can_read(text, finish):
+    assert is_refused(Reply(text, 1, 1, finish))
+
+
+@pytest.mark.parametrize(("text", "finish"), NO_REFUSALS)
+def test_what_is_cut_or_muddled_is_no_refusal(text, finish):
+    assert not is_refused(Reply(text, 1, 1, finish))
+
+
+def refuses_b(prompt):
+    return "I'm sorry, I can't do that." if prompt.startswith("bb") else length(prompt)
+
+
+@pytest.mark.parametrize("policy", ["skip", "lowest"])
+def test_a_refused_question_has_no_answer_and_is_refused_for_good(cache, policy):
+    with judging(JudgeServer(answer=refuses_b)) as server:
+        for _ in range(2):  # the second time out of the cache
+            judge = make_judge(server, cache=cache, on_refusal=policy)
+            assert judge.ask(["a", "bb", "ccc", "bb"], read_number, STRICTER) == [1, None, 3, None]
+            assert judge.refused == {"bb"}
+        assert sorted(server.prompts) == ["a", "bb", f"bb\n\n{STRICTER}", "ccc"]
+        with pytest.raises(UserError, match="refuses to answer question 1 .*--judge_refusal skip"):
+            make_judge(server, cache=cache).ask(["a", "bb"], read_number, STRICTER)
+
+
+def test_a_server_that_filters_a_question_refuses_it_and_goes_on_with_the_others():
+    body = '{"error": {"message": "The response was filtered", "code": "content_filter"}}'
+    fault = lambda prompt, before: Fault(400, body=body) if prompt.startswith("bb") else None  # noqa: E731
+    with judging(JudgeServer(answer=length, fault=fault)) as server:
+        assert make_judge(server, on_refusal="skip").ask(["a", "bb"], read_number, STRICTER) == [1, None]
+        with pytest.raises(UserError, match="refuses to answer question 0 .*--judge_refusal skip"):
+            make_judge(server).ask(["bb"], read_number, STRICTER)
+
+
+def test_a_muddled_reply_ends_it_whatever_the_policy():
+    muddled = JudgeServer(answer=lambda prompt: "well ...")
+    with judging(muddled) as server, pytest.raises(UserError, match="no answer can be read"):
+        make_judge(server, on_refusal="skip").ask(["a"], read_number, STRICTER)

@@ -6,6 +6,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,20 @@ def test_a_reply_is_found_again_by_facts_and_prompt_alone(tmp_path):
     assert cache.get(FACTS | {"model": "n"}, "q") is None
     cache.put(FACTS, "q", Reply("other", 0, 0))
     assert ReplyCache(path).get(FACTS, "q") == Reply("other", 0, 0)
+
+
+def test_a_reply_that_has_changed_on_the_disk_is_asked_for_again(tmp_path):
+    path = tmp_path / "judge.sqlite"
+    ReplyCache(path).put(FACTS, "q", REPLY)
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("UPDATE replies SET text = 'Rating: 9/10'")
+    cache = ReplyCache(path)
+    assert cache.get(FACTS, "q") is None
+    cache.put(FACTS, "q", REPLY)
+    assert cache.get(FACTS, "q") == REPLY
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("UPDATE replies SET mark = NULL")  # as an earlier version has written it
+    assert cache.get(FACTS, "q") == REPLY
 
 
 def test_folder_and_file_are_the_users_alone(tmp_path):
