@@ -22,6 +22,7 @@ BENCHMARKS = {
     "judges": "questions to a judge eight at a time, against one at a time",
     "full_models": "whole models read, placed and mixed, against from_pretrained and sums in Python",
     "routing": "a prompt to one expert, against all, a ranker and a fuser: quality, operations, latency, memory",
+    "reading": "an answer read out of a reply, of every kind, and what that grows to with its length",
     "fusion": "models with different vocabularies: the fused step, a whole decoding, memory, against dense rows",
 }
 
