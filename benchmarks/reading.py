@@ -33,7 +33,7 @@ WORKING = (
 )
 READERS: dict[str, Callable[[str], object]] = {
     "a number": lambda reply: final_number(own_text(reply, QUESTION)),
-    "yes or no": lambda reply: final_word(own_text(reply, QUESTION), ("yes", "no")),
+    "one of two words": lambda reply: final_word(own_text(reply, QUESTION), ("yes", "no")),
     "a phrase": lambda reply: names("sixty rolls", own_text(reply, QUESTION)),
     "a letter": lambda reply: picked_key(reply, CHOICES, (QUESTION,)),
     "a rating": read_rating,

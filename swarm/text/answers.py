@@ -1,17 +1,28 @@
 """The final answer of a reply, set beside a right answer: a number, one of two opposite words, or a text."""
 
 import re
+from dataclasses import dataclass
 from functools import lru_cache
 
 from swarm.text.numbers import as_number, final_number
 from swarm.text.phrases import lists_candidates, names
-from swarm.text.replies import NO_LETTER, after_markers, one_line, own_part_first, own_text, unjoined
+from swarm.text.replies import (
+    NO_LETTER,
+    after_markers,
+    has_any,
+    matches,
+    one_line,
+    own_part_first,
+    own_text,
+    unjoined,
+)
 from swarm.text.thoughts import without_thoughts
 from swarm.text.unsaid import lists_only, without_cut_repetition, without_questions
 
 OPPOSITES = (("yes", "no"), ("true", "false"))
 _OPPOSITE = {"true": "false", "false": "true"}
 _NEGATED = re.compile(r"(?:\b(?:not(?!\s+only\b)|never|cannot)|n't)\b[^.,;:!?]{0,40}?\b(true|false)\b", re.IGNORECASE)
+_CONCLUDING = ("therefore", "thus", "hence", "so")
 # "no path", "no direct edge" say no less than "No, ..." does. What follows an answer is another clause or nothing.
 _NO_WHAT = r"\s+(?!(?:there|it|because|since|as|the|this|that|these|they|we|you|node|not|but|and|or)\b)[a-z]"
 
@@ -57,33 +68,62 @@ def final_word(text: str, words: tuple[str, str]) -> str | None:
     return None
 
 
+@dataclass(frozen=True)
+class _Opposites:
+    """Patterns of two opposite words as they stand in a text."""
+
+    words: tuple[str, str]
+    either: re.Pattern[str]
+    alone: re.Pattern[str]  # not the "no" of "no direct edge"
+    offered: re.Pattern[str]  # "yes or no"
+    opening: re.Pattern[str]
+    concluded: re.Pattern[str]
+
+
+@lru_cache(maxsize=8)
+def _opposites(words: tuple[str, str]) -> _Opposites:
+    either = rf"(?<!\w)(?<!\w-)(?i:{'|'.join(words)})(?!\w)(?!-\w)"
+    alone = rf"(?!(?i:no){_NO_WHAT}){either}"
+    return _Opposites(
+        words,
+        either=re.compile(either),
+        alone=re.compile(alone),
+        offered=re.compile(rf"{either}\s*(?:/|\b(?i:or|and)\b)\s*{either}"),
+        opening=re.compile(rf"(?:[^\w{NO_LETTER}]|_)*({alone})"),
+        concluded=re.compile(rf"\b(?i:therefore|thus|hence|so)\b,?\s+({alone})"),
+    )
+
+
 def _settled_word(text: str, words: tuple[str, str]) -> str | None:
     """The word that opens the text, follows its last answer marker or a "therefore", or is the only one of the two.
 
     The "no" of "no direct edge" counts where there is no other word.
     """
-    either = rf"(?<!\w)(?<!\w-)(?i:{'|'.join(words)})(?!\w)(?!-\w)"
-    text = _NEGATED.sub(lambda found: f" {_OPPOSITE[found[1].casefold()]} ", text)
-    alone = rf"(?!(?i:no){_NO_WHAT}){either}"
-    text = re.sub(rf"{either}\s*(?:/|\b(?i:or|and)\b)\s*{either}", " ", text)  # "yes or no" is no answer
-    if not re.search(r"\w", re.sub(either, "", text)):  # nothing but "yes no yes"
-        said = {word.casefold() for word in re.findall(either, text)}
+    told = _opposites(words)
+    if not has_any(text.casefold(), words):
+        return None
+    if words[0] in _OPPOSITE:
+        text = _NEGATED.sub(lambda found: f" {_OPPOSITE[found[1].casefold()]} ", text)
+    if len(list(matches(told.either, text, words))) > 1:
+        text = told.offered.sub(" ", text)  # "yes or no" is no answer
+    said = _words_of(told.either, text, words)
+    if said and not re.search(r"\w", told.either.sub("", text)):  # nothing but "yes no yes"
         return said.pop() if len(said) == 1 else None
-    opening = re.match(rf"(?:[^\w{NO_LETTER}]|_)*({alone})", text)
-    if opening:
+    if opening := told.opening.match(text):
         return opening[1].casefold()
     for segment in after_markers(text):
-        found = re.search(alone, segment) or re.search(either, segment)
+        found = next(matches(told.alone, segment, words), None) or next(matches(told.either, segment, words), None)
         if found:
             return found[0].casefold()
-    concluded = re.findall(rf"\b(?i:therefore|thus|hence|so)\b,?\s+({alone})", text)
+    concluded = [found[1] for found in matches(told.concluded, text, _CONCLUDING)]
     if concluded:
         return str(concluded[-1]).casefold()
-    for pattern in (alone, either):
-        found_words = {str(word).casefold() for word in re.findall(pattern, text)}
-        if found_words:
-            return found_words.pop() if len(found_words) == 1 else None
-    return None
+    only = _words_of(told.alone, text, words) or said
+    return only.pop() if len(only) == 1 else None
+
+
+def _words_of(pattern: re.Pattern[str], text: str, words: tuple[str, str]) -> set[str]:
+    return {found[0].casefold() for found in matches(pattern, text, words)}
 
 
 @lru_cache(maxsize=4096)  # many replies are short, and most are there again and again

@@ -1,13 +1,12 @@
 """Numbers as replies write them: in LaTeX, in words, with units, in the separators of several languages."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Mapping
 from decimal import Decimal
-from functools import partial
 from itertools import islice
 
-from swarm.text.replies import BECAUSE, after_markers, own_part_first, speaks_english
-from swarm.text.unsaid import lists_only, own_choice, without_cut_repetition, without_questions
+from swarm.text.replies import BECAUSE, after_markers, has_any, own_part_first, speaks_english
+from swarm.text.unsaid import chosen, lists_only, own_choices, without_cut_repetition, without_questions
 from swarm.text.written_numbers import plain_numbers, word_number
 
 _NUMBER = re.compile(
@@ -35,10 +34,10 @@ _CORRECTION = re.compile(
     r"\bactually,?\s+(?=(?:it|that|the answer|this)\b|[$€£-]?\d)|(?<=\d)[.,;]?\s+no,\s+",
     re.IGNORECASE,
 )
+_CORRECTING = ("wait", "scratch", "correct", "oops", "i mean", "actually", "no,")  # no correction is without one
 _OR = re.compile(
     r"%?(?P<unit>\s+[A-Za-z]+)?(?:,\s+\d+)*,?\s+or\s+(?:(?:maybe|perhaps|possibly|about)\s+)?", re.IGNORECASE
 )
-_MINUS_WORD = re.compile(r"(^|[=:]\s*|\b(?:is|be|are|was|equals|get|gives)\s+)(?:minus|negative)\s+(?=[$€£.\d])", re.I)
 _REASON = re.compile(rf"[,;]?\s*{BECAUSE}", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"[.!?。](?:\s|$)")
 # What a number is the name of: "node 8", "nodes 5 and 3".
@@ -67,7 +66,7 @@ def final_number(text: str) -> Decimal | None:
     english = speaks_english(text)
     for part in own_part_first(without_cut_repetition(text)):
         stated = "" if lists_only(part) else without_questions(part)
-        value = _final(plain_numbers(stated.replace("\n", " "), english), partial(own_choice, part))
+        value = _final(plain_numbers(stated.replace("\n", " "), english), own_choices(part))
         if value is not None:
             return None if value.is_nan() else value
     return None
@@ -76,12 +75,12 @@ def final_number(text: str) -> Decimal | None:
 _SEVERAL = Decimal("nan")  # several numbers are offered, none of them alone
 
 
-def _final(part: str, choice: Callable[[str], str | None]) -> Decimal | None:
+def _final(part: str, choices: Mapping[str, str]) -> Decimal | None:
     """The final number of a text without a question behind it; NaN where it offers several.
 
-    `choice` gives the text of a choice of the model's own, for what stands behind a marker.
+    `choices` are those that the model has made up, of which a letter behind a marker picks one.
     """
-    marked = (_after_marker(choice(segment) or segment) for segment in after_markers(part))
+    marked = (_after_marker(chosen(choices, segment) or segment) for segment in after_markers(part))
     stated = list(islice((value for value in marked if value is not None), _MOST_STATEMENTS))
     if stated:
         takes_turns = len(stated) > 3 and min(stated.count(stated[0]), stated.count(stated[1])) > 1
@@ -123,6 +122,8 @@ def _known(found: re.Match[str]) -> Decimal:
 
 def _corrected(text: str) -> str:
     """What follows the last correction that has a number of its own ("16. No wait, 18."), else the text."""
+    if not has_any(text.casefold(), _CORRECTING):
+        return text
     for found in reversed(list(_CORRECTION.finditer(text))):
         if _numbers(text, found.end()) and _numbers(text, 0, found.start()):
             return text[found.end() :]

@@ -8,6 +8,8 @@ from swarm.text.choices import Letters, letters
 from swarm.text.phrases import is_denied
 from swarm.text.replies import (
     ANSWER_MARKER,
+    MARKER_BEGINNINGS,
+    matches,
     one_line,
     own_part_first,
     own_text,
@@ -24,6 +26,23 @@ _PICK_MARKER = re.compile(
     r"\b(?:that|which|this)\s+(?:only\s+)?leaves(?:\s+(?:us\s+with|only|just))?\b|"
     r"\b(?:correct|right|best)\s+(?:option|choice|one)\s*(?:is|would be|:)",
     re.IGNORECASE,
+)
+# One of these begins every marker that is in ASCII.
+_PICK_BEGINNINGS = (
+    *MARKER_BEGINNINGS, "option", "choice", "solution", "verdict", "conclusion", "decision", "selection", "correct",
+    "pick", "final", "ans", "that", "which", "this", "right", "best",
+)  # fmt: skip
+_WEAK_BEGINNINGS = (
+    "choose",
+    "chose",
+    "select",
+    "pick",
+    "go with",
+    "it",
+    "i think",
+    "i believe",
+    "i'd say",
+    "i would say",
 )
 # Before a marker: what follows is doubted.
 _DOUBTED = re.compile(
@@ -82,8 +101,11 @@ class PickReader:
         picks = [
             (_WOULD_BE if _WOULD.search(found[0]) else _PLAIN, found.start(), found[1]) for found in self._praised(text)
         ]
-        for pattern, firmness in ((_PICK_MARKER, _PLAIN), (_WEAK_MARKER, _WEAK)):
-            for marker in pattern.finditer(text):
+        for pattern, beginnings, firmness in (
+            (_PICK_MARKER, _PICK_BEGINNINGS, _PLAIN),
+            (_WEAK_MARKER, _WEAK_BEGINNINGS, _WEAK),
+        ):
+            for marker in matches(pattern, text, beginnings):
                 picked = self._picked(text, marker.end())
                 if picked is not None and not _DOUBTED.search(text, max(0, marker.start() - 60), marker.start()):
                     would = firmness == _PLAIN and _WOULD.search(marker[0])

@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 
 from swarm.text.thoughts import without_answer_tags, without_thoughts
 
@@ -36,6 +36,9 @@ ANSWER_MARKER = re.compile(
     re.IGNORECASE,
 )
 _FOREIGN = re.compile(_FOREIGN_MARKER, re.IGNORECASE)
+_FOREIGN_ANSWERS = ("antwort", "respuesta", "resposta", "risposta", "antwoord", "odpowied", "jibu")  # those in ASCII
+MARKER_BEGINNINGS = ("answer", "####", "\\boxed", *_FOREIGN_ANSWERS)  # one of which every marker in ASCII begins with
+_LATIN_WORD = re.compile(r"[a-z]+")
 # What a reason begins with: numbers and letters in it are no answer.
 BECAUSE = (
     r"(?:(?<![^\W\d_])(?:because|since|as|weil|denn|da|car|parce\s+que|puisque|porque|ya\s+que|pues|pois|perché|poiché|omdat|want|"
@@ -49,10 +52,12 @@ _ASKS = (
     r"вопрос|swali|প্রশ্ন|ప్రశ్న|प्रश्न|سؤال|คำถาม|问题|問題|题目|質問|질문"
 )
 # On a line of its own, or where there are no lines, "Question:" anywhere and others behind the end of a sentence.
-_NEXT_QUESTION = re.compile(
-    rf"(?i:(?:^|\n)[\s#*_\[(<|]*(?:{_ASKS})[\s_*\])>|]*(?:\d{{1,4}}[*_\])]*\s*)?[:：.](?!\d))|\bQuestion:|"
-    r"(?<=[\w.!?)}*\"'])\s+(?:Q|Problem|Exercise|Human|User)\s?\d{0,3}:\s"
+_QUESTION_LINE = re.compile(
+    rf"\n[\s#*_\[(<|]*(?:{_ASKS})[\s_*\])>|]*(?:\d{{1,4}}[*_\])]*\s*)?[:：.](?!\d)", re.IGNORECASE
 )
+_QUESTION_INLINE = re.compile(r"\bQuestion:|(?<=[\w.!?)}*\"'])\s+(?:Q|Problem|Exercise|Human|User)\s?\d{0,3}:\s")
+_ASKED = ("Question:", "Q", "Problem", "Exercise", "Human", "User")  # no question inline is without one of them
+_WORD_CHARACTER = re.compile(r"\w")
 
 
 def _spelling() -> dict[int, str]:
@@ -74,6 +79,10 @@ _OTHER_WORDS = re.compile(
     r"quindi|sono|het|een)\b|[\u0400-\u04ff]",
     re.IGNORECASE,
 )
+_OTHER_FIRST_WORDS = {
+    "und", "nicht", "eine", "wird", "sind", "werden", "il", "nous", "donc", "avec", "pour", "los", "las", "una", "por",
+    "entonces", "portanto", "quindi", "sono", "het", "een",
+}  # fmt: skip
 _DIGIT = re.compile(r"[^\W_a-zA-Z\x00-\x7f]")
 
 
@@ -83,6 +92,8 @@ def _in_latin_digits(text: str) -> str:
 
 def one_line(text: str) -> str:
     """The text with runs of blanks and line ends as one space, with plain quotes and minus signs, and under NFKC."""
+    if text.isascii():
+        return " ".join(text.split())
     return _in_latin_digits(
         " ".join(unicodedata.normalize("NFKC", text.translate(_SPELLING)).translate(_SPELLING).split())
     )
@@ -135,19 +146,70 @@ def own_part_first(text: str) -> tuple[str, ...]:
 
     The second is for where the first says nothing.
     """
-    found = next((one for one in _NEXT_QUESTION.finditer(text) if re.search(r"\w", text[: one.start()])), None)
+    found = _next_question(text)
     return tuple(dict.fromkeys((text[: found.start()] if found else text, text)))
+
+
+def _next_question(text: str) -> re.Match[str] | None:
+    """The first of a text's questions that words stand before."""
+    said = _WORD_CHARACTER.search(text)
+    if said is None:
+        return None
+    found: list[re.Match[str]] = []
+    start = 0
+    while True:  # at each line's end, which is quicker than to look for it everywhere
+        start = text.find("\n", max(start, said.start()))
+        if start < 0:
+            break
+        if one := _QUESTION_LINE.match(text, start):
+            found.append(one)
+            break
+        start += 1
+    if has_any(text, _ASKED):
+        found += filter(None, [_QUESTION_INLINE.search(text, said.end())])
+    return min(found, key=lambda one: one.start(), default=None)
 
 
 def speaks_english(text: str) -> bool:
     """Whether nothing tells that a reply is in another language, whose numbers are written otherwise."""
+    if text.isascii():
+        folded = text.casefold()
+        if not has_any(folded, _FOREIGN_ANSWERS) and _OTHER_FIRST_WORDS.isdisjoint(_LATIN_WORD.findall(folded)):
+            return True
     return not _FOREIGN.search(text) and not _OTHER_WORDS.search(text)
+
+
+def has_any(text: str, parts: Iterable[str]) -> bool:
+    """Whether a text has any of these parts; a quick way to leave a slow pattern alone that wants one of them."""
+    return any(part in text for part in parts)
+
+
+def matches(pattern: re.Pattern[str], text: str, beginnings: Sequence[str]) -> Iterator[re.Match[str]]:
+    """The matches of a pattern, as its `finditer` has them, which in ASCII begin with one of these in any case.
+
+    To look for plain texts first is several times as quick as to try a pattern of many alternatives everywhere.
+    """
+    if not text.isascii():
+        yield from pattern.finditer(text)
+        return
+    folded, end = text.casefold(), 0
+    for start in sorted({start for one in beginnings for start in _places(one, folded)}):
+        if start >= end and (found := pattern.match(text, start)):
+            yield found
+            end = found.end()
+
+
+def _places(part: str, text: str) -> Iterator[int]:
+    start = text.find(part)
+    while start >= 0:
+        yield start
+        start = text.find(part, start + 1)
 
 
 def after_markers(text: str) -> list[str]:
     """The texts behind each answer marker, up to the next one; the last marker first."""
     segments, end = [], len(text)
-    for marker in reversed(list(ANSWER_MARKER.finditer(text))):
+    for marker in reversed(list(matches(ANSWER_MARKER, text, MARKER_BEGINNINGS))):
         segments.append(text[marker.end() : end])
         end = marker.start()
     return segments

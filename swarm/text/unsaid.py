@@ -60,10 +60,16 @@ def _is_cut_label(line: str, listed: Mapping[str, str]) -> bool:
     return label is not None and (label[1] not in listed or line.endswith(":"))
 
 
-def own_choice(lines: str, picked: str) -> str | None:
-    """The text of the choice that a model has made up and then picks, where `picked` names its letter; else None."""
-    letter = _CHOSEN.match(picked)
-    if letter is None:
-        return None
-    labelled = (_LABELLED.match(line) for line in lines.split("\n"))
-    return next((found[2] for found in labelled if found and found[1] == letter[1]), None)
+def own_choices(lines: str) -> dict[str, str]:
+    """The lettered choices that a text has in lines of their own, such as those that a model makes up."""
+    choices: dict[str, str] = {}
+    for line in lines.split("\n"):
+        if found := _LABELLED.match(line):
+            choices.setdefault(found[1], found[2])
+    return choices
+
+
+def chosen(choices: Mapping[str, str], picked: str) -> str | None:
+    """The text of the choice whose letter `picked` begins with; None where it begins with none."""
+    letter = _CHOSEN.match(picked) if choices else None
+    return choices.get(letter[1]) if letter else None

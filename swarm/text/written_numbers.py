@@ -3,6 +3,8 @@
 import re
 from decimal import Decimal
 
+from swarm.text.replies import has_any
+
 MOST_DIGITS = 100  # a longer number is none: to reckon with thousands of digits is slow or fails
 
 
@@ -47,6 +49,11 @@ _MAGNITUDE = re.compile(
     r"(?![^\W\d_])(?!\s+\d)",
     re.IGNORECASE,
 )
+# Quick looks, without which the slow pattern behind each has nothing to find.
+_MINUS_WORDS = ("minus", "negative", "moins", "menos")
+_POINT = re.compile(r"\d\.\d{3}")
+_APART = re.compile(r"\d[ ']\d{3}")
+_E = re.compile(r"\d[eE][+-]?\d")
 _EUROPEAN = re.compile(r"(?<![\d.,])(\d{1,3}(?:\.\d{3})+)(?:,(\d+))?(?![\d,]|\.\d)")  # 1.234.567 and 1.234,5
 _CENTS = re.compile(r"(?<![\d.,])(\d+),(\d\d)(?=\s?€)")
 _DECIMAL_COMMA = re.compile(r"(?<![\d.,])(\d+),(\d{1,2})(?![\d,]|\.\d)")
@@ -69,18 +76,32 @@ def plain_numbers(text: str, english: bool = True) -> str:
     if "\\" in text or "{,}" in text:
         for pattern, plain in _LATEX:
             text = pattern.sub(plain, text)
-    text = _HOUR.sub(r"\1", _EMPHASIS.sub(r"\1", text))
-    text = _MINUS_WORD.sub(r"\1-", _DASH.sub("-", text))
-    text = _EUROPEAN.sub(lambda found: _european(found, english), text)
-    text = _CENTS.sub(r"\1.\2", text)
+    folded = text.casefold()
+    if "*" in text or "_" in text:
+        text = _EMPHASIS.sub(r"\1", text)
+    if ":00" in text:
+        text = _HOUR.sub(r"\1", text)
+    if not text.isascii():
+        text = _DASH.sub("-", text)
+    if has_any(folded, _MINUS_WORDS):
+        text = _MINUS_WORD.sub(r"\1-", text)
+    if _POINT.search(text):
+        text = _EUROPEAN.sub(lambda found: _european(found, english), text)
+    if "€" in text:
+        text = _CENTS.sub(r"\1.\2", text)
     if not english:
         text = _DECIMAL_COMMA.sub(r"\1.\2", text)
-    text = _GROUPS.sub(lambda found: found[1] + re.sub("[ ']", "", found[2]), text)
-    text = _POWER.sub(lambda found: _scaled(found, int(found[2])), text)
-    text = _EXPONENT.sub(lambda found: _scaled(found, int(found[2])), text)
-    text = _TEN.sub(lambda found: "1" + "0" * int(found[1]), text)
-    text = _MAGNITUDE.sub(lambda found: _scaled(found, _MAGNITUDES[found[2].lower()]), text)
-    return _MIXED.sub(_mixed, text)
+    if _APART.search(text):
+        text = _GROUPS.sub(lambda found: found[1] + re.sub("[ ']", "", found[2]), text)
+    if "^" in text:
+        text = _POWER.sub(lambda found: _scaled(found, int(found[2])), text)
+    if _E.search(text):
+        text = _EXPONENT.sub(lambda found: _scaled(found, int(found[2])), text)
+    if "^" in text:
+        text = _TEN.sub(lambda found: "1" + "0" * int(found[1]), text)
+    if has_any(folded, _MAGNITUDES):
+        text = _MAGNITUDE.sub(lambda found: _scaled(found, _MAGNITUDES[found[2].lower()]), text)
+    return _MIXED.sub(_mixed, text) if "/" in text else text
 
 
 def word_number(text: str) -> Decimal | None:

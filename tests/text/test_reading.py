@@ -1,6 +1,7 @@
 """Replies are read as a careful person would read them: thoughts, numbers, denials, lists, choices, ratings."""
 
 import signal
+import sys
 
 import pytest
 from hypothesis import given, settings
@@ -401,7 +402,7 @@ def test_a_long_reply_keeps_nobody_waiting(unit):
     def give_up(number, frame):
         raise AssertionError(f"{unit!r} again and again is read for more than a minute")
 
-    before = signal.signal(signal.SIGALRM, give_up)
+    before = signal.signal(signal.SIGVTALRM, give_up)  # of processor time, so that a busy machine changes nothing
     reply = unit * (100_000 // len(unit)) + " 7"
     try:
         for read in (
@@ -410,11 +411,42 @@ def test_a_long_reply_keeps_nobody_waiting(unit):
             lambda: strict_key(reply, ELEMENTS),
             lambda: read_rating(reply),
         ):
-            signal.alarm(60)
+            signal.setitimer(signal.ITIMER_VIRTUAL, 60)
             read()
     finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
+
+
+def calls_of(read):
+    """How many functions are called, of Python and of C, while something is read."""
+    count = 0
+
+    def note(frame, event, argument):
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    sys.setprofile(note)
+    try:
+        read()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+@pytest.mark.parametrize(
+    "unit", ["It is 7, or 8. ", "the answer is B\n", "A: copper\nB: helium\n", "Rating: 3/10. ", "no "]
+)
+def test_twice_the_reply_is_at_most_a_little_more_than_twice_the_work(unit):
+    for read in (
+        lambda reply: strict(reply, Example(DUKE, "7")),
+        lambda reply: strict(reply, Example(DUKE, "No")),
+        lambda reply: strict(reply, Example(DUKE, "Ghent")),
+        lambda reply: strict_key(reply, ELEMENTS),
+        read_rating,
+    ):
+        once, twice = (calls_of(lambda: read(unit * count)) for count in (600, 1200))  # noqa: B023
+        assert twice <= 2.2 * once + 200
 
 
 @pytest.mark.parametrize(
