@@ -28,8 +28,8 @@ SMALL = Size(letters=100, long=2000, replies=2)
 QUESTION = "A baker bakes 12 trays of 15 rolls each and sells two thirds of them. How many rolls are left?"
 CHOICES = {"A": "forty rolls", "B": "sixty rolls", "C": "ninety rolls", "D": "none of them"}
 WORKING = (
-    "First we count: 12 trays of 15 rolls are 12 * 15 = 180 rolls, not 200.\nTwo thirds of them, that is $120, are sold; "
-    "yes, all of these on Monday, so option C is wrong.\nWhat is left are 180 - 120 = 60 rolls in the shop.\n"
+    "First we count: 12 trays of 15 rolls are 12 * 15 = 180 rolls, not 200.\nTwo thirds of them, that is $120, "
+    "are sold; yes, all of these on Monday, so option C is wrong.\nWhat is left are 180 - 120 = 60 rolls in the shop.\n"
 )
 READERS: dict[str, Callable[[str], object]] = {
     "a number": lambda reply: final_number(own_text(reply, QUESTION)),
@@ -42,7 +42,7 @@ _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 
 
 def rows(size: Size, repeats: int) -> list[Row]:
-    """Microseconds a reply, beside a plain search for numbers; and a character of a long reply beside one of a short."""
+    """Microseconds a reply, beside a plain search for numbers; and a letter of a long reply beside one of a short."""
     replies = [_reply(size.letters, index) for index in range(size.replies)]
     long = _reply(size.long, 0)
     found = []

@@ -16,11 +16,13 @@ def bounded_client(openai: Any, timeout: float) -> Any:
     """A client for the `openai` library; a call takes at most `timeout` seconds, however slowly its reply drips."""
     http = import_module(openai.DefaultHttpxClient.__mro__[1].__module__.partition(".")[0])  # httpx, or its successor
     return openai.DefaultHttpxClient(
-        transport=_bounded_transport(http, timeout), follow_redirects=False, timeout=http.Timeout(timeout)
+        transport=bounded_transport(http, timeout), follow_redirects=False, timeout=http.Timeout(timeout)
     )
 
 
-def _bounded_transport(http: Any, timeout: float) -> Any:
+def bounded_transport(http: Any, timeout: float) -> Any:
+    """A transport of this HTTP library (httpx, or its successor) with these bounds; it follows no redirect itself."""
+
     class Limited(http.SyncByteStream):  # type: ignore[misc, name-defined]
         """A reply's bytes up to the bounds."""
 

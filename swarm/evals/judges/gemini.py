@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, NoReturn
 
 from swarm.errors import UserError
+from swarm.evals.judges.bounded_http import BodyError, bounded_transport
 from swarm.evals.judges.client import Gate, Reply, TransportError
 from swarm.evals.judges.concurrent_calls import (
     PATIENT,
@@ -20,6 +21,7 @@ from swarm.evals.judges.concurrent_calls import (
 )
 
 _KEYS = ("GEMINI_API_KEY", "GOOGLE_API_KEY")
+_REDIRECTED = "redirects to another address, which gets neither texts nor key"
 _URL = "GOOGLE_GEMINI_BASE_URL"  # google-genai's own variable
 _HARMS = ("HARASSMENT", "HATE_SPEECH", "SEXUALLY_EXPLICIT", "DANGEROUS_CONTENT")
 # An answer to be rated may well contain what a filter would keep back, and then there would be no rating.
@@ -97,6 +99,10 @@ class GeminiClient:
             headers = getattr(error.response, "headers", None) or {}
             said = shortened(_REQUEST_LINE.sub("", str(error.message)), self._key)
             self._refused(int(error.code or 0), said, _retry_delay(error.details) or asked_wait(headers))
+        except BodyError as error:
+            raise UserError(f"judge {self.name} {error}; see what {_URL} names") from error
+        except library.redirected as error:
+            raise UserError(f"judge {self.name} {_REDIRECTED}; see what {_URL} names") from error
         except library.lost as error:
             reason = shortened(str(error), self._key)
             raise TransportError(f"judge {self.name} cannot be reached ({reason})", None, True) from error
@@ -107,6 +113,8 @@ class GeminiClient:
     def _refused(self, status: int, said: str, retry_after: float | None) -> NoReturn:
         if passing(status):
             raise TransportError(f"judge {self.name} answered HTTP {status} ({said})", retry_after)
+        if 300 <= status < 400:
+            raise UserError(f"judge {self.name} {_REDIRECTED} (HTTP {status}); see what {_URL} names")
         if status in (401, 403) or "api key" in said.lower():  # Gemini answers 400 to a key that is not valid
             raise UserError(
                 f"judge {self.name} refuses the key in {self._key_name} (HTTP {status}); set it to a valid one"
@@ -130,7 +138,8 @@ class _GenAI:
 
         # it warns where both variables hold a key, of which it would take the other one
         logging.getLogger("google_genai").setLevel(logging.ERROR)
-        options = types.HttpOptions(timeout=int(timeout * 1000), api_version="v1beta")
+        bounds = {"transport": bounded_transport(_http_library(), timeout), "follow_redirects": False}
+        options = types.HttpOptions(timeout=int(timeout * 1000), api_version="v1beta", client_args=bounds)
         self._client = genai.Client(api_key=key, vertexai=False, http_options=options)  # closes where nothing holds it
         self._config = types.GenerateContentConfig(
             temperature=0,
@@ -140,6 +149,7 @@ class _GenAI:
         )
         self.refusals: Any = errors.APIError
         self.lost = _transport_errors()
+        self.redirected: tuple[type[Exception], ...] = ()
         self.nonsense: Any = ValueError
 
     def find(self, model: str) -> None:
@@ -160,6 +170,7 @@ class _GenerativeAI:
             import google.generativeai as genai
         import requests
         from google.api_core import exceptions
+        from google.generativeai.client import get_default_generative_client, get_default_model_client
         from google.protobuf import json_format
 
         base = os.environ.get(_URL, "").rstrip("/")
@@ -169,6 +180,9 @@ class _GenerativeAI:
         self._options: dict[str, Any] = {"timeout": timeout, "retry": None}
         self._generation = {"temperature": 0, "max_output_tokens": max_new_tokens}
         self.refusals: Any = exceptions.GoogleAPICallError
+        for client in (get_default_generative_client(), get_default_model_client()):
+            client.transport._session.max_redirects = 0
+        self.redirected = (requests.exceptions.TooManyRedirects,)
         self.lost: Any = requests.exceptions.RequestException
         self.nonsense: Any = (ValueError, json_format.ParseError)
 
@@ -191,6 +205,16 @@ def _transport_errors() -> tuple[type[Exception], ...]:
         except ImportError:
             continue
     return tuple(found)
+
+
+def _http_library() -> Any:
+    """The HTTP library of google-genai: httpx, or its successor."""
+    try:
+        import httpx
+
+        return httpx
+    except ImportError:
+        return __import__("httpx2")
 
 
 def _reply(name: str, response: Any) -> Reply:
