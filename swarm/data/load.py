@@ -215,6 +215,8 @@ def _plain(records: tuple[Example, ...]) -> list[dict[str, Any]]:
     found = [asdict(record) | {"choices": list(record.choices.items())} for record in records]
     for record in found:
         del record["columns"]  # which decide nothing
+        if not record["alternatives"]:
+            del record["alternatives"]  # digests of earlier versions stay what they are
     return found
 
 
