@@ -18,12 +18,14 @@ from typing import Any
 from swarm.data.embedded import QUESTIONS, embedded_questions
 from swarm.data.example import Dataset, Example
 from swarm.data.faults import mend_and_warn
+from swarm.data.file_formats import SUFFIXES, kind_of, stem_of, suffix_of
 from swarm.data.hub import is_hub_id, read_hub
 from swarm.data.published import PUBLISHED
 from swarm.data.records import check_text, examples
+from swarm.data.shapes import in_our_fields
 from swarm.data.source import DIRECTORY, SPLITS, Source
 from swarm.data.splits import divide, paired
-from swarm.data.tables import SUFFIXES, Row, Table, as_text, parse_json, read_data_file, read_table, show
+from swarm.data.tables import Row, Table, as_text, parse_json, read_data_file, read_table, show
 from swarm.errors import UserError
 from swarm.plugins import HINT, Plugin, faults_named, find_plugin, names_in
 
@@ -58,11 +60,11 @@ def parse_dataset(path: Path, content: bytes, source: Source | None = None) -> D
 
     Raises UserError as load_dataset does.
     """
-    source = source or Source(str(path))
-    if path.suffix.lower() == ".json":
-        dataset = _from_json(str(path), path.stem, parse_json(path, as_text(path, content)), source)
+    source, name = source or Source(str(path)), stem_of(path)
+    if kind_of(path, content) == ".json":
+        dataset = _from_json(str(path), name, parse_json(path, as_text(path, content)), source)
     else:
-        dataset = _dataset(path.stem, divide(read_table(path, content), source), source)
+        dataset = _dataset(name, divide(read_table(path, content), source), source)
     return replace(dataset, digest=hashlib.sha256(content).hexdigest())
 
 
@@ -81,11 +83,11 @@ def _locate(source: Source) -> Path | Plugin | None:
     """The file, folder or plugin that the source names; None if it names a set of the hub."""
     given, directory = source.dataset, Path(source.directory)
     found: Path | Plugin | None
-    if Path(given).suffix.lower() in SUFFIXES:
+    if suffix_of(Path(given)):
         found = Path(given)
     else:
         files = {file.stem: file for file in sorted(directory.glob("*.json"))}
-        found = files.get(given) or (Path(given) if Path(given).is_dir() else None)
+        found = files.get(given) or (Path(given) if Path(given).exists() else None)
         found = found or find_plugin("datasets", given, (QUESTIONS,))
         if found is None and given == QUESTIONS:
             found = embedded_questions()
@@ -114,7 +116,7 @@ def _from_folder(folder: Path, source: Source) -> Dataset:
     """The dataset made of a folder with a file for each split."""
     tables = {}
     for split in dict.fromkeys(map(source.split, SPLITS)):
-        files = [file for file in sorted(folder.glob("*.*")) if _is_split_file(file) and file.stem == split]
+        files = [file for file in sorted(folder.glob("*.*")) if _is_split_file(file) and stem_of(file) == split]
         if len(files) != 1:
             there = ", ".join(file.name for file in sorted(folder.glob("*.*")) if _is_split_file(file))
             how_many = "no" if not files else "more than one"
@@ -126,13 +128,13 @@ def _from_folder(folder: Path, source: Source) -> Dataset:
 
 
 def _is_split_file(file: Path) -> bool:
-    return file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
+    return suffix_of(file) != "" and not file.name.startswith(".")
 
 
 def _file_table(file: Path) -> Table:
     """The rows of one file of a folder."""
     content = read_data_file(file)
-    if file.suffix.lower() != ".json":
+    if kind_of(file, content) != ".json":
         return read_table(file, content)
     raw = parse_json(file, as_text(file, content))
     if not isinstance(raw, list):
@@ -199,7 +201,8 @@ def _dataset(name: str, tables: Mapping[str, Table], source: Source) -> Dataset:
         if not table.rows:
             where = table.where.removesuffix(f": {source.split(split)}")
             raise UserError(f"{where}: the {split} split is empty, wanted at least one record; add some")
-    dev, test = (examples(tables[split], source.columns) for split in SPLITS)
+    ours = in_our_fields([tables[split] for split in SPLITS], source.columns)
+    dev, test = (examples(table, source.columns) for table in ours)
     return Dataset(name, dev, test)
 
 

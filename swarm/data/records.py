@@ -33,6 +33,11 @@ def examples(table: Table, columns: Mapping[str, str]) -> tuple[Example, ...]:
     return tuple(_example(row, columns, table.kind) for row in table.rows)
 
 
+def example_of(row: Row, kind: Kind) -> Example:
+    """The example of one record that has our fields. Raises UserError as `examples` does."""
+    return _example(row, {}, kind)
+
+
 def questions(table: Table) -> tuple[Example, ...]:
     """The examples of a table that are to be asked: as `examples`, and an answer is neither wanted nor read."""
     return tuple(_example(row, {}, table.kind, answered=False) for row in table.rows)

@@ -7,15 +7,17 @@ Elements of JSON and rows of parquet are counted from 0.
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from swarm.data.file_formats import kind_of, suffix_of, unpacked
 from swarm.errors import UserError
 from swarm.storage import files
 
-SUFFIXES = (".json", ".jsonl", ".csv", ".parquet")
+_QUOTED = re.compile(r'"[^"]*"')
 _SHOWN = 60  # characters of an offending value that a message shows
 
 Kind = Literal["json", "text", "typed"]
@@ -53,20 +55,20 @@ class Table:
 
 
 def read_table(path: Path, content: bytes) -> Table:
-    """The rows of a .jsonl, .csv or .parquet file of this content.
+    """The rows of a table of this content: JSONL, CSV (by commas, semicolons or tabs), parquet.
 
     Raises UserError for what is not of the kind that the name says.
     """
-    suffix = path.suffix.lower()
+    suffix = kind_of(path, content)
     if suffix == ".jsonl":
         return _jsonl(path, content)
-    return _csv(path, content) if suffix == ".csv" else _parquet(path, content)
+    return _parquet(path, content) if suffix == ".parquet" else _csv(path, content)
 
 
 def read_data_file(path: Path) -> bytes:
-    """A file's content; raises UserError if there is no such file, or it may not be read."""
+    """A file's content, unpacked; raises UserError if there is no such file, or it may not be read."""
     try:
-        return files.read_bytes(path)
+        return unpacked(path, files.read_bytes(path))
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); name a dataset file that exists") from error
 
@@ -98,8 +100,10 @@ def parse_json(where: str | Path, text: str, line: int = 1) -> Any:
 
 
 def as_text(where: str | Path, content: bytes) -> str:
-    """UTF-8 decoded, a byte-order mark in front dropped; raises UserError for other bytes."""
+    """UTF-8 decoded, or UTF-16 behind its byte-order mark, which is dropped; raises UserError for other bytes."""
     try:
+        if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
+            return content.decode("utf-16")
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"{where}: byte {error.start} is not UTF-8 text; save the file as UTF-8") from error
@@ -122,7 +126,9 @@ def _jsonl(path: Path, content: bytes) -> Table:
 
 def _csv(path: Path, content: bytes) -> Table:
     csv.field_size_limit(max(len(content), csv.field_size_limit()))  # a cell may hold a whole paper
-    reader = csv.reader(io.StringIO(as_text(path, content), newline=""), strict=True)
+    text = as_text(path, content)
+    delimiter = "\t" if suffix_of(path) == ".tsv" else _delimiter(text)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter)
     rows: list[Row] = []
     header: list[str] = []
     begins = 1
@@ -137,6 +143,12 @@ def _csv(path: Path, content: bytes) -> Table:
         cure = 'quote cells as "...", with "" for a quote in one, or write JSONL'
         raise UserError(f"{path}: line {reader.line_num} is not CSV ({error}); {cure}") from error
     return Table(str(path), rows, "text")
+
+
+def _delimiter(text: str) -> str:
+    """What parts the cells of a table's header: a comma, a semicolon or a tab."""
+    header = _QUOTED.sub("", text.partition("\n")[0])
+    return max(",;\t", key=header.count)
 
 
 def _header(where: str, cells: list[str]) -> list[str]:

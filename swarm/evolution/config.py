@@ -5,7 +5,6 @@ from functools import cache
 from typing import TYPE_CHECKING, get_args, get_type_hints
 
 from swarm.errors import UserError
-from swarm.evals.judges.refusals import POLICIES
 from swarm.evolution.setting import (
     COMPUTE,
     DATA,
@@ -86,7 +85,7 @@ class SearchConfig:
     judge_tokens: int = option(20, JUDGE, "tokens of a rating (published: 20); a model that thinks first needs more",
                                least=1, with_system=True)
     judge_refusal: str = option("stop", JUDGE, "a question that the judge refuses: stop, skip it for every system, or "
-                                "give it the lowest rating", choices=POLICIES, with_system=True)
+                                "give it the lowest rating", choices=("stop", "skip", "lowest"), with_system=True)
     judge_price: str | None = option(None, JUDGE, "price of a million tokens read and written, for --max_cost: 0.1,0.4",
                                      resumable=True, changes_results=False, metavar="READ,WRITTEN")
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import yaml
 
+from swarm.data.file_formats import suffix_of
 from swarm.data.mapping_files import read_mapping_file
-from swarm.data.tables import SUFFIXES, show
+from swarm.data.tables import show
 from swarm.errors import UserError
 from swarm.evolution.checked_config import check_value, defaults, with_present_names
 from swarm.evolution.config import SearchConfig, settings
@@ -28,7 +29,7 @@ def read_settings_file(path: Path) -> dict[str, Any]:
     """
     content = read_mapping_file(path, "settings")
     if not isinstance(content, Mapping):
-        data = f"; if it is your data: -d {path}" if path.suffix.lower() in SUFFIXES else ""
+        data = f"; if it is your data: -d {path}" if suffix_of(path) else ""
         raise UserError(f"{path} holds {show(content)}, no settings by name; {EXAMPLE}{data}")
     found: dict[str, Any] = {}
     said: dict[str, str] = {}

@@ -38,6 +38,7 @@ EXTRAS = {
     "finetune": "training of experts",
     "ray": "a cluster",
     "embeddings": "routers on sentence embeddings",
+    "maths": "answers equal in value (maths_match)",
 }
 SHARE_FOR_WEIGHTS = 0.7  # of the free memory; the rest is for experts, keys and values, activations
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}

@@ -36,12 +36,15 @@ def write_whole(path: Path, content: str | bytes, flush: bool = True) -> None:
     raw = content.encode("utf8") if isinstance(content, str) else content
     try:
         with _room_beside(path) as room:
-            with open(room / path.name, "xb") as file:
-                file.write(raw)
-                if flush:
-                    file.flush()
-                    os.fsync(file.fileno())
-            os.replace(room / path.name, path)
+            try:
+                with open(room / path.name, "xb") as file:
+                    file.write(raw)
+                    if flush:
+                        file.flush()
+                        os.fsync(file.fileno())
+                os.replace(room / path.name, path)
+            finally:
+                (room / path.name).unlink(missing_ok=True)
         if flush:
             flush_to_disk(path.parent)  # with which the rename reaches the disk
     except OSError as error:
@@ -204,12 +207,19 @@ def asked_folder(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def _room_beside(path: Path) -> Iterator[Path]:
-    """A new folder of this process's own beside `path`, under a name that nobody can have foreseen."""
+    """A new folder of this process's own beside `path`, under a name that nobody can have foreseen.
+
+    An empty one is removed by its name: `rmtree`, if interrupted, closes a descriptor twice, which may be another
+    thread's file by then.
+    """
     room = Path(tempfile.mkdtemp(".tmp", ".", path.parent))
     try:
         yield room
     finally:
-        shutil.rmtree(room, ignore_errors=True)
+        try:
+            room.rmdir()
+        except OSError:
+            shutil.rmtree(room, ignore_errors=True)
 
 
 def _refuse(path: Path, wanted: int, in_words: str) -> None:

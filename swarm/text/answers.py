@@ -22,6 +22,8 @@ from swarm.text.unsaid import lists_only, without_cut_repetition, without_questi
 OPPOSITES = (("yes", "no"), ("true", "false"))
 _OPPOSITE = {"true": "false", "false": "true"}
 _NEGATED = re.compile(r"(?:\b(?:not(?!\s+only\b)|never|cannot)|n't)\b[^.,;:!?]{0,40}?\b(true|false)\b", re.IGNORECASE)
+_THE_ANSWER = "the answer is"
+_CHAIN_END = re.compile(r":?\s+([$€£]?-?[\d.,/]*\d%?)\s?\.?\s*")
 _CONCLUDING = ("therefore", "thus", "hence", "so")
 # "no path", "no direct edge" say no less than "No, ..." does. What follows an answer is another clause or nothing.
 _NO_WHAT = r"\s+(?!(?:there|it|because|since|as|the|this|that|these|they|we|you|node|not|but|and|or)\b)[a-z]"
@@ -50,8 +52,17 @@ def gives_answer(reply: str, answer: str, question: str, asked: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def gold_of(answer: str) -> str:
-    """The right answer itself: of a chain of thought as the hub's GSM8K has it, what stands behind its last "####"."""
-    gold = one_line(answer.rpartition("####")[2] if "####" in answer else answer)
+    """The right answer itself, of a chain of thought what it ends with.
+
+    That stands behind the last "####", as the hub's GSM8K has it, or is a number behind "the answer is" at the end of
+    several sentences.
+    """
+    if "####" in answer:
+        answer = answer.rpartition("####")[2]
+    elif (start := answer.casefold().rfind(_THE_ANSWER)) > 0 and re.search(r"[.!?\n]", answer[:start]):
+        end = _CHAIN_END.fullmatch(answer, start + len(_THE_ANSWER))
+        answer = end[1] if end else answer
+    gold = one_line(answer)
     return gold.rstrip(".") or gold
 
 

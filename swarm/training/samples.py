@@ -7,6 +7,7 @@ source holds.
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -15,13 +16,16 @@ from typing import Any
 import numpy as np
 
 from swarm.data.example import Dataset
-from swarm.data.records import check_text, examples
-from swarm.data.tables import Row, Table, show
+from swarm.data.records import check_text, example_of
+from swarm.data.shapes import reshaped, shape_of
+from swarm.data.tables import Row, show
 from swarm.errors import UserError
 from swarm.evals import exact_match, multiple_choice
 from swarm.system.prompts import Query, context_at, node_prompt
 from swarm.training.recipe import NODE, DataSource
 from swarm.training.sources import SourceRows, open_source
+
+log = logging.getLogger(__name__)
 
 ROLES = ("system", "user", "assistant")
 _FORMS = {
@@ -30,6 +34,7 @@ _FORMS = {
     "instruction": ("instruction", "output"),
     "question": ("question", "answer"),
 }
+_KNOWN = "a known layout"
 _OPTIONAL = {"instruction": ("input",), "question": ("choices", "context_chunks")}
 
 Message = tuple[str, str]
@@ -105,7 +110,7 @@ def _samples(place: str, source: DataSource, opened: SourceRows, skipped: list[s
         if not isinstance(row.fields, Mapping):
             raise UserError(f"{row.where} is {show(row.fields)}, wanted an object as {{...}}: mend it")
         if read is None:
-            read = _reader(_form(place, source, row), source, opened)
+            read = _reader(_form(place, source, row), source, opened, row)
         fields = dict(row.fields)
         for field, column in source.columns.items():
             fields[field] = row.fields.get(column)
@@ -127,6 +132,8 @@ def _form(place: str, source: DataSource, row: Row) -> str:
     for form, fields in _FORMS.items():
         if columns.issuperset(fields) and {*source.columns} <= {*fields, *_OPTIONAL.get(form, ())}:
             return form
+    if shape_of(row.fields) is not None and not source.columns:
+        return _KNOWN
     wanted = "; or ".join(" and ".join(fields) for fields in _FORMS.values())
     raise UserError(
         f"{row.where} has the columns {', '.join(row.fields) or 'none'}, wanted {wanted}: say which is which under "
@@ -134,11 +141,18 @@ def _form(place: str, source: DataSource, row: Row) -> str:
     )
 
 
-def _reader(form: str, source: DataSource, opened: SourceRows) -> Callable[[Mapping[str, Any], Row], Sample]:
+def _reader(
+    form: str, source: DataSource, opened: SourceRows, first: Row
+) -> Callable[[Mapping[str, Any], Row], Sample]:
     if form == "messages":
         return _conversation
     if form == "question":
         return lambda fields, row: _question(fields, row, source, opened)
+    if form == _KNOWN:
+        shape = shape_of(first.fields)
+        assert shape is not None
+        log.info("%s: read as %s: %s", first.where, shape.name, shape.about)
+        return lambda fields, row: _question(reshaped(row, shape, first).fields, row, source, opened)
     separator = source.separator if source.separator is not None else "" if form == "prompt" else " "
 
     def read(fields: Mapping[str, Any], row: Row) -> Sample:
@@ -187,7 +201,7 @@ def _pair(row: Row, asked: str, said: str, separator: str) -> Sample:
 
 def _question(fields: Mapping[str, Any], row: Row, source: DataSource, opened: SourceRows) -> Sample:
     """A record of a data file, asked as its eval asks it."""
-    [example] = examples(Table(row.where, [Row(row.where, fields)], opened.kind), {})
+    example = example_of(Row(row.where, fields), opened.kind)
     dataset = Dataset(opened.name, (), (), opened.prefix)
     ask = multiple_choice.multiple_choice_prompt if example.choices else exact_match.exact_match_prompt
     asked = ask(dataset, example)

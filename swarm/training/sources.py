@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from swarm.data.file_formats import SUFFIXES, kind_of, stem_of, suffix_of
 from swarm.data.hub import explained, is_hub_id
 from swarm.data.records import check_text
-from swarm.data.tables import SUFFIXES, Kind, Row, as_text, jsonl_rows, parse_json, read_data_file, read_table, show
+from swarm.data.tables import Kind, Row, as_text, jsonl_rows, parse_json, read_data_file, read_table, show
 from swarm.errors import UserError
 from swarm.training.recipe import DataSource
 
@@ -42,7 +43,7 @@ def open_source(place: str, source: DataSource) -> SourceRows:
     Raises UserError if there is no such file, folder, set or split, or if the file is not what its name says.
     """
     path = Path(source.source)
-    if path.suffix.lower() in SUFFIXES or path.exists():
+    if suffix_of(path) or path.exists():
         for field in ("config", "revision"):
             if getattr(source, field) is not None:
                 raise UserError(f"{place}: {field} is for sets of the hub, and {path} is a file or folder: drop it")
@@ -56,24 +57,23 @@ def open_source(place: str, source: DataSource) -> SourceRows:
 
 
 def _file(place: str, path: Path, source: DataSource) -> SourceRows:
-    suffix = path.suffix.lower()
-    if suffix == ".json":
-        return _json(place, path, source)
+    if not path.is_file():
+        raise UserError(f"{place}: {path} is no file that is there: correct the name, or bring it")
+    large = path.suffix.lower() == ".jsonl"  # its lines are read one by one
+    content = b"" if large else read_data_file(path)
+    if not large and kind_of(path, content) == ".json":
+        return _json(place, path, content, source)
     if source.split is not None:
         raise UserError(f"{place}: {path} has no splits, but split is {source.split}: drop it, or name another file")
-    if suffix == ".jsonl":
-        if not path.is_file():
-            raise UserError(f"{place}: {path} is no file that is there: correct the name, or bring it")
+    if large:
         return SourceRows(path.stem, "", jsonl_rows(path))
-    if suffix not in SUFFIXES:
-        raise UserError(f"{place}: {path} is no {', '.join(SUFFIXES)} file: rename it, or write JSONL")
-    table = read_table(path, read_data_file(path))
-    return SourceRows(path.stem, "", table.rows, kind=table.kind)
+    table = read_table(path, content)
+    return SourceRows(stem_of(path), "", table.rows, kind=table.kind)
 
 
-def _json(place: str, path: Path, source: DataSource) -> SourceRows:
+def _json(place: str, path: Path, content: bytes, source: DataSource) -> SourceRows:
     """A list of records, or the published program's {"dev": [...], "test": [...]}."""
-    raw = parse_json(path, as_text(path, read_data_file(path)))
+    raw = parse_json(path, as_text(path, content))
     if isinstance(raw, list):
         if source.split is not None:
             raise UserError(f"{place}: {path} is a list without splits, but split is {source.split}: drop it")
@@ -91,9 +91,9 @@ def _json(place: str, path: Path, source: DataSource) -> SourceRows:
 
 def _folder(place: str, folder: Path, source: DataSource) -> SourceRows:
     split = source.split or _USUAL
-    files = [folder / f"{split}{suffix}" for suffix in SUFFIXES if (folder / f"{split}{suffix}").is_file()]
+    files = [file for file in sorted(folder.iterdir()) if suffix_of(file) and stem_of(file) == split]
     if len(files) != 1:
-        there = ", ".join(file.name for file in sorted(folder.iterdir()) if file.suffix.lower() in SUFFIXES)
+        there = ", ".join(file.name for file in sorted(folder.iterdir()) if suffix_of(file))
         many = "no" if not files else "more than one"
         wanted = f"{split}{' or '.join(SUFFIXES)}"
         raise UserError(f"{place}: {folder} has {many} {wanted}, only {there or 'others'}: name another split")

@@ -27,7 +27,7 @@ for options in json.loads(sys.argv[1]):
         print(json.dumps(str(error)))
 """
 SPLITS = {"dev": "validation"}
-ROWS = [{"problem": f"{k} + 1?", "answer": k + 1} for k in range(4)]
+ROWS = [{"sum": f"{k} + 1?", "answer": k + 1} for k in range(4)]
 
 
 def parquet(rows: list[dict[str, Any]]) -> bytes:
@@ -71,10 +71,10 @@ def load(
     return [json.loads(line) for line in done.stdout.splitlines()], done.stderr
 
 
-SOURCE = {"dataset": "me/sums", "columns": {"question": "problem"}, "splits": SPLITS}
+SOURCE = {"dataset": "me/sums", "columns": {"question": "sum"}, "splits": SPLITS}
 REFUSED = [
     ({"dataset": "me/sums"}, 'me/sums: no split "dev", only validation, test; say --splits dev=validation,test=test'),
-    ({"dataset": "me/sums", "splits": SPLITS}, 'me/sums: validation row 0: no field "question", only "problem", "answ'),
+    ({"dataset": "me/sums", "splits": SPLITS}, 'me/sums: validation row 0: no field "question", only "sum", "answ'),
     ({"dataset": "me/two"}, "me/two: the configuration cannot be chosen ("),
     ({"dataset": "me/two", "hub_config": "medium"}, "me/two: the configuration cannot be chosen ("),
     (

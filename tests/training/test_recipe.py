@@ -65,7 +65,10 @@ def test_files_are_found_beside_the_recipe(tmp_path, monkeypatch):
         ({"lora": {"target_modules": ["lm_head"]}}, "has only down_proj, gate_proj, k_proj, o_proj, q_proj, up_proj"),
         ({"data": []}, "data is [], wanted a list of sources, at least one"),
         ({"data": ["none.jsonl"]}, "none.jsonl is no file that is there: correct the name"),
-        ({"data": ["nowhere"]}, "no nowhere is there, wanted a .json, .jsonl, .csv, .parquet file, a folder or a hub"),
+        (
+            {"data": ["nowhere"]},
+            "no nowhere is there, wanted a .json, .jsonl, .ndjson, .csv, .tsv, .parquet file, a folder or a hub",
+        ),
         ({"data": [{"source": "a.jsonl", "columns": {"reply": "x"}}]}, 'columns has "reply", wanted only messages'),
         ({"data": [{"source": "a.jsonl", "share": 0}]}, "data 0: share is 0, wanted a number above 0, up to 1"),
         ({"data": [{"source": "a.jsonl", "template": "Q: "}]}, 'template is "Q: ", wanted node, or a text with one {}'),

@@ -141,7 +141,7 @@ def test_wrong_files(tmp_path):
     for name, settings, message in (
         ("both.json", {"split": "test"}, "has no split test, only dev, train"),
         ("both.json", {}, "no row of .* is left"),
-        ("set", {"split": "val"}, "no val.json or .jsonl or .csv or .parquet, only train.jsonl"),
+        ("set", {"split": "val"}, "no val.json or .jsonl or .ndjson or .csv or .tsv or .parquet, only train.jsonl"),
         ("set", {"config": "main"}, "config is for sets of the hub"),
         ("other.jsonl", {"split": "train"}, "has no splits, but split is train"),
         ("other.jsonl", {}, "line 1 has the columns text, wanted messages; or prompt and completion; or instruction"),

@@ -6,7 +6,6 @@ from typing import Literal
 from swarm.evals.judges.client import Reply
 
 RefusalPolicy = Literal["stop", "skip", "lowest"]
-POLICIES: tuple[RefusalPolicy, ...] = ("stop", "skip", "lowest")
 BLOCKED = "blocked"  # the finish of a reply that a client knows to be refused where the server has no word of its own
 
 # Words of servers for a reply that was kept back; what is not named here, such as a reply that was cut, is none.
