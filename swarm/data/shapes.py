@@ -37,7 +37,7 @@ class Shape:
     about: str
 
     def fits(self, columns: Sequence[str]) -> bool:
-        """Whether a record with these columns is of it: it has all of its own, and none of ours that it does not use."""
+        """Whether a record with these columns is of it: it has all of its own, and none of ours that is not used."""
         return set(self.columns) <= set(columns) and not ({"question", "answer"} & set(columns)) - set(self.columns)
 
 
