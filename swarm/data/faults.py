@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from swarm.data.example import Dataset, Example
+from swarm.data.overlap import content_key
 
 log = logging.getLogger(__name__)
 
@@ -58,8 +59,8 @@ def _warn_of_shared_questions(dataset: Dataset) -> None:
     """Warns of test records with a question of dev, with their number, and how many of these have its answer."""
     answers: dict[str, set[str]] = {}
     for example in dataset.dev:
-        answers.setdefault(example.question, set()).add(_answer_text(example))
-    twice = [example for example in dataset.test if example.question in answers]
+        answers.setdefault(content_key(example.question), set()).add(_answer_text(example))
+    twice = [example for example in dataset.test if content_key(example.question) in answers]
     if not twice:
         return
     differing = [name for name in ("choices", "chunks") if any(getattr(example, name) for example in twice)]
@@ -69,8 +70,8 @@ def _warn_of_shared_questions(dataset: Dataset) -> None:
         dataset.name,
         len(twice),
         len(dataset.test),
-        len({example.question for example in twice}),
-        sum(_answer_text(example) in answers[example.question] for example in twice),
+        len({content_key(example.question) for example in twice}),
+        sum(_answer_text(example) in answers[content_key(example.question)] for example in twice),
         f"; their {' and '.join(differing)} may differ" if differing else "",
     )
 

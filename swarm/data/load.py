@@ -175,7 +175,7 @@ def _from_json(where: str, name: str, raw: Any, source: Source) -> Dataset:
     if isinstance(raw, list):
         return _dataset(name, divide(_elements(where, f"{where}: record", raw), source), source)
     tables = _published_shape(where, raw, source)
-    prefix, generation = raw.get("icl_prompt", ""), _generation(where, raw.get("generation", {}))
+    prefix, generation = raw.get("icl_prompt", ""), generation_settings(where, raw.get("generation", {}))
     check_text(f"{where}: icl_prompt", prefix)
     return replace(_dataset(name, tables, source), prefix=prefix, generation=generation)
 
@@ -223,8 +223,8 @@ def _plain(records: tuple[Example, ...]) -> list[dict[str, Any]]:
     return found
 
 
-def _generation(whole: str, raw: Any) -> dict[str, int | bool]:
-    """The generation settings that a file asks for."""
+def generation_settings(whole: str, raw: Any) -> dict[str, int | bool]:
+    """The checked generation settings that a file `whole` asks for. Raises UserError for what is none."""
     where = f"{whole}: generation"
     if not isinstance(raw, dict):
         raise _fault(whole, "generation", raw, "an object", 'write {"max_new_tokens": 100, "chat": true} or drop it')

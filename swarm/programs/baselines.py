@@ -13,6 +13,7 @@ from typing import Any
 from tqdm import tqdm
 
 from swarm.data.example import Example
+from swarm.data.overlap import warn_of_learned
 from swarm.errors import UserError
 from swarm.evals.eval import Judgement
 from swarm.evolution.checked_config import make_config
@@ -72,6 +73,7 @@ def _expert_scores(task: Task, splits: Sequence[str], options: argparse.Namespac
     if blends and not options.json:
         names = ", ".join(blend.name for blend in blends)
         log.info("%s: each of their answers asks all %d experts", names, len(members.pool.names))
+    warn_of_learned(task.dataset, {expert.name: expert.folder for expert in members.pool.initial})
     for split in splits:
         warn_of_seen(members, task.evaluation, task.dataset, split)
     members = with_blends(members, blends)

@@ -119,7 +119,7 @@ def _train(job: TrainingJob, wandb: str) -> str:
     }
     if is_main():
         with front_doors.signals_wait():
-            write_expert(job.folder, trained.folder, job.expert, job.base.tokenizer, record)
+            write_expert(job.folder, trained.folder, job.expert, job.base.tokenizer, record, job.learned)
     if tracker is not None:
         tracker.finish()
     return f"{trained.steps} steps, loss {losses[0]:.3f} -> {losses[-1]:.3f}"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import swarm
+from swarm.data.overlap import warn_of_learned
 from swarm.engines.executor import Executor
 from swarm.errors import UserError
 from swarm.evolution.checked_config import config_of_run, make_config, unused_but_given, with_present_names
@@ -93,6 +94,7 @@ def begin(config: SearchConfig, mode: Namespace, began: float) -> tuple[int, Pat
         with create_run(RUNS, kept, _origin(members, task, executor)) as run:
             front_doors.log_to(run.folder / LOG)
             log.info("run: %s (seed %d, %s)", run.folder, config.seed, _surroundings(executor))
+            warn_of_learned(task.dataset, {expert.name: expert.folder for expert in members.pool.initial})
             warn_of_seen(members, task.evaluation, task.dataset, "dev", CHOOSES, bool(config.refresh_routers))
             session = Session(run, task, members, executor, first_state(config.seed), began)
             return session.work(), run.folder

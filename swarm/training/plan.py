@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from swarm.data.overlap import learned_keys
 from swarm.engines.local.devices import what_is_unusual
 from swarm.errors import UserError
 from swarm.training.base_models import Base, check_lora, in_chat_form, length_of, read_base, training_format
@@ -33,6 +34,7 @@ class TrainingJob:
       facts: all that decides the weights.
       sitting: the facts with what the machine adds: the number format and the number of processes.
       finished: whether the expert is there already.
+      learned: the content of the file that tells its questions again.
     """
 
     expert: ExpertRecipe
@@ -44,6 +46,7 @@ class TrainingJob:
     folder: Path
     work: Path
     finished: bool
+    learned: str
 
     @property
     def steps(self) -> int:
@@ -135,9 +138,11 @@ class _SharedReader:
     def rows(self, expert: ExpertRecipe, base: Base, texts: Sequence[Samples]) -> TokenRows:
         """Its texts as its base reads them."""
         chat, length = in_chat_form(expert, base), length_of(expert, base)
-        key = f"{expert.base} {expert.revision} {chat} {length} {[id(each) for each in texts]}"
+        key = f"{expert.base} {expert.revision} {expert.chat} {chat} {length} {[id(each) for each in texts]}"
         if key not in self._rows:
             samples = [sample for source in texts for sample in source.samples]
+            if expert.chat is not None:  # which goes before what an eval would do
+                samples = [replace(sample, in_chat=None) for sample in samples]
             rows = self._rows[key] = token_rows(base.tokenizer, samples, chat, length)
             if rows.shortened:
                 log.warning(
@@ -182,7 +187,10 @@ def is_main() -> bool:
 def _job(
     expert: ExpertRecipe, base: Base, digest: str, texts: Sequence[Samples], rows: TokenRows, out: Path
 ) -> TrainingJob:
-    settled = {"max_length": length_of(expert, base), "chat": in_chat_form(expert, base)}
+    chat = in_chat_form(expert, base)
+    settled: Facts = {"max_length": length_of(expert, base), "chat": chat}
+    if expert.chat is None and chat and (plain := sum(one.in_chat is False for each in texts for one in each.samples)):
+        settled["without_chat"] = plain
     facts = facts_of(expert, digest, [samples.digest for samples in texts], settled)
     sitting = facts | {"dtype": str(training_format(expert)).removeprefix("torch."), "processes": processes()}
     folder, work = out / expert.name, work_folder(out, expert.name)
@@ -192,4 +200,5 @@ def _job(
     data: list[dict[str, str | int]] = [
         {"source": each.source, "split": each.split, "rows": len(each.samples), "digest": each.digest} for each in texts
     ]
-    return TrainingJob(expert, base, rows, data, facts, sitting, folder, work, finished)
+    learned = learned_keys(sample.question for each in texts for sample in each.samples)
+    return TrainingJob(expert, base, rows, data, facts, sitting, folder, work, finished, learned)

@@ -40,7 +40,19 @@ _SETTINGS = (
     "base", "revision", "data", "lora", "learning_rate", "schedule", "warmup", "epochs", "steps", "batch_size",
     "gradient_accumulation", "max_length", "seed", "dtype", "chat", "gradient_checkpointing", "checkpoint_every",
 )  # fmt: skip
-_SOURCE = ("source", "split", "share", "limit", "columns", "template", "separator", "empty", "config", "revision")
+_SOURCE = (
+    "source",
+    "split",
+    "share",
+    "limit",
+    "columns",
+    "template",
+    "separator",
+    "empty",
+    "config",
+    "revision",
+    "eval",
+)
 _LORA = ("r", "alpha", "dropout", "target_modules")
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
 
@@ -61,6 +73,8 @@ class DataSource:
         prompt/completion rows and a blank for others.
       skip_empty: pass over rows with an empty text, instead of refusing them.
       config, revision: which configuration and which state of a hub set.
+      eval: whose wording questions have, as `-e` of a search names it; None is multiple_choice for those with choices,
+        exact_match for others.
     """
 
     source: str
@@ -73,6 +87,7 @@ class DataSource:
     skip_empty: bool
     config: str | None
     revision: str | None
+    eval: str | None = None
 
 
 @dataclass(frozen=True)
@@ -238,6 +253,7 @@ def _source(path: Path, place: str, entry: Any) -> DataSource:
         fields.choice("empty", ("refuse", "skip"), "refuse") == "skip",
         fields.maybe_text("config"),
         fields.maybe_text("revision"),
+        fields.maybe_text("eval"),
     )
 
 

@@ -15,12 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from swarm.data.example import Dataset
+from swarm.data.example import Dataset, Example
 from swarm.data.records import check_text, example_of
 from swarm.data.shapes import reshaped, shape_of
 from swarm.data.tables import Row, show
 from swarm.errors import UserError
-from swarm.evals import exact_match, multiple_choice
+from swarm.evals import get_eval
+from swarm.evals.eval import Eval
 from swarm.system.prompts import Query, context_at, node_prompt
 from swarm.training.recipe import NODE, DataSource
 from swarm.training.sources import SourceRows, open_source
@@ -53,12 +54,16 @@ class Sample:
       messages: (role, text) pairs, the last of them the assistant's.
       chat: whether the row is a conversation, of which all that the assistant says is learned; else the last text is.
       separator: what stands between prompt and answer where there is no chat template.
+      question: what is asked, without what stands around it, by which the row is known again in other data.
+      in_chat: whether its eval asks in the chat template; None where the recipe and the base decide that.
     """
 
     where: str
     messages: tuple[Message, ...]
     chat: bool
     separator: str
+    question: str = ""
+    in_chat: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -92,25 +97,29 @@ def read_samples(place: str, source: DataSource, rng: np.random.Generator) -> Sa
     """
     opened = open_source(place, source)
     skipped: list[str] = []
-    every = _samples(place, source, opened, skipped)
+    questions = _Questions(source, opened)
+    every = _samples(place, source, opened, skipped, questions)
     if source.share < 1:
         all_of_them = list(every)
         kept = rng.permutation(len(all_of_them))[: round(source.share * len(all_of_them))]
         every = (all_of_them[number] for number in sorted(kept.tolist()))
     samples = tuple(islice(every, source.limit))
+    questions.check()
     if not samples:
         raise UserError(f"{place}: no row of {source.source} is left, wanted at least one: raise share, or add rows")
     return Samples(source.source, opened.split, samples, len(skipped))
 
 
-def _samples(place: str, source: DataSource, opened: SourceRows, skipped: list[str]) -> Iterator[Sample]:
+def _samples(
+    place: str, source: DataSource, opened: SourceRows, skipped: list[str], questions: "_Questions"
+) -> Iterator[Sample]:
     """The samples of a source; places of rows that are passed over are added to `skipped`."""
     read: Callable[[Mapping[str, Any], Row], Sample] | None = None
     for row in opened.rows:
         if not isinstance(row.fields, Mapping):
             raise UserError(f"{row.where} is {show(row.fields)}, wanted an object as {{...}}: mend it")
         if read is None:
-            read = _reader(_form(place, source, row), source, opened, row)
+            read = _reader(_form(place, source, row), source, questions, row)
         fields = dict(row.fields)
         for field, column in source.columns.items():
             fields[field] = row.fields.get(column)
@@ -142,17 +151,17 @@ def _form(place: str, source: DataSource, row: Row) -> str:
 
 
 def _reader(
-    form: str, source: DataSource, opened: SourceRows, first: Row
+    form: str, source: DataSource, questions: "_Questions", first: Row
 ) -> Callable[[Mapping[str, Any], Row], Sample]:
     if form == "messages":
         return _conversation
     if form == "question":
-        return lambda fields, row: _question(fields, row, source, opened)
+        return questions.sample
     if form == _KNOWN:
         shape = shape_of(first.fields)
         assert shape is not None
         log.info("%s: read as %s: %s", first.where, shape.name, shape.about)
-        return lambda fields, row: _question(reshaped(row, shape, first).fields, row, source, opened)
+        return lambda fields, row: questions.sample(reshaped(row, shape, first).fields, row)
     separator = source.separator if source.separator is not None else "" if form == "prompt" else " "
 
     def read(fields: Mapping[str, Any], row: Row) -> Sample:
@@ -162,7 +171,7 @@ def _reader(
             asked, said = _text(fields, "prompt", row), _text(fields, "completion", row)
         else:
             asked, said = _instruction(fields, row), _text(fields, "output", row)
-        return _pair(row, _in_template(asked, source.template), said, separator)
+        return _pair(row, _in_template(asked, source.template), said, separator, asked)
 
     return read
 
@@ -195,22 +204,49 @@ def _in_template(prompt: str, template: str | None) -> str:
     return node_prompt(Query(prompt), []) if template == NODE else template.replace("{}", prompt)
 
 
-def _pair(row: Row, asked: str, said: str, separator: str) -> Sample:
-    return Sample(row.where, (("user", asked), ("assistant", said)), False, separator)
+def _pair(row: Row, asked: str, said: str, separator: str, question: str, in_chat: bool | None = None) -> Sample:
+    return Sample(row.where, (("user", asked), ("assistant", said)), False, separator, question, in_chat)
 
 
-def _question(fields: Mapping[str, Any], row: Row, source: DataSource, opened: SourceRows) -> Sample:
-    """A record of a data file, asked as its eval asks it."""
-    example = example_of(Row(row.where, fields), opened.kind)
-    dataset = Dataset(opened.name, (), (), opened.prefix)
-    ask = multiple_choice.multiple_choice_prompt if example.choices else exact_match.exact_match_prompt
-    asked = ask(dataset, example)
-    if source.template in (None, NODE):
-        asked = node_prompt(Query(asked, example.chunks), [])
-    else:
-        context = f"Context: {context_at(example.chunks, 0, 1)}\n" if example.chunks else ""
-        asked = _in_template(context + asked, source.template)
-    return _pair(row, asked, example.answer, " " if source.separator is None else source.separator)
+class _Questions:
+    """Reads records of data files, asked in the words and the form of their eval."""
+
+    def __init__(self, source: DataSource, opened: SourceRows) -> None:
+        self._source, self._opened = source, opened
+        self._evals: dict[str, Eval] = {}
+        self._examples: list[Example] = []
+
+    def sample(self, fields: Mapping[str, Any], row: Row) -> Sample:
+        """What a record teaches. Raises UserError for one that has not our fields, or that the eval cannot ask."""
+        example = example_of(Row(row.where, fields), self._opened.kind)
+        evaluation = self._eval(self._source.eval or ("multiple_choice" if example.choices else "exact_match"))
+        if self._source.eval is not None:
+            self._examples.append(example)
+        dataset = Dataset(self._opened.name, (), (), self._opened.prefix, self._opened.generation)
+        [query, *_] = next(evaluation.judge(dataset, [example]))
+        if self._source.template in (None, NODE):
+            asked = node_prompt(query, [])
+        else:
+            context = f"Context: {context_at(query.chunks, 0, 1)}\n" if query.chunks else ""
+            asked = _in_template(context + query.text, self._source.template)
+        separator = " " if self._source.separator is None else self._source.separator
+        chat = evaluation.params(dataset).chat
+        return _pair(row, asked, example.answer, separator, example.question, chat)
+
+    def check(self) -> None:
+        """Raises UserError if the eval that the recipe names cannot ask some of the records."""
+        if self._source.eval is not None:
+            self._eval(self._source.eval).check(Dataset(self._opened.name, tuple(self._examples), ()))
+
+    def _eval(self, name: str) -> Eval:
+        if name not in self._evals:
+            self._evals[name] = get_eval(name, _unasked)
+        return self._evals[name]
+
+
+def _unasked() -> Any:
+    """In the place of a judge, which is asked about answers only, and there are none."""
+    return None
 
 
 def _conversation(fields: Mapping[str, Any], row: Row) -> Sample:
@@ -222,7 +258,8 @@ def _conversation(fields: Mapping[str, Any], row: Row) -> Sample:
     spoken = [number for number, (role, _) in enumerate(messages) if role == "assistant"]
     if not spoken or spoken[-1] == 0:
         raise UserError(f"{row.where}: the assistant answers nothing, wanted an answer of it after a question: add one")
-    return Sample(row.where, tuple(messages[: spoken[-1] + 1]), True, " ")
+    asked = next((text for role, text in reversed(messages[: spoken[-1]]) if role == "user"), "")
+    return Sample(row.where, tuple(messages[: spoken[-1] + 1]), True, " ", asked)
 
 
 def _answered(fields: Mapping[str, Any], row: Row) -> Sample:

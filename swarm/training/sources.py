@@ -3,12 +3,13 @@
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from swarm.data.file_formats import SUFFIXES, kind_of, stem_of, suffix_of
 from swarm.data.hub import explained, is_hub_id
+from swarm.data.load import generation_settings
 from swarm.data.records import check_text
 from swarm.data.tables import Kind, Row, as_text, jsonl_rows, parse_json, read_data_file, read_table, show
 from swarm.errors import UserError
@@ -28,6 +29,7 @@ class SourceRows:
       split: which part of it the rows are; "" for a file that has none.
       prefix: what the file puts in front of every question (`icl_prompt`), or "".
       kind: how values are written.
+      generation: settings that the file itself asks for.
     """
 
     name: str
@@ -35,6 +37,7 @@ class SourceRows:
     rows: Iterable[Row]
     prefix: str = ""
     kind: Kind = "json"
+    generation: Mapping[str, int | bool] = field(default_factory=dict)
 
 
 def open_source(place: str, source: DataSource) -> SourceRows:
@@ -86,7 +89,9 @@ def _json(place: str, path: Path, content: bytes, source: DataSource) -> SourceR
     prefix = raw.get("icl_prompt", "")
     check_text(f"{path}: icl_prompt", prefix)
     rows = [Row(f"{path}: {split} record {number}", record) for number, record in enumerate(raw[split])]
-    return SourceRows(path.stem, split, rows, prefix)
+    return SourceRows(
+        path.stem, split, rows, prefix, generation=generation_settings(str(path), raw.get("generation", {}))
+    )
 
 
 def _folder(place: str, folder: Path, source: DataSource) -> SourceRows:

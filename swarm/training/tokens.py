@@ -6,10 +6,10 @@ tell which tokens these are (its generation marks, or TRL's template for trainin
 """
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from tqdm import tqdm
@@ -47,13 +47,14 @@ class TokenRows:
 def token_rows(tokenizer: Any, samples: Sequence[Sample], chat: bool, max_length: int) -> TokenRows:
     """The rows of some samples, in their order, cut at `max_length` tokens.
 
-    `chat` puts them into the tokenizer's chat template. Raises UserError that names the row for one that the template
-    refuses, or that needs a template where there is none; and where no row is left.
+    `chat` puts them into the tokenizer's chat template, but for those that are asked without. Raises UserError that
+    names the row for one that the template refuses, or that needs a template where there is none; and where no row is
+    left.
     """
-    reader = _ChatReader(tokenizer) if chat else _PlainReader(tokenizer)
+    readers = {False: _PlainReader(tokenizer)} | ({True: _ChatReader(tokenizer)} if chat else {})
     input_ids, labels, shortened = [], [], 0
     for begin in tqdm(range(0, len(samples), TOGETHER), "reading", leave=False, disable=not sys.stderr.isatty()):
-        for ids, learned in reader.read(samples[begin : begin + TOGETHER]):
+        for ids, learned in _read(samples[begin : begin + TOGETHER], readers):
             shortened += len(ids) > max_length
             read = np.array(ids[:max_length], dtype=np.int32)
             row = np.where(learned[:max_length], read, IGNORED).astype(np.int32)
@@ -70,6 +71,22 @@ def token_rows(tokenizer: Any, samples: Sequence[Sample], chat: bool, max_length
 
 Read = tuple[list[int], list[bool]]
 """A row's tokens, and whether each is learned."""
+
+
+class _Reader(Protocol):
+    def read(self, samples: Sequence[Sample]) -> Iterator[Read]:
+        """The rows of some samples."""
+        ...
+
+
+def _read(samples: Sequence[Sample], readers: Mapping[bool, _Reader]) -> Iterator[Read]:
+    """The rows of some samples, in their order, each by its reader."""
+    in_chat = [True in readers and sample.in_chat is not False for sample in samples]
+    rows = {
+        form: reader.read([sample for sample, own in zip(samples, in_chat, strict=True) if own is form])
+        for form, reader in readers.items()
+    }
+    return (next(rows[form]) for form in in_chat)
 
 
 class _PlainReader:
@@ -121,9 +138,8 @@ class _ChatReader:
             if pair is None:
                 yield self._marked(sample)
                 continue
-            asked, whole = next(tokens), next(tokens)
-            common = next((i for i, (a, b) in enumerate(zip(asked, whole, strict=False)) if a != b), len(asked))
-            yield whole, _after(common, len(whole))
+            asked, answer = next(tokens), next(tokens)
+            yield asked + answer, _after(len(asked), len(asked) + len(answer))
 
     def _is_marked(self, sample: Sample) -> bool:
         return sample.chat and self._training is not None
@@ -136,11 +152,20 @@ class _ChatReader:
         return list(read["input_ids"]), [bool(part) for part in read["assistant_masks"]]
 
     def _rendered(self, sample: Sample) -> tuple[str, str]:
-        """The text up to the last answer, as the engine asks for it, and all of it."""
+        """The text up to the last answer, as the engine asks for it, and what comes behind it.
+
+        The two are read apart, as the answer is written behind a prompt that was read. Where a template writes an
+        answer that it has been given in another way than it asks for one, what counts is how it asks.
+        """
         messages, settings = _messages(sample), {"chat_template": self._template, "tokenize": False}
         with _refusals(sample):
             asked = self._tokenizer.apply_chat_template(messages[:-1], add_generation_prompt=True, **settings)
-            return asked, self._tokenizer.apply_chat_template(messages, **settings)
+            whole = self._tokenizer.apply_chat_template(messages, **settings)
+        if whole.startswith(asked):
+            return asked, whole[len(asked) :]
+        said = sample.messages[-1][1].strip()
+        start = whole.rfind(said)
+        return asked, whole[start:] if start >= 0 else said + (self._tokenizer.eos_token or "")
 
 
 def _messages(sample: Sample) -> list[dict[str, str]]:

@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from swarm.data.overlap import LEARNED
 from swarm.data.tables import show
 from swarm.errors import UserError
 from swarm.storage.files import check_own_folder
@@ -62,11 +63,13 @@ def is_finished(folder: Path, facts: Facts) -> bool:
     return True
 
 
-def write_expert(folder: Path, trained: Path, expert: ExpertRecipe, tokenizer: Any, record: dict[str, Any]) -> None:
-    """Writes an expert's folder, whole or not at all: adapter, tokenizer with chat template, record; no pickle.
+def write_expert(
+    folder: Path, trained: Path, expert: ExpertRecipe, tokenizer: Any, record: dict[str, Any], learned: str
+) -> None:
+    """Writes an expert's folder, whole or not at all: adapter, tokenizer with chat template, records; no pickle.
 
-    `trained` is the folder into which the trainer has saved the adapter. Raises UserError if a weight is not finite,
-    or there is no room.
+    `trained` is the folder into which the trainer has saved the adapter, `learned` tells its questions again.
+    Raises UserError if a weight is not finite, or there is no room.
     """
     kept = dict(record)
     with EXPERTS.writing(folder, kept) as waiting:
@@ -77,6 +80,7 @@ def write_expert(folder: Path, trained: Path, expert: ExpertRecipe, tokenizer: A
         (waiting / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf8")
         shutil.copyfile(trained / WEIGHTS, waiting / WEIGHTS)
         tokenizer.save_pretrained(waiting)
+        (waiting / LEARNED).write_text(learned, encoding="utf8")
         kept |= {"adapter": read_adapter(waiting).digest, "versions": library_versions()}
 
 

@@ -81,6 +81,6 @@ def test_the_warnings_about_the_published_files_are_true(caplog: pytest.LogCaptu
         "knowledge_crosswords: 32 dev and 594 test records share their id with another",
         "knowledge_crosswords: 149 of 1000 test records have a question text that is in dev too (120 "
         "distinct texts), 149 of them with the right answer from there",
-        "qasper: 2 of 100 test records have a question text that is in dev too (2 distinct texts), 0 of them with "
+        "qasper: 3 of 100 test records have a question text that is in dev too (3 distinct texts), 0 of them with "
         "the right answer from there",
     ]

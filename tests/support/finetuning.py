@@ -2,10 +2,13 @@
 
 import json
 
+import numpy as np
 from repository import ROOT
 
 from swarm.programs.finetune import finetune_program
 from swarm.programs.front_doors import guarded
+from swarm.training.recipe import DataSource
+from swarm.training.samples import read_samples
 
 BASE, SECOND = ROOT / "data" / "embedded" / "base", ROOT / "data" / "embedded" / "second"
 QUESTIONS = ROOT / "data" / "eval" / "graph_tasks_small.json"
@@ -35,3 +38,14 @@ def lines(path, *rows):
     """A JSONL file."""
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
+
+
+def source(path, **settings):
+    """A source of a recipe with the usual settings."""
+    nothing = dict.fromkeys(("split", "limit", "template", "separator", "config", "revision"))
+    return DataSource(str(path), **nothing | {"share": 1.0, "columns": {}, "skip_empty": False} | settings)
+
+
+def read(path, seed=0, **settings):
+    """The samples of a file."""
+    return read_samples("here", source(path, **settings), np.random.default_rng(seed))

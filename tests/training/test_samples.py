@@ -2,24 +2,12 @@
 
 import json
 
-import numpy as np
 import pytest
-from finetuning import lines
+from finetuning import lines, read
 
 from swarm.errors import UserError
-from swarm.training.recipe import DataSource
-from swarm.training.samples import read_samples
 
 PAIR = {"prompt": "what is", "completion": " red"}
-
-
-def source(path, **settings):
-    nothing = dict.fromkeys(("split", "limit", "template", "separator", "config", "revision"))
-    return DataSource(str(path), **nothing | {"share": 1.0, "columns": {}, "skip_empty": False} | settings)
-
-
-def read(path, seed=0, **settings):
-    return read_samples("here", source(path, **settings), np.random.default_rng(seed))
 
 
 def texts(path, **settings):
