@@ -26,9 +26,10 @@ from swarm.evolution.config import SearchConfig
 from swarm.evolution.fitness import Fitness
 from swarm.evolution.loop import Watcher, search
 from swarm.evolution.numbers import numbers
+from swarm.evolution.problem import Problem
 from swarm.evolution.run_folder import Run
 from swarm.evolution.state import SearchState
-from swarm.evolution.steps import STEPS, Problem
+from swarm.evolution.steps import STEPS
 from swarm.members.members import Members
 from swarm.system.prompts import Query
 from swarm.system.scheduler import Scheduler, Task

@@ -10,9 +10,9 @@ from benchmarks.parts import FirstLetter, InstantEngine, Requests, config_for, n
 from swarm.evolution.config import SearchConfig
 from swarm.evolution.loop import Watcher
 from swarm.evolution.numbers import numbers
+from swarm.evolution.problem import Problem
 from swarm.evolution.run_folder import STATE, create_run, open_run
 from swarm.evolution.state import SearchState, first_state, state_to_json
-from swarm.evolution.steps import Problem
 
 
 @dataclass(frozen=True)

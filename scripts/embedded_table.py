@@ -28,8 +28,9 @@ from swarm.evals.exact_match import ExactMatch
 from swarm.evolution.checked_config import make_config
 from swarm.evolution.fitness import Fitness
 from swarm.evolution.loop import Watcher, search
+from swarm.evolution.problem import Problem
 from swarm.evolution.state import Decoded, SearchState, first_state
-from swarm.evolution.steps import STEPS, Problem
+from swarm.evolution.steps import STEPS
 from swarm.maths.decode import decode
 from swarm.maths.routing import at
 from swarm.members.members import Members

@@ -20,8 +20,8 @@ from embedded_table import SETTINGS, World, mean_of
 
 from swarm.engines.metered import Budget, Metered
 from swarm.evolution.loop import Watcher, search
+from swarm.evolution.problem import Problem
 from swarm.evolution.state import SearchState, first_state
-from swarm.evolution.steps import Problem
 from swarm.members.composite import NODE_FILE
 from swarm.members.members import Members, read_composite
 from swarm.members.routing.fit import RouterSettings, fit_router

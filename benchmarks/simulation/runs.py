@@ -12,8 +12,9 @@ from swarm.engines.base import Completion, GenerationParams
 from swarm.engines.cache.completion_cache import CompletionCache
 from swarm.engines.metered import Metered
 from swarm.evolution.fitness import Fitness
+from swarm.evolution.problem import Problem
 from swarm.evolution.state import first_state
-from swarm.evolution.steps import STEPS, Problem
+from swarm.evolution.steps import STEPS
 from swarm.members.members import Members
 from swarm.system.scheduler import Scheduler
 from swarm.workers.worker_executor import Limits, WorkerExecutor

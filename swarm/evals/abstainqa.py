@@ -10,7 +10,7 @@ import numpy as np
 
 from swarm.data.example import Dataset, Example
 from swarm.engines.base import GenerationParams
-from swarm.evals.eval import Judging
+from swarm.evals.eval import Judging, query_of
 from swarm.evals.multiple_choice import MultipleChoice, compat_key, multiple_choice_prompt, strict_key
 from swarm.system.prompts import Query, written
 from swarm.text.answers import final_word
@@ -44,7 +44,7 @@ class AbstainQA(MultipleChoice):
         choice, that is to abstain, whatever is said of the other's.
         """
         prompts = [multiple_choice_prompt(dataset, example) for example in examples]
-        replies = yield [Query(text, example.chunks) for text, example in zip(prompts, examples, strict=True)]
+        replies = yield [query_of(dataset, example, text) for text, example in zip(prompts, examples, strict=True)]
         compat = [compat_key(reply, example.choices) for reply, example in zip(replies, examples, strict=True)]
         strict = [
             strict_key(reply, example.choices, (asked, dataset.prefix, example.question))

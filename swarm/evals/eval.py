@@ -28,6 +28,12 @@ side by side, whatever number of passes the eval needs.
 """
 
 
+def query_of(dataset: Dataset, example: Example, text: str = "") -> Query:
+    """The query that asks an example in these words of an eval, or in those of its record."""
+    own = dataset.headed(example.question)
+    return Query(text or own, example.chunks, question=own, choices=example.choices)
+
+
 class Eval(ABC):
     """An eval: scores answers. Higher is better: of a loss, return the negative.
 

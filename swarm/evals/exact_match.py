@@ -12,8 +12,8 @@ import numpy as np
 from swarm.data.example import Dataset, Example
 from swarm.engines.base import GenerationParams
 from swarm.errors import UserError
-from swarm.evals.eval import USUAL, Eval, Judging
-from swarm.system.prompts import Query, written
+from swarm.evals.eval import USUAL, Eval, Judging, query_of
+from swarm.system.prompts import written
 from swarm.text.answers import OPPOSITES, final_word, gives_answer, gold_of, is_read
 from swarm.text.numbers import as_number, final_number
 from swarm.text.replies import after_markers, own_part_first, own_text
@@ -63,7 +63,7 @@ class ExactMatch(Eval):
     def judge(self, dataset: Dataset, examples: Sequence[Example]) -> Judging:
         """Asks every question once; each scorer gives 1.0 or 0.0 per example."""
         prompts = [exact_match_prompt(dataset, example) for example in examples]
-        replies = yield [Query(text, example.chunks) for text, example in zip(prompts, examples, strict=True)]
+        replies = yield [query_of(dataset, example, text) for text, example in zip(prompts, examples, strict=True)]
         rows = list(zip(replies, examples, prompts, strict=True))
         return {
             "strict": np.array([strict(reply, example, asked) for reply, example, asked in rows], dtype=float),

@@ -6,9 +6,8 @@ import numpy as np
 
 from swarm.data.example import Dataset, Example
 from swarm.engines.base import GenerationParams
-from swarm.evals.eval import Eval, Judging
+from swarm.evals.eval import Eval, Judging, query_of
 from swarm.evals.judges.judge import Judge
-from swarm.system.prompts import Query
 from swarm.text.ratings import read_rating
 
 _PUBLISHED = GenerationParams(max_new_tokens=200, chat=True)
@@ -36,7 +35,7 @@ class GeminiMatch(Eval):
 
     def judge(self, dataset: Dataset, examples: Sequence[Example]) -> Judging:
         """Asks every question once, and the judge about every reply; NaN for a refused one that is skipped."""
-        replies = yield [Query(dataset.headed(example.question), example.chunks) for example in examples]
+        replies = yield [query_of(dataset, example) for example in examples]
         golds = [" | ".join(example.golds) for example in examples]
         questions = [judge_prompt(gold, text) for gold, text in zip(golds, replies, strict=True)]
         missing = np.nan if self.rater.on_refusal == "skip" else self.lowest

@@ -7,12 +7,12 @@ import numpy as np
 from swarm.data.example import Dataset, Example
 from swarm.engines.base import GenerationParams
 from swarm.errors import UserError
-from swarm.evals.eval import USUAL, Eval, Judging
+from swarm.evals.eval import USUAL, Eval, Judging, query_of
 from swarm.evals.score_store import ScoreStore, scores_path
 from swarm.metrics.metric import Metric
 from swarm.metrics.table import check_metric, get_metric
 from swarm.storage.row_marks import mark_of
-from swarm.system.prompts import Query, written
+from swarm.system.prompts import written
 from swarm.text.thoughts import without_answer_tags, without_thoughts
 from swarm.values import kind_and_options
 
@@ -61,7 +61,7 @@ class MetricEval(Eval):
 
     def judge(self, dataset: Dataset, examples: Sequence[Example]) -> Judging:
         """Asks every question once; an example with several right answers gets the best of its scores."""
-        replies = yield [Query(dataset.headed(example.question), example.chunks) for example in examples]
+        replies = yield [query_of(dataset, example) for example in examples]
         pairs = list(zip(replies, examples, strict=True))
         rows = [(said(reply), reference) for reply, example in pairs for reference in references(example)]
         scores = iter(self._scores(rows))

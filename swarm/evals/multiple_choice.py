@@ -12,8 +12,8 @@ import numpy as np
 from swarm.data.example import Dataset, Example
 from swarm.engines.base import GenerationParams
 from swarm.errors import UserError
-from swarm.evals.eval import Eval, Judging
-from swarm.system.prompts import Query, written
+from swarm.evals.eval import Eval, Judging, query_of
+from swarm.system.prompts import written
 from swarm.text.picks import picked_key
 
 _PUBLISHED = GenerationParams(max_new_tokens=50)
@@ -50,7 +50,7 @@ class MultipleChoice(Eval):
     def judge(self, dataset: Dataset, examples: Sequence[Example]) -> Judging:
         """Asks every question once; each scorer gives 1.0 or 0.0 per example."""
         prompts = [multiple_choice_prompt(dataset, example) for example in examples]
-        replies = yield [Query(text, example.chunks) for text, example in zip(prompts, examples, strict=True)]
+        replies = yield [query_of(dataset, example, text) for text, example in zip(prompts, examples, strict=True)]
         strict, compat = [], []
         for reply, example, asked in zip(replies, examples, prompts, strict=True):
             picked = strict_key(reply, example.choices, (asked, dataset.prefix, example.question))

@@ -11,7 +11,7 @@ import numpy as np
 from swarm.data.example import Dataset, Example
 from swarm.engines.base import GenerationParams
 from swarm.errors import BudgetReached, UserError
-from swarm.evals.eval import Eval, Judgement, Judging
+from swarm.evals.eval import Eval, Judgement, Judging, query_of
 from swarm.evals.judges.judge import Judge, JudgeMaker, no_judge
 from swarm.plugins import fault
 from swarm.system.prompts import Query
@@ -131,7 +131,7 @@ class FunctionEval(Eval):
 
     def judge(self, dataset: Dataset, examples: Sequence[Example]) -> Judging:
         """Asks every question once."""
-        replies = yield [Query(dataset.headed(example.question), example.chunks) for example in examples]
+        replies = yield [query_of(dataset, example) for example in examples]
         scores = []
         for index, (reply, example) in enumerate(zip(replies, examples, strict=True)):
             score = self._function(reply, example)

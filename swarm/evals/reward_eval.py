@@ -13,10 +13,9 @@ from swarm.engines.base import GenerationParams
 from swarm.engines.local.devices import usual_device
 from swarm.engines.local.side_models import SideModel, load_side_model, read_hub_config
 from swarm.errors import UserError
-from swarm.evals.eval import USUAL, Eval, Judging
+from swarm.evals.eval import USUAL, Eval, Judging, query_of
 from swarm.evals.metric_eval import said
 from swarm.evals.score_store import ScoreStore, scores_path
-from swarm.system.prompts import Query
 from swarm.values import kind_and_options
 
 REWARD = "reward"
@@ -71,7 +70,7 @@ class RewardEval(Eval):
     def judge(self, dataset: Dataset, examples: Sequence[Example]) -> Judging:
         """Asks every question once; each answer is scored with its question."""
         questions = [dataset.headed(example.question) for example in examples]
-        replies = yield [Query(text, example.chunks) for text, example in zip(questions, examples, strict=True)]
+        replies = yield [query_of(dataset, example) for example in examples]
         rows = [(question, said(reply)) for question, reply in zip(questions, replies, strict=True)]
         return {"strict": np.array(self._store.of(self._settings(), rows, self._scores))}
 

@@ -1,7 +1,7 @@
 """The answers of a final evaluation as records: what every node was asked and answered, and what it scored.
 
-One record for each question (`answers.jsonl`, docs/answers.md). A node's prompt is not in it: the query and the nodes
-that it was told by (`from`) make it again.
+One record for each question (`answers.jsonl`, docs/answers.md). A node's prompt is in it only where the user's own
+instructions made it; of the published wording the query and the nodes that it was told by (`from`) make it again.
 """
 
 import json
@@ -14,6 +14,7 @@ import numpy as np
 from swarm.data.example import Example
 from swarm.evals.eval import Eval, Judgement
 from swarm.evolution.fitness import Judged
+from swarm.system.instructions import PUBLISHED_WORDING
 from swarm.system.prompts import written
 from swarm.system.query_trace import MemberAnswer, QueryTrace
 
@@ -88,7 +89,8 @@ def query_record(
 def _node(trace: QueryTrace, node: int, readable: Callable[[str], bool]) -> dict[str, Any]:
     answer = trace.answers[node]
     read = bool(answer.text) and readable(answer.text)
-    return {"node": node, "from": trace.system.predecessors(node), **_member(answer), "readable": read}
+    record = {"node": node, "from": trace.system.predecessors(node), **_member(answer), "readable": read}
+    return record if trace.system.wording == PUBLISHED_WORDING else record | {"prompt": trace.prompt(node)}
 
 
 def _member(answer: MemberAnswer) -> dict[str, Any]:

@@ -62,6 +62,8 @@ class SearchConfig:
                                 "scores (docs/compat.md)", choices=(PAPER_CODE,), used_by=frozenset({"search",
                                 "baselines"}),
                                 with_system=True)
+    instructions: str | None = option(None, TASK, "nodes' prompts in your own words (docs/instructions.md)", path=True,
+                                      used_by=frozenset({"search", "baselines"}), metavar="FILE.yml")
     plugin: str | None = option(None, TASK, "FILE.py[,FILE.py]: run first; what it registers can be named "
                                 "(docs/extend.md)", path=True, trusted=True, resumable=True, used_by=ENGINES,
                                 metavar="FILE.py")

@@ -9,8 +9,8 @@ from swarm.data.example import Dataset
 from swarm.evals.eval import Eval, Judgement
 from swarm.evolution.answer_records import answer_records
 from swarm.evolution.fitness import Fitness, Judged, with_score
+from swarm.evolution.problem import Problem
 from swarm.evolution.state import SearchState
-from swarm.evolution.steps import Problem
 from swarm.maths.gain import buckets
 from swarm.maths.interval import estimate
 from swarm.system.system import System

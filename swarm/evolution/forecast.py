@@ -8,8 +8,10 @@ from swarm.data.example import Dataset, Example
 from swarm.engines.base import GenerationParams
 from swarm.evals.eval import Eval
 from swarm.evolution.config import SearchConfig
+from swarm.evolution.instruction_file import PUBLISHED_INSTRUCTIONS, Instructions
 from swarm.evolution.speed import FEW, USUAL, Lengths, Speed
-from swarm.system.prompts import LATER_HEADER, Query, context_at, node_prompt
+from swarm.system.instructions import Instruction
+from swarm.system.prompts import Query, context_at
 
 USUALLY_SAVED = 0.4  # share of requests that equal another one, on random graphs (measured on graph structure)
 
@@ -69,21 +71,24 @@ def forecast(
     params: GenerationParams,
     composites: Sequence[float] = (),
     lengths: Lengths = USUAL,
+    instructions: Instructions = PUBLISHED_INSTRUCTIONS,
 ) -> Forecast:
     """The forecast of a search with `experts` experts in the pool, from which more may be bred.
 
     `composites` says how many answers of models one answer of each composite takes; they are reckoned as if every
-    member spoke equally often. `lengths` are those of all texts.
+    member spoke equally often. `lengths` are those of all texts, as if every node had the default instruction.
     """
+    usual = instructions.named["default"]
     alone, nodes = experts + len(composites), config.population(experts) + len(composites)
     each = (nodes - len(composites) + sum(composites)) / nodes  # answers of models that a node's answer takes
     dev, test = (
-        _cost_of(_passes(evaluation, dataset, split), params, len(split) * evaluation.judge_calls, lengths)
+        _cost_of(_passes(evaluation, dataset, split), params, len(split) * evaluation.judge_calls, lengths, usual)
         for split in (dataset.dev, dataset.test)
     )
     edges = nodes - 1 if config.edges == "tree" else nodes * (nodes - 1) // 2
     graph, single = dev(nodes, edges).asked(each), dev(1, 0).asked(each)
-    iteration = graph.times(config.graph_num + config.trial_num)
+    exchanged = nodes * (len(instructions.candidates) - 1) if instructions.candidates else 0
+    iteration = graph.times(config.graph_num + config.trial_num + exchanged)
     singles = 3 if composites else 2
     end = graph + test(nodes, edges).asked(each) + (single + test(1, 0).asked(each)).times(singles)
     return Forecast(iteration + single.times(alone), iteration, config.max_iteration, end)
@@ -160,13 +165,18 @@ def _passes(evaluation: Eval, dataset: Dataset, examples: Sequence[Example]) -> 
 
 
 def _cost_of(
-    passes: Sequence[Sequence[Query]], params: GenerationParams, judge_calls: int, lengths: Lengths
+    passes: Sequence[Sequence[Query]],
+    params: GenerationParams,
+    judge_calls: int,
+    lengths: Lengths,
+    instruction: Instruction,
 ) -> Callable[[int, int], Cost]:
     """A function (nodes, edges) -> the cost of one system."""
     queries = [query for asked in passes for query in asked]
-    letters = sum(len(node_prompt(replace(query, chunks=("",) if query.chunks else ()), [])) for query in queries)
+    first = [replace(query, chunks=("",) if query.chunks else ()) for query in queries]
+    letters = sum(len(instruction.prompt(query, [])) for query in first)
     written = math.ceil(lengths.answer * sum(query.max_new_tokens or params.max_new_tokens for query in queries))
-    response = len(LATER_HEADER) + len("Previous response 1: \n")
+    response = max(len(instruction.prompt(first[0], [""])) - len(instruction.prompt(first[0], [])), 0)
 
     def cost(nodes: int, edges: int) -> Cost:
         context = sum(

@@ -5,8 +5,9 @@ from dataclasses import replace
 from swarm.engines.metered import Budget, Metered
 from swarm.errors import BudgetReached
 from swarm.evolution.fitness import QuestionsSkippedError
+from swarm.evolution.problem import Problem
 from swarm.evolution.state import SearchState, first_state
-from swarm.evolution.steps import STEPS, Problem
+from swarm.evolution.steps import STEPS
 
 
 class Watcher:

@@ -8,9 +8,9 @@ from swarm.data.hub import is_hub_id
 from swarm.evals import named_from_anywhere
 from swarm.evals.own_evals import is_file_name
 from swarm.evolution.config import SearchConfig, settings
+from swarm.evolution.problem import Problem
 from swarm.evolution.setting import DATA, Setting
 from swarm.evolution.state import Best
-from swarm.evolution.steps import Problem
 
 
 def of_its_data(setting: Setting) -> bool:

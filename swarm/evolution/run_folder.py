@@ -22,9 +22,9 @@ from swarm.evolution.checked_config import config_of_run
 from swarm.evolution.config import SearchConfig, settings
 from swarm.evolution.numbers import scratchpad
 from swarm.evolution.origins import about_system, from_anywhere
+from swarm.evolution.problem import Problem
 from swarm.evolution.resume_command import name_taken
 from swarm.evolution.state import SearchState, state_from_json, state_to_json
-from swarm.evolution.steps import Problem
 from swarm.storage.files import (
     check_own_file,
     check_own_folder,
@@ -165,6 +165,7 @@ class Run:
             ("dataset", "-d"),
             ("dataset_name", "-d"),
             ("eval", "-e"),
+            ("instructions", "--instructions"),
         ):
             then, now = (str(record.get(part) or "none")[:12] for record in (before, origin))
             if before.get(part, "") != origin.get(part, ""):

@@ -40,6 +40,7 @@ class Best:
       coefficients: of all experts then over the pool's, shape (experts that move, experts in the pool).
       found: the step that found it, such as "role 3".
       routers: name -> digest of the routers that had been fitted again by then.
+      instructions: the name of each node's; empty where all have the default.
     """
 
     score: float
@@ -48,6 +49,7 @@ class Best:
     coefficients: np.ndarray
     found: str
     routers: dict[str, str] = field(default_factory=dict)
+    instructions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -207,6 +209,7 @@ def _best(record: dict[str, Any] | None) -> Best | None:
         np.array(record["coefficients"]),
         record["found"],
         record.get("routers", {}),
+        tuple(record.get("instructions", ())),
     )
 
 

@@ -1,101 +1,19 @@
 """The search, step by step: each takes a state and returns the next (arXiv 2502.04510, algorithms 1 to 3)."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from types import MappingProxyType
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
-import networkx as nx
 import numpy as np
 
-from swarm.engines.base import Member
 from swarm.errors import BudgetReached, UserError
-from swarm.evolution.breeding import breed, population_names
-from swarm.evolution.config import SearchConfig
-from swarm.evolution.fitness import Fitness
+from swarm.evolution.exchange import exchange_instructions
+from swarm.evolution.problem import Problem
 from swarm.evolution.refresh import refresh
-from swarm.evolution.state import Best, Decoded, SearchState, first_state
+from swarm.evolution.state import Best, Decoded, SearchState
 from swarm.maths import pso
 from swarm.maths.credit import draw_assignments, jfk_scores
-from swarm.maths.decode import decode, decode_again
-from swarm.members.members import Members
-from swarm.members.routing.router_store import RouterStore
-from swarm.system.system import System, single
-from swarm.weights.pool import Pool
-
-
-@dataclass(frozen=True)
-class Problem:
-    """The search problem: settings, members, and the fitness of systems."""
-
-    config: SearchConfig
-    members: Members
-    fitness: Fitness
-    router_store: RouterStore | None = None  # where routers that are fitted again are kept; needed only for these
-
-    @property
-    def pool(self) -> Pool:
-        """The pool of initial experts."""
-        return self.members.pool
-
-    @property
-    def size(self) -> int:
-        """n, the number of members and of nodes in a graph."""
-        return len(self.names) + len(self.members.composites)
-
-    @property
-    def names(self) -> list[str]:
-        """Names of the experts that move: the pool's, and their children if the population was bred."""
-        return population_names(self.pool.names, self.config.population(len(self.pool.names)))
-
-    @property
-    def starting_experts(self) -> np.ndarray:
-        """The experts' initial coefficients over the pool, (experts that move, experts in the pool)."""
-        initial, moving = len(self.pool.names), len(self.names)
-        if moving == initial:
-            return np.eye(initial)
-        return breed(initial, moving, first_state(self.config.seed).generator("breeding"))
-
-    def members_with(self, routers: Mapping[str, str]) -> Members:
-        """The members with these routers, name -> digest, instead of those that the search began with."""
-        if not routers:
-            return self.members
-        assert self.router_store is not None
-        return self.members.with_routers(routers, self.router_store)
-
-    def system(
-        self,
-        decoded: Decoded,
-        assignment: Sequence[int],
-        coefficients: np.ndarray,
-        routers: Mapping[str, str] = MappingProxyType({}),
-    ) -> System:
-        """The system of this graph with experts at these coefficients and these routers."""
-        later, members = self._later_graph(decoded), self.members_with(routers).at(self.names, coefficients)
-        return System(decoded.graph, tuple(assignment), members, self.fitness.params, later, self.config.drops_thoughts)
-
-    def _later_graph(self, decoded: Decoded) -> nx.DiGraph | None:
-        """The graph of an eval's second pass where the published program decodes its spoilt matrix once more.
-
-        Raises BudgetReached where it would crash, since that comes in mid-search and what was found is worth keeping.
-        """
-        config = self.config
-        if not config.paper_code or config.top_p > 0 or self.fitness.evaluation.passes == 1:
-            return None
-        try:
-            return decode_again(decoded.adjacency, config.decode_rule)
-        except ValueError as error:
-            raise BudgetReached(
-                f"here the published program crashes: it cannot decode a graph a second time ({error}); without "
-                "--compat both passes are on one graph"
-            ) from error
-
-    def single(self, member: Member) -> System:
-        """A member alone."""
-        return single(member, self.fitness.params, self.config.drops_thoughts)
-
-    def best_system(self, best: Best) -> System:
-        """The best system found."""
-        return self.system(best.decoded, best.assignment, best.coefficients, best.routers)
+from swarm.maths.decode import decode
+from swarm.system.system import System
 
 
 def start_role(problem: Problem, state: SearchState) -> SearchState:
@@ -104,8 +22,8 @@ def start_role(problem: Problem, state: SearchState) -> SearchState:
     rngs = {purpose: state.generator(purpose) for purpose in ("graphs", "decode")}
     positions = rngs["graphs"].uniform(size=(config.graph_num, n, n)) * (1 - np.eye(n))
     decoded = _decode_all(problem, positions, rngs["decode"])
-    experts = problem.starting_experts
-    systems = [problem.system(one, range(n), experts) for one in decoded]
+    experts, instructions = problem.starting_experts, problem.instructions.start(n)
+    systems = [problem.system(one, range(n), experts, instructions=instructions) for one in decoded]
     alone = [problem.single(member) for member in problem.members.initial()]
     judgements = problem.fitness.judge_dev([*systems, *alone])
     scores = [problem.fitness.utility(judgement) for judgement in judgements]
@@ -118,7 +36,7 @@ def start_role(problem: Problem, state: SearchState) -> SearchState:
         graphs=pso.start_swarm(positions, scores, velocities, config.step_length),
         best_graph=decoded[first],
         iteration_graph=decoded[first],
-        best=Best(scores[first], decoded[first], tuple(range(n)), experts, state.title),
+        best=Best(scores[first], decoded[first], tuple(range(n)), experts, state.title, instructions=instructions),
         singles=tuple(singles),
         solved=problem.fitness.solved_by(judgements[len(systems) :]),
     )
@@ -138,7 +56,7 @@ def start_weight(problem: Problem, state: SearchState) -> SearchState:
     velocities = pso.starting_velocities(config.starting_velocity_mode, positions, credits, rngs["experts"])
     step_length = config.step_length if config.weight_step_length is None else config.weight_step_length
     swarm = pso.start_swarm(positions, credits, velocities, step_length)
-    kept = state.best if config.paper_code else best
+    kept = state.best if config.paper_code else exchange_instructions(problem, best, state.title)
     state = state.after(rngs, experts=swarm, best=kept, composite_credits=tuple(composite_credits.tolist()))
     return _end_iteration(problem, state)
 
@@ -147,13 +65,13 @@ def role_step(problem: Problem, state: SearchState) -> SearchState:
     """Moves the graphs and scores them, with the identity assignment and the experts of the last weight step."""
     assert state.graphs is not None and state.experts is not None and state.best is not None
     rngs, graphs, decoded = _moved_graphs(problem, state, state.graphs)
-    coefficients, nodes = state.experts.positions, range(problem.size)
-    systems = [problem.system(one, nodes, coefficients, state.routers) for one in decoded]
+    coefficients, nodes, instructions = state.experts.positions, range(problem.size), state.best.instructions
+    systems = [problem.system(one, nodes, coefficients, state.routers, instructions) for one in decoded]
     scores = problem.fitness.utilities(systems)
     first = int(np.argmax(scores))
     best = state.best
     if scores[first] > best.score:
-        best = Best(scores[first], decoded[first], tuple(nodes), coefficients, state.title, state.routers)
+        best = Best(scores[first], decoded[first], tuple(nodes), coefficients, state.title, state.routers, instructions)
     return state.after(
         rngs,
         next_step="weight",
@@ -181,6 +99,7 @@ def weight_step(problem: Problem, state: SearchState) -> SearchState:
     assert graph is not None
     systems = _draw_systems(problem, state, graph, experts.positions, rngs["assignments"])
     credits, best = _credit(problem, state, graph, systems, experts.positions)
+    best = exchange_instructions(problem, best, state.title)
     moving = len(experts.positions)
     moved, still = pso.remember_scores(experts, credits[:moving]), tuple(credits[moving:].tolist())
     state = _end_iteration(problem, state.after(rngs, experts=moved, best=best, composite_credits=still))
@@ -227,11 +146,13 @@ def _systems_ahead(problem: Problem, state: SearchState, coefficients: np.ndarra
     before routers are fitted again.
     """
     assert state.graphs is not None
-    if not problem.config.ask_ahead or _stop_reason(problem, state) or _refresh_is_due(problem, state):
+    asks = problem.config.ask_ahead and not problem.instructions.candidates  # which may change before that step
+    if not asks or _stop_reason(problem, state) or _refresh_is_due(problem, state):
         return []
     try:
         _, _, decoded = _moved_graphs(problem, state, _shortened(problem, state, state.graphs))
-        return [problem.system(one, range(problem.size), coefficients, state.routers) for one in decoded]
+        instructions = state.best.instructions if state.best else ()
+        return [problem.system(one, range(problem.size), coefficients, state.routers, instructions) for one in decoded]
     except (BudgetReached, UserError):  # a graph that cannot be read ends the role step, and not the one before it
         return []
 
@@ -245,7 +166,8 @@ def _draw_systems(
     # the graph is known to be good with this assignment: that of the best system if it is its graph, else the identity
     around = state.best.assignment if state.best.decoded.edges == graph.edges else tuple(range(n))
     assignments = draw_assignments(problem.config.trial_num, n, n, rng, around, problem.config.assignment_spread)
-    return [problem.system(graph, row.tolist(), coefficients, state.routers) for row in assignments]
+    instructions = state.best.instructions
+    return [problem.system(graph, row.tolist(), coefficients, state.routers, instructions) for row in assignments]
 
 
 def _credit(
@@ -257,7 +179,8 @@ def _credit(
     scores = problem.fitness.utilities(systems, _systems_ahead(problem, state, coefficients))
     first, best = int(np.argmax(scores)), state.best
     if scores[first] > best.score:
-        best = Best(scores[first], graph, systems[first].assignment, coefficients, state.title, state.routers)
+        assignment, routers = systems[first].assignment, state.routers
+        best = Best(scores[first], graph, assignment, coefficients, state.title, routers, best.instructions)
     return jfk_scores(assignments, scores, problem.size), best
 
 

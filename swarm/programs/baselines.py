@@ -111,9 +111,10 @@ def score_baselines(task: Task, members: Members, scheduler: Scheduler, splits: 
     """
     experts = members.pool.experts()
     average = members.pool.expert(AVERAGE, [1 / len(experts)] * len(experts))
-    alone = {expert.name: single(expert) for expert in experts}
-    composites = {member.name: single(member) for member in members.initial()[len(experts) :]}
-    systems = alone | composites | {AVERAGE: single(average)}
+    wording = task.instructions.wording()
+    alone = {expert.name: single(expert, wording=wording) for expert in experts}
+    composites = {member.name: single(member, wording=wording) for member in members.initial()[len(experts) :]}
+    systems = alone | composites | {AVERAGE: single(average, wording=wording)}
     sizes = {split: len(getattr(task.dataset, split)) for split in splits}
     table: dict[str, Any] = {who: {} for who in systems}
     requests = len(systems) * sum(sizes.values()) * task.evaluation.passes

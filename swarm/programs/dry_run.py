@@ -89,7 +89,9 @@ def show_cost(task: Task, members: Members) -> int:
 def _forecast(task: Task, members: Members, lengths: Lengths) -> Forecast:
     names = members.pool.names
     asked = generations_of(names, members.composites)
-    return forecast(task.config, len(names), task.dataset, task.evaluation, task.params, asked, lengths)
+    return forecast(
+        task.config, len(names), task.dataset, task.evaluation, task.params, asked, lengths, task.instructions
+    )
 
 
 def _task_name(task: Task) -> str:

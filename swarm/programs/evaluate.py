@@ -109,7 +109,9 @@ def _experts_judged(found: FoundSystem, task: Task, examples: Sequence[Example],
     with closing(make_executor(members, found.config)) as executor:
         scheduler = Scheduler(executor, make_cache(executor, found.config))
         experts = members.pool.experts()
-        judged = _fitness(scheduler, found, task).judge_traced([single(expert) for expert in experts], examples)
+        judged = _fitness(scheduler, found, task).judge_traced(
+            [single(expert, wording=found.system.wording) for expert in experts], examples
+        )
         return dict(zip((expert.name for expert in experts), judged, strict=True))
 
 

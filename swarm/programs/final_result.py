@@ -10,10 +10,10 @@ from typing import Any
 from swarm.engines.metered import Metered
 from swarm.evolution.config import SearchConfig
 from swarm.evolution.final_scores import FinalScores, gain_on_dev
+from swarm.evolution.problem import Problem
 from swarm.evolution.reply_counts import ReplyCounts, as_rows, complaints
 from swarm.evolution.run_folder import CURVES_PICTURE, GRAPH_PICTURE
 from swarm.evolution.state import SearchState
-from swarm.evolution.steps import Problem
 from swarm.reports.changes import graph_changes, mixtures
 from swarm.reports.report import graph_as_text, score_table
 

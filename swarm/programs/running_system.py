@@ -18,6 +18,7 @@ from swarm.engines.executor import Executor, SingleEngine
 from swarm.engines.local.chat_template import tells_history
 from swarm.errors import UserError
 from swarm.evals import get_eval
+from swarm.evals.eval import query_of
 from swarm.evolution.answer_records import FOUND, answer_records
 from swarm.evolution.config import settings as settings_by_name
 from swarm.evolution.final_scores import summarise
@@ -271,4 +272,4 @@ class RunningSystem:
         name = str(about.get("eval"))
         if name in ASKED_AS_SCORED and (example.choices or name == "exact_match"):
             return next(get_eval(name).judge(dataset, [example]))[0]
-        return Query(dataset.headed(example.question), example.chunks)
+        return query_of(dataset, example)

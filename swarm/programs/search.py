@@ -196,6 +196,7 @@ def _origin(members: Members, task: Task, executor: Executor) -> dict[str, Any]:
         "dataset_name": task.dataset.name,
         "eval": task.evaluation.name,
         "eval_code": task.evaluation.code,
+        "instructions": task.instructions.digest,
         "engine": facts,
         "expert_names": members.names,
         "version": swarm.__version__,

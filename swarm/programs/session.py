@@ -19,11 +19,11 @@ from swarm.evolution.final_scores import final_scores, questions_of_the_end, rec
 from swarm.evolution.fitness import Fitness
 from swarm.evolution.loop import Watcher, search
 from swarm.evolution.numbers import numbers
+from swarm.evolution.problem import Problem
 from swarm.evolution.reply_counts import ReplyWatch
 from swarm.evolution.resume_command import resume_command
 from swarm.evolution.run_folder import ANSWERS, BEST, RESULT, ROUTERS, Run, read_json
 from swarm.evolution.state import SearchState
-from swarm.evolution.steps import Problem
 from swarm.members.composite import used_members
 from swarm.members.members import Members, generations_of
 from swarm.members.routing.router_store import RouterStore
@@ -59,7 +59,7 @@ class Session(Watcher):
         self._scheduler = Scheduler(self._meter, cache, self._answered)
         fitness = Fitness(self._scheduler, task.evaluation, task.dataset, task.params, config.scorer)
         router_store = RouterStore(run.folder / ROUTERS, BaseReader(executor, members, config))
-        self._problem = Problem(config, members, fitness, router_store)
+        self._problem = Problem(config, members, fitness, router_store, task.instructions)
         self._progress = Progress(config, self._problem.size, len(task.dataset.dev) * task.evaluation.passes, members,
                                   self._meter.glance, front_doors.shows_progress())  # fmt: skip
         tracked = TrackedRun(config.project_name_wb, run.folder.name, asdict(config), run.folder)
@@ -136,7 +136,8 @@ class Session(Watcher):
         members = self._problem.members
         asked = generations_of(members.pool.names, members.composites)
         experts = len(members.pool.names)
-        plan = forecast.forecast(config, experts, fitness.dataset, fitness.evaluation, fitness.params, asked)
+        about, own = (fitness.dataset, fitness.evaluation, fitness.params), self._problem.instructions
+        plan = forecast.forecast(config, experts, *about, asked, instructions=own)
         for line in forecast.small_limits(config, plan):
             log.warning("%s", line)
 

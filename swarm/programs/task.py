@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from swarm.data.example import Dataset
 from swarm.data.load import limit, load_dataset
@@ -12,6 +13,12 @@ from swarm.evals import get_eval
 from swarm.evals.eval import Eval
 from swarm.evals.judges.budget import NO_WORK, JudgeUsage
 from swarm.evolution.config import SearchConfig
+from swarm.evolution.instruction_file import (
+    PUBLISHED_INSTRUCTIONS,
+    Instructions,
+    check_nodes,
+    read_instructions,
+)
 from swarm.programs.judge_choice import judge_maker
 
 log = logging.getLogger(__name__)
@@ -19,12 +26,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Task:
-    """The task: eval, dataset and generation parameters."""
+    """The task: eval, dataset, generation parameters, and how nodes are asked."""
 
     config: SearchConfig
     evaluation: Eval
     dataset: Dataset
     params: GenerationParams
+    instructions: Instructions = PUBLISHED_INSTRUCTIONS
 
     def check_scorer(self) -> None:
         """Raises UserError if the eval does not give the score that is to be maximised."""
@@ -37,8 +45,10 @@ class Task:
     def for_nodes(self, nodes: int) -> "Task":
         """This task for graphs with so many nodes: every one gets a part of each context.
 
-        Raises UserError if an example's context has fewer parts than that and parts may not be shared.
+        Raises UserError if an example's context has fewer parts than that and parts may not be shared, or if an
+        instruction is for a node beyond.
         """
+        check_nodes(self.instructions, str(self.config.instructions), nodes)
         return replace(self, dataset=fit_chunks(self.dataset, nodes, self.config))
 
 
@@ -50,7 +60,10 @@ def read_task(config: SearchConfig, judged: JudgeUsage = NO_WORK) -> Task:
     usual = evaluation.params(dataset)
     chat = usual.chat if config.chat is None else config.chat
     params = GenerationParams(config.max_new_tokens or usual.max_new_tokens, chat, second_bos=config.paper_code)
-    return Task(config, evaluation, dataset, params)
+    instructions = PUBLISHED_INSTRUCTIONS
+    if config.instructions is not None:
+        instructions = read_instructions(Path(config.instructions), evaluation, dataset)
+    return Task(config, evaluation, dataset, params, instructions)
 
 
 def source_of(config: SearchConfig) -> Source:

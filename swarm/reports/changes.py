@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from swarm.evolution.problem import Problem
 from swarm.evolution.state import Best
-from swarm.evolution.steps import Problem
 from swarm.members.composite import label, used_members
 from swarm.system.system import System
 
@@ -58,6 +58,9 @@ def graph_changes(first: System, found: System) -> list[str]:
         then, now = (label(system.member_at(node)) for system in (first, found))
         if then != now:
             lines.append(f"role {node} is {now} now, no longer {then}")
+        asked, asks = (system.wording.at(node).name for system in (first, found))
+        if asked != asks:
+            lines.append(f"role {node} is asked as {asks} now, no longer as {asked}")
     return lines
 
 

@@ -28,6 +28,7 @@ class KeptNode:
     cut: bool
     readable: bool
     asked: tuple[Mapping[str, Any], ...] = ()
+    prompt: str | None = None
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,8 @@ class KeptQuery:
 
     def prompt(self, position: int) -> str:
         """The prompt of the node at this position."""
+        if (kept := self.nodes[position].prompt) is not None:
+            return kept
         answers = {each.node: each.answer for each in self.nodes}
         told = [answers[source] for source in self.nodes[position].sources]
         return node_prompt(Query(self.text, self.context), told, position, len(self.nodes))
@@ -174,6 +177,7 @@ def _node(record: Mapping[str, Any]) -> KeptNode:
         bool(record["cut"]),
         bool(record["readable"]),
         tuple(_members(record.get("asked", ()))),
+        str(record["prompt"]) if "prompt" in record else None,
     )
 
 

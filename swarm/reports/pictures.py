@@ -5,9 +5,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from swarm.evolution.problem import Problem
 from swarm.evolution.run_folder import CURVES_PICTURE, GRAPH_PICTURE
 from swarm.evolution.state import SearchState
-from swarm.evolution.steps import Problem
 from swarm.maths.layers import in_layers
 from swarm.members.composite import label
 from swarm.plugins import in_short

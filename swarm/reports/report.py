@@ -17,7 +17,9 @@ def graph_as_text(system: System) -> list[str]:
     def show(node: int, lead: str, branch: str) -> None:
         again = " (see above)" if node in shown and system.predecessors(node) else ""
         answers = "  <- the answer" if node == system.end else ""
-        lines.append(f"{lead}{branch}role {node}: {label(system.member_at(node))}{again}{answers}")
+        lines.append(
+            f"{lead}{branch}role {node}: {label(system.member_at(node))}{_asked(system, node)}{again}{answers}"
+        )
         if node in shown:
             return
         shown.add(node)
@@ -28,6 +30,11 @@ def graph_as_text(system: System) -> list[str]:
 
     show(system.end, "", "")
     return lines
+
+
+def _asked(system: System, node: int) -> str:
+    """By which instruction a node is asked, where the user gives several."""
+    return f", asked as {system.wording.at(node).name}" if system.wording.nodes else ""
 
 
 def graph_as_mermaid(system: System) -> str:

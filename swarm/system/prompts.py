@@ -1,7 +1,7 @@
 """Prompts of the graph's nodes: the question, the context, and predecessors' answers."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from swarm.engines.base import Turn
 
@@ -21,16 +21,20 @@ class Query:
       chunks: parts of a context too long for one node; each node reads its own in front of the question.
       max_new_tokens: for a question whose answer is short; None leaves it to the parameters of the generation.
       history: earlier turns of a conversation with the whole system, which every node is told.
+      question, choices: the record's own question and its choices, for instructions that put them in their own words;
+        "" where there is nothing but the text.
     """
 
     text: str
     chunks: tuple[str, ...] = ()
     max_new_tokens: int | None = None
     history: tuple[Turn, ...] = ()
+    question: str = ""
+    choices: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 def node_prompt(query: Query, previous: Sequence[str], position: int = 0, nodes: int = 1) -> str:
-    """The prompt of one node: the question, preceded by its direct predecessors' answers (arXiv 2502.04510, A).
+    """The published prompt of one node: the question, preceded by its direct predecessors' answers (2502.04510, A).
 
     `previous` holds the answers in ascending order of the predecessors' node ids; it is empty for a source node.
     `position` of `nodes` is the node's rank in topological order, which decides what it reads of a context.

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from swarm.engines.base import Completion, GenerationParams, Member
-from swarm.system.prompts import Query, node_prompt, tidy_answer
+from swarm.system.prompts import Query, tidy_answer
 from swarm.system.system import System
 
 
@@ -69,6 +69,5 @@ class QueryTrace:
 
     def prompt(self, node: int) -> str:
         """The prompt of a node, predecessors' answers included."""
-        order = self.system.order
         told = [self.answers[source].text for source in self.system.predecessors(node)]
-        return node_prompt(self.query, told, order.index(node), len(order))
+        return self.system.prompt(self.query, node, told)

@@ -9,7 +9,7 @@ from swarm.engines.cache.completion_cache import CompletionCache
 from swarm.engines.executor import Executor, executor_of
 from swarm.members.composite import Relay, used_members
 from swarm.members.relaying import answer_or_more, first_requests
-from swarm.system.prompts import Query, node_prompt
+from swarm.system.prompts import Query
 from swarm.system.query_trace import MemberAnswer, QueryTrace, member_answer
 from swarm.system.request_queue import Queue
 from swarm.system.system import System
@@ -235,7 +235,6 @@ class _Walk:
         ]
         self._predecessors = {node: system.predecessors(node) for node in system.graph}
         self._successors = {node: sorted(system.graph.successors(node)) for node in system.graph}
-        self._position = {node: position for position, node in enumerate(system.order)}
         self.ahead: dict[int, int] = {}
         for node in reversed(system.order):
             self.ahead[node] = max((1 + self.ahead[after] for after in self._successors[node]), default=0)
@@ -243,13 +242,13 @@ class _Walk:
 
     def start(self) -> list[_Node]:
         """The nodes without a predecessor, for every query."""
-        sources = [node for node in self._position if not self._predecessors[node]]
+        sources = [node for node in self._system.order if not self._predecessors[node]]
         return [_Node(self, index, node) for node in sources for index in range(len(self._queries))]
 
     def request(self, index: int, node: int) -> Request:
         """The request of a node for a query."""
         earlier = [self._answers[index][source].text for source in self._predecessors[node]]
-        prompt = node_prompt(self._queries[index], earlier, self._position[node], len(self._position))
+        prompt = self._system.prompt(self._queries[index], node, earlier)
         return Request(self._system.member_at(node), prompt, self._params[index], self._queries[index].history)
 
     def receive(self, index: int, node: int, completion: Completion, asked: tuple[MemberAnswer, ...]) -> list[_Node]:

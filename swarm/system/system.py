@@ -1,7 +1,7 @@
 """A system: the DAG, the assignment of members to its nodes, and the members. What answers, and what is saved."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,8 @@ from swarm.maths.decode import end_node, topological_order
 from swarm.members.composite import Composite, used_members
 from swarm.members.members import Members, read_members
 from swarm.storage.files import read_text, whole_folder
-from swarm.system.prompts import tidy_answer
+from swarm.system.instructions import PUBLISHED_WORDING, Wording, wording_of
+from swarm.system.prompts import Query, node_prompt, tidy_answer
 from swarm.text.thoughts import without_thoughts
 from swarm.weights.adapters import write_adapter
 from swarm.weights.base_model import base_folder
@@ -40,6 +41,7 @@ class System:
       params: how it was asked when it was found; None leaves this to whoever asks.
       later_graph: the graph for every pass of an eval after the first, where the published program uses another.
       drop_thoughts: whether what a model thinks aloud is dropped before other nodes, or a scorer, read its answer.
+      wording: how its nodes are asked.
     """
 
     graph: nx.DiGraph
@@ -48,6 +50,7 @@ class System:
     params: GenerationParams | None = None
     later_graph: nx.DiGraph | None = None
     drop_thoughts: bool = False
+    wording: Wording = PUBLISHED_WORDING
 
     def __post_init__(self) -> None:
         for graph in (self.graph, self.later_graph):
@@ -83,6 +86,18 @@ class System:
     def order(self) -> list[int]:
         """The nodes in topological order."""
         return topological_order(self.graph)
+
+    @cached_property
+    def position(self) -> dict[int, int]:
+        """Every node's place in topological order."""
+        return {node: position for position, node in enumerate(self.order)}
+
+    def prompt(self, query: Query, node: int, previous: Sequence[str]) -> str:
+        """The prompt of a node that is told these answers of its predecessors."""
+        place = self.position[node]
+        if self.wording is PUBLISHED_WORDING:
+            return node_prompt(query, previous, place, len(self.position))
+        return self.wording.at(node).prompt(query, previous, place, len(self.position))
 
     def member_at(self, node: int) -> Member:
         """The member that a node is assigned to."""
@@ -122,9 +137,15 @@ def graph_of(nodes: int, edges: Iterable[tuple[int, int]]) -> nx.DiGraph:
     return graph
 
 
-def single(member: Member, params: GenerationParams | None = None, drop_thoughts: bool = False) -> System:
-    """The system of one node with this member."""
-    return System(graph_of(1, ()), (0,), (member,), params, drop_thoughts=drop_thoughts)
+def single(
+    member: Member,
+    params: GenerationParams | None = None,
+    drop_thoughts: bool = False,
+    wording: Wording = PUBLISHED_WORDING,
+) -> System:
+    """The system of one node with this member, which is asked as the wording has it for a member alone."""
+    own = wording.alone() if wording.nodes else wording
+    return System(graph_of(1, ()), (0,), (member,), params, drop_thoughts=drop_thoughts, wording=own)
 
 
 def save_system(
@@ -158,6 +179,7 @@ def save_system(
         "outside": _outside(pool, composites.values(), folder),
         "generation": asdict(system.params) if system.params else None,
         "drop_thoughts": system.drop_thoughts,
+        **({} if system.wording == PUBLISHED_WORDING else {"wording": system.wording.record()}),
         "about": about or {},
     }
     with whole_folder(folder) as waiting:
@@ -224,6 +246,7 @@ def load_system(folder: Path, base: str | None = None) -> LoadedSystem:
             params,
             None if later is None else graph_of(nodes, later),
             bool(record.get("drop_thoughts", False)),
+            wording_of(record["wording"]) if "wording" in record else PUBLISHED_WORDING,
             saved=saved,
             about=dict(record["about"]),
         )

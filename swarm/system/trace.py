@@ -7,7 +7,7 @@ from swarm.engines.base import Completion, GenerationParams, Member, Request
 from swarm.engines.cache.completion_cache import CompletionCache
 from swarm.members.composite import Relay
 from swarm.members.relaying import answer_or_more, first_requests
-from swarm.system.prompts import Query, node_prompt, tidy_answer
+from swarm.system.prompts import Query, tidy_answer
 from swarm.system.system import System
 
 
@@ -46,8 +46,8 @@ class Trace:
         for index, query in enumerate(queries):
             own = params if query.max_new_tokens is None else replace(params, max_new_tokens=query.max_new_tokens)
             texts: dict[int, str] = {}
-            for position, node in enumerate(order):
-                prompt = node_prompt(query, [texts[source] for source in sources[node]], position, len(order))
+            for node in order:
+                prompt = system.prompt(query, node, [texts[source] for source in sources[node]])
                 self.prompts[TracedNode(index, prompt, own)] = None
                 answer = _answer(Request(system.member_at(node), prompt, own), self._remembered)
                 if answer is None:

@@ -192,7 +192,8 @@ def _job(
     if expert.chat is None and chat and (plain := sum(one.in_chat is False for each in texts for one in each.samples)):
         settled["without_chat"] = plain
     facts = facts_of(expert, digest, [samples.digest for samples in texts], settled)
-    sitting = facts | {"dtype": str(training_format(expert)).removeprefix("torch."), "processes": processes()}
+    machine = {"dtype": str(training_format(expert)).removeprefix("torch."), "processes": processes()}
+    sitting = facts | machine | {"batches": "rows of near lengths"}
     folder, work = out / expert.name, work_folder(out, expert.name)
     finished = is_finished(folder, facts)
     if not finished:

@@ -70,7 +70,8 @@ def _trainer(expert: ExpertRecipe, base: Base, rows: TokenRows, work: Path, watc
     import datasets
     from peft import LoraConfig
     from transformers import AutoModelForCausalLM, PrinterCallback, ProgressCallback, set_seed
-    from trl import SFTTrainer  # type: ignore[attr-defined]
+
+    from swarm.training.completion_trainer import CompletionTrainer
 
     with loading(f"{expert.place}: base model {expert.base}", "as base in the recipe"):
         model = AutoModelForCausalLM.from_pretrained(base.folder(), dtype=training_format(expert))
@@ -82,7 +83,7 @@ def _trainer(expert: ExpertRecipe, base: Base, rows: TokenRows, work: Path, watc
         target_modules=list(expert.lora.target_modules),
     )
     set_seed(expert.seed)  # the adapter's first weights are drawn before the trainer sets it
-    trainer = SFTTrainer(
+    trainer = CompletionTrainer(
         model=model,
         args=_arguments(expert, work),
         train_dataset=datasets.Dataset.from_dict({"input_ids": rows.input_ids, "labels": rows.labels}),
@@ -111,6 +112,7 @@ def _arguments(expert: ExpertRecipe, work: Path) -> Any:
         max_steps=-1 if expert.steps is None else expert.steps,
         per_device_train_batch_size=expert.batch_size,
         gradient_accumulation_steps=expert.gradient_accumulation,
+        train_sampling_strategy="group_by_length",  # rows of near lengths have little padding
         gradient_checkpointing=on_gpu if saving is None else saving,
         bf16=dtype is torch.bfloat16,
         fp16=dtype is torch.float16,

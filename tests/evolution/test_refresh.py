@@ -13,9 +13,10 @@ from swarm.engines.scripted import ScriptedEngine
 from swarm.errors import UserError
 from swarm.evolution.checked_config import make_config
 from swarm.evolution.fitness import Fitness
+from swarm.evolution.problem import Problem
 from swarm.evolution.refresh import refresh
 from swarm.evolution.state import Refresh, first_state, state_from_json, state_to_json
-from swarm.evolution.steps import STEPS, Problem
+from swarm.evolution.steps import STEPS
 from swarm.members.members import Members, read_composite
 from swarm.members.routing.choice_request import RouterRequest, choice_as_completion
 from swarm.members.routing.fit import RouterSettings, fit_router, fitted_settings

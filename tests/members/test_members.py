@@ -11,8 +11,8 @@ from swarm.engines.metered import Budget, Metered
 from swarm.engines.scripted import ScriptedEngine
 from swarm.errors import UserError
 from swarm.evolution.loop import Watcher, search
+from swarm.evolution.problem import Problem
 from swarm.evolution.state import first_state, state_from_json, state_to_json
-from swarm.evolution.steps import Problem
 from swarm.members.composite import used_members
 from swarm.members.members import Members, generations_of, read_composite, read_members
 from swarm.system.execute import answer

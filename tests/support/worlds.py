@@ -11,7 +11,7 @@ from swarm.engines.scripted import ScriptedEngine
 from swarm.evals.eval import Eval
 from swarm.evolution.checked_config import make_config
 from swarm.evolution.fitness import Fitness
-from swarm.evolution.steps import Problem
+from swarm.evolution.problem import Problem
 from swarm.maths.decode import DecodeRule, decode
 from swarm.members.members import Members
 from swarm.system.scheduler import Scheduler
