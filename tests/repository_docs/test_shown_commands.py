@@ -83,6 +83,9 @@ def workdir(tmp_path, monkeypatch):
         writer.writerows([("problem", "solution"), *((row["question"], row["answer"]) for row in rows)])
     code = re.search(r"```python\n# concise.py\n(.*?)```", (ROOT / "docs/add_an_eval.md").read_text(), re.DOTALL)[1]
     Path("concise.py").write_text(code)
+    page = (ROOT / "docs/instructions.md").read_text()
+    for name, text in zip(("wording.yml", "two.yml"), re.findall(r"```yaml\n(.*?)```", page, re.DOTALL), strict=True):
+        Path(name).write_text(text)
     return tmp_path
 
 
