@@ -53,8 +53,16 @@ EVALS: dict[str, Callable[[JudgeMaker], Eval]] = {
 }
 
 
+def names_several(name: str) -> bool:
+    """Whether it gives datasets evals of their own, as a=NAME,b=NAME; an = behind a colon is in an eval's options."""
+    return "=" in name.partition(":")[0]
+
+
 def named_from_anywhere(name: str) -> str:
-    """The name of an eval with the local files and folders in it as absolute paths."""
+    """The name of an eval, or of several as a=NAME,b=NAME, with the local files and folders in it as absolute paths."""
+    if names_several(name):
+        several = [piece.partition("=") for piece in name.split(",")]
+        return ",".join(f"{key}{equals}{named_from_anywhere(value)}" for key, equals, value in several)
     if is_file_name(name):
         return f"{file_of(name).resolve()}:{name.partition(':')[2]}"
     family, colon, rest = name.partition(":")

@@ -7,8 +7,10 @@ import numpy as np
 
 from swarm.data.example import Dataset, Example
 from swarm.engines.base import GenerationParams
+from swarm.errors import UserError
 from swarm.evals.judges.budget import NO_WORK, JudgeUsage
 from swarm.evals.judges.judge import Judge
+from swarm.maths.interval import Estimate, estimate
 from swarm.system.prompts import Query
 
 USUAL = GenerationParams(max_new_tokens=100, chat=True)  # the published program's most common setting
@@ -26,6 +28,14 @@ Judging = Generator[list[Query], list[str], Judgement]
 An eval with one pass yields once. Written this way, the queries of many systems under evaluation can be answered
 side by side, whatever number of passes the eval needs.
 """
+
+
+def with_score(scores: np.ndarray) -> np.ndarray:
+    """The scores without those of skipped examples. Raises UserError if none is left."""
+    kept: np.ndarray = scores[~np.isnan(scores)]
+    if not len(kept):
+        raise UserError("the judge refuses every question, so that nothing can be compared; use another judge model")
+    return kept
 
 
 def query_of(dataset: Dataset, example: Example, text: str = "") -> Query:
@@ -114,6 +124,18 @@ class Eval(ABC):
     def later_queries(self, dataset: Dataset, examples: Sequence[Example]) -> list[list[Query]]:
         """Stand-ins for the queries of every pass after the first, for a forecast of cost."""
         return []
+
+    def utility(self, scores: np.ndarray, examples: Sequence[Example]) -> float:
+        """What a search maximises: the mean of the examples' scores that are there."""
+        return float(with_score(scores).mean())
+
+    def estimate(self, scores: np.ndarray, examples: Sequence[Example]) -> Estimate:
+        """The mean of the scores that are there, with its interval."""
+        return estimate(with_score(scores), *self.range)
+
+    def solved(self, scores: np.ndarray, examples: Sequence[Example]) -> np.ndarray:
+        """Which examples have the highest score that there is, booleans, shape (examples,)."""
+        return np.asarray(scores >= self.highest)
 
     def ballot(self, reply: str, example: Example) -> str | None:
         """The reply's vote where several experts vote on an answer; None abstains."""

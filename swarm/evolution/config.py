@@ -54,7 +54,7 @@ class SearchConfig:
                                    "a plugin's", short="e", common=True,
                                    path=True, trusted=True, resumable=True, metavar="EVAL")
     dataset: str | None = option(None, TASK, "name in --data_directory, path (json, jsonl, csv, parquet, folder) or "
-                                 "hub id owner/name", short="d", common=True, path=True, resumable=True,
+                                 "hub id owner/name; several: a,b", short="d", common=True, path=True, resumable=True,
                                  metavar="DATASET")
     data_directory: str = option("data/eval", TASK, "where datasets lie, as <name>.json", path=True, resumable=True,
                                  metavar="FOLDER")
@@ -75,6 +75,10 @@ class SearchConfig:
     hub_config: str | None = option(None, DATA, "configuration of a hub dataset, such as main", metavar="NAME")
     data_revision: str | None = option(None, DATA, "revision of a hub dataset", metavar="REVISION")
     dev_size: int | None = option(None, DATA, "rows drawn as dev where there are no splits; the rest are test", least=1)
+    weights: str | None = option(None, DATA, "what each of several datasets counts: a=2,b=1 (default 1)",
+                                 metavar="NAME=WEIGHT")
+    at_least: str | None = option(None, DATA, "floors: a system whose mean on dev is lower cannot win: b=.6",
+                                  metavar="NAME=SCORE")
     share_chunks: bool = option(False, DATA, "let nodes share context chunks where there are fewer chunks than nodes")
 
     judge_model: str | None = option(None, JUDGE, "what rates answers: gemini-..., a server's model, or a local model",

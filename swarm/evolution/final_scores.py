@@ -1,18 +1,19 @@
 """The final scores: the found system and what it has to beat, on dev and on test, with intervals."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from swarm.data.example import Dataset
+from swarm.data.example import Dataset, Example
 from swarm.evals.eval import Eval, Judgement
+from swarm.evals.joint_eval import JointEval
 from swarm.evolution.answer_records import answer_records
-from swarm.evolution.fitness import Fitness, Judged, with_score
+from swarm.evolution.fitness import Fitness, Judged
 from swarm.evolution.problem import Problem
 from swarm.evolution.state import SearchState
 from swarm.maths.gain import buckets
-from swarm.maths.interval import estimate
 from swarm.system.system import System
 
 
@@ -53,7 +54,7 @@ def final_scores(problem: Problem, state: SearchState) -> FinalScores:
     for split, examples in (("dev", fitness.dataset.dev), ("test", fitness.dataset.test)):
         judged[split] = dict(zip(systems, fitness.judge_traced(list(systems.values()), examples), strict=True))
         for who, each in judged[split].items():
-            table[who][split] = summarise(each.judgement, fitness.evaluation)
+            table[who][split] = summarise(each.judgement, fitness.evaluation, examples)
     table["best_single"]["name"] = chosen.name
     if composites:
         table["best_composite"]["name"] = best_composite.name
@@ -67,6 +68,29 @@ def records_of(scores: FinalScores, fitness: Fitness) -> dict[str, list[dict[str
         split: list(answer_records(split, getattr(fitness.dataset, split), judged, fitness.evaluation))
         for split, judged in scores.judged.items()
     }
+
+
+def by_dataset(scores: FinalScores, fitness: Fitness) -> list[dict[str, Any]]:
+    """What a search over several datasets says of each: its eval, weight and floor, everybody's scores; else empty."""
+    evaluation = fitness.evaluation
+    if not isinstance(evaluation, JointEval):
+        return []
+    estimates = {
+        split: {who: evaluation.estimates(each.judgement, getattr(fitness.dataset, split)) for who, each in own.items()}
+        for split, own in scores.judged.items()
+    }
+    return [
+        {
+            "name": part.name,
+            "eval": part.evaluation.name,
+            "weight": part.weight,
+            "at_least": part.at_least,
+            "scores": {
+                who: {split: estimates[split][who][part.name] for split in estimates} for who in scores.judged["dev"]
+            },
+        }
+        for part in evaluation.parts
+    ]
 
 
 def gain_on_dev(scores: FinalScores, state: SearchState, fitness: Fitness, experts: int) -> list[dict[str, int]]:
@@ -89,6 +113,6 @@ def questions_of_the_end(evaluation: Eval, dataset: Dataset, composites: bool = 
     return (len(dataset.dev) + (4 if composites else 3) * len(dataset.test)) * evaluation.judge_calls
 
 
-def summarise(judgement: Judgement, evaluation: Eval) -> dict[str, dict[str, float | int]]:
+def summarise(judgement: Judgement, evaluation: Eval, examples: Sequence[Example]) -> dict[str, dict[str, float | int]]:
     """Estimates per scorer: mean, 95 % interval and size, over the examples that have a score."""
-    return {scorer: vars(estimate(with_score(scores), *evaluation.range)) for scorer, scores in judgement.items()}
+    return {scorer: vars(evaluation.estimate(scores, examples)) for scorer, scores in judgement.items()}

@@ -83,12 +83,12 @@ class Fitness:
         return judgements
 
     def utility(self, judgement: Judgement) -> float:
-        """The mean of the scores that the search maximises."""
-        return float(with_score(judgement[self.scorer]).mean())
+        """The utility of a system with these scores on dev."""
+        return self.evaluation.utility(judgement[self.scorer], self.dataset.dev)
 
     def solved(self, judgement: Judgement) -> np.ndarray:
-        """Which examples have the highest score that there is, booleans, shape (examples,)."""
-        return np.asarray(judgement[self.scorer] >= self.evaluation.highest)
+        """Which examples of dev have the highest score that there is, booleans, shape (examples,)."""
+        return self.evaluation.solved(judgement[self.scorer], self.dataset.dev)
 
     def solved_by(self, judgements: Sequence[Judgement]) -> tuple[str, ...]:
         """For each judgement a text with a 1 for every solved example and a 0 for others; none of a judge's ratings."""
@@ -151,14 +151,6 @@ class Fitness:
             checked = check_judgement(self.evaluation, finished.value, len(examples), self.scorer)
             return np.asarray(checked[self.scorer], dtype=np.float64)
         raise UserError(f"eval {self.evaluation.name} asks more than once about a text; wanted one that scores at once")
-
-
-def with_score(scores: np.ndarray) -> np.ndarray:
-    """The scores without those of skipped examples. Raises UserError if none is left."""
-    kept: np.ndarray = scores[~np.isnan(scores)]
-    if not len(kept):
-        raise UserError("the judge refuses every question, so that nothing can be compared; use another judge model")
-    return kept
 
 
 def in_common(judgements: Sequence[Judgement], skipped: Sequence[int] = ()) -> list[Judgement]:

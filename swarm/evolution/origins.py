@@ -30,10 +30,11 @@ def from_anywhere(config: SearchConfig) -> SearchConfig:
         names.remove("judge_model")
     given = {name: getattr(config, name) for name in names}
     here: dict[str, Any] = {
-        name: str(Path(value).resolve())
-        for name, value in given.items()
-        if value and (_is_data_path(value, config) if name == "dataset" else Path(value).is_dir())
+        name: str(Path(value).resolve()) for name, value in given.items() if value and _lies_here(name, value, config)
     }
+    if "dataset" not in here and config.dataset:  # of several each
+        every = config.dataset.split(",")
+        here["dataset"] = ",".join(str(Path(one).resolve()) if _is_data_path(one, config) else one for one in every)
     here["eval_type"] = named_from_anywhere(str(config.eval_type))
     if config.plugin:
         here["plugin"] = ",".join(str(Path(part.strip()).resolve()) for part in config.plugin.split(","))
@@ -44,6 +45,12 @@ def _eval_name(problem: Problem) -> str:
     """The eval's name, with which its model is found from any folder; an eval's file does not travel."""
     name = problem.fitness.evaluation.name
     return name if is_file_name(name) else named_from_anywhere(name)
+
+
+def _lies_here(name: str, value: str, config: SearchConfig) -> bool:
+    if name == "dataset":
+        return _is_data_path(value, config)
+    return Path(value).is_file() if name == "instructions" else Path(value).is_dir()
 
 
 def _is_data_path(dataset: str, config: SearchConfig) -> bool:

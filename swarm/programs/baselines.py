@@ -99,7 +99,7 @@ def constant_scores(task: Task, splits: Sequence[str]) -> dict[str, Any]:
                 queries = judging.send([reply] * len(queries))
         except StopIteration as finished:
             judgement = check_judgement(task.evaluation, finished.value, len(examples), task.config.scorer)
-        scores[split] = summarise(judgement, task.evaluation)
+        scores[split] = summarise(judgement, task.evaluation, examples)
     return {CONSTANT: scores}
 
 
@@ -124,10 +124,10 @@ def score_baselines(task: Task, members: Members, scheduler: Scheduler, splits: 
         for split in splits:
             examples = getattr(task.dataset, split)
             for who, judgement in zip(systems, fitness.judge(list(systems.values()), examples), strict=True):
-                table[who][split] = summarise(judgement, task.evaluation)
+                table[who][split] = summarise(judgement, task.evaluation, examples)
             voted = majority_vote(fitness, list(alone.values()), examples)
             if voted is not None:
-                table.setdefault(VOTE, {})[split] = summarise(voted, task.evaluation)
+                table.setdefault(VOTE, {})[split] = summarise(voted, task.evaluation, examples)
     return table
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from swarm.data.example import Example
 from swarm.errors import UserError
+from swarm.evals.joint_eval import JointEval
 from swarm.evolution.answer_records import FOUND, answer_records, as_lines
 from swarm.evolution.command_line import given_settings
 from swarm.evolution.final_scores import summarise
@@ -32,7 +33,7 @@ from swarm.programs.task import Task, read_task
 from swarm.reports.by_column import aligned, by_column
 from swarm.reports.changes import gain_lines
 from swarm.reports.kept_answers import kept_answer
-from swarm.reports.report import graph_as_text, score_title
+from swarm.reports.report import estimate_lines, graph_as_text, score_title
 from swarm.storage.files import write_whole
 from swarm.system.scheduler import Scheduler
 from swarm.system.system import single
@@ -115,24 +116,26 @@ def _experts_judged(found: FoundSystem, task: Task, examples: Sequence[Example],
         return dict(zip((expert.name for expert in experts), judged, strict=True))
 
 
-def _gain(task: Task, judged: Mapping[str, Judged]) -> list[dict[str, int]]:
+def _gain(task: Task, judged: Mapping[str, Judged], examples: Sequence[Example]) -> list[dict[str, int]]:
     """The collaborative gain over the experts."""
-    scorer, highest = task.evaluation.scorers[0], task.evaluation.highest
-    solved = {who: np.asarray(each.judgement[scorer]) >= highest for who, each in judged.items()}
+    scorer = task.evaluation.scorers[0]
+    solved = {who: task.evaluation.solved(each.judgement[scorer], examples) for who, each in judged.items()}
     together = solved.pop(FOUND)
     return [asdict(bucket) for bucket in buckets(np.array([*solved.values()]), together)]
 
 
 def _show(options: Any, found: FoundSystem, task: Task, judged: Mapping[str, Judged]) -> None:
-    scores: dict[str, Any] = dict(summarise(judged[FOUND].judgement, task.evaluation))
     examples = getattr(task.dataset, options.split)
+    scores: dict[str, Any] = dict(summarise(judged[FOUND].judgement, task.evaluation, examples))
     records = list(answer_records(options.split, examples, judged, task.evaluation))
     if options.save_answers is not None:
         _write(options.save_answers, as_lines(records))
     if options.json:
         record = {"folder": options.folder, "split": options.split, "scores": scores}
+        if isinstance(task.evaluation, JointEval):
+            record["datasets"] = task.evaluation.estimates(judged[FOUND].judgement, examples)
         if options.experts:
-            record["gain"] = _gain(task, judged)
+            record["gain"] = _gain(task, judged, examples)
         log.info("%s", json.dumps(record))
         return
     lines = graph_as_text(found.system)
@@ -141,17 +144,19 @@ def _show(options: Any, found: FoundSystem, task: Task, judged: Mapping[str, Jud
         lines.append(f"on the first {limit} examples, as it was found; --limit {ALL} for all there are")
     for scorer in sorted(scores, key=lambda name: name != "strict"):
         lines.append(f"{options.split} {score_title(scorer, scores)}: {Estimate(**scores[scorer])}")
+    if isinstance(task.evaluation, JointEval):
+        lines += estimate_lines(task.evaluation.estimates(judged[FOUND].judgement, examples))
     counts = {f"role {node}": count for node, (_, count) in counts_by_node(records).items()}
     lines += complaints(counts, found.params(task).max_new_tokens, task.evaluation.name) if counts else []
     lines += refusal_lines(task.evaluation.refused, found.config)
     if options.by:
-        answers = [kept_answer(one) for one in records]
-        lines += ["", *by_column(answers, options.by, task.evaluation.scorers[0], task.evaluation.range)]
+        answers, scorer = [kept_answer(one) for one in records], task.evaluation.scorers[0]
+        lines += ["", *by_column(answers, options.by, scorer, (task.evaluation.lowest, task.evaluation.highest))]
     if options.experts:
         alone = ((who, f"{own.judgement[task.evaluation.scorers[0]].mean():.3f}") for who, own in judged.items())
         rows = sorted((row for row in alone if row[0] != FOUND), key=lambda row: row[1], reverse=True)
         lines += ["", *aligned([("expert, alone", task.evaluation.scorers[0]), *rows])]
-        lines += ["", *gain_lines(_gain(task, judged))]
+        lines += ["", *gain_lines(_gain(task, judged, examples))]
     for line in lines:
         log.info("%s", line)
 

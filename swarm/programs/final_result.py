@@ -9,12 +9,13 @@ from typing import Any
 
 from swarm.engines.metered import Metered
 from swarm.evolution.config import SearchConfig
-from swarm.evolution.final_scores import FinalScores, gain_on_dev
+from swarm.evolution.final_scores import FinalScores, by_dataset, gain_on_dev
 from swarm.evolution.problem import Problem
 from swarm.evolution.reply_counts import ReplyCounts, as_rows, complaints
 from swarm.evolution.run_folder import CURVES_PICTURE, GRAPH_PICTURE
 from swarm.evolution.state import SearchState
 from swarm.reports.changes import graph_changes, mixtures
+from swarm.reports.datasets import dataset_lines
 from swarm.reports.report import graph_as_text, score_table
 
 log = logging.getLogger(__name__)
@@ -26,10 +27,12 @@ def result_of(
     """The content of result.json; `records` are those of the answers, by split."""
     assert state.best is not None
     fitness, tally = problem.fitness, meter.tally()
+    ends = fitness.evaluation.lowest, fitness.evaluation.highest
     found = problem.best_system(state.best)
     return {
         "scores": scores.table,
-        "range": [end if math.isfinite(end) else None for end in fitness.evaluation.range],
+        **({"datasets": datasets} if (datasets := by_dataset(scores, fitness)) else {}),
+        "range": [end if math.isfinite(end) else None for end in ends],
         "stop_reason": state.stop_reason,
         "iterations": len(state.best_history) - 1,
         "found": state.best.found,
@@ -67,6 +70,7 @@ def show_result(result: dict[str, Any], config: SearchConfig, folder: Path) -> N
     """Shows what a run has found, as its result.json has it."""
     lines = ["", "the found system:", *(f"  {line}" for line in result["graph"]), ""]
     lines += score_table(result["scores"], config.scorer)
+    lines += dataset_lines(result, config.scorer)
     lines += ["", f"found in {result['found']}; {result['usage']['generations']:,} generations"]
     lines += reply_complaints(result, config)
     lines += refusal_lines(result["judge"].get("refused", 0), config)

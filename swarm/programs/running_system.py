@@ -197,7 +197,7 @@ class RunningSystem:
         fitness = Fitness(self._answering.scheduler(), task.evaluation, task.dataset, found.params(task), scorer)
         examples = getattr(task.dataset, split)
         [judged] = fitness.judge_traced([self._known()], examples)
-        numbers: dict[str, Any] = dict(summarise(judged.judgement, task.evaluation))
+        numbers: dict[str, Any] = dict(summarise(judged.judgement, task.evaluation, examples))
         names = sorted(numbers, key=lambda name: name != scorer)
         records = answer_records(split, examples, {FOUND: judged}, task.evaluation)
         return Score(

@@ -12,6 +12,7 @@ from swarm.programs import front_doors
 from swarm.programs.parsers import show_parser
 from swarm.reports.by_column import aligned, by_column, columns_of
 from swarm.reports.changes import gain_lines, mixture_in_words
+from swarm.reports.datasets import dataset_lines
 from swarm.reports.finished_run import FinishedRun, finished_run, read_as_written
 from swarm.reports.kept_answers import KeptAnswer, answers_path, read_answers
 from swarm.reports.report import score_table
@@ -51,7 +52,7 @@ def _summary(run: FinishedRun, split: str) -> list[str]:
     args, result = run.args, run.result
     lines = [f"{run.name}: {run.eval} on {run.dataset}, seed {args.get('seed')}; {run.state}", "", "the found system:"]
     lines += [f"  {line}" for line in result["graph"]]
-    lines += ["", *score_table(result["scores"], run.scorer)]
+    lines += ["", *score_table(result["scores"], run.scorer), *dataset_lines(result, run.scorer)]
     return [*lines, *_moved(result), *_changed(result), *_replies(result, split), *_gain(result), *_domains(run, split)]
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from swarm.data.example import Dataset
 from swarm.data.load import limit, load_dataset
-from swarm.data.source import Source, parse_mapping
 from swarm.engines.base import GenerationParams
 from swarm.errors import UserError
 from swarm.evals import get_eval
@@ -19,6 +18,8 @@ from swarm.evolution.instruction_file import (
     check_nodes,
     read_instructions,
 )
+from swarm.programs.data_sources import dataset_names, source_of
+from swarm.programs.joint_task import read_joint_eval, refuse_without_several
 from swarm.programs.judge_choice import judge_maker
 
 log = logging.getLogger(__name__)
@@ -54,8 +55,15 @@ class Task:
 
 def read_task(config: SearchConfig, judged: JudgeUsage = NO_WORK) -> Task:
     """The eval and the data that the settings name, checked; `judged` is what earlier sittings asked of a judge."""
-    evaluation = get_eval(str(config.eval_type), judge_maker(config, judged))
-    dataset = limit(load_dataset(source_of(config)), config.dev_limit, config.test_limit)
+    judge, names = judge_maker(config, judged), dataset_names(str(config.dataset))
+    evaluation: Eval
+    if len(names) > 1:
+        evaluation = joint = read_joint_eval(config, names, judge)
+        dataset = joint.dataset
+    else:
+        evaluation = get_eval(str(config.eval_type), judge)
+        dataset = limit(load_dataset(source_of(config, names[0])), config.dev_limit, config.test_limit)
+        refuse_without_several(config, dataset)
     evaluation.check(dataset)
     usual = evaluation.params(dataset)
     chat = usual.chat if config.chat is None else config.chat
@@ -64,23 +72,6 @@ def read_task(config: SearchConfig, judged: JudgeUsage = NO_WORK) -> Task:
     if config.instructions is not None:
         instructions = read_instructions(Path(config.instructions), evaluation, dataset)
     return Task(config, evaluation, dataset, params, instructions)
-
-
-def source_of(config: SearchConfig) -> Source:
-    """The data source of the settings, with the names of its columns and splits.
-
-    What is drawn for dev does not depend on the search's seed: runs that differ in it share their questions.
-    """
-    return Source(
-        dataset=str(config.dataset),
-        directory=config.data_directory,
-        columns=parse_mapping(config.columns, "--columns") if config.columns else {},
-        splits=parse_mapping(config.splits, "--splits") if config.splits else {},
-        hub_config=config.hub_config,
-        revision=config.data_revision,
-        dev_size=config.dev_size,
-        mend=not config.paper_code,
-    )
 
 
 def fit_chunks(dataset: Dataset, nodes: int, config: SearchConfig) -> Dataset:

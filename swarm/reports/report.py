@@ -1,11 +1,12 @@
 """The found system as text: its graph, its scores, its model card."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from swarm.evolution.config import SearchConfig
 from swarm.maths.interval import Estimate
 from swarm.members.composite import label
+from swarm.reports.by_column import aligned
 from swarm.system.system import System
 
 
@@ -87,6 +88,16 @@ def score_table(scores: dict[str, Any], scorer: str) -> list[str]:
             cells = "".join(f"{Estimate(**scores[who][split][which])!s:<30}" for split in ("dev", "test"))
             lines.append(f"{title:<{width}}{cells}".rstrip())
     return lines
+
+
+def estimate_lines(datasets: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[str]:
+    """The scores of each dataset, dataset -> scorer -> estimate, a line each."""
+    rows = [
+        (f"  {name}", scorer, str(Estimate(**own)))
+        for name, scores in datasets.items()
+        for scorer, own in sorted(scores.items(), key=lambda item: item[0] != "strict")
+    ]
+    return aligned(rows)
 
 
 def score_title(scorer: str, scorers: Collection[str]) -> str:

@@ -1,9 +1,9 @@
 """Prompts of the graph's nodes: the question, the context, and predecessors' answers."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from swarm.engines.base import Turn
+from swarm.engines.base import GenerationParams, Turn
 
 FIRST_HEADER = "Please answer the following question.\n"
 LATER_HEADER = (
@@ -19,7 +19,8 @@ class Query:
     Attributes:
       text: the question.
       chunks: parts of a context too long for one node; each node reads its own in front of the question.
-      max_new_tokens: for a question whose answer is short; None leaves it to the parameters of the generation.
+      max_new_tokens, chat: for a question whose answer is short, or that is asked with or without the chat template;
+        None leaves them to the parameters of the generation.
       history: earlier turns of a conversation with the whole system, which every node is told.
       question, choices: the record's own question and its choices, for instructions that put them in their own words;
         "" where there is nothing but the text.
@@ -31,6 +32,14 @@ class Query:
     history: tuple[Turn, ...] = ()
     question: str = ""
     choices: Mapping[str, str] = field(default_factory=dict, hash=False)
+    chat: bool | None = None
+
+    def params(self, usual: GenerationParams) -> GenerationParams:
+        """How its answers are generated, where others are as `usual`."""
+        if self.max_new_tokens is None and self.chat is None:
+            return usual
+        most = usual.max_new_tokens if self.max_new_tokens is None else self.max_new_tokens
+        return replace(usual, max_new_tokens=most, chat=usual.chat if self.chat is None else self.chat)
 
 
 def node_prompt(query: Query, previous: Sequence[str], position: int = 0, nodes: int = 1) -> str:

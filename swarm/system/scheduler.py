@@ -1,7 +1,7 @@
 """One queue of ready requests over all systems of a step: the work is requests, not graphs (design, decision 5)."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from swarm.engines.base import Completion, Engine, GenerationParams, Request
@@ -229,10 +229,7 @@ class _Walk:
         self._system = system
         self._on_answer = on_answer
         self._queries = queries
-        self._params = [
-            params if query.max_new_tokens is None else replace(params, max_new_tokens=query.max_new_tokens)
-            for query in queries
-        ]
+        self._params = [query.params(params) for query in queries]
         self._predecessors = {node: system.predecessors(node) for node in system.graph}
         self._successors = {node: sorted(system.graph.successors(node)) for node in system.graph}
         self.ahead: dict[int, int] = {}

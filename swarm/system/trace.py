@@ -1,7 +1,7 @@
 """The trace of a step: prompts and answers of every node, replayed from the cache."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from swarm.engines.base import Completion, GenerationParams, Member, Request
 from swarm.engines.cache.completion_cache import CompletionCache
@@ -44,7 +44,7 @@ class Trace:
         order = system.order
         sources = {node: system.predecessors(node) for node in order}
         for index, query in enumerate(queries):
-            own = params if query.max_new_tokens is None else replace(params, max_new_tokens=query.max_new_tokens)
+            own = query.params(params)
             texts: dict[int, str] = {}
             for node in order:
                 prompt = system.prompt(query, node, [texts[source] for source in sources[node]])

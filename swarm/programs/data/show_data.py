@@ -12,7 +12,7 @@ from swarm.evolution.command_line import Parser, add_settings, given_settings
 from swarm.evolution.config import settings_of
 from swarm.evolution.setting import DATA, TASK
 from swarm.programs import front_doors
-from swarm.programs.task import source_of
+from swarm.programs.data_sources import dataset_names, source_of
 
 log = logging.getLogger(__name__)
 
@@ -39,12 +39,18 @@ def show_program(arguments: list[str] | None = None) -> int:
         options.dataset, words = options.source, ["-d", options.source, *(w for w in words if w != options.source)]
     given = with_present_names(given_settings(options, "search"))
     config = make_config({"eval_type": "exact_match"} | given)
-    dataset = load_dataset(source_of(config))
-    log.info("%s: %d dev, %d test (digest %s)", dataset.name, len(dataset.dev), len(dataset.test), dataset.digest[:12])
-    for line in [*shape_of(dataset.dev), "", "the first question:", *first_question(dataset.dev[0])]:
-        log.info("%s", line)
-    log.info("\nbefore a search, what it has to beat:")
-    log.info("  h-swarm baselines -e %s %s", usual_eval(dataset.dev), shlex.join(words))
+    evals = {}
+    for name in dataset_names(str(config.dataset)):
+        dataset = load_dataset(source_of(config, name))
+        dev, test = len(dataset.dev), len(dataset.test)
+        log.info("%s: %d dev, %d test (digest %s)", dataset.name, dev, test, dataset.digest[:12])
+        for line in [*shape_of(dataset.dev), "", "the first question:", *first_question(dataset.dev[0]), ""]:
+            log.info("%s", line)
+        evals[dataset.name] = usual_eval(dataset.dev)
+    log.info("before a search, what it has to beat:")
+    several = ",".join(f"{name}={evaluation}" for name, evaluation in evals.items())
+    usual = several if len(set(evals.values())) > 1 else next(iter(evals.values()))
+    log.info("  h-swarm baselines -e %s %s", usual, shlex.join(words))
     return front_doors.DONE
 
 
