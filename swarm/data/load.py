@@ -20,6 +20,7 @@ from swarm.data.example import Dataset, Example
 from swarm.data.faults import mend_and_warn
 from swarm.data.file_formats import SUFFIXES, kind_of, stem_of, suffix_of
 from swarm.data.hub import is_hub_id, read_hub
+from swarm.data.lm_eval_data import is_lm_eval, lm_eval_dataset
 from swarm.data.published import PUBLISHED
 from swarm.data.records import check_text, examples
 from swarm.data.shapes import in_our_fields
@@ -42,6 +43,8 @@ def load_dataset(source: str | Source, directory: str | Path = DIRECTORY) -> Dat
     """
     if isinstance(source, str):
         source = Source(source, str(directory))
+    if is_lm_eval(source.dataset):
+        return _with_own_digest(mend_and_warn(lm_eval_dataset(source.dataset, source.dev_size, source.seed)))
     found = _locate(source)
     if found is None:
         dataset = _from_hub(source)

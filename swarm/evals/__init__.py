@@ -58,6 +58,11 @@ def names_several(name: str) -> bool:
     return "=" in name.partition(":")[0]
 
 
+def eval_names(given: str) -> list[str]:
+    """The names of evals in `-e`: that one, or those of a=NAME,b=NAME."""
+    return [piece.partition("=")[2] for piece in given.split(",")] if names_several(given) else [given]
+
+
 def named_from_anywhere(name: str) -> str:
     """The name of an eval, or of several as a=NAME,b=NAME, with the local files and folders in it as absolute paths."""
     if names_several(name):
@@ -68,6 +73,8 @@ def named_from_anywhere(name: str) -> str:
     family, colon, rest = name.partition(":")
     if not colon or family not in FAMILIES:
         return name
+    if family == "lm_eval":
+        return f"{family}:{Path(rest).resolve()}" if Path(rest).is_file() else name
     kind, _, options = rest.partition(":")
     pairs = [f"{option}={_absolute(value)}" for option, value in pairs_of(f"-e {family}", options)]
     return ":".join([family, _absolute(kind), *([",".join(pairs)] if pairs else [])])
@@ -89,9 +96,15 @@ def _reward(name: str) -> Eval:
     return RewardEval(name)
 
 
+def _lm_eval(name: str) -> Eval:
+    from swarm.evals.lm_eval_eval import LmEval
+
+    return LmEval(name)
+
+
 # Families of evals, whose members are named behind a colon.
-FAMILIES: dict[str, Callable[[str], Eval]] = {"metric": _metric, "reward": _reward}
-_NAMED = {"metric": "NAME", "reward": "MODEL"}
+FAMILIES: dict[str, Callable[[str], Eval]] = {"metric": _metric, "reward": _reward, "lm_eval": _lm_eval}
+_NAMED = {"metric": "NAME", "reward": "MODEL", "lm_eval": "TASK"}
 
 
 def get_eval(name: str, judge: JudgeMaker = no_judge) -> Eval:

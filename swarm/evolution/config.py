@@ -50,9 +50,9 @@ class SearchConfig:
 
     # fmt: off
     eval_type: str | None = option(None, TASK, "what scores an answer: exact_match, multiple_choice, abstainqa, "
-                                   "gemini_match, maths_match, metric:NAME, reward:MODEL, path/to/file.py:name, or "
-                                   "a plugin's", short="e", common=True,
-                                   path=True, trusted=True, resumable=True, metavar="EVAL")
+                                   "gemini_match, maths_match, metric:NAME, reward:MODEL, lm_eval:TASK, "
+                                   "path/to/file.py:name, or a plugin's; of several datasets a=NAME,b=NAME", short="e",
+                                   common=True, path=True, trusted=True, resumable=True, metavar="EVAL")
     dataset: str | None = option(None, TASK, "name in --data_directory, path (json, jsonl, csv, parquet, folder) or "
                                  "hub id owner/name; several: a,b", short="d", common=True, path=True, resumable=True,
                                  metavar="DATASET")

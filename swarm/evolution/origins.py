@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from swarm.data.hub import is_hub_id
+from swarm.data.lm_eval_data import is_lm_eval
 from swarm.evals import named_from_anywhere
 from swarm.evals.own_evals import is_file_name
 from swarm.evolution.config import SearchConfig, settings
@@ -34,7 +35,7 @@ def from_anywhere(config: SearchConfig) -> SearchConfig:
     }
     if "dataset" not in here and config.dataset:  # of several each
         every = config.dataset.split(",")
-        here["dataset"] = ",".join(str(Path(one).resolve()) if _is_data_path(one, config) else one for one in every)
+        here["dataset"] = ",".join(_from_here(one, config) for one in every)
     here["eval_type"] = named_from_anywhere(str(config.eval_type))
     if config.plugin:
         here["plugin"] = ",".join(str(Path(part.strip()).resolve()) for part in config.plugin.split(","))
@@ -51,6 +52,13 @@ def _lies_here(name: str, value: str, config: SearchConfig) -> bool:
     if name == "dataset":
         return _is_data_path(value, config)
     return Path(value).is_file() if name == "instructions" else Path(value).is_dir()
+
+
+def _from_here(dataset: str, config: SearchConfig) -> str:
+    """A dataset's name with the path in it, if there is one, made absolute."""
+    if is_lm_eval(dataset):
+        return named_from_anywhere(dataset)
+    return str(Path(dataset).resolve()) if _is_data_path(dataset, config) else dataset
 
 
 def _is_data_path(dataset: str, config: SearchConfig) -> bool:

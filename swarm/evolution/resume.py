@@ -3,18 +3,23 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+from swarm.data.lm_eval_data import task_file
 from swarm.errors import UserError
+from swarm.evals import eval_names
 from swarm.evals.own_evals import eval_file_digest, is_file_name
 from swarm.evolution.config import SearchConfig
 from swarm.evolution.state import SearchState
 from swarm.plugins import plugin_files_digest
+from swarm.storage.files import file_digest
 from swarm.storage.user_cache import remember_named, was_named
 
 log = logging.getLogger(__name__)
 
 EVAL_FILE, JUDGE_URL, RAY_ADDRESS, PLUGIN = "eval_file", "judge_url", "ray_address", "plugin"
+TASK_FILE = "lm_eval_task"
 
 
 def check_what_it_names(again: str, config: SearchConfig, given: Mapping[str, Any], recorded: object) -> None:
@@ -25,13 +30,14 @@ def check_what_it_names(again: str, config: SearchConfig, given: Mapping[str, An
     used if the user names them now or has named them before. `again` is the command that goes on, which the cure
     extends. Raises UserError.
     """
-    name = str(config.eval_type)
-    if is_file_name(name) and "eval_type" not in given:
+    whole = str(config.eval_type)
+    for name in _eval_files(config) if "eval_type" not in given else ():
         digest = eval_file_digest(name)
-        if digest != recorded:
-            raise UserError(f"the run's eval file {name} has changed since it began: read it, then {again} -e {name}")
+        if digest not in str(recorded).split():
+            raise UserError(f"the run's eval file {name} has changed since it began: read it, then {again} -e {whole}")
         if not was_named(EVAL_FILE, digest):
-            raise UserError(f"you have not run the eval file {name} here before: read it, then {again} -e {name}")
+            raise UserError(f"you have not run the eval file {name} here before: read it, then {again} -e {whole}")
+    check_task_files(again, config, given)
     if config.plugin and "plugin" not in given and not was_named(PLUGIN, plugin_files_digest(config.plugin)):
         raise UserError(
             f"the run has the plugin {config.plugin}, which you have not run here with this content: read it, then "
@@ -51,10 +57,22 @@ def check_what_it_names(again: str, config: SearchConfig, given: Mapping[str, An
         )
 
 
+def check_task_files(again: str, config: SearchConfig, given: Mapping[str, Any]) -> None:
+    """Raises UserError for a task of lm_eval in a file that the user has not named: its templates can run code."""
+    for path in _task_files(config) if not {"dataset", "eval_type"} & set(given) else ():
+        if not was_named(TASK_FILE, file_digest(path)):
+            raise UserError(
+                f"the task {path} has templates, which can run code, and you have not named it here with this content: "
+                f"read it, then {again} -d {config.dataset}"
+            )
+
+
 def remember_what_is_named(config: SearchConfig) -> None:
     """What the user has named now need not be named again when a run is resumed."""
-    if is_file_name(str(config.eval_type)):
-        remember_named(EVAL_FILE, eval_file_digest(str(config.eval_type)))
+    for name in _eval_files(config):
+        remember_named(EVAL_FILE, eval_file_digest(name))
+    for path in _task_files(config):
+        remember_named(TASK_FILE, file_digest(path))
     if config.plugin:
         remember_named(PLUGIN, plugin_files_digest(config.plugin))
     if config.judge_url:
@@ -79,3 +97,13 @@ def without_used_limits(config: SearchConfig, given: dict[str, Any], state: Sear
     for name in spent:
         log.info("--%s %s was reached and no longer holds; give a new one to end the search again", name, limits[name])
     return replace(config, **lifted)
+
+
+def _eval_files(config: SearchConfig) -> list[str]:
+    return [name for name in eval_names(str(config.eval_type)) if is_file_name(name)]
+
+
+def _task_files(config: SearchConfig) -> list[Path]:
+    """The user's own tasks of lm_eval, in files."""
+    names = [*str(config.dataset).split(","), *eval_names(str(config.eval_type))]
+    return list(dict.fromkeys(path for name in names if (path := task_file(name)) is not None))

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from swarm.errors import UserError
+from swarm.evals import eval_names
 from swarm.evals.own_evals import is_file_name
 from swarm.evolution.config import SearchConfig
 from swarm.evolution.origins import from_anywhere
@@ -25,6 +26,6 @@ def resume_command(folder: Path, config: SearchConfig | None = None) -> str:
     code: list[str] = []
     if config is not None:
         own = from_anywhere(config)
-        code += ["-e", str(own.eval_type)] if is_file_name(str(own.eval_type)) else []
+        code += ["-e", str(own.eval_type)] if any(map(is_file_name, eval_names(str(own.eval_type)))) else []
         code += ["--plugin", own.plugin] if own.plugin else []
     return shlex.join([*program, "--resume", str(folder.resolve()), *code])

@@ -10,11 +10,12 @@ from swarm.engines.base import GenerationParams
 from swarm.engines.cache.completion_cache import CompletionCache
 from swarm.engines.executor import Executor
 from swarm.errors import UserError
-from swarm.evals import EVALS
+from swarm.evals import EVALS, eval_names
 from swarm.evals.own_evals import is_file_name
 from swarm.evolution.checked_config import make_config, with_present_names
 from swarm.evolution.config import SearchConfig, settings
 from swarm.evolution.origins import kept_with_a_system, of_its_data
+from swarm.evolution.resume import check_task_files
 from swarm.evolution.run_folder import ARGS, BEST, RESULT, read_json
 from swarm.plugins import names_in
 from swarm.programs.engine_choice import make_cache
@@ -110,7 +111,8 @@ def check_eval_is_named(found: FoundSystem) -> None:
     given = found.given
     if ran.get("plugin") and not given.get("plugin") and name not in names_in("evals", EVALS):
         raise UserError(f"the system was found by the eval {name} of a plugin: name it with --plugin {ran['plugin']}")
-    if given.get("eval_type") or not is_file_name(name):
+    check_task_files(f"the same command on {found.folder} with", found.config, given)
+    if given.get("eval_type") or not any(map(is_file_name, eval_names(name))):
         return
     known = ran.get("eval_type")
     raise UserError(
