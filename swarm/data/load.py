@@ -126,7 +126,7 @@ def _from_folder(folder: Path, source: Source) -> Dataset:
             cure = "leave one, or say which are dev and test with --splits dev=NAME,test=NAME"
             raise UserError(f"{folder}: {how_many} file {split}.json, .jsonl, .csv or .parquet, only "
                             f"{there or 'others'}; {cure}")  # fmt: skip
-        tables[split] = _file_table(files[0])
+        tables[split] = file_table(files[0])
     return _dataset(folder.resolve().name, paired(str(folder), tables, source), source)
 
 
@@ -134,8 +134,8 @@ def _is_split_file(file: Path) -> bool:
     return suffix_of(file) != "" and not file.name.startswith(".")
 
 
-def _file_table(file: Path) -> Table:
-    """The rows of one file of a folder."""
+def file_table(file: Path) -> Table:
+    """The rows of one file: a table, or a list of records in JSON. Raises UserError for what is neither."""
     content = read_data_file(file)
     if kind_of(file, content) != ".json":
         return read_table(file, content)

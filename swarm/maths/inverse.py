@@ -60,6 +60,7 @@ def adamw(
     updates: int,
     log_rest: Tensor | None = None,
     frozen: Tensor | None = None,
+    losses: list[Tensor] | None = None,
 ) -> Tensor:
     """Logits (B, K) after some AdamW updates of KL(target || r), r = softmax(logits) · rows; as the published program.
 
@@ -67,11 +68,14 @@ def adamw(
     `log_rest` (B,) is the log of the sum of exp of the logits that are no candidates: these share the mean candidate's
     fate. Padding has the logit -inf. The loss is the mean over d, so that Adam's epsilon freezes improbable tokens
     (`freezing_point`): the factor 1 / d is part of the algorithm, and belongs to a row, however many rows there are.
-    Candidates that are `frozen` (B, K) enter r but are not moved; one may stand for many improbable tokens.
+    Candidates that are `frozen` (B, K) enter r but are not moved; one may stand for many improbable tokens. `losses`
+    gets the `divergence` before every update and after the last.
     """
     logits, rest = logits.clone(), _rest(logits, log_rest)
     first, second = torch.zeros_like(logits), torch.zeros_like(logits)
     for update in range(updates):
+        if losses is not None:
+            losses.append(divergence(logits, rows, target))
         probabilities, ratios, mean = _ratios(logits, rest, rows, target)
         gradient = probabilities * (mean - ratios) / target.shape[-1]
         if frozen is not None:
@@ -84,10 +88,19 @@ def adamw(
         logits = logits.mul_(kept).addcdiv_(first, scale, value=-rate / (1 - FIRST_DECAY ** (update + 1)))
         # decays with the logits, so that adding a constant to all of them still changes nothing
         rest = rest * kept
+    if losses is not None:
+        losses.append(divergence(logits, rows, target))
     return logits
 
 
-def em(logits: Tensor, rows: Tensor, target: Tensor, updates: int, log_rest: Tensor | None = None) -> Tensor:
+def em(
+    logits: Tensor,
+    rows: Tensor,
+    target: Tensor,
+    updates: int,
+    log_rest: Tensor | None = None,
+    losses: list[Tensor] | None = None,
+) -> Tensor:
     """Logits (B, K) after updates p_i ← p_i Σ_j W_ij t_j / r_j, each of which lowers KL(target || r); see `adamw`.
 
     Expectation maximisation for the weights of a mixture whose components are the rows: no learning rate, a fixed
@@ -96,8 +109,12 @@ def em(logits: Tensor, rows: Tensor, target: Tensor, updates: int, log_rest: Ten
     logits, rest = logits.clone(), _rest(logits, log_rest)
     smallest = torch.finfo(logits.dtype).tiny
     for _ in range(updates):
+        if losses is not None:
+            losses.append(divergence(logits, rows, target))
         _, ratios, mean = _ratios(logits, rest, rows, target)
         logits = logits + ratios.clamp_min(smallest).log() - mean.clamp_min(smallest).log()
+    if losses is not None:
+        losses.append(divergence(logits, rows, target))
     return logits
 
 

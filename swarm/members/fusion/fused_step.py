@@ -1,6 +1,6 @@
 """One step of DeePEn: from all models' next-token logits to the main model's next tokens (arXiv 2404.12715)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass
 
@@ -55,11 +55,13 @@ class FusedStep:
 
     Attributes:
       settings: what a step does.
+      on_losses: where it is set, is called with the inverse's losses (updates + 1, B) in nat, for parts of a batch.
     """
 
     def __init__(self, rows: Sequence[RelativeRows], anchors: Tensor, settings: StepSettings | None = None):
         """`rows` are each model's relative representations, `anchors` (N, d) the anchors' ids in each of them."""
         self.settings = settings or StepSettings()
+        self.on_losses: Callable[[Tensor], object] | None = None
         self._rows = rows
         self._anchors = [ids.to(own.device) for ids, own in zip(anchors.long(), rows, strict=True)]
         self._working_sets = WorkingSets(rows[0])
@@ -231,10 +233,15 @@ class FusedStep:
             shared = shared / shared.sum(-1, keepdim=True).clamp_min(torch.finfo(shared.dtype).tiny)
             weights = consistency_weights(shared, settings.consistency)
         wanted = target(settings.mode, distributions, weights)
+        losses: list[Tensor] | None = None if self.on_losses is None else []
         if settings.inverse == "em":
-            return em(own.logits, own.rows, wanted, settings.updates, own.log_rest)
-        learning = settings.learning_rate, settings.updates
-        return adamw(own.logits, own.rows, wanted, *learning, own.log_rest, own.frozen)
+            fused = em(own.logits, own.rows, wanted, settings.updates, own.log_rest, losses)
+        else:
+            learning = settings.learning_rate, settings.updates
+            fused = adamw(own.logits, own.rows, wanted, *learning, own.log_rest, own.frozen, losses)
+        if self.on_losses is not None and losses:
+            self.on_losses(torch.stack(losses))
+        return fused
 
     def _report(self, members: list[int], dropped: list[Tensor], counts: list[Tensor], bypass: str = "") -> StepReport:
         shape = len(dropped[0]), len(self._rows)

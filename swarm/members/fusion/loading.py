@@ -10,6 +10,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 from swarm.engines.local.pretrained import loading, read_whole
 from swarm.engines.local.stepper import Stepper, make_stepper
+from swarm.errors import UserError
 from swarm.weights.base_model import index_of, model_folder, weight_files
 
 
@@ -22,12 +23,14 @@ class ModelSource:
       revision: of a hub id.
       trusted: whether Python code that comes with it is run.
       named_in: where it was named, as messages say it: "in node.json".
+      language: in which an encoder-decoder is to write, as its tokenizer calls it; "" leaves it to the model.
     """
 
     model: str
     revision: str | None = None
     trusted: bool = False
     named_in: str = "in node.json"
+    language: str = ""
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,23 @@ def load_stepped_model(source: ModelSource, device: torch.device, dtype: torch.d
         model = kind.from_pretrained(folder, config=config, dtype=dtype, use_safetensors=True, **options)
         tokenizer = _tokenizer(folder, source)
     model = model.to(device).eval()
-    return LoadedModel(model, tokenizer, make_stepper(model))
+    forced = language_token(tokenizer, source) if source.language else None
+    return LoadedModel(model, tokenizer, make_stepper(model, forced_bos_token_id=forced))
+
+
+def language_token(tokenizer: Any, source: ModelSource) -> int:
+    """The token with which a text in the source's language begins: "deu_Latn" (NLLB), "de_DE" (mBART), "de" (M2M100).
+
+    Raises UserError for a language that the tokenizer does not know.
+    """
+    known = set(tokenizer.all_special_tokens) | set(getattr(tokenizer, "additional_special_tokens", ()) or ())
+    vocabulary = tokenizer.get_vocab()
+    for token in (source.language, f"__{source.language}__"):
+        if token in vocabulary and (token in known or token in tokenizer.get_added_vocab()):
+            return int(vocabulary[token])
+    some = ", ".join(sorted(token for token in tokenizer.get_added_vocab() if "_" in token)[:8]) or "none"
+    where = f"model {source.model} has no target language {source.language!r} {source.named_in}"
+    raise UserError(f"{where}; name one that it has, such as {some}")
 
 
 def load_lexicon(name: str, source: ModelSource) -> Lexicon:

@@ -7,6 +7,7 @@ STEPS = {
     "run": Step("a config's questions, answered by its models together; goes on where it was stopped", "run"),
     "eval": Step("scores of result files: the published metric beside a strict one", "evaluate_results"),
     "sweep": Step("accuracy and time over updates, learning rates, anchors and models", "sweep"),
+    "order": Step("a config with its models by their dev score, the best one first", "order"),
     "picture": Step("how alike tokens lie in the relative spaces of several models", "picture"),
 }
 DEEPEN = Stepwise("deepen", "DeePEn on its own: models with different vocabularies write one text.", STEPS, __package__)

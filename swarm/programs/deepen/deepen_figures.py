@@ -9,6 +9,7 @@ import numpy as np
 
 from swarm.reports.figures import figure_of, needed_figure, save_picture
 
+LOSSES = "losses"
 MOST_LINES = 8  # beyond which a legend is longer than its picture
 
 log = logging.getLogger(__name__)
@@ -63,6 +64,30 @@ def _draw_axis(figure: Any, rows: Sequence[Mapping[str, Any]], axis: str, others
     return path
 
 
+def draw_losses(rows: Sequence[Mapping[str, Any]], axes: Sequence[str], folder: Path) -> list[Path]:
+    """A picture of the inverse's mean loss over its updates, a line for each row that has noted it (figure 5 there)."""
+    noted = [row for row in rows if row.get("losses")]
+    varied = [axis for axis in axes if len({row[axis] for row in noted}) > 1]
+    if not noted:
+        return []
+    try:
+        figure = figure_of(figsize=(6, 4))
+    except ImportError:  # which `draw_axes` has said, or there is nothing to compare
+        return []
+    panel = figure.subplots()
+    for row in noted:
+        label = ", ".join(f"{_said(axis)} {row[axis]}" for axis in varied)
+        panel.plot(range(len(row["losses"])), row["losses"], marker="o", label=label)
+    panel.set_xlabel("updates")
+    panel.set_title("mean loss of the inverse, in nat")
+    panel.set_ylim(bottom=0)
+    if varied and len(noted) <= MOST_LINES:
+        panel.legend(fontsize=8)
+    path = picture_of(LOSSES, folder)
+    save_picture(figure, path, dots=130)
+    return [path]
+
+
 def picture_of(axis: str, folder: Path) -> Path:
     """Where the picture of an axis lies."""
     return folder / f"sweep_{axis}.png"
@@ -78,8 +103,10 @@ def principal_plane(points: np.ndarray) -> np.ndarray:
     return plane
 
 
-def draw_tokens(plane: np.ndarray, models: Sequence[str], tokens: Sequence[str], path: Path) -> None:
-    """Points (N · K, 2), model by model: a colour for each of K tokens, a mark for each of N models.
+def draw_tokens(
+    plane: np.ndarray, labels: Sequence[tuple[str, str]], path: Path, groups: Sequence[int] | None = None
+) -> None:
+    """Points (P, 2) with the (model, token) of each: a mark for each model, a colour for each token, or of `groups`.
 
     Raises UserError where matplotlib is not there, or the picture cannot be written.
     """
@@ -88,12 +115,14 @@ def draw_tokens(plane: np.ndarray, models: Sequence[str], tokens: Sequence[str],
     from matplotlib import colormaps
 
     marks, colours = "osD^vP*X<>", colormaps["tab20"]
-    for index, model in enumerate(models):
-        own = plane[index * len(tokens) : (index + 1) * len(tokens)]
-        axes.scatter(own[:, 0], own[:, 1], marker=marks[index % len(marks)], s=60, alpha=0.8, label=model,
-                     c=[colours(place % 20) for place in range(len(tokens))])  # fmt: skip
-    for place, token in enumerate(tokens):
-        centre = plane[place :: len(tokens)].mean(0)
+    tokens = list(dict.fromkeys(token for _, token in labels))
+    shown = groups or [tokens.index(token) for _, token in labels]
+    for index, model in enumerate(dict.fromkeys(model for model, _ in labels)):
+        places = [place for place, (own, _) in enumerate(labels) if own == model]
+        axes.scatter(plane[places, 0], plane[places, 1], marker=marks[index % len(marks)], s=60, alpha=0.8, label=model,
+                     c=[colours(shown[place] % 20) for place in places])  # fmt: skip
+    for token in tokens:
+        centre = plane[[place for place, (_, own) in enumerate(labels) if own == token]].mean(0)
         axes.annotate(
             repr(token)[1:-1].replace(" ", "␣"),
             centre,
@@ -103,7 +132,8 @@ def draw_tokens(plane: np.ndarray, models: Sequence[str], tokens: Sequence[str],
             textcoords="offset points",
         )
     axes.legend()
-    axes.set_title("relative representations: first two principal components")
+    coloured = "" if groups is None else ", coloured by K-means"
+    axes.set_title(f"relative representations: first two principal components{coloured}")
     save_picture(figure, path, dots=130)
 
 

@@ -62,9 +62,10 @@ def result_files(paths: Sequence[Path]) -> list[Path]:
 def score_lines(scored: Sequence[Scored]) -> list[str]:
     """The scores as a table, best strict score first within each task, and what the published metrics do wrong."""
     width = max(len(str(one.path)) for one in scored) + 2
-    lines = [f"{'results':<{width}}{'task':<10}{'strict':<30}{'published':<30}fork's".rstrip()]
+    lines = [f"{'results':<{width}}{'task':<10}{'strict':<30}{'published':<30}fork's, or corpus".rstrip()]
     for one in sorted(scored, key=lambda one: (one.task, -one.scores.strict.mean)):
-        fork = one.scores.fork or ""
+        corpus = one.scores.corpus or {}
+        fork = one.scores.fork or ", ".join(f"{name} {value:.1f}" for name, value in corpus.items())
         cells = f"{one.scores.strict!s:<30}{one.scores.published!s:<30}{fork!s}"
         lines.append(f"{one.path!s:<{width}}{one.task:<10}{cells}".rstrip())
     for task, faults in {one.task: one.scores.faults for one in scored}.items():

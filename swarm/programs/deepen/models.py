@@ -99,20 +99,36 @@ def check_model_folders(paths: Sequence[str]) -> None:
 
 
 def load_fusion_models(
-    paths: Sequence[str], devices: Sequence[torch.device], dtype: str | None, trusted: bool
+    paths: Sequence[str],
+    devices: Sequence[torch.device],
+    dtype: str | None,
+    trusted: bool,
+    languages: Sequence[str] = (),
 ) -> list[FusionModel]:
-    """The models, ready to be stepped, each on its device."""
+    """The models, ready to be stepped, each on its device, encoder-decoders to write in their target languages."""
     fusion_models = []
     for device in dict.fromkeys(devices):
         if unusual := what_is_unusual(device, dtype_on(device, dtype), dtype):
             log.warning("%s", unusual)
-    for path, name, device in zip(paths, names_of(paths), devices, strict=False):
-        loaded = load_stepped_model(ModelSource(path, None, trusted, NAMED_IN), device, dtype_on(device, dtype))
+    languages = languages or [""] * len(paths)
+    for path, name, device, language in zip(paths, names_of(paths), devices, languages, strict=False):
+        source = ModelSource(path, None, trusted, NAMED_IN, language)
+        loaded = load_stepped_model(source, device, dtype_on(device, dtype))
         ends = end_tokens(loaded.model.generation_config) | {loaded.tokenizer.eos_token_id}
         embeddings = loaded.model.get_input_embeddings().weight.detach()
         ending = frozenset(token for token in ends if token is not None)
         fusion_models.append(FusionModel(name, loaded.tokenizer, loaded.stepper, -1, embeddings, ending))
     return fusion_models
+
+
+def languages_of(models: Sequence[ModelEntry]) -> list[str]:
+    """The models' target languages."""
+    return [model.language for model in models]
+
+
+def named_languages(models: Sequence[ModelEntry]) -> dict[str, list[str]]:
+    """The same for a recipe, which has none where no model has one."""
+    return {"languages": languages_of(models)} if any(languages_of(models)) else {}
 
 
 def load_lexicons(paths: Sequence[str], trusted: bool) -> list[Lexicon]:

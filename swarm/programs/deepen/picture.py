@@ -37,6 +37,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="draw what a fusion makes of the cosines, where anchors are almost alone",
     )
+    parser.add_argument("--own", nargs="+", default=[], metavar="TEXT",
+                        help="further tokens, drawn for the models that have them: of one vocabulary only")  # fmt: skip
+    parser.add_argument("--clusters", type=int, metavar="COUNT",
+                        help="colour points by K-means over all models' tokens, instead of by token")  # fmt: skip
     parser.add_argument("--trust_remote_code", action="store_true", help="run Python code that comes with a model")
     add_anchor_options(parser)
 
@@ -59,23 +63,59 @@ def program(options: argparse.Namespace) -> int:
     check_own_file(picture)
     check_model_folders(paths)
     lexicons = load_lexicons(paths, options.trust_remote_code)
-    points = representations(lexicons, tokens, settings, options.rows)
-    draw_tokens(principal_plane(points), names_of(paths), tokens, picture)
+    drawn = tokens_of(lexicons, tokens, options.own, settings)
+    points = representations(lexicons, drawn, settings, options.rows)
+    if options.clusters is not None and not 2 <= options.clusters <= len(points):
+        raise UserError(f"--clusters is {options.clusters}; wanted 2 to {len(points)}, the number of points")
+    groups = clustered(points, options.clusters) if options.clusters else None
+    labels = [(names_of(paths)[index], token) for index, token in drawn]
+    draw_tokens(principal_plane(points), labels, picture, groups)
     log.info("picture: %s", picture)
     return DONE
 
 
-def representations(
-    lexicons: Sequence[Lexicon], tokens: Sequence[str], settings: FusionSettings, rows: bool
-) -> np.ndarray:
-    """(N · K, d): the relative representations of K tokens in each of N models, model by model.
+Drawn = Sequence[tuple[int, str]]
+"""Points of a picture: the index of a model, and a token that it has."""
+
+
+def tokens_of(
+    lexicons: Sequence[Lexicon], tokens: Sequence[str], own: Sequence[str], settings: FusionSettings
+) -> list[tuple[int, str]]:
+    """What is drawn, model by model: the tokens, which all models have, and of their `own` those that a model has.
+
+    Raises UserError for one of the tokens that a model does not have, and for an own one that none has.
+    """
+    vocabularies = [read_vocabulary(each.tokenizer, each.name, settings.keys) for each in lexicons]
+    places = range(len(vocabularies))
+    there = {token: [place for place in places if _find(vocabularies[place], token) is not None] for token in own}
+    for token, models in there.items():
+        if not models:
+            _id(vocabularies[0], token)
+    return [
+        (index, token)
+        for index, vocabulary in enumerate(vocabularies)
+        for token in dict.fromkeys([*tokens, *(token for token in own if index in there[token])])
+        if _id(vocabulary, token) is not None
+    ]
+
+
+def clustered(points: np.ndarray, count: int) -> list[int]:
+    """The cluster of each point by K-means of the points' directions, seeded. Raises UserError without scikit-learn."""
+    try:
+        from sklearn.cluster import KMeans
+    except ImportError as error:
+        raise UserError('--clusters needs scikit-learn, which is missing: pip install "h-swarm[routing]"') from error
+    unit = unit_rows(torch.from_numpy(points)).numpy()
+    return [int(one) for one in KMeans(count, n_init=10, random_state=0).fit_predict(unit)]
+
+
+def representations(lexicons: Sequence[Lexicon], drawn: Drawn, settings: FusionSettings, rows: bool) -> np.ndarray:
+    """(points, d): the relative representations of tokens in their models.
 
     They are the cosines to the anchors, or with `rows` what a fusion makes of them.
-
-    Raises UserError for a token that a model does not have.
     """
     vocabularies = [read_vocabulary(own.tokenizer, own.name, settings.keys) for own in lexicons]
-    ids = [[_id(vocabulary, token) for token in tokens] for vocabulary in vocabularies]
+    ids = [[_id(own, token) for index, token in drawn if index == place] for place, own in enumerate(vocabularies)]
     anchors = chosen_anchors(vocabularies, [own.embeddings for own in lexicons], settings)
     parts = []
     for own, wanted, columns in zip(lexicons, ids, anchors.ids, strict=True):
@@ -89,9 +129,13 @@ def representations(
     return np.concatenate(parts)
 
 
-def _id(vocabulary: Vocabulary, token: str) -> int:
+def _find(vocabulary: Vocabulary, token: str) -> int | None:
     piece = token.replace(" ", "▁").encode()
-    found = vocabulary.ids.get((TEXT, token.encode()), vocabulary.ids.get((PIECE, piece)))
+    return vocabulary.ids.get((TEXT, token.encode()), vocabulary.ids.get((PIECE, piece)))
+
+
+def _id(vocabulary: Vocabulary, token: str) -> int:
+    found = _find(vocabulary, token)
     if found is None:
         with_blank = vocabulary.ids.get((TEXT, f" {token}".encode()))
         cure = f"it has {' ' + token!r}" if with_blank is not None else "take a shorter or more frequent word"

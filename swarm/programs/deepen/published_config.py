@@ -15,10 +15,11 @@ from swarm.data.tables import as_text, parse_json, read_data_file, show
 from swarm.errors import UserError
 
 MAIN = "main_model_path"
+LANGUAGES = "target_language"  # a section that the published program does not have
 _MODEL_KEY = re.compile(r"main_model_path|assist_model(\d+)_path")
 _SECTIONS = (
     "model_path", "probability_transfer_matrix_path", "file_path", "prompt_template", "run_parameter",
-    "result_process_parameter",
+    "result_process_parameter", LANGUAGES,
 )  # fmt: skip
 _KNOWN = {
     "file_path": ("dev_file_path", "test_file_path", "demon_file_path"),
@@ -40,11 +41,13 @@ class ModelEntry:
       path: its folder, or its id at the hub.
       matrix: where the published program keeps its matrix; None where the config names none.
       template: what its prompts are put into, with one {}.
+      language: the target language of an encoder-decoder, as its tokenizer calls it ("deu_Latn"); "" for none.
     """
 
     path: str
     matrix: Path | None
     template: str
+    language: str = ""
 
 
 @dataclass(frozen=True)
@@ -239,7 +242,8 @@ class _FieldReader:
         if not path:
             raise self.wrong(f"model_path.{key}", path, "a model's folder, or its id at the hub")
         folder = Path(_resolved(self._path, matrix)) if matrix else None
-        return ModelEntry(_resolved(self._path, path), folder, template)
+        language = self.text(LANGUAGES, key.removesuffix("_path"), default="") if LANGUAGES in self._content else ""
+        return ModelEntry(_resolved(self._path, path), folder, template, language)
 
     def name_what_is_ignored(self) -> None:
         """Logs one line with all fields that have no effect."""
@@ -247,14 +251,21 @@ class _FieldReader:
         of_models = {
             "probability_transfer_matrix_path": [f"{name}_path" for name in names],
             "prompt_template": [f"{name}_system_template" for name in names],
+            LANGUAGES: names,
         }
         ignored = [key for key in self._content if key not in _SECTIONS]
-        for place in (*_KNOWN, "probability_transfer_matrix_path"):
+        for place in (*_KNOWN, "probability_transfer_matrix_path", LANGUAGES):
             known = {*_KNOWN.get(place, ()), *of_models.get(place, ())}
             there = self.section(place) if place.partition(".")[0] in self._content else {}
             ignored += [f"{place}.{key}" for key in there if key not in known]
         if ignored:
             log.info("%s: without effect on these %d models: %s", self._path, len(names), ", ".join(ignored))
+
+
+def model_keys(paths: Mapping[str, Any]) -> list[str]:
+    """The models of a config's `model_path` by name, the main one first: main_model, assist_model1, ..."""
+    numbers = {key: int(found[1] or 0) for key in paths if (found := _MODEL_KEY.fullmatch(key))}
+    return [key.removesuffix("_path") for key in sorted(numbers, key=lambda key: numbers[key])]
 
 
 def placeholders(text: str) -> int:

@@ -1,4 +1,4 @@
-"""The published program's data: JSONL with a question, its answer or answers, and for choices a field per letter."""
+"""The published program's data: records with a question, its answer or answers, and for choices a field per letter."""
 
 import logging
 import string
@@ -8,7 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from swarm.data.tables import Row, read_data_file, read_table, show
+from swarm.data.load import file_table
+from swarm.data.shapes import in_our_fields
+from swarm.data.tables import Row, show
 from swarm.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -45,17 +47,23 @@ def choices_of(fields: Mapping[str, Any]) -> dict[str, str]:
 
 
 def read_questions(path: Path) -> list[Question]:
-    """The records of a JSONL file, in order.
+    """The records of a file, in order: JSONL as the published program has it, or what else a search reads.
 
     Raises UserError for a file that cannot be read or is empty, and for a record without a question or an answer: the
     line, and what it holds.
     """
-    if path.suffix.lower() != ".jsonl":
-        raise UserError(f"{path}: wanted a .jsonl file, one record per line, as the published program's data")
-    table = read_table(path, read_data_file(path))
+    table = file_table(path)
+    if table.rows and not _is_published(table.rows[0].fields):
+        [table] = in_our_fields([table], {})
     if not table.rows:
         raise UserError(f"{path} has no record; name a file of questions")
     return [_question(row) for row in table.rows]
+
+
+def _is_published(fields: Any) -> bool:
+    """Whether a record has the published program's fields, which prompts are made of as they are."""
+    has_them = isinstance(fields, Mapping) and {"question", "answer"} <= fields.keys()
+    return has_them and not isinstance(fields["answer"], Mapping)
 
 
 def _question(row: Row) -> Question:

@@ -15,6 +15,7 @@ from typing import Any
 from swarm.errors import UserError
 from swarm.maths.interval import Estimate, estimate
 from swarm.programs.deepen.published_data import choices_of
+from swarm.programs.deepen.translation import corpus_scores, sentence_bleu, sentence_chrf
 from swarm.text.numbers import final_number
 from swarm.text.picks import picked_key
 from swarm.text.replies import one_line
@@ -45,12 +46,14 @@ class Scores:
       strict: by ours, over all records.
       faults: what the published metric does that the strict one does not.
       fork: for choices, by the later program's metric (upper-case letters that are equal).
+      corpus: of translations, BLEU and chrF of all of them together, 0 to 100, as papers have them.
     """
 
     published: Estimate
     strict: Estimate
     faults: tuple[str, ...]
     fork: Estimate | None = None
+    corpus: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -58,17 +61,18 @@ class PublishedMetric:
     """How one kind of task is scored.
 
     Attributes:
-      published, strict: whether one record is right.
+      published, strict: whether one record is right, or how much of it, 0 to 1.
       by_question: whether the published one counts equal questions once.
       faults: of the published one.
       fork: the later program's, where it differs.
     """
 
-    published: Callable[[Record], bool]
-    strict: Callable[[Record], bool]
+    published: Callable[[Record], float]
+    strict: Callable[[Record], float]
     by_question: bool
     faults: tuple[str, ...]
-    fork: Callable[[Record], bool] | None = None
+    fork: Callable[[Record], float] | None = None
+    corpus: Callable[[Sequence[Record]], Mapping[str, float]] | None = None
 
 
 def score(task: str, records: Sequence[Record]) -> Scores:
@@ -91,6 +95,7 @@ def score(task: str, records: Sequence[Record]) -> Scores:
         _share(metric.strict, records),
         metric.faults,
         _share(metric.fork, counted) if metric.fork else None,
+        metric.corpus(records) if metric.corpus else None,
     )
 
 
@@ -103,7 +108,7 @@ def published_task(name: str) -> str:
     raise UserError(f"{name!r} does not say which task it is of; name one of {', '.join(TASKS)}")
 
 
-def _share(right: Callable[[Record], bool], records: Sequence[Record]) -> Estimate:
+def _share(right: Callable[[Record], float], records: Sequence[Record]) -> Estimate:
     return estimate([float(right(record)) for record in records])
 
 
@@ -180,8 +185,14 @@ _NUMBER = PublishedMetric(published_number, strict_number, False, _NUMBER_FAULTS
 _CHOICE = PublishedMetric(
     published_exact, strict_choice, True, (_BY_QUESTION, _ARTICLE_FAULT, _LETTER_FAULT), fork_choice
 )
-TASKS = {"nq": _EXACT, "triviaqa": _EXACT, "gsm8k": _NUMBER, "piqa": _CHOICE, "arc_c": _CHOICE, "mmlu": _CHOICE}
+_TRANSLATION = PublishedMetric(
+    sentence_bleu, sentence_chrf, False, ("it is the mean of sentences' BLEU, while papers give that of the corpus",),
+    corpus=corpus_scores,
+)  # fmt: skip
+TASKS = {"nq": _EXACT, "triviaqa": _EXACT, "gsm8k": _NUMBER, "piqa": _CHOICE, "arc_c": _CHOICE, "mmlu": _CHOICE,
+         "translation": _TRANSLATION}  # fmt: skip
 _HINTS = {
     "naturalquestions": "nq", "nq": "nq", "triviaqa": "triviaqa", "gsm": "gsm8k",
-    "piqa": "piqa", "physicaliqa": "piqa", "arcc": "arc_c", "mmlu": "mmlu",
+    "piqa": "piqa", "physicaliqa": "piqa", "arcc": "arc_c", "mmlu": "mmlu", "flores": "translation",
+    "translation": "translation", "wmt": "translation",
 }  # fmt: skip

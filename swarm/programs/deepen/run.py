@@ -29,8 +29,10 @@ from swarm.programs.deepen.models import (
     check_model_folders,
     dtype_on,
     joined_names,
+    languages_of,
     load_fusion_models,
     model_contents,
+    named_languages,
 )
 from swarm.programs.deepen.published_config import DeepenConfig, read_published_config
 from swarm.programs.deepen.published_data import Question, read_demos, read_questions, warn_of_shared
@@ -102,6 +104,7 @@ class AnswerJob:
             "max_new_tokens": self.config.max_new_tokens,
             "options": [list(own) for own in dict.fromkeys(asked.options for asked in self.asked)],
             **flat_settings(self.settings),
+            **named_languages(self.config.models[: len(self.paths)]),
         }
 
 
@@ -127,7 +130,10 @@ def program(options: argparse.Namespace) -> int:
         else:
             write_recipe(path, job.recipe(dtypes), contents)
         quieten_libraries()
-        fusion_models = load_fusion_models(job.paths, devices, options.dtype, bool(options.trust_remote_code))
+        languages = languages_of(job.config.models[: len(job.paths)])
+        fusion_models = load_fusion_models(
+            job.paths, devices, options.dtype, bool(options.trust_remote_code), languages
+        )
         chooser = chooser_of(fusion_models, job.paths, job.settings, step, bool(options.trust_remote_code))
         answerer = Answerer(
             fusion_models, chooser, job.settings, job.flags.processor, job.config.max_new_tokens, options.batch

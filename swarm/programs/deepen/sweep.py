@@ -5,7 +5,6 @@ import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
 from pathlib import Path
 from typing import IO, Any
 
@@ -13,29 +12,27 @@ import torch
 
 from swarm.errors import UserError
 from swarm.members.fusion.fusion_models import FusionModel
-from swarm.members.fusion.fusion_settings import FusionSettings
 from swarm.members.fusion.token_choosers import MainAlone, RelativeChooser, TokenChooser
-from swarm.members.fusion.unused_settings import without_effect
-from swarm.programs.deepen.batches import Answerer, AskedQuestion, chooser_of
-from swarm.programs.deepen.deepen_figures import draw_axes, picture_of
-from swarm.programs.deepen.deepen_options import check_counts, flat_settings, fusion_settings, needed_flags
-from swarm.programs.deepen.flags import FLAGS, RATE, UPDATES, DeepenFlags, add_flags, check_flags
+from swarm.programs.deepen.batches import Answerer, chooser_of
+from swarm.programs.deepen.deepen_figures import LOSSES, draw_axes, draw_losses, picture_of
+from swarm.programs.deepen.deepen_options import check_counts, flat_settings
+from swarm.programs.deepen.flags import FLAGS, RATE, UPDATES, add_flags
 from swarm.programs.deepen.models import (
     check_devices,
     check_model_folders,
     dtype_on,
+    languages_of,
     load_fusion_models,
     model_contents,
+    named_languages,
 )
-from swarm.programs.deepen.published_config import DeepenConfig, read_published_config
-from swarm.programs.deepen.published_data import Question, read_questions, warn_of_shared
-from swarm.programs.deepen.published_metrics import TASKS, published_task, score
+from swarm.programs.deepen.published_metrics import TASKS, score
 from swarm.programs.deepen.published_prompts import cut_generated
 from swarm.programs.deepen.result_file import result_record
 from swarm.programs.deepen.result_recipe import check_contents, check_recipe, write_recipe
-from swarm.programs.deepen.run import add_asking, ask
+from swarm.programs.deepen.run import add_asking
+from swarm.programs.deepen.sweep_plan import ALL, NORMALISATIONS, Plan, Point, read_plan
 from swarm.programs.deepen.sweep_table import AXES, is_at, line, read_rows
-from swarm.programs.deepen.unused_options import Way, check_unused
 from swarm.programs.engine_choice import quieten_libraries
 from swarm.programs.front_doors import DONE
 from swarm.reports.progress_bar import ProgressBar
@@ -44,7 +41,6 @@ from swarm.storage.files import check_own_file, open_lock, take_lock, write_whol
 log = logging.getLogger(__name__)
 
 TABLE, LOCK = "sweep.jsonl", "lock"
-ALL = "all"
 SHOWN = (  # by --help; --help all has the others
     "config", "out", "learning_rate", "updates", "anchor_counts", "model_counts", "weights", "mode", "split", "limit",
     "space", "inverse",
@@ -58,35 +54,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--anchor_counts", nargs="+", metavar="COUNT", default=[ALL], help="numbers of anchors, or all")
     parser.add_argument("--model_counts", nargs="+", type=int, metavar="COUNT",
                         help="numbers of models, in the config's order (default: all of them)")  # fmt: skip
+    parser.add_argument("--anchor_seeds", nargs="+", type=int, metavar="SEED", help="seeds of anchors at random")
+    parser.add_argument("--normalisations", nargs="+", choices=tuple(NORMALISATIONS),
+                        help="divide rows of cosines by their length, or not, or both")  # fmt: skip
+    parser.add_argument("--losses", action="store_true", help="note the inverse's loss before each update and after")
     parser.add_argument("--task", help=f"{', '.join(TASKS)} (default: what the data's name says)")
     add_flags(parser, [flag for flag in FLAGS if flag.name != "-rsd"], several=(RATE, UPDATES))
     add_asking(parser)
     parser.set_defaults(limit=50, results=Path("."), artefact=None)
-
-
-@dataclass(frozen=True)
-class Point:
-    """One combination: values of AXES, and what they make."""
-
-    place: dict[str, Any]
-    flags: DeepenFlags
-    settings: FusionSettings
-
-    @property
-    def models(self) -> int:
-        """How many models take part."""
-        return int(self.place["models"]) if self.flags.fuses else 1
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A sweep before models are loaded: its points, and what is asked at each of them."""
-
-    config: DeepenConfig
-    task: str
-    points: tuple[Point, ...]
-    questions: tuple[Question, ...]
-    asked: tuple[AskedQuestion, ...]
 
 
 def program(options: argparse.Namespace) -> int:
@@ -120,7 +95,7 @@ def _taken(folder: Path) -> IO[str]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for path in (folder / TABLE, *(picture_of(axis, folder) for axis in AXES)):
+        for path in (folder / TABLE, *(picture_of(axis, folder) for axis in (*AXES, LOSSES))):
             check_own_file(path)
         lock = open_lock(folder / LOCK)
     except OSError as error:
@@ -132,7 +107,8 @@ def _taken(folder: Path) -> IO[str]:
 def _work(options: argparse.Namespace, plan: Plan, machine: _Machine) -> None:
     """Works out the missing points, one after the other, and draws."""
     table = options.out / TABLE
-    rows, recipe = read_rows(table), _recipe(plan, options, machine.dtypes)
+    usual = {"anchor_seed": options.anchor_seed or 0, "normalise": options.normalise is not False}
+    rows, recipe = read_rows(table, usual), _recipe(plan, options, machine.dtypes)
     cure = "name another folder with --out, or delete it"
     check_recipe(table, recipe, len(rows), cure)
     left = [point for point in plan.points if not any(is_at(row, point.place) for row in rows)]
@@ -143,86 +119,23 @@ def _work(options: argparse.Namespace, plan: Plan, machine: _Machine) -> None:
         write_recipe(table, recipe, contents)
         quieten_libraries()
         fusion_models = load_fusion_models(
-            machine.paths, machine.devices, options.dtype, bool(options.trust_remote_code)
+            machine.paths,
+            machine.devices,
+            options.dtype,
+            bool(options.trust_remote_code),
+            languages_of(plan.config.models[: len(machine.paths)]),
         )
         choosers = _Choosers(fusion_models, machine.paths, machine.step, bool(options.trust_remote_code))
         with ProgressBar("sweep", len(left) * len(plan.asked), "answers") as bar:
             for point in left:
-                rows.append(_measured(plan, point, fusion_models, choosers(point), options.batch, bar))
+                rows.append(_measured(plan, point, fusion_models, choosers(point), options.batch, bar, options.losses))
                 write_whole(table, "".join(f"{json.dumps(row)}\n" for row in rows))
                 log.info("%s", line(rows[-1]))
     log.info("table: %s", table)
     wanted = [row for row in rows if any(is_at(row, point.place) for point in plan.points)]
-    for picture in draw_axes(wanted, AXES, options.out):
+    pictures = [*draw_axes(wanted, AXES, options.out), *draw_losses(wanted, AXES, options.out)]
+    for picture in pictures:
         log.info("picture: %s", picture)
-
-
-def read_plan(options: argparse.Namespace) -> Plan:
-    """All points with their settings, checked before a model is loaded."""
-    config = read_published_config(options.config)
-    if options.anchor_count is not None:
-        raise UserError("a sweep takes --anchor_counts, a list; leave --anchor_count out")
-    counts = options.model_counts or [len(config.models)]
-    if wrong := [count for count in counts if not 1 <= count <= len(config.models)]:
-        raise UserError(f"--model_counts has {wrong[0]}; wanted numbers from 1 to {len(config.models)}, the config's")
-    _check_selection(options)
-    grid = product(counts, map(_anchor_count, options.anchor_counts), options.updates, options.learning_rate)
-    points = tuple(_point(options, config, dict(zip(AXES, place, strict=True))) for place in dict.fromkeys(grid))
-    _check_axes(points)
-    check_unused(options, [Way(point.flags, point.settings) for point in points], len(config.models))
-    data = config.data(points[0].flags.split)
-    task = options.task or published_task(str(data))
-    if task not in TASKS:
-        raise UserError(f"--task is {task!r}; wanted one of {', '.join(TASKS)}")
-    questions = tuple(read_questions(data)[: options.limit])
-    if points[0].flags.split == "test":
-        warn_of_shared(config.dev, questions)
-    return Plan(config, task, points, questions, ask(config, points[0].flags, questions, options.options))
-
-
-def _check_selection(options: argparse.Namespace) -> None:
-    """Raises UserError where --anchors and --anchor_counts contradict each other."""
-    counts = " ".join(options.anchor_counts)
-    if options.anchors not in (None, ALL) and set(options.anchor_counts) == {ALL}:
-        raise UserError(
-            f"--anchors {options.anchors} has no effect on all common tokens; give numbers with --anchor_counts"
-        )
-    if options.anchors == ALL and set(options.anchor_counts) != {ALL}:
-        raise UserError(f"--anchors {ALL} and --anchor_counts {counts} contradict each other; leave one of them out")
-
-
-def _check_axes(points: Sequence[Point]) -> None:
-    """Raises UserError for an axis with several values that change nothing at any point."""
-    reasons = [without_effect(point.settings) for point in points if point.flags.fuses]
-    for axis, option in (("learning_rate", RATE), ("updates", UPDATES), ("anchors", "--anchor_counts")):
-        values = list(dict.fromkeys(str(point.place[axis]) for point in points))
-        if len(values) > 1 and reasons and all(axis in own for own in reasons):
-            raise UserError(f"{option} {' '.join(values)} makes no difference: {reasons[0][axis]}; leave it out")
-
-
-def _anchor_count(text: str) -> int | str:
-    if text == ALL:
-        return ALL
-    if not text.isdecimal() or int(text) < 1:
-        raise UserError(f"--anchor_counts has {text!r}; wanted numbers from 1 on, or {ALL}")
-    return int(text)
-
-
-def _point(options: argparse.Namespace, config: DeepenConfig, place: dict[str, Any]) -> Point:
-    own = argparse.Namespace(**vars(options))
-    own.learning_rate, own.updates = place["learning_rate"], place["updates"]
-    count = place["models"]
-    if list(own.weights) != [1.0]:
-        if len(own.weights) != len(config.models):
-            raise UserError(f"-ew has {len(own.weights)} weights; wanted {len(config.models)}, one for each model")
-        own.weights = own.weights[:count]
-    if place["anchors"] != ALL:
-        own.anchor_count = place["anchors"]
-        own.anchors = own.anchors if own.anchors not in (None, ALL) else "random"
-    else:
-        own.anchors = ALL
-    flags = check_flags(own, count, needed_flags(own), warn=False)
-    return Point(place, flags, fusion_settings(own, flags, config))
 
 
 class _Choosers:
@@ -237,7 +150,7 @@ class _Choosers:
     def __call__(self, point: Point) -> TokenChooser:
         if point.models == 1:
             return MainAlone()
-        key = point.models, point.place["anchors"]
+        key = point.models, *(point.place[axis] for axis in ("anchors", "anchor_seed", "normalise"))
         if key not in self._made:
             self._made = {key: self._make(point)}
         made = self._made[key]
@@ -247,17 +160,27 @@ class _Choosers:
 
 
 def _measured(
-    plan: Plan, point: Point, fusion_models: Sequence[FusionModel], chooser: TokenChooser, batch: int, bar: ProgressBar
+    plan: Plan,
+    point: Point,
+    fusion_models: Sequence[FusionModel],
+    chooser: TokenChooser,
+    batch: int,
+    bar: ProgressBar,
+    with_losses: bool,
 ) -> dict[str, Any]:
     """A row of the table: scores, and seconds per token after a first question that does not count."""
     config = plan.config
     settings = point.settings if point.models > 1 else replace(point.settings, weights="uniform")
+    losses: list[list[float]] = []
+    if with_losses and isinstance(chooser, RelativeChooser):
+        chooser.step.on_losses = lambda own: losses.extend(own.T.tolist())
     first, answerer = (
         Answerer(fusion_models[: point.models], chooser, settings, point.flags.processor, config.max_new_tokens, batch)
         for _ in range(2)
     )
     first.on_step = answerer.on_step = lambda: bar.show(bar.done)
     list(first.answers(plan.asked[:1]))
+    losses.clear()
     records = []
     for question, asked, text in zip(plan.questions, plan.asked, answerer.answers(plan.asked), strict=True):
         prompt = asked.prompts[0]
@@ -267,6 +190,7 @@ def _measured(
     scores, count = score(plan.task, records), answerer.count
     return {
         **point.place,
+        **({"losses": [sum(row) / len(row) for row in zip(*losses, strict=True)]} if losses else {}),
         "questions": len(records),
         "strict": scores.strict.mean,
         "low": scores.strict.low,
@@ -296,4 +220,5 @@ def _recipe(plan: Plan, options: argparse.Namespace, dtypes: Sequence[str]) -> d
         "weights": options.weigh or list(options.weights),
         "selection": options.anchors or "random",
         **{name: value for name, value in common.items() if name not in varied},
+        **named_languages(plan.config.models),
     }

@@ -63,9 +63,13 @@ def test_a_wrong_record_is_named(tmp_path, content, said):
         read_questions(tmp_path / "q.jsonl")
 
 
-def test_only_jsonl_is_read(tmp_path):
-    with pytest.raises(UserError, match="wanted a .jsonl file"):
-        read_questions(tmp_path / "q.csv")
+def test_what_a_search_reads_is_read(tmp_path):
+    (tmp_path / "q.csv").write_text("question;answer\nWho?;Ada\n")
+    (tmp_path / "r.json").write_text('[{"prompt": "Who?", "completion": "Ada"}]')
+    for name in ("q.csv", "r.json"):
+        assert [(one.question, one.answers) for one in read_questions(tmp_path / name)] == [("Who?", ("Ada",))]
+    with pytest.raises(UserError, match="cannot be read"):
+        read_questions(tmp_path / "none.csv")
 
 
 def test_questions_of_dev_in_test_are_said(tmp_path, questions, caplog):

@@ -38,7 +38,11 @@ def test_the_commands_run_one_after_the_other(workdir, monkeypatch, capsys):
         assert guarded(lambda: deepen_program(shlex.split(command, comments=True))) == 0, command  # noqa: B023
     assert f"artefact: {Path('matrices/one_two/one_two')}" in capsys.readouterr().out
     assert json.loads(Path("sweep/sweep.json").read_text())["task"] == "nq"
-    assert {path.name for path in Path("sweep").glob("*.png")} == {"sweep_learning_rate.png", "sweep_updates.png"}
+    assert {path.name for path in Path("sweep").glob("*.png")} == {
+        "sweep_learning_rate.png",
+        "sweep_updates.png",
+        "sweep_losses.png",
+    }
     shutil.rmtree("res")
 
 
