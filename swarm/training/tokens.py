@@ -6,15 +6,15 @@ tell which tokens these are (its generation marks, or TRL's template for trainin
 """
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from tqdm import tqdm
 
-from swarm.engines.local.chat_template import on_a_fixed_day
+from swarm.engines.local.chat_template import FAULTS, content_form, on_a_fixed_day, refused
 from swarm.errors import UserError
 from swarm.training.samples import Sample
 
@@ -128,6 +128,12 @@ class _ChatReader:
         self._tokenizer = tokenizer
         self._template = on_a_fixed_day(tokenizer.get_chat_template())
         self._training = _training_template(tokenizer)
+        self._content: Callable[[str], Any] = str
+        with refused(tokenizer), suppress(*FAULTS):  # which a row may do without, or is told of by itself
+            self._content = content_form(tokenizer, self._template)
+
+    def _messages(self, sample: Sample) -> list[dict[str, Any]]:
+        return [{"role": role, "content": self._content(content)} for role, content in sample.messages]
 
     def read(self, samples: Sequence[Sample]) -> Iterator[Read]:
         """The rows of some samples."""
@@ -147,7 +153,10 @@ class _ChatReader:
     def _marked(self, sample: Sample) -> Read:
         with _refusals(sample):
             read = self._tokenizer.apply_chat_template(
-                _messages(sample), chat_template=self._training, return_dict=True, return_assistant_tokens_mask=True
+                self._messages(sample),
+                chat_template=self._training,
+                return_dict=True,
+                return_assistant_tokens_mask=True,
             )
         return list(read["input_ids"]), [bool(part) for part in read["assistant_masks"]]
 
@@ -157,7 +166,7 @@ class _ChatReader:
         The two are read apart, as the answer is written behind a prompt that was read. Where a template writes an
         answer that it has been given in another way than it asks for one, what counts is how it asks.
         """
-        messages, settings = _messages(sample), {"chat_template": self._template, "tokenize": False}
+        messages, settings = self._messages(sample), {"chat_template": self._template, "tokenize": False}
         with _refusals(sample):
             asked = self._tokenizer.apply_chat_template(messages[:-1], add_generation_prompt=True, **settings)
             whole = self._tokenizer.apply_chat_template(messages, **settings)
@@ -166,10 +175,6 @@ class _ChatReader:
         said = sample.messages[-1][1].strip()
         start = whole.rfind(said)
         return asked, whole[start:] if start >= 0 else said + (self._tokenizer.eos_token or "")
-
-
-def _messages(sample: Sample) -> list[dict[str, str]]:
-    return [{"role": role, "content": content} for role, content in sample.messages]
 
 
 @contextmanager

@@ -1,16 +1,22 @@
 """Rendering of prompts: by the tokenizer's chat template with a fixed date, or as they are."""
 
 import datetime
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import jinja2
 
 from swarm.engines.base import GenerationParams, Turn
+from swarm.engines.local.time_limit import EndlessError, ended_after
 from swarm.errors import UserError
 
 # what Llama's own template says where there is no clock
 TODAY = datetime.datetime(2024, 7, 26)
+GRACE = 10.0  # seconds that a template may take; any that is meant to be used takes a thousandth of that
+_PROBE = "h-swarm's question"
+FAULTS = (jinja2.TemplateError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError,
+           MemoryError)  # fmt: skip
 _DIRECTIVES = """%-d %-m %-y %-H %-I %-M %-S %-j %a %A %w %d %b %B %m %y %Y %H %I %p %M %S %f %z %Z %j %U %W %c %x %X %e
 %F %T""".split()
 
@@ -32,7 +38,7 @@ def tells_history(tokenizer: Any, params: GenerationParams) -> bool:
     turns = ("first question", "first answer"), ("second question", "second answer")
     try:
         [text] = rendered(tokenizer, ["last question"], params, turns)[0]
-    except (jinja2.TemplateError, ValueError, TypeError):  # by some, only one turn is allowed
+    except UserError:  # by some, only one turn is allowed
         return False
     found = [
         text.find(part)
@@ -54,23 +60,71 @@ def in_chat_template(tokenizer: Any, prompts: list[str], history: Sequence[Turn]
     """Every prompt as a user's turn after the `history`, up to where the answer begins; the date is always `TODAY`.
 
     An answer must not depend on the day on which it is asked for, or a search that goes on tomorrow is another one, and
-    what is kept is not what would be generated.
+    what is kept is not what would be generated. Raises UserError for a template that raises, loses the question, or
+    does not come to an end.
     """
     template = on_a_fixed_day(tokenizer.get_chat_template())
-    before = [
-        {"role": role, "content": text}
-        for turn in history
-        for role, text in zip(("user", "assistant"), turn, strict=True)
-    ]
-    return [
-        tokenizer.apply_chat_template(
-            [*before, {"role": "user", "content": prompt}],
-            chat_template=template,
-            tokenize=False,
-            add_generation_prompt=True,
-        )
-        for prompt in prompts
-    ]
+    with refused(tokenizer, GRACE + len(prompts) * GRACE / 1000):
+        content = content_form(tokenizer, template)
+        before = [
+            {"role": role, "content": content(text)}
+            for turn in history
+            for role, text in zip(("user", "assistant"), turn, strict=True)
+        ]
+        return [
+            tokenizer.apply_chat_template(
+                [*before, {"role": "user", "content": content(prompt)}],
+                chat_template=template,
+                tokenize=False,
+                add_generation_prompt=True,
+            )
+            for prompt in prompts
+        ]
+
+
+def content_form(tokenizer: Any, template: str) -> Callable[[str], Any]:
+    """How a template wants what somebody says: as a text, or as a list of parts, as those of models with images do.
+
+    Raises UserError for a template that has the question in neither form.
+    """
+    known: dict[str, Callable[[str], Any]] = vars(tokenizer).setdefault("_content_forms", {})
+    if template not in known:
+        reasons: list[Exception] = []
+        for form in (str, _as_parts):
+            try:
+                text = tokenizer.apply_chat_template(
+                    [{"role": "user", "content": form(_PROBE)}],
+                    chat_template=template,
+                    tokenize=False,
+                    add_generation_prompt=True,
+                )
+            except FAULTS as error:
+                reasons.append(error)
+                continue
+            if _PROBE in text:
+                known[template] = form
+                break
+        else:
+            raise reasons[0] if reasons else ValueError("the question is not in what it writes")
+    return known[template]
+
+
+@contextmanager
+def refused(tokenizer: Any, seconds: float = GRACE) -> Iterator[None]:
+    """Makes UserErrors of what a tokenizer's template raises in this block, and of not ending in so many seconds."""
+    try:
+        with ended_after(seconds):
+            yield
+    except (*FAULTS, EndlessError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(
+            f"the chat template of {tokenizer.name_or_path} cannot be used ({reason}): --chat 0 does without, or mend "
+            "chat_template in its tokenizer's files"
+        ) from error
+
+
+def _as_parts(text: str) -> list[dict[str, str]]:
+    return [{"type": "text", "text": text}]
 
 
 def on_a_fixed_day(template: str) -> str:

@@ -8,18 +8,12 @@ from peft import PeftModel
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
+from swarm.engines.local.generation_settings import changes_answers, greedy
 from swarm.engines.local.greedy_decoding import Decoder
 from swarm.engines.local.long_rows import LongRowsAlone
-from swarm.engines.local.plain_generate import PlainGenerate, end_tokens, greedy
+from swarm.engines.local.plain_generate import PlainGenerate, end_tokens
 from swarm.engines.local.positions import scaled_by_length
 
-# settings of a generation that do not change what greedy decoding by argmax gives
-HARMLESS = frozenset(
-    """bos_token_id eos_token_id pad_token_id decoder_start_token_id do_sample temperature top_p top_k min_p typical_p
-    max_length min_length max_new_tokens num_beams num_return_sequences
-    use_cache cache_implementation transformers_version _from_model_config
-    output_attentions output_hidden_states""".split()
-)
 READS_PADDING = ("rwkv", "xlstm")  # model types whose recurrence takes no notice of the mask
 # settings that look at a whole prompt, its padding included
 LOOKS_AT_PROMPT = ("encoder_repetition_penalty", "encoder_no_repeat_ngram_size")
@@ -63,7 +57,7 @@ def can_step(model: Any, generation_config: Any) -> bool:
         and set(inspect.signature(model.forward).parameters) >= NEEDED
         and len(layers) == text.num_hidden_layers
         and all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in layers)
-        and set(generation_config.to_diff_dict()) <= HARMLESS
+        and not changes_answers(generation_config)
     )
 
 

@@ -12,12 +12,6 @@ from swarm.engines.local.threads import Threads
 Answers = list[tuple[int, Tokens]]  # index of a row, and what was generated for it, its end token included
 
 
-# what makes generate greedy, with one answer per prompt; said outright, since what is None comes from the model again
-NEUTRAL = {"do_sample": False, "num_beams": 1, "num_return_sequences": 1, "min_length": 0} | dict.fromkeys(
-    ("temperature", "top_p", "top_k", "min_p", "typical_p", "max_length")
-)
-
-
 class PlainGenerate:
     """Static batches of prompts of similar length, each decoded until its longest answer ends.
 
@@ -67,18 +61,6 @@ def left_padded(rows: Sequence[Tokens], pad: int, device: torch.device) -> torch
     """Rows with left padding, (rows, tokens of the longest)."""
     width = max(map(len, rows))
     return torch.tensor([[pad] * (width - len(row)) + row for row in rows], device=device)
-
-
-def greedy(config: Any, pad_token_id: int) -> Any:
-    """The model's generation config with sampling and beams off, and no limit of length but ours.
-
-    A repetition penalty, say, stays. A least length would count the padding of a batch.
-    """
-    settings = copy.deepcopy(config)
-    for name, value in NEUTRAL.items():
-        setattr(settings, name, value)
-    settings.pad_token_id = pad_token_id
-    return settings
 
 
 def end_tokens(settings: Any) -> set[int]:

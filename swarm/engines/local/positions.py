@@ -10,13 +10,18 @@ LEARNED = ("wpe", "embed_positions", "position_embeddings", "position_embedding"
 
 
 def learned_positions(model: nn.Module) -> int | None:
-    """The context length of a model with learned positions; None where positions have no hard limit."""
+    """The context length of a model with learned positions; None where positions have no hard limit.
+
+    Of a model that sees or hears, too, what its text is read by counts: not the positions of patches of an image.
+    """
+    text: Any = model.config.get_text_config()  # type: ignore[operator, union-attr]
+    model = next((part for part in model.modules() if getattr(part, "config", None) is text), model)
     sizes = [
         module.num_embeddings - getattr(module, "offset", 0)  # OPT's kind leaves the first ones to padding
         for name, module in model.named_modules()
         if isinstance(module, nn.Embedding) and name.rpartition(".")[2] in LEARNED
     ]
-    named = getattr(model.config, "n_positions", None)
+    named = getattr(text, "n_positions", None)
     return min([*sizes, *([named] if named else [])], default=None)
 
 

@@ -47,6 +47,14 @@ def load_base(base: str, named: str, dtype: Any, **options: Any) -> tuple[Any, A
     return tokenizer, model
 
 
+def padding_of(tokenizer: Any, model: Any) -> int:
+    """A token that rows are filled up with, which the model has a row for; what it is does not matter to an answer."""
+    rows = model.get_input_embeddings().weight.shape[0]
+    ends = model.generation_config.eos_token_id
+    usual = (tokenizer.pad_token_id, model.generation_config.pad_token_id, ends[0] if isinstance(ends, list) else ends)
+    return next((token for token in usual if isinstance(token, int) and 0 <= token < rows), 0)
+
+
 def read_whole(tokenizer: Any) -> None:
     """Turns off a tokenizer's truncation and padding, which its file may bring along."""
     if tokenizer.is_fast:

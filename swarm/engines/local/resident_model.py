@@ -94,11 +94,17 @@ class PeftResident:
                     "or export them again with PEFT"
                 )
             if tensors[name].shape != tensor.shape:
+                cure = "name their own base with -b, or export them again with PEFT"
+                if len(tensor) != len(tensors[name]) and tensor.shape[1:] == tensors[name].shape[1:]:
+                    cure = (f"their vocabulary was resized: resize the base's to {len(tensor)} likewise "
+                            "(resize_token_embeddings), save it with their tokenizer, and name it with -b")  # fmt: skip
                 raise UserError(
                     f"the experts' tensor {name} has shape {list(tensor.shape)}, but {list(tensors[name].shape)} in "
-                    "the base model: name their own base with -b, or export them again with PEFT"
+                    f"the base model: {cure}"
                 )
         self._parameters = {name: tensors[name] for name in weights.tensors}
+        # what experts bring whole, such as embeddings, lies where the base's own was
+        self._kept = {name: own.detach().clone() for name, own in self._parameters.items() if "lora_" not in name}
 
     @torch.inference_mode()
     def load(self, weights: LoraWeights) -> None:
@@ -107,8 +113,11 @@ class PeftResident:
             parameter.copy_(weights.tensors[name])
         self._switch(True)
 
+    @torch.inference_mode()
     def clear(self) -> None:
         """Switches PEFT's layers off: zeros in B would not do, since DoRA scales the base weights too."""
+        for name, own in self._kept.items():
+            self._parameters[name].copy_(own)
         self._switch(False)
 
     def _switch(self, on: bool) -> None:

@@ -14,9 +14,10 @@ from swarm.engines.local.chat_template import check_not_empty, rendered
 from swarm.engines.local.decoder_choice import make_decoder
 from swarm.engines.local.devices import usual_device_and_dtype, what_is_unusual
 from swarm.engines.local.expert_store import ExpertStore
+from swarm.engines.local.generation_settings import stop_strings, stopped, unfollowed
 from swarm.engines.local.plain_generate import Answers, end_tokens
 from swarm.engines.local.positions import learned_positions
-from swarm.engines.local.pretrained import load_base
+from swarm.engines.local.pretrained import load_base, padding_of
 from swarm.engines.local.prompt_tokens import TokenMemory
 from swarm.engines.local.resident_model import ResidentModel, make_resident
 from swarm.engines.local.shared_prefixes import Tokens
@@ -83,7 +84,14 @@ class InProcessEngine:
         self._ends = end_tokens(self._resident.model.generation_config)
         self.known_prompts = TokenMemory()
         self._positions = learned_positions(self._resident.model)
-        self.decoder = make_decoder(self._resident.model, self.tokenizer.pad_token_id)
+        own = self._resident.model.generation_config
+        self._stops = stop_strings(own)
+        if left_out := unfollowed(own):
+            told = ", ".join(f"{name} {value}" for name, value in left_out.items())
+            log.warning("base model %s: its generation_config.json has %s, which is not followed: answers are greedy",
+                        pool.base, told)  # fmt: skip
+        padding = padding_of(self.tokenizer, self._resident.model)
+        self.decoder = make_decoder(self._resident.model, padding)
         self.token_budget = token_budget or measured_token_budget(self.decoder, self.device)
         self.decoder.token_budget = self.token_budget
 
@@ -116,7 +124,7 @@ class InProcessEngine:
             for answers in self._decode_within_memory(tokens, params):
                 texts = self.tokenizer.batch_decode([answer for _, answer in answers], skip_special_tokens=True)
                 yield [
-                    (indices[i], Completion(text, len(tokens[i]), len(answer), self._is_cut(answer, params)))
+                    (indices[i], self._completion(text, len(tokens[i]), answer, params))
                     for text, (i, answer) in zip(texts, answers, strict=True)
                 ]
 
@@ -144,8 +152,11 @@ class InProcessEngine:
         self._loaded = ""
         self._resident.clear()
 
-    def _is_cut(self, answer: Tokens, params: GenerationParams) -> bool:
-        return len(answer) == params.max_new_tokens and answer[-1] not in self._ends
+    def _completion(self, text: str, read: int, answer: Tokens, params: GenerationParams) -> Completion:
+        """The completion, which ends at a stop string of the model's; greedy decoding has written the same up to it."""
+        ended = stopped(text, self._stops)
+        cut = len(answer) == params.max_new_tokens and answer[-1] not in self._ends and ended == text
+        return Completion(ended, read, len(answer), cut)
 
     def _tokens(self, requests: Sequence[Request], params: GenerationParams) -> list[Tokens]:
         if any(request.history for request in requests):  # of a conversation, which nobody else has
