@@ -1,10 +1,10 @@
 """`Example`, and `Dataset`: a development and a test split of examples."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
-from swarm.engines.base import GenerationParams
+from swarm.engines.base import GenerationParams, params_of
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Dataset:
     dev: tuple[Example, ...]
     test: tuple[Example, ...]
     prefix: str = ""
-    generation: Mapping[str, int | bool] = field(default_factory=dict)
+    generation: Mapping[str, Any] = field(default_factory=dict)
     digest: str = ""
 
     def headed(self, text: str) -> str:
@@ -62,5 +62,4 @@ class Dataset:
 
     def settings(self, usual: GenerationParams) -> GenerationParams:
         """The generation parameters: the file's own, else the defaults."""
-        own: dict[str, Any] = dict(self.generation)
-        return replace(usual, **own)
+        return params_of(usual.record() | dict(self.generation))

@@ -27,6 +27,7 @@ from swarm.data.shapes import in_our_fields
 from swarm.data.source import DIRECTORY, SPLITS, Source
 from swarm.data.splits import divide, paired
 from swarm.data.tables import Row, Table, as_text, parse_json, read_data_file, read_table, show
+from swarm.engines.sampling import sampling_of
 from swarm.errors import UserError
 from swarm.plugins import HINT, Plugin, faults_named, find_plugin, names_in
 
@@ -226,7 +227,7 @@ def _plain(records: tuple[Example, ...]) -> list[dict[str, Any]]:
     return found
 
 
-def generation_settings(whole: str, raw: Any) -> dict[str, int | bool]:
+def generation_settings(whole: str, raw: Any) -> dict[str, Any]:
     """The checked generation settings that a file `whole` asks for. Raises UserError for what is none."""
     where = f"{whole}: generation"
     if not isinstance(raw, dict):
@@ -238,8 +239,14 @@ def generation_settings(whole: str, raw: Any) -> dict[str, int | bool]:
         elif key == "chat":
             if not isinstance(value, bool):
                 raise UserError(f"{where}: chat is {show(value)}, wanted true or false; write one of them unquoted")
+        elif key == "sampling":
+            if not isinstance(value, dict):
+                raise UserError(f'{where}: sampling is {show(value)}, wanted an object; write {{"temperature": 0.7}}')
+            sampling_of(f"{where}: sampling", value)
         else:
-            raise UserError(f"{where}: no setting {show(key)}, only max_new_tokens and chat; drop or rename it")
+            raise UserError(
+                f"{where}: no setting {show(key)}, only max_new_tokens, chat and sampling; drop or rename it"
+            )
     return raw
 
 

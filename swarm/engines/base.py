@@ -1,8 +1,10 @@
 """The interface of engines: requests in, completions out."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Protocol
+
+from swarm.engines.sampling import Sampling, sampling_of, sampling_record
 
 Turn = tuple[str, str]
 """One turn of a conversation: what was asked, what was answered."""
@@ -25,18 +27,37 @@ class Member(Protocol):
 
 @dataclass(frozen=True)
 class GenerationParams:
-    """Generation parameters; decoding is greedy.
+    """Generation parameters; decoding is greedy unless they say how to sample.
 
     Attributes:
       max_new_tokens: tokens that one answer may have at most.
       chat: put the prompt into the tokenizer's chat template, where it has one.
       second_bos: tokenise the rendered chat template with special tokens again, so that it begins with two of them,
         as the published program does (`--compat paper-code`).
+      sampling: how answers are drawn; None takes the likeliest token each time.
     """
 
     max_new_tokens: int
     chat: bool = False
     second_bos: bool = False
+    sampling: Sampling | None = None
+
+    def facts(self) -> list[Any]:
+        """All of them as JSON has it; those of greedy parameters are as they were before there was sampling."""
+        greedy = [self.max_new_tokens, self.chat, self.second_bos]
+        return greedy if self.sampling is None else [*greedy, sampling_record(self.sampling)]
+
+    def record(self) -> dict[str, Any]:
+        """All of them by name, as JSON has it."""
+        own = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "sampling"}
+        return own if self.sampling is None else own | {"sampling": sampling_record(self.sampling)}
+
+
+def params_of(record: Mapping[str, Any]) -> GenerationParams:
+    """The parameters in a `GenerationParams.record`. Raises UserError or TypeError for what is none."""
+    sampling = record.get("sampling")
+    drawn = None if sampling is None else sampling_of("sampling", sampling)
+    return GenerationParams(**{**record, "sampling": drawn})
 
 
 @dataclass(frozen=True)
@@ -45,12 +66,19 @@ class Request:
 
     Attributes:
       history: earlier turns of a conversation, for a chat template.
+      draw: which of several samples is asked for, from 0; of no effect where decoding is greedy.
     """
 
     member: Member
     prompt: str
     params: GenerationParams
     history: tuple[Turn, ...] = ()
+    draw: int = 0
+
+    @property
+    def drawn(self) -> int:
+        """The draw number, where it has an effect."""
+        return 0 if self.params.sampling is None else self.draw
 
     @property
     def group(self) -> tuple[str, GenerationParams]:

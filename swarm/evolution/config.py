@@ -157,6 +157,9 @@ class SearchConfig:
                          used_by=_TASK_OF_A_POOL, metavar="NAME")
     max_new_tokens: int | None = option(None, SCORES, "tokens per answer (default: the dataset's)", least=1,
                                         common=True)
+    sampling: str | None = option(None, SCORES, "draw answers instead of taking the likeliest token each time: "
+                                  "temperature=.7,top_p=.9,top_k=50,min_p=0,seed=1", with_system=False,
+                                  used_by=SCORING | {"ask"}, metavar="NAME=VALUE")
     chat: bool | None = option(None, SCORES, "use the chat template (default: the dataset's)")
     dev_limit: int | None = option(None, SCORES, "use only the first so many dev examples", least=1, with_system=True,
                                    used_by=_TASK_OF_A_POOL, common=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from swarm.engines.base import Completion, Member, Request
+from swarm.engines.sampling import Sampling, sampling_of, sampling_record
 from swarm.errors import UserError
 from swarm.members.composite import Composite, Relay, check_keys, json_digest, member_names, one_of
 from swarm.text.numbers import as_number, final_number
@@ -16,6 +17,7 @@ from swarm.text.thoughts import without_thoughts
 
 Utility = Callable[[str, str], float]  # how well the first text agrees with the second; 1 is in full
 
+_DRAWS = ("draws", "sampling")
 _LETTER = re.compile(r"(?<!\w)([A-Z])(?!\w)")
 
 
@@ -26,19 +28,26 @@ class Ballot(Composite):
     Attributes:
       way: what counts as the same answer (vote), or how alike two answers are (mbr).
       abstain: answers that are no votes, as `way` reads them.
+      draws: how many samples are drawn of each member.
+      sampling: how they are drawn; None leaves it to the request.
     """
 
     way: str
     abstain: frozenset[str] = frozenset()
+    draws: int = 1
+    sampling: Sampling | None = None
 
     def with_members(self, members: Mapping[str, Member]) -> "Chosen":
         """The composite's member with these members as they now are."""
         asked = tuple(members[name] for name in self.members)
         digests = [member.digest for member in asked]
-        digest = json_digest(self.record["type"], self.way, sorted(self.abstain), digests)
+        parts: list[Any] = [self.record["type"], self.way, sorted(self.abstain), digests]
+        if self.draws > 1 or self.sampling is not None:  # others have the digests that they have always had
+            parts += [self.draws, None if self.sampling is None else sampling_record(self.sampling)]
+        digest = json_digest(*parts)
         if self.record["type"] == "vote":
-            return MajorityVote(self.name, digest, asked, self.way, self.abstain)
-        return NearestToAll(self.name, digest, asked, self.way)
+            return MajorityVote(self.name, digest, asked, self.way, self.draws, self.sampling, self.abstain)
+        return NearestToAll(self.name, digest, asked, self.way, self.draws, self.sampling)
 
 
 @dataclass(frozen=True)
@@ -46,14 +55,29 @@ class Chosen(Relay):
     """The base of both: asks every member its own prompt and chooses one of their answers.
 
     Attributes:
-      way: see `Ballot`.
+      way, draws, sampling: see `Ballot`.
     """
 
     way: str
+    draws: int
+    sampling: Sampling | None
 
     def pass_on(self, requests: Sequence[Request]) -> list[list[Request]]:
-        """The same prompt for every member."""
-        return [[replace(request, member=member) for member in self.members] for request in requests]
+        """The same prompt for every member, as often as samples are drawn of it (self-consistency, arXiv 2203.11171).
+
+        Raises UserError for several samples where answers are greedy, which would all be the same.
+        """
+        return [self._asked(request) for request in requests]
+
+    def _asked(self, request: Request) -> list[Request]:
+        params = request.params if self.sampling is None else replace(request.params, sampling=self.sampling)
+        if self.draws > 1 and params.sampling is None:
+            raise UserError(
+                f"{self.name} draws {self.draws} answers of each member, which are all the same where answers are "
+                'greedy: give --sampling temperature=.7, or "sampling": {"temperature": 0.7} in its node.json'
+            )
+        numbers = range(request.draw * self.draws, (request.draw + 1) * self.draws)
+        return [replace(request, member=one, params=params, draw=number) for one in self.members for number in numbers]
 
     def go_on(self, request: Request, stages: Sequence[Sequence[Completion]]) -> Completion:
         """The chosen answer; it has cost nothing beyond its members'."""
@@ -102,21 +126,33 @@ class NearestToAll(Chosen):
 
 def read_ballot(folder: Path, record: Mapping[str, Any], path: Path) -> Ballot:
     """A vote or mbr composite. Raises UserError for a field that it cannot have."""
-    members = member_names(path, record)
+    draws, sampling = _drawn(path, record)
+    members = member_names(path, record, least=2 if draws == 1 else 1)
     if record["type"] == "mbr":
-        check_keys(path, record, ("type", "members", "utility"))
+        check_keys(path, record, ("type", "members", "utility", *_DRAWS))
         utility = one_of(path, record, "utility", tuple(UTILITIES))
         if utility == "chrf":
             _chrf()
-        return Ballot(folder.name, folder, record, members, utility)
-    check_keys(path, record, ("type", "members", "by", "abstain"))
+        return Ballot(folder.name, folder, record, members, utility, draws=draws, sampling=sampling)
+    check_keys(path, record, ("type", "members", "by", "abstain", *_DRAWS))
     abstain = record.get("abstain", [])
     if not isinstance(abstain, list) or not all(isinstance(word, str) for word in abstain):
         raise UserError(f"{path}: abstain is {abstain!r}; wanted a list of answers that are no votes")
     by = one_of(path, record, "by", tuple(READINGS))
     # a word that cannot be read so is no vote anyway
     silent = frozenset(ballot for word in abstain if (ballot := READINGS[by](word)) is not None)
-    return Ballot(folder.name, folder, record, members, by, silent)
+    return Ballot(folder.name, folder, record, members, by, silent, draws, sampling)
+
+
+def _drawn(path: Path, record: Mapping[str, Any]) -> tuple[int, Sampling | None]:
+    draws, sampling = record.get("draws", 1), record.get("sampling")
+    if not isinstance(draws, int) or isinstance(draws, bool) or draws < 1:
+        raise UserError(f"{path}: draws is {draws!r}; wanted a whole number from 1")
+    if sampling is None:
+        return draws, None
+    if not isinstance(sampling, dict):
+        raise UserError(f'{path}: sampling is {sampling!r}; wanted an object, such as {{"temperature": 0.7}}')
+    return draws, sampling_of(f"{path}: sampling", sampling)
 
 
 def _whole_answer(text: str) -> str | None:

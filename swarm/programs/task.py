@@ -7,6 +7,7 @@ from pathlib import Path
 from swarm.data.example import Dataset
 from swarm.data.load import limit, load_dataset
 from swarm.engines.base import GenerationParams
+from swarm.engines.sampling import sampling_of
 from swarm.errors import UserError
 from swarm.evals import get_eval
 from swarm.evals.eval import Eval
@@ -21,6 +22,7 @@ from swarm.evolution.instruction_file import (
 from swarm.programs.data_sources import dataset_names, source_of
 from swarm.programs.joint_task import read_joint_eval, refuse_without_several
 from swarm.programs.judge_choice import judge_maker
+from swarm.values import pairs_of
 
 log = logging.getLogger(__name__)
 
@@ -67,11 +69,23 @@ def read_task(config: SearchConfig, judged: JudgeUsage = NO_WORK) -> Task:
     evaluation.check(dataset)
     usual = evaluation.params(dataset)
     chat = usual.chat if config.chat is None else config.chat
-    params = GenerationParams(config.max_new_tokens or usual.max_new_tokens, chat, second_bos=config.paper_code)
+    sampling = usual.sampling if config.sampling is None else sampling_of("--sampling", numbers_of(config.sampling))
+    params = GenerationParams(config.max_new_tokens or usual.max_new_tokens, chat, config.paper_code, sampling)
     instructions = PUBLISHED_INSTRUCTIONS
     if config.instructions is not None:
         instructions = read_instructions(Path(config.instructions), evaluation, dataset)
     return Task(config, evaluation, dataset, params, instructions)
+
+
+def numbers_of(text: str) -> dict[str, float | int]:
+    """The numbers in "temperature=.7,top_k=50". Raises UserError for what is none."""
+    found: dict[str, float | int] = {}
+    for name, value in pairs_of("--sampling", text):
+        try:
+            found[name] = int(value) if value.lstrip("-").isdecimal() else float(value)
+        except ValueError:
+            raise UserError(f"--sampling: {name} is {value!r}, wanted a number: mend it") from None
+    return found
 
 
 def fit_chunks(dataset: Dataset, nodes: int, config: SearchConfig) -> Dataset:

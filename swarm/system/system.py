@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -11,7 +11,7 @@ from typing import Any
 import networkx as nx
 import numpy as np
 
-from swarm.engines.base import GenerationParams, Member
+from swarm.engines.base import GenerationParams, Member, params_of
 from swarm.errors import UserError
 from swarm.maths.decode import end_node, topological_order
 from swarm.members.composite import Composite, used_members
@@ -177,7 +177,7 @@ def save_system(
         "base": None if pool.models else fixed_base(pool.base),
         "revision": pool.revision,
         "outside": _outside(pool, composites.values(), folder),
-        "generation": asdict(system.params) if system.params else None,
+        "generation": system.params.record() if system.params else None,
         "drop_thoughts": system.drop_thoughts,
         **({} if system.wording == PUBLISHED_WORDING else {"wording": system.wording.record()}),
         "about": about or {},
@@ -238,7 +238,7 @@ def load_system(folder: Path, base: str | None = None) -> LoadedSystem:
             raise UserError(f"{path} has format {record['format']}, this version reads {FORMAT}: update h-swarm")
         saved = read_members(folder / "experts", base, moved=_moved_along(folder, record))
         nodes, later = len(record["places"]), record.get("later_edges")
-        params = GenerationParams(**record["generation"]) if record["generation"] else None
+        params = params_of(record["generation"]) if record["generation"] else None
         return LoadedSystem(
             graph_of(nodes, record["edges"]),
             tuple(saved.names.index(name) for name in record["places"]),

@@ -36,7 +36,7 @@ class Trace:
     def __init__(self, cache: CompletionCache):
         """`cache` is the scheduler's, which holds the running step's answers in memory."""
         self._cache = cache
-        self._given: dict[tuple[tuple[str, GenerationParams], str], Completion] = {}
+        self._given: dict[tuple[tuple[str, GenerationParams], str, int], Completion] = {}
         self.prompts: dict[TracedNode, None] = {}
 
     def walk(self, system: System, queries: Sequence[Query], params: GenerationParams) -> None:
@@ -69,8 +69,8 @@ class Trace:
         return self._given.get(key)
 
 
-def _key(request: Request) -> tuple[tuple[str, GenerationParams], str]:
-    return request.group, request.prompt
+def _key(request: Request) -> tuple[tuple[str, GenerationParams], str, int]:
+    return request.group, request.prompt, request.drawn
 
 
 def _answer(request: Request, known: Callable[[Request], Completion | None]) -> Completion | None:

@@ -41,11 +41,11 @@ Part = Expert | Composed | Fitted
 
 @dataclass(frozen=True)
 class WireBatch:
-    """Requests: members and parameters, each once, and for every request its place in both, its prompt and history."""
+    """Requests: members and parameters, each once; for each request its place in both, its prompt, history, draw."""
 
     members: tuple[Part, ...]
     params: tuple[GenerationParams, ...]
-    rows: tuple[tuple[int, int, str, tuple[Turn, ...]], ...]
+    rows: tuple[tuple[int, int, str, tuple[Turn, ...], int], ...]
 
 
 class WireFormat:
@@ -68,13 +68,16 @@ class WireFormat:
             if digest not in parts:
                 parts[digest] = (len(parts), _moving_part(request.member, self._sides))
             place = params.setdefault(request.params, len(params))
-            rows.append((parts[digest][0], place, request.prompt, request.history))
+            rows.append((parts[digest][0], place, request.prompt, request.history, request.draw))
         return WireBatch(tuple(part for _, part in parts.values()), tuple(params), tuple(rows))
 
     def unpack(self, wire: WireBatch) -> list[Request]:
         """The requests, with composites as they are here. Raises RuntimeError if one of them is another one here."""
         found = [_whole(part, self._named, self._sides) for part in wire.members]
-        return [Request(found[member], text, wire.params[place], turns) for member, place, text, turns in wire.rows]
+        return [
+            Request(found[member], text, wire.params[place], turns, draw)
+            for member, place, text, turns, draw in wire.rows
+        ]
 
 
 def _moving_part(member: Any, known: Mapping[str, Member]) -> Part:

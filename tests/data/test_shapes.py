@@ -146,6 +146,11 @@ LINES = "".join(json.dumps(row) + "\n" for row in ROWS)
 SEMICOLONS = 'question;answer;split\n"0, or 1?";1;test\n1 + 1?;2;dev\n2 + 1?;3;dev\n'
 
 
+def packed(content):
+    """The same bytes at any time of day, since they are the tests' names, too."""
+    return gzip.compress(content, mtime=0)
+
+
 def zstandard(content):
     sink = pyarrow.BufferOutputStream()
     with pyarrow.CompressedOutputStream(sink, "zstd") as stream:
@@ -166,10 +171,10 @@ def zstandard(content):
         ("mine.csv", SEMICOLONS.replace(";", "\t").encode("utf-16")),
         ("mine.dat", SEMICOLONS.encode("utf-8-sig")),
         ("mine.jsonl", LINES.encode("utf-16")),
-        ("mine.jsonl.gz", gzip.compress(LINES.encode())),
-        ("mine.json.gz", gzip.compress(json.dumps(ROWS).encode()[:20]) + gzip.compress(json.dumps(ROWS).encode()[20:])),
+        ("mine.jsonl.gz", packed(LINES.encode())),
+        ("mine.json.gz", packed(json.dumps(ROWS).encode()[:20]) + packed(json.dumps(ROWS).encode()[20:])),
         ("mine.jsonl.zst", zstandard(LINES.encode())),
-        ("mine.csv.gz", gzip.compress(SEMICOLONS.encode())),
+        ("mine.csv.gz", packed(SEMICOLONS.encode())),
     ],
 )
 def test_a_file_is_read_whatever_its_name_its_packing_and_its_letters(tmp_path, monkeypatch, name, content):
@@ -181,12 +186,12 @@ def test_a_file_is_read_whatever_its_name_its_packing_and_its_letters(tmp_path, 
 
 
 def test_packed_files_that_are_broken_or_bombs_are_told(tmp_path, monkeypatch):
-    whole = gzip.compress(LINES.encode())
+    whole = packed(LINES.encode())
     (tmp_path / "cut.jsonl.gz").write_bytes(whole[:-12])
     with pytest.raises(UserError, match="cut.jsonl.gz: cannot be unpacked"):
         load_dataset(str(tmp_path / "cut.jsonl.gz"))
     monkeypatch.setattr(file_formats, "MOST_BYTES", 100)
-    for name, content in (("bomb.jsonl.gz", gzip.compress(b" " * 5000)), ("bomb.jsonl.zst", zstandard(b" " * 5000))):
+    for name, content in (("bomb.jsonl.gz", packed(b" " * 5000)), ("bomb.jsonl.zst", zstandard(b" " * 5000))):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(UserError, match="unpacks to more than .* GB; divide it"):
             load_dataset(str(tmp_path / name))

@@ -106,7 +106,10 @@ def test_the_digest_is_that_of_what_it_asks_and_how(tmp_path):
         ({}, "type is None; wanted one of"),
         ({"type": "vote", "by": "weight"}, "by is 'weight'; wanted one of: answer, number, letter"),
         ({"type": "mbr", "utility": "bleu"}, "utility is 'bleu'; wanted one of: words, chrf"),
-        ({"type": "vote", "utility": "words"}, "has the field 'utility'; wanted of: abstain, by, members, type"),
+        (
+            {"type": "vote", "utility": "words"},
+            "has the field 'utility'; wanted of: abstain, by, draws, ",
+        ),
         ({"type": "vote", "abstain": "unknown"}, "abstain is 'unknown'; wanted a list of answers"),
         ({"type": "vote", "members": ["expert_0"]}, "wanted a list of at least 2 names"),
         ({"type": "vote", "members": "expert_0"}, "members is 'expert_0'; wanted a list"),

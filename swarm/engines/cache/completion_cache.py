@@ -5,7 +5,6 @@ import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import astuple
 from typing import Protocol
 
 from swarm.engines.base import Completion, GenerationParams, Request
@@ -55,12 +54,14 @@ class CompletionCache:
         group = request.group
         beginning = self._beginnings.get(group)
         if beginning is None:
-            content = json.dumps([self._facts, request.member.digest, astuple(request.params)])
+            content = json.dumps([self._facts, request.member.digest, request.params.facts()])
             beginning = self._beginnings[group] = hashlib.sha256(content.encode() + b"\n")
         digest = beginning.copy()
         digest.update(request.prompt.encode("utf8", "surrogatepass"))
         if request.history:  # keys of requests without one are as they were before there was any
             digest.update(b"\n" + json.dumps(request.history).encode())
+        if request.drawn:
+            digest.update(b"\n" + json.dumps({"draw": request.drawn}).encode())
         return digest.digest()
 
     def get_many(self, keys: Sequence[bytes]) -> dict[bytes, Completion]:

@@ -10,6 +10,7 @@ from transformers import DynamicCache
 
 from swarm.engines.local.kv_cache import BatchKVCache, Prefix
 from swarm.engines.local.plain_generate import Answers, left_padded
+from swarm.engines.local.sampled_tokens import RowSampler
 from swarm.engines.local.shared_prefixes import Tokens, shared_prefixes
 from swarm.engines.local.threads import Threads
 
@@ -45,14 +46,19 @@ class Decoder:
         self._threads = Threads(model)
 
     @torch.inference_mode()
-    def decode(self, rows: Sequence[Tokens], max_new_tokens: int) -> Iterator[Answers]:
-        """Yields every row's answer once, as they finish; rows are the tokens of prompts, at least one each."""
-        run = _Run(self, rows, max_new_tokens)
+    def decode(
+        self, rows: Sequence[Tokens], max_new_tokens: int, samplers: Sequence[RowSampler] | None = None
+    ) -> Iterator[Answers]:
+        """Yields every row's answer once, as they finish; rows are the tokens of prompts, at least one each.
+
+        `samplers` draw the rows' tokens; without them the likeliest one is taken.
+        """
+        run = _Run(self, rows, max_new_tokens, samplers)
         self.rows, self.held = run.capacity, run.capacity * run.columns
         yield from run.run()
 
     def forward(self, ids: torch.Tensor, positions: torch.Tensor, mask: torch.Tensor, cache: Any) -> torch.Tensor:
-        """The next token of every row; ids and positions are (rows, tokens)."""
+        """The logits of every row's next token, (rows, V); ids and positions are (rows, tokens)."""
         with self._threads.of_a_pass():
             output = self.model(
                 input_ids=ids,
@@ -62,7 +68,7 @@ class Decoder:
                 use_cache=True,
                 logits_to_keep=1,
             )
-        return output.logits[:, -1].argmax(-1)  # type: ignore[no-any-return]
+        return output.logits[:, -1]  # type: ignore[no-any-return]
 
     @torch.inference_mode()
     def read_prefixes(self, beginnings: Sequence[Tokens]) -> list[Prefix]:
@@ -90,7 +96,14 @@ class _Run:
     Rows 0 .. len(ids)-1 of the KV cache are in use. All end at column `cursor`; row r begins at column `starts[r]`.
     """
 
-    def __init__(self, decoder: Decoder, rows: Sequence[Tokens], max_new_tokens: int):
+    def __init__(
+        self,
+        decoder: Decoder,
+        rows: Sequence[Tokens],
+        max_new_tokens: int,
+        samplers: Sequence[RowSampler] | None = None,
+    ):
+        self._samplers = samplers
         self._decoder, self._kv_cache = decoder, decoder.kv_cache
         self._tokens, self._most = rows, max_new_tokens
         budget = decoder.token_budget
@@ -196,7 +209,7 @@ class _Run:
         self._kv_cache.look_at(rows, first, begin)
         there = there[:, first:]
         mask = causal_mask(there, longest, self._decoder.dtype) if self._decoder.plain else there.long()
-        tokens = self._decoder.forward(ids, positions, mask, self._kv_cache)
+        tokens = self._next(self._decoder.forward(ids, positions, mask, self._kv_cache), chunk)
         self._ids += chunk
         self._starts += [min(begin - prefix, self._cursor - len(row)) for row, prefix in zip(own, shared, strict=True)]
         self._last = torch.cat([self._last, tokens])
@@ -227,15 +240,23 @@ class _Run:
         self._mask[rows, self._cursor] = self._yes
         mask = self._mask[rows, first : self._cursor + 1]
         self._kv_cache.look_at(rows, first, self._cursor)
-        self._last = self._decoder.forward(
+        logits = self._decoder.forward(
             self._last[:, None],
             self._positions[:, None],
             mask[:, None, None] if self._decoder.plain else mask,
             self._kv_cache,
         )
+        self._last = self._next(logits, self._ids)
         self._cursor += 1
         self._positions = self._positions + 1
         self._note(self._last, 0)
+
+    def _next(self, logits: torch.Tensor, indices: Sequence[int]) -> torch.Tensor:
+        """The next tokens of these rows."""
+        if self._samplers is None:
+            return logits.argmax(-1)
+        drawn = [self._samplers[index].draw(row) for index, row in zip(indices, logits, strict=True)]
+        return torch.tensor(drawn, device=logits.device)
 
     def _note(self, tokens: torch.Tensor, start: int) -> None:
         """Appends the new tokens of the rows from `start` on; rows that have ended leave the KV cache."""

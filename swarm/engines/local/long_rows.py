@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from swarm.engines.local.greedy_decoding import Decoder
 from swarm.engines.local.plain_generate import Answers, PlainGenerate
 from swarm.engines.local.positions import FreshPositions
+from swarm.engines.local.sampled_tokens import RowSampler
 from swarm.engines.local.shared_prefixes import Tokens
 
 
@@ -26,6 +27,7 @@ class LongRowsAlone:
         self.short, self._alone, self._limit = short, alone, limit
         self.model = short.model
         self.rows = self.held = 0
+        self._samplers: Sequence[RowSampler] | None = None
         self._positions = FreshPositions(alone.model)
 
     @property
@@ -37,8 +39,11 @@ class LongRowsAlone:
     def token_budget(self, tokens: int) -> None:
         self.short.token_budget = tokens
 
-    def decode(self, rows: Sequence[Tokens], max_new_tokens: int) -> Iterator[Answers]:
+    def decode(
+        self, rows: Sequence[Tokens], max_new_tokens: int, samplers: Sequence[RowSampler] | None = None
+    ) -> Iterator[Answers]:
         """Yields every row's answer once; rows are the tokens of prompts, at least one each."""
+        self._samplers = samplers
         fits = [index for index, row in enumerate(rows) if len(row) + max_new_tokens <= self._limit]
         if fits:
             yield from self._part(self.short, rows, fits, max_new_tokens)
@@ -50,7 +55,8 @@ class LongRowsAlone:
     ) -> Iterator[Answers]:
         self._positions.restore()
         try:
-            for answers in way.decode([rows[index] for index in indices], most):
+            own = None if self._samplers is None else [self._samplers[index] for index in indices]
+            for answers in way.decode([rows[index] for index in indices], most, own):
                 yield [(indices[row], answer) for row, answer in answers]
         finally:
             self.rows, self.held = way.rows, way.held

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from swarm.engines.local.sampled_tokens import DrawnTokens, RowSampler
 from swarm.engines.local.shared_prefixes import Tokens
 from swarm.engines.local.threads import Threads
 
@@ -30,29 +31,37 @@ class PlainGenerate:
         self._settings = generation_config
         self._threads = Threads(model)
 
-    def decode(self, rows: Sequence[Tokens], max_new_tokens: int) -> Iterator[Answers]:
-        """Every row's answer once; rows are the tokens of prompts, at least one each."""
+    def decode(
+        self, rows: Sequence[Tokens], max_new_tokens: int, samplers: Sequence[RowSampler] | None = None
+    ) -> Iterator[Answers]:
+        """Every row's answer once, drawn by `samplers` if there are any; rows are prompts, at least one token each."""
         order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))
         while order:
             width = len(rows[order[0]]) + max_new_tokens
             taken = order[: 1 if self.one_by_one else max(self.token_budget // width, 1)]
             self.rows, self.held = len(taken), len(taken) * width
             order = order[len(taken) :]
-            answers = self._generate([rows[i] for i in taken], max_new_tokens)
+            own = None if samplers is None else [samplers[i] for i in taken]
+            answers = self._generate([rows[i] for i in taken], max_new_tokens, own)
             yield list(zip(taken, answers, strict=True))
 
     def release(self) -> None:
         """Does nothing: no memory is held between batches."""
 
     @torch.inference_mode()
-    def _generate(self, rows: list[Tokens], max_new_tokens: int) -> list[Tokens]:
+    def _generate(self, rows: list[Tokens], max_new_tokens: int, samplers: Sequence[RowSampler] | None) -> list[Tokens]:
         settings = copy.copy(self._settings)
         settings.max_new_tokens = max_new_tokens
         pad, width, device = settings.pad_token_id, max(map(len, rows)), self.model.device
         ids = left_padded(rows, pad, device)
         mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=device)
         with self._threads.of_a_pass():
-            output = self.model.generate(input_ids=ids, attention_mask=mask, generation_config=settings)
+            output = self.model.generate(
+                input_ids=ids,
+                attention_mask=mask,
+                generation_config=settings,
+                logits_processor=[DrawnTokens(samplers)] if samplers else [],
+            )
         ends = end_tokens(settings)
         return [_until_end(answer, ends) for answer in output[:, width:].tolist()]
 

@@ -20,6 +20,7 @@ from swarm.engines.local.positions import learned_positions
 from swarm.engines.local.pretrained import load_base, padding_of
 from swarm.engines.local.prompt_tokens import TokenMemory
 from swarm.engines.local.resident_model import ResidentModel, make_resident
+from swarm.engines.local.sampled_tokens import samplers_of
 from swarm.engines.local.shared_prefixes import Tokens
 from swarm.engines.local.token_budget import check_room, is_out_of_memory, measured_token_budget
 from swarm.errors import UserError
@@ -121,7 +122,8 @@ class InProcessEngine:
             self.load(_expert(requests[indices[0]].member))
             tokens = self._tokens([requests[index] for index in indices], params)
             self._check_prompts(tokens, params)
-            for answers in self._decode_within_memory(tokens, params):
+            asked = [requests[index] for index in indices]
+            for answers in self._decode_within_memory(tokens, params, asked):
                 texts = self.tokenizer.batch_decode([answer for _, answer in answers], skip_special_tokens=True)
                 yield [
                     (indices[i], self._completion(text, len(tokens[i]), answer, params))
@@ -185,13 +187,16 @@ class InProcessEngine:
                 f"base model {self.pool.base}: use one that reads more, or fewer --max_new_tokens"
             )
 
-    def _decode_within_memory(self, tokens: list[Tokens], params: GenerationParams) -> Iterator[Answers]:
-        """The answers to all rows; where memory runs out, the rest with half as many rows at a time."""
+    def _decode_within_memory(
+        self, tokens: list[Tokens], params: GenerationParams, asked: Sequence[Request]
+    ) -> Iterator[Answers]:
+        """The answers to all rows; where memory runs out, the rest anew with half as many rows at a time."""
         left = list(range(len(tokens)))
         while left:
             done: set[int] = set()
             try:
-                for answers in self.decoder.decode([tokens[i] for i in left], params.max_new_tokens):
+                rows, samplers = [tokens[i] for i in left], samplers_of([asked[i] for i in left])
+                for answers in self.decoder.decode(rows, params.max_new_tokens, samplers):
                     done.update(left[row] for row, _ in answers)
                     yield [(left[row], answer) for row, answer in answers]
             except RuntimeError as error:  # torch.OutOfMemoryError is one, and the processor's allocator has no own

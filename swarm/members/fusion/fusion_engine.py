@@ -49,6 +49,11 @@ class FusionEngine(EngineWrapper[InProcessEngine]):
     def _answer(self, requests: Sequence[Request]) -> Iterator[Finished]:
         member = requests[0].member
         assert isinstance(member, FusionMember)
+        if requests[0].params.sampling is not None:
+            raise UserError(
+                f"fusion {member.name} takes the likeliest token each time: leave --sampling out, or give it to votes "
+                "in their node.json"
+            )
         yield from self._write(member, requests, requests[0].params)
 
     def _write(self, member: FusionMember, requests: Sequence[Request], params: GenerationParams) -> Iterator[Finished]:

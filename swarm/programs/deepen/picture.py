@@ -24,6 +24,8 @@ from swarm.storage.files import check_own_file
 
 log = logging.getLogger(__name__)
 
+SHOWN = ("config", "models", "tokens", "own", "out", "rows", "clusters", "anchors", "anchor_count")  # by --help
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of this step."""

@@ -6,7 +6,7 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
-from swarm.engines.base import GenerationParams
+from swarm.engines.base import params_of
 from swarm.errors import UserError
 from swarm.members.routing.router import Router, RouterChoice
 from swarm.members.routing.router_artefact import load_router, read_router_facts
@@ -48,7 +48,7 @@ def program(options: argparse.Namespace) -> int:
     fitted = fitted_on(options.router)
     config = config_of(options, {name: fitted[name] for name in ("eval_type", "dataset")})
     members, chosen = read_chosen(config, facts["names"])
-    params = GenerationParams(**fitted["params"])
+    params = params_of(fitted["params"])
     if options.max_new_tokens is not None:
         params = replace(params, max_new_tokens=options.max_new_tokens)
     with asked_by(config, members, chosen) as asked:

@@ -3,7 +3,6 @@
 import argparse
 import json
 import logging
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +111,7 @@ def _record_of(matrix: ScoreMatrix, router: Router, task: Task, options: argpars
         "eval_type": task.config.eval_type,
         "dataset": task.config.dataset,
         "prompts": len(matrix),
-        "params": asdict(task.params),
+        "params": task.params.record(),
         "seed": options.seed,
         "router": dict(router.facts),
     }
