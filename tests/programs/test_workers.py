@@ -85,6 +85,23 @@ def test_two_processes_do_what_one_does(programs, fused, tmp_path):
     assert sum(worker["requests"] for step in steps for worker in step) <= first["requests"] + second["requests"]
 
 
+def test_sampled_answers_are_those_of_one_process(programs, tmp_path):
+    """With random numbers that belong to requests and not to whoever answers them; killed once, too."""
+    small = (*TASK, "--dev_limit", 8, "--test_limit", 8, "--max_iteration", 0, "--sampling", "temperature=2,seed=1")
+    for name, more in (("one", ()), ("two", TWO)):
+        code, out, err = programs.run("search", *small, *more, "--no-cache", "-n", name, cwd=tmp_path)
+        assert code == 0, out + err
+    started = programs.start("search", *small, "--no-cache", "-n", "cut", cwd=tmp_path, by_forks=True)
+    run = tmp_path / "search" / "cut"
+    wait_for(lambda: steps_written(run) >= 1 or started.done())
+    if not started.done():
+        os.kill(started.pid, signal.SIGKILL)
+    started.wait()
+    assert programs.run("search", "--resume", run, cwd=tmp_path)[0] == 0
+    one, two, cut = (without_counts(story(tmp_path / "search" / name)) for name in ("one", "two", "cut"))
+    assert one == two == cut
+
+
 def test_lost_in_mid_step_then_interrupted_then_one_process(programs, plain, tmp_path):
     """One worker is killed and one stops for good; Ctrl-C leaves nothing behind; one process ends the run."""
     options = (*TWO, "--worker_timeout", 1, "-n", "run")

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
+from swarm.engines.local.attention_masks import causal_mask
 from swarm.engines.local.kv_cache import BatchKVCache, Prefix
 from swarm.engines.local.plain_generate import Answers, left_padded
 from swarm.engines.local.sampled_tokens import RowSampler
@@ -289,17 +290,3 @@ class _Run:
         self._ids = [self._ids[source] for source in order]
         self._starts = [self._starts[source] for source in order]
         self._last, self._positions = self._last[: len(order)], self._positions[: len(order)]
-
-
-def causal_mask(there: torch.Tensor, new: int, dtype: torch.dtype) -> torch.Tensor:
-    """(rows, 1, new, columns), to be added to the scores of attention by the last `new` columns.
-
-    A token attends to what is there, (rows, columns), up to itself; padding attends to itself, to stay a number.
-    """
-    columns = there.shape[1]
-    ones = torch.ones(new, columns, dtype=torch.bool, device=there.device)
-    past = ones.tril(columns - new)
-    itself = past & ~ones.tril(columns - new - 1)
-    allowed = (there[:, None] & past) | itself
-    mask = torch.zeros(allowed.shape, dtype=dtype, device=there.device)
-    return mask.masked_fill_(~allowed, float("-inf"))[:, None]
