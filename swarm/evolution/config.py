@@ -199,8 +199,7 @@ class SearchConfig:
                                changes_results=True)
     no_cache: bool = option(False, COMPUTE, "neither use nor keep texts of other runs on this machine", switch=True)
     ask_ahead: bool = option(False, COMPUTE, "ask what the next role step will ask beside the weight step, which keeps "
-                             "many workers busier; the numbers stay the same", switch=True, used_by=SEARCH,
-                             resumable=False)
+                             "many workers busier; the numbers stay the same", switch=True, used_by=SEARCH)
     cache_size: int = option(2000, COMPUTE, "megabytes of disk that kept texts may take; the oldest go first", least=1)
     trust_remote_code: bool = option(False, COMPUTE, "run code that comes with the base model", trusted=True)
 

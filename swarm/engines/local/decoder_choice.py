@@ -11,6 +11,7 @@ from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 from swarm.engines.local.generation_settings import changes_answers, greedy
 from swarm.engines.local.greedy_decoding import Decoder
 from swarm.engines.local.long_rows import LongRowsAlone
+from swarm.engines.local.neighbours import rows_are_apart
 from swarm.engines.local.plain_generate import PlainGenerate, end_tokens
 from swarm.engines.local.positions import scaled_by_length
 
@@ -31,8 +32,10 @@ def make_decoder(
     if can_step(bare, settings):
         way = Decoder(bare, is_plain(bare), end_tokens(settings), pad_token_id, token_budget)
     else:
-        one_by_one = model.config.model_type in READS_PADDING or any(
-            getattr(settings, n, None) for n in LOOKS_AT_PROMPT
+        one_by_one = (
+            model.config.model_type in READS_PADDING
+            or any(getattr(settings, n, None) for n in LOOKS_AT_PROMPT)
+            or not rows_are_apart(model, settings)
         )
         way = PlainGenerate(model, settings, token_budget, one_by_one)
     limit = scaled_by_length(bare)

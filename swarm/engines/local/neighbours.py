@@ -1,0 +1,52 @@
+"""Whether a model's rows take notice of each other: found out by asking it, rather than looked up by family."""
+
+import copy
+import logging
+from typing import Any
+
+import torch
+
+from swarm.engines.local.plain_generate import left_padded
+
+log = logging.getLogger(__name__)
+
+LENGTHS = (3, 17)  # tokens of a short row, and of the long one beside which it is padded
+# of the spread of a row's logits: what rounding in another order may make of them, by the model's number format
+_TOLERANCES = {torch.float32: 1e-4, torch.float64: 1e-6}
+_HALF = 0.05
+
+
+@torch.inference_mode()
+def rows_are_apart(model: Any, generation_config: Any) -> bool:
+    """Whether a short row has the same next token's logits alone and padded beside a long one, by `generate`.
+
+    Positions that count padding, and masks that are not heeded, are found so. Where a model cannot be asked in a batch
+    at all it is taken for one whose rows are not apart.
+    """
+    size = model.get_input_embeddings().weight.shape[0]
+    rows = [[(7 * place + 3 * length) % size for place in range(length)] for length in LENGTHS]
+    try:
+        alone = _logits(model, generation_config, rows[:1])[0]
+        beside = _logits(model, generation_config, rows)[0]
+    except (RuntimeError, ValueError, IndexError, TypeError) as error:
+        log.info("%s is asked one prompt at a time, since it takes no batch (%s)", model.config.model_type, error)
+        return False
+    spread = (alone.max() - alone[alone.isfinite()].min()).clamp_min(1e-6)
+    differ = ((alone - beside).nan_to_num(0.0).abs().max() / spread).item()
+    apart = differ <= _TOLERANCES.get(next(model.parameters()).dtype, _HALF)
+    if not apart:
+        log.info("%s is asked one prompt at a time: padding beside others changes its logits by %.2g of their spread",
+                 model.config.model_type, differ)  # fmt: skip
+    return apart
+
+
+def _logits(model: Any, generation_config: Any, rows: list[list[int]]) -> torch.Tensor:
+    """The next token's logits of every row, (rows, V)."""
+    settings = copy.copy(generation_config)
+    settings.max_new_tokens, settings.output_logits, settings.return_dict_in_generate = 1, True, True
+    width = max(map(len, rows))
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=model.device)
+    ids = left_padded(rows, settings.pad_token_id, model.device)
+    output = model.generate(input_ids=ids, attention_mask=mask, generation_config=settings)
+    found: torch.Tensor = output.logits[0].float()
+    return found
