@@ -77,10 +77,13 @@ def _from_zstandard(path: Path, content: bytes) -> bytes:
     except ImportError as error:
         raise UserError(f"{path}: pyarrow is needed to unpack it and is missing; pip install datasets") from error
     with pyarrow.CompressedInputStream(pyarrow.BufferReader(content), "zstd") as stream:
-        found: bytes = stream.read(MOST_BYTES + 1)
-    if len(found) > MOST_BYTES:
-        raise _too_large(path)
-    return found
+        pieces, size = [], 0
+        while piece := stream.read(1 << 20):
+            pieces.append(piece)
+            size += len(piece)
+            if size > MOST_BYTES:
+                raise _too_large(path)
+    return b"".join(pieces)
 
 
 def _too_large(path: Path) -> UserError:

@@ -15,9 +15,10 @@ from swarm.errors import UserError
 
 PREFIX = "lm_eval:"
 EXTRA = 'pip install "h-swarm[lm_eval]"'
-PLACE = "lm_eval_place"  # the column that says which record of the task an example is, such as test:12
+PLACE = "lm_eval_place"  # the column that says which record of which task an example is, such as gsm8k:test:12
 GENERATES, CHOOSES = "generate_until", "multiple_choice"
 _SEED = 1234  # the library's own for drawing examples in front of a question
+_FILES = (".yaml", ".yml")
 _CODE = "!function"
 
 
@@ -29,7 +30,7 @@ def is_lm_eval(name: str) -> bool:
 def task_file(name: str) -> Path | None:
     """The file of a task of the user's own; None for one of the library's, and for what is no task of it."""
     path = Path(name.removeprefix(PREFIX))
-    return path if is_lm_eval(name) and path.suffix in (".yaml", ".yml") and path.is_file() else None
+    return path if is_lm_eval(name) and name.endswith(_FILES) and path.is_file() else None
 
 
 def lm_eval_dataset(name: str, dev_size: int | None, seed: int) -> Dataset:
@@ -74,7 +75,7 @@ def task_of(name: str) -> Any:
     if not sys.stderr.isatty():
         disable_progress_bars()
     with _faults(name):
-        if asked.endswith((".yaml", ".yml")):
+        if asked.endswith(_FILES):
             wanted: Any = _own_task(Path(asked))
             manager = TaskManager(include_defaults=False)
         else:
@@ -118,7 +119,7 @@ def _drawn(
 
 def _example(task: Any, split: str, number: int) -> Example:
     doc = docs(task, split)[number]
-    identity, columns = str(number), {PLACE: f"{split}:{number}"}
+    identity, columns = str(number), {PLACE: f"{task.config.task}:{split}:{number}"}
     if task.config.output_type == CHOOSES:
         choices = dict(zip(string.ascii_uppercase, map(str, task.doc_to_choice(doc)), strict=False))
         target = task.doc_to_target(doc)

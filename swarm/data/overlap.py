@@ -51,6 +51,6 @@ def _read(path: Path) -> set[str]:
         found = json.loads(read_text(path))
         if isinstance(found, list) and all(isinstance(key, str) for key in found):
             return set(found)
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         pass
     raise UserError(f"{path} is damaged, wanted a list of texts in JSON; delete it to go on without that check")

@@ -108,7 +108,7 @@ def _our_fields(row: Row, columns: Mapping[str, str], kind: Kind, required: tupl
         value = row.fields[column]
         if field not in _REQUIRED and ((kind == "typed" and value is None) or (kind == "text" and value == "")):
             continue
-        if kind == "text" and field in _JSON_CELLS:
+        if kind == "text" and field in _JSON_CELLS and isinstance(value, str):
             value = _cell(f"{row.where}: {column}", value)
         if kind == "typed" and field == "choices" and isinstance(value, dict):
             # all records of a table have the same letters; those that a record does not use are null

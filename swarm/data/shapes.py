@@ -78,7 +78,7 @@ def reshaped(row: Row, shape: Shape, first: Row) -> Row:
         )
     try:
         ours = shape.read(row.fields)
-    except (ValueError, KeyError, TypeError, IndexError) as error:
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise UserError(
             f"{row.where}: not the layout {shape.name} as the columns say ({error}); mend the record, or name the "
             "columns with --columns question=NAME,answer=NAME"
@@ -91,10 +91,12 @@ def _letters(record: Record) -> dict[str, str]:
     """Letter -> choice of a record with a column per letter, of which its answer is one."""
     found = {}
     for letter in string.ascii_uppercase:
-        if not isinstance(record.get(letter), str):
+        if not isinstance(record.get(letter), str) or not record[letter].strip():
             break
         found[letter] = record[letter]
-    return found if len(found) > 1 and record.get("answer") in found and "choices" not in record else {}
+    answer = record.get("answer")
+    known = isinstance(answer, str) and answer in found and "choices" not in record
+    return found if len(found) > 1 and known else {}
 
 
 def _options(record: Record) -> dict[str, Any]:
@@ -205,7 +207,7 @@ SHAPES = (
           "the correct answer and the distractors, sorted, are the choices"),
     Shape("BoolQ", ("passage", "question", "label"),
           lambda record: {"question": _with_context(record["passage"], record["question"]),
-                          "answer": ("no", "yes")[int(record["label"])]},
+                          "answer": {0: "no", 1: "yes"}[int(record["label"])]},
           "the passage stands before the question, label 1 is yes"),
     Shape("HellaSwag", ("ctx", "endings", "label"),
           lambda record: _one_of(record["ctx"], record["endings"], record["label"]),

@@ -43,6 +43,8 @@ def _gemini_match(judge: JudgeMaker) -> Eval:
     return GeminiMatch(judge())
 
 
+MOST_NAMES = 10_000
+
 # Functions rather than classes, so that an eval's file, and what that needs, is imported when it is asked for.
 EVALS: dict[str, Callable[[JudgeMaker], Eval]] = {
     "exact_match": _exact_match,
@@ -54,13 +56,21 @@ EVALS: dict[str, Callable[[JudgeMaker], Eval]] = {
 
 
 def names_several(name: str) -> bool:
-    """Whether it gives datasets evals of their own, as a=NAME,b=NAME; an = behind a colon is in an eval's options."""
-    return "=" in name.partition(":")[0]
+    """Whether it gives datasets evals of their own, as a=NAME,b=NAME; an = may be in an option or a path, too."""
+    file, _, _ = name.partition(":")
+    return "=" in file and not (is_file_name(name) and Path(file).is_file())
 
 
 def eval_names(given: str) -> list[str]:
-    """The names of evals in `-e`: that one, or those of a=NAME,b=NAME."""
-    return [piece.partition("=")[2] for piece in given.split(",")] if names_several(given) else [given]
+    """Every text in `-e` that may come to be taken for an eval's name, commas in paths and options considered.
+
+    What guards against code that the user has not named looks at them all, so that no reading of it is left out.
+    """
+    starts = [0, *(place + 1 for place, letter in enumerate(given) if letter in "=,")]
+    ends = [*(place for place, letter in enumerate(given) if letter == ","), len(given)]
+    if len(starts) * len(ends) > MOST_NAMES:
+        raise UserError(f"-e has {len(starts) + len(ends)} signs = and , in it; wanted a=NAME,b=NAME of fewer datasets")
+    return list(dict.fromkeys(given[start:end].strip() for start in starts for end in ends if start < end))
 
 
 def named_from_anywhere(name: str) -> str:

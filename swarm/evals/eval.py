@@ -53,6 +53,7 @@ class Eval(ABC):
       scorers: names of the scores that `judge` returns.
       passes: how often a system is asked about an example.
       judge_calls: how many questions an example asks a judge (another model); 0 for evals without one.
+      in_order: whether every pass asks about all examples in their order, once or several times over.
       higher_is_better: a declaration; an eval that says otherwise is refused.
       rater: the judge that this eval asks, if it has one.
       code: for an eval that is not part of this package, what identifies its code; "" for those that are.
@@ -64,6 +65,7 @@ class Eval(ABC):
     scorers: tuple[str, ...] = ("strict",)
     passes: int = 1
     judge_calls: int = 0
+    in_order: bool = True
     higher_is_better: bool = True
     code: str = ""
     rater: Judge | None = None

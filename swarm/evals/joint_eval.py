@@ -58,8 +58,14 @@ class JointEval(Eval):
     that is above all floors, and the nearest one wins where there is none.
     """
 
-    def __init__(self, parts: Sequence[Part], max_new_tokens: int | None = None, chat: bool | None = None):
-        """`max_new_tokens` and `chat` are the user's, which go before those of the evals.
+    def __init__(
+        self,
+        parts: Sequence[Part],
+        max_new_tokens: int | None = None,
+        chat: bool | None = None,
+        sampled: bool = False,
+    ):
+        """`max_new_tokens` and `chat` are the user's, which go before those of the evals; `sampled`: so does sampling.
 
         Raises UserError for datasets of one name, or scores that cannot be put together.
         """
@@ -77,6 +83,13 @@ class JointEval(Eval):
         if unbounded and any(part.at_least is not None for part in self.parts):
             raise UserError(f"--at_least beside {unbounded[0]}, whose scores have no bounds, so that nothing tells how "
                             "much a floor counts: drop it, or score that dataset by another eval")  # fmt: skip
+        wanted = [part.dataset.generation.get("sampling") for part in self.parts]
+        if not sampled and any(each != wanted[0] for each in wanted):
+            raise UserError(
+                "the datasets ask for sampling in different ways (generation in their files); say one way for all with "
+                "--sampling"
+            )
+        self.in_order = all(part.evaluation.passes == 1 for part in self.parts)
         self.name = ",".join(f"{part.name}={part.evaluation.name}" for part in self.parts)
         self.scorers = tuple(common)
         self.lowest, self.highest = min(each.lowest for each in evals), max(each.highest for each in evals)

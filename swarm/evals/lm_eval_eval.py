@@ -47,7 +47,8 @@ class LmEval(Eval):
 
     def check(self, dataset: Dataset) -> None:
         """Raises UserError for data of another source than the task."""
-        if any(PLACE not in example.columns for example in (*dataset.dev, *dataset.test)):
+        own = f"{self._task.config.task}:"
+        if not all(one.columns.get(PLACE, "").startswith(own) for one in (*dataset.dev, *dataset.test)):
             raise UserError(
                 f"-e {self.name} scores its own task's questions, and {dataset.name} has others: give -d {self.name}"
             )
@@ -65,7 +66,7 @@ class LmEval(Eval):
     def _scores(self, reply: str, example: Example) -> list[float]:
         from lm_eval.api.instance import Instance
 
-        split, _, number = example.columns[PLACE].partition(":")
+        _, split, number = example.columns[PLACE].rsplit(":", 2)
         doc: Any = docs(self._task, split)[int(number)]
         name = self._task.config.task
         asked = Instance("generate_until", doc, (example.question, {}), 0, metadata=(name, int(number), 1))

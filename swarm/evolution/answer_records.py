@@ -32,7 +32,7 @@ def answer_records(
     Args:
       judged: who -> scores and traces; the system's own, FOUND, are kept whole, of the others their answers.
     """
-    if not all(each.in_order(len(examples)) for each in judged.values()):
+    if not evaluation.in_order or not all(each.in_order(len(examples)) for each in judged.values()):
         log.warning(
             "no answers are kept for %s: eval %s does not ask about all examples in their order in every pass", split,
             evaluation.name,

@@ -14,7 +14,14 @@ from swarm.data.mapping_files import read_mapping_file
 from swarm.data.tables import show
 from swarm.errors import UserError
 from swarm.evals.eval import Eval
-from swarm.system.instructions import FIELDS, PUBLISHED, Instruction, Wording, check_template
+from swarm.system.instructions import (
+    FIELDS,
+    PUBLISHED,
+    PUBLISHED_WORDING,
+    Instruction,
+    Wording,
+    check_template,
+)
 
 _KEYS = ("default", "instructions", "nodes", "candidates")
 _DRAWN = ("dev", "seed")
@@ -43,6 +50,8 @@ class Instructions:
 
     def wording(self, names: tuple[str, ...] = ()) -> Wording:
         """The wording of a system whose nodes have the instructions of these names."""
+        if not names and self.named["default"] is PUBLISHED:
+            return PUBLISHED_WORDING
         return Wording(self.named["default"], tuple(self.named[name] for name in names))
 
 
@@ -71,12 +80,15 @@ def read_instructions(path: Path, evaluation: Eval, dataset: Dataset) -> Instruc
                      else _instruction(f"{path}: default", "default", usual)}  # fmt: skip
     drawn = {name: _with_examples(f"{path}: {name}", own.get(name, usual if name == "default" else None), each,
                                   evaluation, dataset) for name, each in named.items()}  # fmt: skip
+    if isinstance(usual, str):
+        drawn["default"] = drawn[usual]  # examples included
     nodes = {_node(f"{path}: nodes", key): _known(f"{path}: node {key}", name, drawn)
              for key, name in _object(f"{path}: nodes", content.get("nodes") or {}).items()}  # fmt: skip
     candidates = content.get("candidates") or []
-    if not isinstance(candidates, list) or len(candidates) == 1:
+    listed = candidates if isinstance(candidates, list) else [candidates]
+    chosen = tuple(dict.fromkeys(_known(f"{path}: candidates", name, drawn) for name in listed))
+    if not isinstance(candidates, list) or len(chosen) == 1:
         raise UserError(f"{path}: candidates is {show(candidates)}, wanted a list of names, at least two: mend it")
-    chosen = tuple(dict.fromkeys(_known(f"{path}: candidates", name, drawn) for name in candidates))
     facts = [drawn[name].__dict__ for name in sorted(drawn)], sorted(nodes.items()), chosen
     digest = hashlib.sha256(json.dumps(facts, default=dict).encode()).hexdigest()
     return Instructions(drawn, nodes, chosen, digest)

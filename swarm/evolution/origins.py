@@ -6,7 +6,9 @@ from typing import Any
 
 from swarm.data.hub import is_hub_id
 from swarm.data.lm_eval_data import is_lm_eval
+from swarm.data.source import dataset_names
 from swarm.evals import named_from_anywhere
+from swarm.evals.joint_eval import JointEval
 from swarm.evals.own_evals import is_file_name
 from swarm.evolution.config import SearchConfig, settings
 from swarm.evolution.problem import Problem
@@ -34,8 +36,7 @@ def from_anywhere(config: SearchConfig) -> SearchConfig:
         name: str(Path(value).resolve()) for name, value in given.items() if value and _lies_here(name, value, config)
     }
     if "dataset" not in here and config.dataset:  # of several each
-        every = config.dataset.split(",")
-        here["dataset"] = ",".join(_from_here(one, config) for one in every)
+        here["dataset"] = ",".join(_from_here(one, config) for one in dataset_names(config.dataset))
     here["eval_type"] = named_from_anywhere(str(config.eval_type))
     if config.plugin:
         here["plugin"] = ",".join(str(Path(part.strip()).resolve()) for part in config.plugin.split(","))
@@ -45,6 +46,9 @@ def from_anywhere(config: SearchConfig) -> SearchConfig:
 def _eval_name(problem: Problem) -> str:
     """The eval's name, with which its model is found from any folder; an eval's file does not travel."""
     name = problem.fitness.evaluation.name
+    if isinstance(evaluation := problem.fitness.evaluation, JointEval):
+        parts = ((part.name, part.evaluation.name) for part in evaluation.parts)
+        return ",".join(f"{dataset}={own if is_file_name(own) else named_from_anywhere(own)}" for dataset, own in parts)
     return name if is_file_name(name) else named_from_anywhere(name)
 
 

@@ -1,12 +1,13 @@
 """Checks of a resumed run: settings that may change, and code or addresses that the user has to name again."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from swarm.data.lm_eval_data import task_file
+from swarm.data.source import dataset_names
 from swarm.errors import UserError
 from swarm.evals import eval_names
 from swarm.evals.own_evals import eval_file_digest, is_file_name
@@ -59,11 +60,13 @@ def check_what_it_names(again: str, config: SearchConfig, given: Mapping[str, An
 
 def check_task_files(again: str, config: SearchConfig, given: Mapping[str, Any]) -> None:
     """Raises UserError for a task of lm_eval in a file that the user has not named: its templates can run code."""
-    for path in _task_files(config) if not {"dataset", "eval_type"} & set(given) else ():
+    names = [] if "dataset" in given else dataset_names(str(config.dataset))
+    names += [] if "eval_type" in given else eval_names(str(config.eval_type))
+    for path in _task_files(names):
         if not was_named(TASK_FILE, file_digest(path)):
             raise UserError(
                 f"the task {path} has templates, which can run code, and you have not named it here with this content: "
-                f"read it, then {again} -d {config.dataset}"
+                f"read it, then {again} -d {config.dataset} -e {config.eval_type}"
             )
 
 
@@ -71,7 +74,7 @@ def remember_what_is_named(config: SearchConfig) -> None:
     """What the user has named now need not be named again when a run is resumed."""
     for name in _eval_files(config):
         remember_named(EVAL_FILE, eval_file_digest(name))
-    for path in _task_files(config):
+    for path in _task_files([*dataset_names(str(config.dataset)), *eval_names(str(config.eval_type))]):
         remember_named(TASK_FILE, file_digest(path))
     if config.plugin:
         remember_named(PLUGIN, plugin_files_digest(config.plugin))
@@ -100,10 +103,12 @@ def without_used_limits(config: SearchConfig, given: dict[str, Any], state: Sear
 
 
 def _eval_files(config: SearchConfig) -> list[str]:
-    return [name for name in eval_names(str(config.eval_type)) if is_file_name(name)]
+    """The names of evals in files; of several readings of `-e` those whose file is there."""
+    names = [name for name in eval_names(str(config.eval_type)) if is_file_name(name)]
+    there = [name for name in names if Path(name.partition(":")[0]).is_file()]
+    return there or names[:1]
 
 
-def _task_files(config: SearchConfig) -> list[Path]:
+def _task_files(names: Sequence[str]) -> list[Path]:
     """The user's own tasks of lm_eval, in files."""
-    names = [*str(config.dataset).split(","), *eval_names(str(config.eval_type))]
     return list(dict.fromkeys(path for name in names if (path := task_file(name)) is not None))

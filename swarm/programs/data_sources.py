@@ -1,16 +1,7 @@
 """The datasets that the settings name, and how each is read."""
 
-from pathlib import Path
-
 from swarm.data.source import Source, parse_mapping
 from swarm.evolution.config import SearchConfig
-
-
-def dataset_names(given: str) -> list[str]:
-    """The names or paths in `-d a,b`, each once; a path that is there is one, whatever commas it has."""
-    if Path(given).exists():
-        return [given]
-    return list(dict.fromkeys(name for part in given.split(",") if (name := part.strip()))) or [given]
 
 
 def source_of(config: SearchConfig, name: str) -> Source:

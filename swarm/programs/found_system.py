@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from swarm.data.source import names_of_data
 from swarm.engines.base import GenerationParams
 from swarm.engines.cache.completion_cache import CompletionCache
 from swarm.engines.executor import Executor
@@ -99,7 +100,7 @@ def read_found(folder: Path, given: Mapping[str, Any], scored: bool = True) -> F
 def _config_of(folder: Path, about: dict[str, Any], given: Mapping[str, Any], scored: bool) -> SearchConfig:
     eval_type = given.get("eval_type") or about.get("eval")
     found = _settings_of(folder, about)
-    if given.get("dataset") is not None and Path(given["dataset"]).stem != about.get("dataset"):
+    if given.get("dataset") is not None and ",".join(names_of_data(given["dataset"])) != about.get("dataset"):
         found = {name: value for name, value in found.items() if not of_its_data(settings()[name])}
     if given.get("executor", "local") != "local":
         found.pop("gpus", None)  # a device of this machine, of which a cluster knows nothing

@@ -38,7 +38,7 @@ def read_joint_eval(config: SearchConfig, names: Sequence[str], judge: Callable[
         if part.at_least is not None and not lowest <= part.at_least <= highest:
             raise UserError(f"--at_least has {part.name}={part.at_least:g}, wanted a score of {part.evaluation.name}, "
                             f"from {lowest:g} to {highest:g}: correct it")  # fmt: skip
-    return JointEval(parts, config.max_new_tokens, config.chat)
+    return JointEval(parts, config.max_new_tokens, config.chat, config.sampling is not None)
 
 
 def refuse_without_several(config: SearchConfig, dataset: Dataset) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from swarm.data.example import Dataset
 from swarm.data.load import limit, load_dataset
+from swarm.data.source import dataset_names
 from swarm.engines.base import GenerationParams
 from swarm.engines.sampling import sampling_of
 from swarm.errors import UserError
@@ -19,7 +20,7 @@ from swarm.evolution.instruction_file import (
     check_nodes,
     read_instructions,
 )
-from swarm.programs.data_sources import dataset_names, source_of
+from swarm.programs.data_sources import source_of
 from swarm.programs.joint_task import read_joint_eval, refuse_without_several
 from swarm.programs.judge_choice import judge_maker
 from swarm.values import pairs_of

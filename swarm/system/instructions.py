@@ -71,7 +71,8 @@ class Instruction:
         return filled(self.context, {"context": context_at(query.chunks, position, nodes)}) if query.chunks else ""
 
     def _examples(self, query: Query) -> str:
-        others = [pair for pair in self.examples if pair[0] not in (query.text, query.question)]
+        # an eval that asks a second time begins with the words of the first
+        others = [pair for pair in self.examples if pair[0] != query.question and not query.text.startswith(pair[0])]
         return "".join(filled(self.example, {"question": q, "answer": a}) for q, a in others[: self.shots])
 
 

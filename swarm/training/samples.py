@@ -138,10 +138,13 @@ def _form(place: str, source: DataSource, row: Row) -> str:
             there = ", ".join(row.fields) or "none"
             raise UserError(f"{place}: no column {show(column)} for {field} in {row.where}, only {there}: name one")
     columns = {*row.fields, *source.columns}
+    shape = None if source.columns else shape_of(row.fields)
     for form, fields in _FORMS.items():
+        if form == "question" and shape is not None:
+            return _KNOWN
         if columns.issuperset(fields) and {*source.columns} <= {*fields, *_OPTIONAL.get(form, ())}:
             return form
-    if shape_of(row.fields) is not None and not source.columns:
+    if shape is not None:
         return _KNOWN
     wanted = "; or ".join(" and ".join(fields) for fields in _FORMS.values())
     raise UserError(

@@ -138,14 +138,20 @@ class _ChatReader:
     def read(self, samples: Sequence[Sample]) -> Iterator[Read]:
         """The rows of some samples."""
         rendered = [None if self._is_marked(sample) else self._rendered(sample) for sample in samples]
-        texts = [text for pair in rendered if pair is not None for text in pair]
+        texts = [text for pair in rendered if pair is not None for text in (*pair, "".join(pair))]
         tokens = iter(self._tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else [])
         for sample, pair in zip(samples, rendered, strict=True):
             if pair is None:
                 yield self._marked(sample)
                 continue
-            asked, answer = next(tokens), next(tokens)
-            yield asked + answer, _after(len(asked), len(asked) + len(answer))
+            asked, answer, whole = next(tokens), next(tokens), next(tokens)
+            if whole[: len(asked)] != asked or not self._says(whole[len(asked) :], answer):
+                whole = asked + answer  # tokens merge across the border
+            yield whole, _after(len(asked), len(whole))
+
+    def _says(self, tokens: list[int], others: list[int]) -> bool:
+        """Whether the two are one text, but for a blank that some tokenizers put before a text by itself."""
+        return bool(self._tokenizer.decode(tokens).strip() == self._tokenizer.decode(others).strip())
 
     def _is_marked(self, sample: Sample) -> bool:
         return sample.chat and self._training is not None
@@ -163,7 +169,7 @@ class _ChatReader:
     def _rendered(self, sample: Sample) -> tuple[str, str]:
         """The text up to the last answer, as the engine asks for it, and what comes behind it.
 
-        The two are read apart, as the answer is written behind a prompt that was read. Where a template writes an
+        Where a template writes an
         answer that it has been given in another way than it asks for one, what counts is how it asks.
         """
         messages, settings = self._messages(sample), {"chat_template": self._template, "tokenize": False}

@@ -195,3 +195,34 @@ def test_packed_files_that_are_broken_or_bombs_are_told(tmp_path, monkeypatch):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(UserError, match="unpacks to more than .* GB; divide it"):
             load_dataset(str(tmp_path / name))
+
+
+def test_a_csv_of_a_known_layout_is_read_like_its_json(tmp_path):
+    """Whose cells are texts, of which our own choices are none."""
+    (tmp_path / "a.csv").write_text("question,A,B,C,answer\nHue?,red,blue,,B\nAge?,one,two,,A\n")
+    dataset = load_dataset(Source(str(tmp_path / "a.csv"), dev_size=1))
+    assert dict(dataset.test[0].choices).keys() == {"A", "B"} and dataset.test[0].answer in "AB"
+    (tmp_path / "b.csv").write_text("goal,sol1,sol2,label\nOpen it,pull,push,0\nShut it,pull,push,1\n")
+    assert {one.answer for one in load_dataset(Source(str(tmp_path / "b.csv"), dev_size=1)).dev} <= {"A", "B"}
+
+
+@pytest.mark.parametrize(
+    ("records", "said"),
+    [
+        (
+            [{"question": "q", "answer": {"value": "a"}}, {"question": "r", "answer": "b"}],
+            "line 2: not the layout TriviaQA",
+        ),
+        ([{"instruction": 3, "output": "a"}] * 2, "not the layout instructions"),
+        ([{"passage": "p", "question": "q", "label": -1}] * 2, "not the layout BoolQ"),
+    ],
+)
+def test_a_broken_record_of_a_known_layout_is_told_in_a_line(tmp_path, records, said):
+    with pytest.raises(UserError, match=said) as told:
+        load_dataset(Source(str(written(tmp_path / "mine.jsonl", records)), dev_size=1))
+    assert "\n" not in str(told.value)
+
+
+def test_several_right_answers_beside_letters_stay_what_they_are(tmp_path):
+    path = written(tmp_path / "mine.jsonl", [{"question": "q", "answer": ["A", "x"], "A": "1", "B": "2"}] * 2)
+    assert load_dataset(Source(str(path), dev_size=1)).dev[0].golds == ("A", "x")

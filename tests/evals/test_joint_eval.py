@@ -162,3 +162,24 @@ def test_what_cannot_be_put_together(make, said):
     with pytest.raises(UserError, match=said):
         make()
     assert joint(second=Loss()).range == (float("-inf"), float("inf"))
+
+
+def test_one_way_of_sampling_for_all():
+    def made(*ways, **settings):
+        return JointEval(
+            [
+                Part(dataset(name, SUMS, **({"sampling": way} if way else {})), ExactMatch())
+                for name, way in zip("ab", ways, strict=True)
+            ],
+            **settings,
+        )
+
+    warm = {"temperature": 0.7}
+    assert made(warm, warm).params(dataset("a", SUMS)).sampling.temperature == 0.7
+    with pytest.raises(UserError, match="ask for sampling in different ways .* with --sampling"):
+        made(warm, None)
+    made(warm, None, sampled=True)
+
+
+def test_an_eval_that_asks_twice_beside_another_does_not_ask_in_order():
+    assert joint().in_order and not joint(second=AbstainQA()).in_order

@@ -11,6 +11,8 @@ from swarm.data.load import load_dataset
 from swarm.data.source import Source
 from swarm.errors import UserError
 from swarm.evals import get_eval
+from swarm.evolution.config import SearchConfig
+from swarm.evolution.resume import check_task_files, remember_what_is_named
 from swarm.programs import front_doors
 from swarm.programs.command import command_program
 
@@ -132,4 +134,30 @@ def test_a_search_and_a_folder_s_word_for_a_task(task, tmp_path, monkeypatch, ca
     assert run("evaluate", "search/one", "--limit", "2") == 2
     error = capsys.readouterr().err
     assert "has templates, which can run code" in error and f"-d lm_eval:{Path('sums.yaml').resolve()}" in error
-    assert run("evaluate", "search/one", "-d", f"lm_eval:{Path('sums.yaml').resolve()}", "--limit", "2") == 0
+    name = f"lm_eval:{Path('sums.yaml').resolve()}"
+    assert run("evaluate", "search/one", "-d", name, "-e", name, "--limit", "2") == 0
+
+
+def test_another_task_s_questions_are_refused(task, tmp_path):
+    other = write(tmp_path, "others.yaml", SUMS.format(folder=tmp_path).replace("own_sums", "others"))
+    with pytest.raises(UserError, match="scores its own task's questions, and lm_eval.others has others"):
+        get_eval(task).check(load_dataset(other))
+
+
+@pytest.mark.parametrize(
+    ("dataset", "evaluation", "given"),
+    [
+        (" {task}", "exact_match", {}),
+        ("mine.json, {task}", "exact_match", {}),
+        ("mine.json", "{task}", {"dataset": "mine.json"}),
+        ("{task}", "exact_match", {"eval_type": "exact_match"}),
+        ("mine.json", "t=exact_match,u={task}", {}),
+    ],
+)
+def test_no_reading_of_a_stranger_s_settings_runs_templates(task, monkeypatch, tmp_path, dataset, evaluation, given):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "new"))
+    config = SearchConfig(dataset=dataset.format(task=task), eval_type=evaluation.format(task=task))
+    with pytest.raises(UserError, match="has templates, which can run code"):
+        check_task_files("again", config, given)
+    remember_what_is_named(config)
+    check_task_files("again", config, given)

@@ -7,7 +7,7 @@ from swarm.data.example import Dataset, Example
 from swarm.errors import UserError
 from swarm.evals import get_eval
 from swarm.evolution.instruction_file import check_nodes, read_instructions
-from swarm.system.instructions import PUBLISHED
+from swarm.system.instructions import PUBLISHED, PUBLISHED_WORDING, wording_of
 from swarm.system.prompts import Query
 
 DEV = tuple(Example(f"question {k}?", f"answer {k}") for k in range(6))
@@ -61,6 +61,8 @@ def test_examples_are_drawn_from_dev_by_their_seed(tmp_path):
         ({"default": BRIEF, "nodes": {"a": "published"}}, 'nodes has "a", wanted the numbers', {"default": BRIEF}),
         ({"default": BRIEF, "candidates": ["default"]}, "wanted a list of names, at least two",
          {"default": BRIEF, "candidates": ["default", "published"]}),
+        ({"default": BRIEF, "candidates": ["default", "default"]}, "wanted a list of names, at least two",
+         {"default": BRIEF, "candidates": ["default", "published"]}),
         ({"default": BRIEF, "instructions": {"default": BRIEF}}, "names one default, which is taken",
          {"default": BRIEF}),
         ({"default": BRIEF | {"examples": {"dev": 6}}}, "dev is 6, but dev has 6 questions",
@@ -84,3 +86,24 @@ def test_a_node_that_no_graph_has(tmp_path):
     check_nodes(made, "mine.yml", 6)
     with pytest.raises(UserError, match="nodes has 5, but graphs have nodes 0 to 4"):
         check_nodes(made, "mine.yml", 5)
+
+
+def test_a_default_by_name_has_that_one_s_examples_and_is_kept_so(tmp_path):
+    made = read(
+        tmp_path,
+        {"default": "shots", "instructions": {"shots": BRIEF | {"examples": {"dev": 2}}}, "nodes": {1: "shots"}},
+    )
+    assert made.named["default"] == made.named["shots"] and made.named["default"].shots == 2
+    wording = made.wording(made.start(3))
+    assert wording_of(wording.record()) == wording
+
+
+def test_a_second_question_about_an_example_is_not_answered_by_it(tmp_path):
+    usual = read(tmp_path, {"default": BRIEF | {"examples": {"dev": 2}}}).named["default"]
+    asked, answer = usual.examples[0]
+    again = Query(f"{asked}\nProposed answer: B\nIs that true or false?")
+    assert f"{answer}\n" not in usual.prompt(again, [])
+
+
+def test_the_published_wording_is_the_constant(tmp_path):
+    assert read(tmp_path, {"default": "published"}).wording() is PUBLISHED_WORDING

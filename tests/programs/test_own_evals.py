@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 from repository import ROOT
 
+from swarm.errors import UserError
+from swarm.evolution.config import SearchConfig
+from swarm.evolution.resume import check_what_it_names
 from swarm.programs import front_doors
 from swarm.programs.evaluate import evaluate_program
 from swarm.programs.search import search_program
@@ -120,3 +123,16 @@ def test_a_score_out_of_range_stops_the_search(workdir, capsys, value, shown):
         f"eval my_eval.py:digits gave example 0, with the reply '4', the score {shown}; wanted a number from 0 to 1"
         in error
     )
+
+
+@pytest.mark.parametrize("name", ["x=y,z.py", "ev,il.py", "a=b.py"])
+@pytest.mark.parametrize("pattern", ["{}:digits", "t={}:digits,u=exact_match", "t=exact_match,u={}:digits"])
+def test_no_reading_of_a_stranger_s_eval_name_runs_a_file(workdir, name, pattern):
+    """Whatever commas and signs its path has, the file is one that the user has to have named."""
+    Path(name).write_text(GOOD)
+    config = SearchConfig(dataset="a,b", eval_type=pattern.format(Path(name).resolve()))
+    with pytest.raises(UserError, match="has changed since it began|you have not run the eval file"):
+        check_what_it_names("again", config, {}, recorded=None)
+    digest = hashlib.sha256(GOOD.encode()).hexdigest()
+    with pytest.raises(UserError, match="has changed since it began|you have not run the eval file"):
+        check_what_it_names("again", config, {}, recorded=digest)

@@ -79,6 +79,12 @@ def test_it_is_scored_again_by_dataset_and_resumed(here, capsys):
     assert run("evaluate", "search/free", "--split", "dev", "--json", "--by", "dataset") == 0
     again = json.loads(capsys.readouterr().out)
     assert {name: own["strict"]["mean"] for name, own in again["datasets"].items()} == dev_means("free")
+    assert (
+        run("evaluate", "search/free", "-d", "data/eval/edges.json,data/eval/paths.json", "--split", "dev", "--json")
+        == 0
+    )
+    named = json.loads(capsys.readouterr().out)
+    assert named["scores"] == again["scores"], "with the run's weights and limits"
     assert run("search", "--resume", "search/free") == 0
     assert run("baselines", *BOTH, "--dev_limit", "4", "--test_limit", "2") == 0
 

@@ -12,10 +12,12 @@ import yaml
 from repository import ROOT
 
 from swarm.engines.base import GenerationParams
+from swarm.engines.sampling import Sampling
 from swarm.evolution.command_line import search_parser
 from swarm.members.member_kinds import NODE_TYPES
 from swarm.programs import front_doors
 from swarm.programs.search import search_program
+from swarm.system.instructions import PUBLISHED
 from swarm.system.prompts import Query, node_prompt
 
 COMPAT = (ROOT / "docs" / "compat.md").read_text(encoding="utf8")
@@ -23,6 +25,7 @@ EXPERTS = (ROOT / "docs" / "own_experts.md").read_text(encoding="utf8")
 SETTINGS = (ROOT / "docs" / "settings.md").read_text(encoding="utf8")
 FIRST = (ROOT / "docs" / "first_search.md").read_text(encoding="utf8")
 DATA = (ROOT / "docs" / "data.md").read_text(encoding="utf8")
+INSTRUCTIONS = (ROOT / "docs/instructions.md").read_text(encoding="utf8")
 COMPOSITES = (ROOT / "docs" / "composites.md").read_text(encoding="utf8")
 OWN_EVALS = (ROOT / "docs" / "add_an_eval.md").read_text(encoding="utf8")
 
@@ -61,7 +64,12 @@ def test_node_prompts_are_shown_word_by_word():
     assert f"```\n{node_prompt(query, [])}\n```" in DATA
     assert f"```\n{node_prompt(query, ['ANSWER', 'ANSWER'])}\n```" in DATA
     settings = {field.name for field in fields(GenerationParams)}
-    assert settings == {"max_new_tokens", "chat", "second_bos"}, "the documents say that nothing else can be set"
+    assert settings == {"max_new_tokens", "chat", "second_bos", "sampling"}, "the documents say what can be set"
+    assert all(f"{field.name}=" in DATA or f"`{field.name}`" in DATA for field in fields(Sampling))
+    published = re.findall(r"\| `(first|later|response|context|example)` \|.*\| `(.*)` \|", INSTRUCTIONS)
+    assert {name: text.replace("\\n", "\n") for name, text in published} == {
+        name: getattr(PUBLISHED, name) for name in ("first", "later", "response", "context", "example")
+    }
 
 
 def test_every_type_of_composite_is_named_wherever_they_are_listed():

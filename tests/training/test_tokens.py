@@ -101,3 +101,12 @@ def test_what_a_template_refuses_or_nobody_has():
     refusing = "{{ raise_exception('no system here') }}"
     with pytest.raises(UserError, match=r"line 1: the base's chat template refuses .*no system here"):
         token_rows(second(refusing), [sample(*TALK[:2])], True, 256)
+
+
+def test_in_a_template_an_answer_is_read_together_with_its_prompt_where_that_changes_no_token_of_the_prompt():
+    """Apart, a tokenizer that puts a blank before a text would put one before the answer."""
+    turns = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+    tokenizer = second(turns + "{% if add_generation_prompt %}assistant:{% endif %}")
+    rows = token_rows(tokenizer, [sample(("user", "a"), ("assistant", "yes"))], True, 256)
+    whole = tokenizer("user: a\nassistant: yes\n", add_special_tokens=False)["input_ids"]
+    assert rows.input_ids[0].tolist() == whole

@@ -50,7 +50,7 @@ class CompletionCache:
         self._beginnings = {}
 
     def key(self, request: Request) -> bytes:
-        """SHA-256 over what decides the answer: never a name, a path or an index."""
+        """SHA-256 over what decides the answer: never a path or an index, and a name only of whom is sampled."""
         group = request.group
         beginning = self._beginnings.get(group)
         if beginning is None:
@@ -60,8 +60,8 @@ class CompletionCache:
         digest.update(request.prompt.encode("utf8", "surrogatepass"))
         if request.history:  # keys of requests without one are as they were before there was any
             digest.update(b"\n" + json.dumps(request.history).encode())
-        if request.drawn:
-            digest.update(b"\n" + json.dumps({"draw": request.drawn}).encode())
+        if request.params.sampling is not None:  # whose random numbers are by name and draw
+            digest.update(b"\n" + json.dumps([request.member.name, request.drawn]).encode())
         return digest.digest()
 
     def get_many(self, keys: Sequence[bytes]) -> dict[bytes, Completion]:

@@ -11,6 +11,8 @@ from torch import Tensor
 from swarm.engines.base import Request
 from swarm.engines.sampling import Sampling
 
+_FEW = 1024  # tokens that hold a nucleus, mostly
+
 
 class RowSampler:
     """Draws one row's tokens, one after the other."""
@@ -28,29 +30,41 @@ class RowSampler:
 
 
 def distribution(logits: Tensor, sampling: Sampling) -> tuple[np.ndarray, np.ndarray]:
-    """The tokens that may be drawn, likeliest first and of equals the lowest id, and their shares, of any sum.
+    """The tokens that may be drawn, in an order of their own, and their shares, of any sum.
 
     Worked out in double precision, so that rounding in a sum over the vocabulary decides nothing.
     """
     values = logits.double().cpu().numpy() / sampling.temperature
-    if sampling.top_k and sampling.top_k < len(values):
-        least = np.partition(values, -sampling.top_k)[-sampling.top_k]
-        kept = np.flatnonzero(values >= least)
-    else:
-        kept = np.flatnonzero(values > -np.inf)
-    order = kept[np.argsort(-values[kept], kind="stable")]
-    if sampling.top_k:
-        order = order[: sampling.top_k]
-    shares = np.exp(values[order] - values[order[0]])
-    shares /= shares.sum()
+    tokens = np.flatnonzero(values > -np.inf)
+    if 0 < sampling.top_k < len(tokens):
+        tokens = _likeliest(values, tokens, sampling.top_k)
+    shares = np.exp(values[tokens] - values[tokens].max())
     if sampling.top_p < 1:
-        before = np.cumsum(shares) - shares
-        count = max(int(np.count_nonzero(before < sampling.top_p)), 1)
-        order, shares = order[:count], shares[:count]
+        tokens, shares = _nucleus(tokens, shares, sampling.top_p)
     if sampling.min_p:
-        count = int(np.count_nonzero(shares >= sampling.min_p * shares[0]))
-        order, shares = order[:count], shares[:count]
-    return order, shares
+        kept = shares >= sampling.min_p * shares.max()
+        tokens, shares = tokens[kept], shares[kept]
+    return tokens, shares
+
+
+def _nucleus(tokens: np.ndarray, shares: np.ndarray, top_p: float) -> tuple[np.ndarray, np.ndarray]:
+    """The likeliest tokens that hold this part of all shares; mostly these are few, and the others need no order."""
+    wanted = top_p * shares.sum()
+    some = np.arange(len(tokens))
+    if len(tokens) > _FEW:
+        first = np.argpartition(-shares, _FEW)[:_FEW]
+        some = np.sort(first) if shares[first].sum() >= wanted else some
+    order = some[np.argsort(-shares[some], kind="stable")]
+    before = np.cumsum(shares[order]) - shares[order]
+    order = order[: max(int(np.count_nonzero(before < wanted)), 1)]
+    return tokens[order], shares[order]
+
+
+def _likeliest(values: np.ndarray, tokens: np.ndarray, count: int) -> np.ndarray:
+    """So many of the tokens with the largest values, of equals those of the lowest ids."""
+    least = np.partition(values[tokens], -count)[-count]
+    above, equal = tokens[values[tokens] > least], tokens[values[tokens] == least]
+    return np.sort(np.concatenate([above, equal[: count - len(above)]]))
 
 
 def samplers_of(requests: Sequence[Request]) -> list[RowSampler] | None:

@@ -6,13 +6,14 @@ import sys
 
 from swarm.data.example import Example
 from swarm.data.load import load_dataset
+from swarm.data.source import dataset_names
 from swarm.errors import UserError
 from swarm.evolution.checked_config import make_config, with_present_names
 from swarm.evolution.command_line import Parser, add_settings, given_settings
 from swarm.evolution.config import settings_of
 from swarm.evolution.setting import DATA, TASK
 from swarm.programs import front_doors
-from swarm.programs.data_sources import dataset_names, source_of
+from swarm.programs.data_sources import source_of
 
 log = logging.getLogger(__name__)
 

@@ -3,14 +3,15 @@
 import logging
 import string
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from swarm.data.load import file_table
+from swarm.data.records import example_of
 from swarm.data.shapes import in_our_fields
-from swarm.data.tables import Row, show
+from swarm.data.tables import Kind, Row, show
 from swarm.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -55,15 +56,25 @@ def read_questions(path: Path) -> list[Question]:
     table = file_table(path)
     if table.rows and not _is_published(table.rows[0].fields):
         [table] = in_our_fields([table], {})
+        table = replace(table, rows=[_as_published(row, table.kind) for row in table.rows])
     if not table.rows:
         raise UserError(f"{path} has no record; name a file of questions")
     return [_question(row) for row in table.rows]
 
 
+def _as_published(row: Row, kind: Kind) -> Row:
+    """A record of ours in the published program's fields: answers as a list, or a letter with a field per choice."""
+    if not isinstance(row.fields, Mapping) or not {"question", "answer"} <= row.fields.keys():
+        return row  # which `_question` refuses
+    example = example_of(row, kind)
+    answer: Any = example.answer if example.choices else list(example.golds)
+    return Row(row.where, {**row.fields, "question": example.question, "answer": answer, **example.choices})
+
+
 def _is_published(fields: Any) -> bool:
     """Whether a record has the published program's fields, which prompts are made of as they are."""
     has_them = isinstance(fields, Mapping) and {"question", "answer"} <= fields.keys()
-    return has_them and not isinstance(fields["answer"], Mapping)
+    return has_them and not isinstance(fields["answer"], Mapping) and "choices" not in fields
 
 
 def _question(row: Row) -> Question:

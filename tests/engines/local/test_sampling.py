@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -115,6 +116,8 @@ def test_greedy_requests_have_the_keys_that_they_always_had(pool):
     before = json.dumps([json.dumps({"engine": "x"}), expert.digest, [4, True, False]]).encode() + b"\nwhat"
     assert cache.key(request) == hashlib.sha256(before).digest()
     assert cache.key(Request(expert, "what", request.params, (), 5)) == cache.key(request), "greedy draws are one"
+    twin = replace(expert, name="twin")
+    assert cache.key(Request(twin, "what", WARM)) != cache.key(Request(expert, "what", WARM)), "who draws otherwise"
     keys = {cache.key(each) for each in requests_of(pool)}
     assert len(keys) == 12 and len({cache.key(each) for each in requests_of(pool, GenerationParams(6))}) == 4
     assert GenerationParams(4).record() == {"max_new_tokens": 4, "chat": False, "second_bos": False}
