@@ -60,7 +60,7 @@ check_request() {
     [[ ${H_SWARM_TORCH:-cpu} != cu* || $(uname -s) == Linux ]] \
         || die "H_SWARM_TORCH is '$H_SWARM_TORCH', and PyTorch has no builds for CUDA for $(uname -s): leave it out"
     for extra in "$@"; do
-        if ! [[ $extra =~ ^[a-z_]+$ ]] || ! grep -q "^$extra = \[" "$root/pyproject.toml"; then
+        if ! [[ $extra =~ ^[a-z]+$ ]] || ! grep -q "^$extra = \[" "$root/pyproject.toml"; then
             die "'$extra' is no extra of pyproject.toml; usage: bash scripts/environment.sh [extra ...]"
         fi
     done

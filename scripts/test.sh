@@ -5,7 +5,7 @@
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 
-bash scripts/environment.sh dev report gemini genai judge routing finetune embeddings maths lm_eval ray docs
+bash scripts/environment.sh dev report gemini genai judge routing finetune embeddings maths harness ray docs
 
 # Nothing here may reach for the network or draw on all cores at once: pytest has a process per core already.
 export HF_HUB_OFFLINE=1 WANDB_MODE=disabled TOKENIZERS_PARALLELISM=false OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"

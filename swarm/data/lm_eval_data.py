@@ -14,7 +14,7 @@ from swarm.data.mapping_files import read_mapping_file
 from swarm.errors import UserError
 
 PREFIX = "lm_eval:"
-EXTRA = 'pip install "h-swarm[lm_eval]"'
+EXTRA = 'pip install "h-swarm[harness]"'
 PLACE = "lm_eval_place"  # the column that says which record of which task an example is, such as gsm8k:test:12
 GENERATES, CHOOSES = "generate_until", "multiple_choice"
 _SEED = 1234  # the library's own for drawing examples in front of a question

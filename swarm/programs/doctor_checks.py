@@ -39,7 +39,7 @@ EXTRAS = {
     "ray": "a cluster",
     "embeddings": "routers on sentence embeddings",
     "maths": "answers equal in value (maths_match)",
-    "lm_eval": "tasks of lm-evaluation-harness",
+    "harness": "tasks of lm-evaluation-harness (lm_eval)",
 }
 SHARE_FOR_WEIGHTS = 0.7  # of the free memory; the rest is for experts, keys and values, activations
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}

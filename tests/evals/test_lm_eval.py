@@ -16,7 +16,7 @@ from swarm.evolution.resume import check_task_files, remember_what_is_named
 from swarm.programs import front_doors
 from swarm.programs.command import command_program
 
-pytest.importorskip("lm_eval", reason="the extra lm_eval is not installed")
+pytest.importorskip("lm_eval", reason="the extra harness is not installed")
 
 SUMS = """
 task: own_sums
