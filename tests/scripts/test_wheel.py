@@ -138,7 +138,8 @@ def test_installed_the_repository_is_not_on_the_path(tmp_path: Path) -> None:
     look = (
         "import importlib.util, sys, swarm; from pathlib import Path; root = Path(swarm.__file__).parents[1]; "
         "names = ('search', 'evaluate', 'tests', 'scripts'); specs = map(importlib.util.find_spec, names); "
-        "ours = [s.name for s in specs if s and s.origin and root in Path(s.origin).parents]; "
+        "here = {root, *(root / name for name in names)}; "  # and not a library's that lies below, in .venv
+        "ours = [s.name for s in specs if s and s.origin and Path(s.origin).parent in here]; "
         "print(ours, str(root) in sys.path)"
     )
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
