@@ -60,7 +60,9 @@ def _warn_of_shared_questions(dataset: Dataset) -> None:
     answers: dict[str, set[str]] = {}
     for example in dataset.dev:
         answers.setdefault(content_key(example.question), set()).add(_answer_text(example))
-    twice = [example for example in dataset.test if content_key(example.question) in answers]
+    known = [(content_key(example.question), example) for example in dataset.test]
+    shared = [(key, example) for key, example in known if key in answers]
+    twice = [example for _, example in shared]
     if not twice:
         return
     differing = [name for name in ("choices", "chunks") if any(getattr(example, name) for example in twice)]
@@ -70,8 +72,8 @@ def _warn_of_shared_questions(dataset: Dataset) -> None:
         dataset.name,
         len(twice),
         len(dataset.test),
-        len({content_key(example.question) for example in twice}),
-        sum(_answer_text(example) in answers[content_key(example.question)] for example in twice),
+        len({key for key, _ in shared}),
+        sum(_answer_text(example) in answers[key] for key, example in shared),
         f"; their {' and '.join(differing)} may differ" if differing else "",
     )
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from swarm.data.example import Dataset, Example
 from swarm.data.mapping_files import read_mapping_file
+from swarm.data.splits import places_of_dev
 from swarm.errors import UserError
 
 PREFIX = "lm_eval:"
@@ -27,10 +28,15 @@ def is_lm_eval(name: str) -> bool:
     return name.startswith(PREFIX)
 
 
+def is_in_a_file(name: str) -> bool:
+    """Whether it means a task of the user's own, in a YAML file."""
+    return is_lm_eval(name) and name.endswith(_FILES)
+
+
 def task_file(name: str) -> Path | None:
     """The file of a task of the user's own; None for one of the library's, and for what is no task of it."""
     path = Path(name.removeprefix(PREFIX))
-    return path if is_lm_eval(name) and name.endswith(_FILES) and path.is_file() else None
+    return path if is_in_a_file(name) and path.is_file() else None
 
 
 def lm_eval_dataset(name: str, dev_size: int | None, seed: int) -> Dataset:
@@ -75,7 +81,7 @@ def task_of(name: str) -> Any:
     if not sys.stderr.isatty():
         disable_progress_bars()
     with _faults(name):
-        if asked.endswith(_FILES):
+        if is_in_a_file(name):
             wanted: Any = _own_task(Path(asked))
             manager = TaskManager(include_defaults=False)
         else:
@@ -108,12 +114,10 @@ def _has(task: Any, split: str) -> bool:
 def _drawn(
     name: str, places: list[tuple[str, int]], dev_size: int | None, seed: int
 ) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
-    import numpy as np
-
     if dev_size is None or not 0 < dev_size < len(places):
         raise UserError(f"{name} has one split of {len(places)} records; draw dev from it with --dev_size, from 1 to "
                         f"{len(places) - 1}")  # fmt: skip
-    chosen = set(np.random.default_rng(seed).permutation(len(places))[:dev_size].tolist())
+    chosen = places_of_dev(len(places), dev_size, seed)
     return [places[k] for k in sorted(chosen)], [place for k, place in enumerate(places) if k not in chosen]
 
 

@@ -26,7 +26,7 @@ class Shape:
 
     Attributes:
       name: by which people know it.
-      columns: that a record of it has; of names in parentheses, one.
+      columns: that a record of it has.
       read: record -> our fields, beside which its other columns are kept. Raises ValueError for what is not of it.
       about: what becomes of its columns, in words.
     """

@@ -2,9 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from swarm.data.file_formats import stem_of
 from swarm.data.records import FIELDS
 from swarm.data.tables import show
 from swarm.errors import UserError
@@ -74,22 +72,3 @@ def parse_mapping(text: str, what: str) -> dict[str, str]:
             raise UserError(f"{what} is {show(text)}, which names {ours} twice; drop one of them")
         mapping[ours] = theirs
     return mapping
-
-
-def dataset_names(given: str) -> list[str]:
-    """The names or paths in `-d a,b`, each once; a path that is there is one, whatever commas it has."""
-    if Path(given).exists():
-        return [given]
-    return list(dict.fromkeys(name for part in given.split(",") if (name := part.strip()))) or [given]
-
-
-def names_of_data(given: str) -> list[str]:
-    """What the datasets in `-d a,b` are called once they are read, as far as that can be told without."""
-    return [_called(name) for name in dataset_names(given)]
-
-
-def _called(name: str) -> str:
-    if name.startswith("lm_eval:") and not name.endswith((".yaml", ".yml")):
-        return name.replace(":", ".", 1)
-    path = Path(name)
-    return path.resolve().name if path.is_dir() else stem_of(path)

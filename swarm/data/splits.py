@@ -46,6 +46,11 @@ def divide(table: Table, source: Source) -> dict[str, Table]:
     return {ours: replace(table, rows=parts[source.split(ours)]) for ours in SPLITS}
 
 
+def places_of_dev(records: int, size: int, seed: int) -> set[int]:
+    """The places of the records that are drawn for dev; the others are test."""
+    return set(np.random.default_rng(seed).permutation(records)[:size].tolist())
+
+
 def _draw(table: Table, source: Source) -> dict[str, Table]:
     """dev drawn by the seed, test the others; both in the table's order."""
     size, rows = source.dev_size, len(table.rows)
@@ -56,7 +61,7 @@ def _draw(table: Table, source: Source) -> dict[str, Table]:
         raise UserError(f"{table.where}: one table of {rows} rows, wanted dev and test; {cure}")
     if not 0 < size < rows:
         raise UserError(f"--dev_size is {size}, wanted 1 to {rows - 1} of the {rows} rows of {table.where}; change it")
-    drawn = set(np.random.default_rng(source.seed).permutation(rows)[:size].tolist())
+    drawn = places_of_dev(rows, size, source.seed)
     dev = [row for index, row in enumerate(table.rows) if index in drawn]
     test = [row for index, row in enumerate(table.rows) if index not in drawn]
     return {"dev": replace(table, rows=dev), "test": replace(table, rows=test)}

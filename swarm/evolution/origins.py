@@ -6,7 +6,7 @@ from typing import Any
 
 from swarm.data.hub import is_hub_id
 from swarm.data.lm_eval_data import is_lm_eval
-from swarm.data.source import dataset_names
+from swarm.data.names import dataset_names
 from swarm.evals import named_from_anywhere
 from swarm.evals.joint_eval import JointEval
 from swarm.evals.own_evals import is_file_name

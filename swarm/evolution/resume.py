@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from swarm.data.lm_eval_data import task_file
-from swarm.data.source import dataset_names
+from swarm.data.names import dataset_names
 from swarm.errors import UserError
 from swarm.evals import eval_names
 from swarm.evals.own_evals import eval_file_digest, is_file_name

@@ -6,11 +6,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from swarm.data.source import names_of_data
+from swarm.data.names import names_of_data
 from swarm.engines.base import GenerationParams
 from swarm.engines.cache.completion_cache import CompletionCache
 from swarm.engines.executor import Executor
-from swarm.engines.sampling import sampling_of
 from swarm.errors import UserError
 from swarm.evals import EVALS, eval_names
 from swarm.evals.own_evals import is_file_name
@@ -21,7 +20,7 @@ from swarm.evolution.resume import check_task_files
 from swarm.evolution.run_folder import ARGS, BEST, RESULT, read_json
 from swarm.plugins import names_in
 from swarm.programs.engine_choice import make_cache
-from swarm.programs.task import Task, numbers_of
+from swarm.programs.task import Task, given_sampling
 from swarm.system.system import LoadedSystem, load_system
 from swarm.weights.written import written_as
 
@@ -74,9 +73,7 @@ class FoundSystem:
 def with_users_own(params: GenerationParams, config: SearchConfig) -> GenerationParams:
     """The parameters with the user's length, chat template and sampling, where these are given."""
     chat = params.chat if config.chat is None else config.chat
-    sampling = params.sampling
-    if config.sampling is not None:
-        sampling = sampling_of("--sampling", numbers_of(config.sampling))
+    sampling = given_sampling(config) or params.sampling
     most = config.max_new_tokens or params.max_new_tokens
     return replace(params, max_new_tokens=most, chat=chat, sampling=sampling)
 

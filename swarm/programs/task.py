@@ -6,9 +6,9 @@ from pathlib import Path
 
 from swarm.data.example import Dataset
 from swarm.data.load import limit, load_dataset
-from swarm.data.source import dataset_names
+from swarm.data.names import dataset_names
 from swarm.engines.base import GenerationParams
-from swarm.engines.sampling import sampling_of
+from swarm.engines.sampling import Sampling, sampling_of
 from swarm.errors import UserError
 from swarm.evals import get_eval
 from swarm.evals.eval import Eval
@@ -70,7 +70,7 @@ def read_task(config: SearchConfig, judged: JudgeUsage = NO_WORK) -> Task:
     evaluation.check(dataset)
     usual = evaluation.params(dataset)
     chat = usual.chat if config.chat is None else config.chat
-    sampling = usual.sampling if config.sampling is None else sampling_of("--sampling", numbers_of(config.sampling))
+    sampling = given_sampling(config) or usual.sampling
     params = GenerationParams(config.max_new_tokens or usual.max_new_tokens, chat, config.paper_code, sampling)
     instructions = PUBLISHED_INSTRUCTIONS
     if config.instructions is not None:
@@ -78,15 +78,17 @@ def read_task(config: SearchConfig, judged: JudgeUsage = NO_WORK) -> Task:
     return Task(config, evaluation, dataset, params, instructions)
 
 
-def numbers_of(text: str) -> dict[str, float | int]:
-    """The numbers in "temperature=.7,top_k=50". Raises UserError for what is none."""
+def given_sampling(config: SearchConfig) -> Sampling | None:
+    """The sampling that the user has given, as "temperature=.7,top_k=50". Raises UserError for what is none."""
+    if config.sampling is None:
+        return None
     found: dict[str, float | int] = {}
-    for name, value in pairs_of("--sampling", text):
+    for name, value in pairs_of("--sampling", config.sampling):
         try:
             found[name] = int(value) if value.lstrip("-").isdecimal() else float(value)
         except ValueError:
             raise UserError(f"--sampling: {name} is {value!r}, wanted a number: mend it") from None
-    return found
+    return sampling_of("--sampling", found)
 
 
 def fit_chunks(dataset: Dataset, nodes: int, config: SearchConfig) -> Dataset:

@@ -27,7 +27,6 @@ class LongRowsAlone:
         self.short, self._alone, self._limit = short, alone, limit
         self.model = short.model
         self.rows = self.held = 0
-        self._samplers: Sequence[RowSampler] | None = None
         self._positions = FreshPositions(alone.model)
 
     @property
@@ -43,19 +42,23 @@ class LongRowsAlone:
         self, rows: Sequence[Tokens], max_new_tokens: int, samplers: Sequence[RowSampler] | None = None
     ) -> Iterator[Answers]:
         """Yields every row's answer once; rows are the tokens of prompts, at least one each."""
-        self._samplers = samplers
         fits = [index for index, row in enumerate(rows) if len(row) + max_new_tokens <= self._limit]
         if fits:
-            yield from self._part(self.short, rows, fits, max_new_tokens)
+            yield from self._part(self.short, rows, fits, max_new_tokens, samplers)
         for index in sorted(set(range(len(rows))).difference(fits)):
-            yield from self._part(self._alone, rows, [index], max_new_tokens)
+            yield from self._part(self._alone, rows, [index], max_new_tokens, samplers)
 
     def _part(
-        self, way: Decoder | PlainGenerate, rows: Sequence[Tokens], indices: list[int], most: int
+        self,
+        way: Decoder | PlainGenerate,
+        rows: Sequence[Tokens],
+        indices: list[int],
+        most: int,
+        samplers: Sequence[RowSampler] | None,
     ) -> Iterator[Answers]:
         self._positions.restore()
         try:
-            own = None if self._samplers is None else [self._samplers[index] for index in indices]
+            own = None if samplers is None else [samplers[index] for index in indices]
             for answers in way.decode([rows[index] for index in indices], most, own):
                 yield [(indices[row], answer) for row, answer in answers]
         finally:

@@ -6,7 +6,7 @@ import sys
 
 from swarm.data.example import Example
 from swarm.data.load import load_dataset
-from swarm.data.source import dataset_names
+from swarm.data.names import dataset_names
 from swarm.errors import UserError
 from swarm.evolution.checked_config import make_config, with_present_names
 from swarm.evolution.command_line import Parser, add_settings, given_settings
