@@ -53,6 +53,7 @@ def mask_kinds(model: Any) -> MaskKinds | None:
     if (
         not all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in layers)
         or len(sizes) != len(windows)
+        or "local" in (getattr(config, "attention_layers", None) or ())  # GPT-Neo's windows, which no cache tells of
         or "chunked_attention" in (getattr(config, "layer_types", None) or ())
         or getattr(config, "attention_chunk_size", None)
         or getattr(config, "use_bidirectional_attention", None)

@@ -1,4 +1,4 @@
-"""A batched KV cache in buffers that stay, for rows that start and end at different times."""
+"""A KV cache in buffers that stay: every row has its own length, column = position."""
 
 from typing import Any
 
@@ -8,18 +8,25 @@ from transformers.cache_utils import Cache, DynamicLayer
 Prefix = list[tuple[torch.Tensor, torch.Tensor]]  # of every layer the keys and values, (heads, tokens, width) each
 
 
-class BatchKVCache(Cache):
-    """A transformers cache whose rows and columns can be entered, left and reused without copying the rest.
+class KVCache(Cache):
+    """A transformers cache whose rows have lengths of their own; cropping is free and exchanging rows cheap.
 
-    All rows are written at the same column, so that they end side by side; what lies before a row's first token is
-    masked by the caller. A window says which rows and columns the next forward pass sees; nothing is concatenated.
+    A row's token at position p lies in column p, whatever other rows hold. What lies behind a row's end is never
+    attended to, so forgetting the last tokens of a row is not writing anything at all. The last column takes what
+    padding writes.
+
+    Attributes:
+      shape: rows and columns, the last column included.
     """
 
     def __init__(self, layers: int):
-        super().__init__(layers=[_BatchLayer(self) for _ in range(layers)])
+        super().__init__(layers=[_Layer(self) for _ in range(layers)])
         self.shape = (0, 0)
-        self.rows = slice(0, 0)
-        self.first = self.written = 0
+        self.rows: slice | torch.Tensor = slice(0, 0)
+        self.columns = torch.zeros(0, 0, dtype=torch.long)
+        self.seen = 0
+        self._row_indices = self.columns
+        self._places: dict[int, torch.Tensor] = {}  # by heads: where the next pass writes, in flat memory
 
     def reshape(self, rows: int, columns: int) -> None:
         """Sets rows and columns in the same memory, which grows if need be; the contents are lost."""
@@ -29,37 +36,65 @@ class BatchKVCache(Cache):
             if any(buffer.numel() < needed for buffer, needed in zip(layer.buffers, layer.needed(), strict=True)):
                 layer.buffers = []
 
-    def look_at(self, rows: slice, first: int, written: int) -> None:
-        """Sets the next pass's window: it writes these rows from column `written` on and sees columns from `first`."""
-        self.rows, self.first, self.written = rows, first, written
+    def widen(self, columns: int) -> None:
+        """Adds columns and keeps the contents."""
+        filled, before = self._filled(), self.shape[1]
+        old = [[part.clone() for part in layer.parts()] for layer in filled]
+        self.reshape(self.shape[0], columns)
+        for layer, parts in zip(filled, old, strict=True):
+            layer.allocate(parts[0])
+            for part, source in zip(layer.parts(), parts, strict=True):
+                part[:, :, :before] = source
+                part[:, :, before:] = 0
 
-    def blank(self, rows: slice, columns: slice) -> None:
-        """Writes zeros: what is masked must still be a number."""
+    def look_at(self, rows: slice | list[int], columns: torch.Tensor, seen: int) -> None:
+        """The next forward pass has these rows (ascending), writes its tokens to `columns` and sees the first `seen`.
+
+        `columns` is (rows, tokens).
+        """
+        if isinstance(rows, slice):
+            self.rows, index = rows, torch.arange(rows.start, rows.stop, device=columns.device)
+        else:
+            index = torch.tensor(rows, device=columns.device)
+            # neighbours are seen where they lie, others are copied together
+            self.rows = slice(rows[0], rows[-1] + 1) if rows[-1] - rows[0] == len(rows) - 1 else index
+        self._row_indices, self.columns, self.seen = index[:, None, None], columns, seen
+        self._places = {}
+
+    def places(self, heads: int) -> torch.Tensor:
+        """Where the next pass writes, (rows · heads · tokens) indices into a layer's columns one after the other."""
+        found = self._places.get(heads)
+        if found is None:
+            head = torch.arange(heads, device=self.columns.device)[None, :, None]
+            found = ((self._row_indices * heads + head) * self.shape[1] + self.columns[:, None]).reshape(-1)
+            self._places[heads] = found
+        return found
+
+    def blank(self, rows: slice) -> None:
+        """Writes zeros: what is masked must still be a number, whatever the row before has left."""
         for layer in self._filled():
             for part in layer.parts():
-                part[rows, :, columns] = 0
+                part[rows] = 0
 
-    def fill(self, rows: list[int], column: int, prefix: Prefix) -> None:
-        """Writes keys and values that were computed before into rows, from a column on."""
+    def beginning(self, row: int, columns: int) -> Prefix:
+        """A copy of a row's first columns."""
+        parts = [[part[row, :, :columns].clone() for part in layer.parts()] for layer in self._filled()]
+        return [(keys, values) for keys, values in parts]
+
+    def fill(self, rows: list[int], prefix: Prefix) -> None:
+        """Writes what `beginning` has copied over the first columns of rows."""
         index = torch.tensor(rows, device=prefix[0][0].device)
-        for layer, (keys, values) in zip(self.layers, prefix, strict=True):
-            layer.make_room(keys[None], values[None])
-            columns = slice(column, column + keys.shape[-2])
-            for part, source in zip(layer.parts(), (keys, values), strict=True):
-                part[index, :, columns] = source
+        for layer, given in zip(self._filled(), prefix, strict=True):
+            for part, source in zip(layer.parts(), given, strict=True):
+                part[index, :, : source.shape[-2]] = source
 
-    def move(self, sources: torch.Tensor, targets: torch.Tensor, columns: slice) -> None:
-        """Copies rows' columns over other rows'; both are indices."""
+    def move(self, sources: list[int], targets: list[int], columns: int) -> None:
+        """Copies rows' first columns over other rows', which hold nothing else then."""
         for layer in self._filled():
             for part in layer.parts():
-                part[targets, :, columns] = part[sources, :, columns]
-
-    def shift(self, rows: slice, columns: slice, by: int) -> None:
-        """Moves columns to the left."""
-        target = slice(columns.start - by, columns.stop - by)
-        for layer in self._filled():
-            for part in layer.parts():
-                part[rows, :, target] = part[rows, :, columns].clone()
+                out_of, into = (torch.tensor(rows, device=part.device) for rows in (sources, targets))
+                part[into, :, :columns] = part[out_of, :, :columns]
+                part[into, :, columns:] = 0
 
     def bytes(self) -> int:
         """Bytes of the buffers."""
@@ -67,17 +102,18 @@ class BatchKVCache(Cache):
 
     def release(self) -> None:
         """Frees the buffers."""
+        self.shape = (0, 0)
         for layer in self.layers:
             layer.buffers, layer.views = [], []
 
-    def _filled(self) -> "list[_BatchLayer]":
+    def _filled(self) -> "list[_Layer]":
         return [layer for layer in self.layers if layer.buffers]
 
 
-class _BatchLayer(DynamicLayer):
+class _Layer(DynamicLayer):
     """One layer's buffers, each a flat stretch of memory that is seen as (rows, heads, columns, width)."""
 
-    def __init__(self, kv_cache: BatchKVCache):
+    def __init__(self, kv_cache: KVCache):
         super().__init__()
         self.kv_cache = kv_cache
         self.buffers: list[torch.Tensor] = []
@@ -85,14 +121,13 @@ class _BatchLayer(DynamicLayer):
         self.sizes: list[tuple[int, int]] = []  # heads and width, of keys and of values
         self.is_initialized = True
 
-    def make_room(self, keys: torch.Tensor, values: torch.Tensor) -> None:
-        """Allocates the buffers if the cache does not fit; `keys` and `values` have one token's shape."""
+    def allocate(self, like: torch.Tensor) -> None:
+        """Buffers that are large enough; new ones are all zeros: what is masked must still be a number."""
         if not self.buffers:
-            self.sizes = [(part.shape[1], part.shape[3]) for part in (keys, values)]
-            self.buffers = [part.new_zeros(size) for part, size in zip((keys, values), self.needed(), strict=True)]
+            self.buffers = [like.new_zeros(size) for size in self.needed()]
 
     def needed(self) -> list[int]:
-        """The sizes of the cache's keys and of its values."""
+        """The sizes of the keys and of the values."""
         return [self.kv_cache.shape[0] * self.kv_cache.shape[1] * heads * width for heads, width in self.sizes]
 
     def parts(self) -> list[torch.Tensor]:
@@ -108,19 +143,21 @@ class _BatchLayer(DynamicLayer):
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Writes new tokens into the window and returns all that it sees."""
-        self.make_room(key_states, value_states)
-        kv_cache = self.kv_cache
-        end = kv_cache.written + key_states.shape[-2]
-        keys, values = self.parts()
-        keys[kv_cache.rows, :, kv_cache.written : end] = key_states
-        values[kv_cache.rows, :, kv_cache.written : end] = value_states
-        return keys[kv_cache.rows, :, kv_cache.first : end], values[kv_cache.rows, :, kv_cache.first : end]
+        """Writes new tokens, each row's to its own columns, and returns all that the pass sees."""
+        if not self.buffers:
+            self.sizes = [(part.shape[1], part.shape[3]) for part in (key_states, value_states)]
+            self.allocate(key_states)
+        cache, found = self.kv_cache, []
+        for part, new in zip(self.parts(), (key_states, value_states), strict=True):
+            width = new.shape[-1]
+            part.view(-1, width).index_copy_(0, cache.places(new.shape[1]), new.reshape(-1, width))
+            found.append(part[cache.rows, :, : cache.seen])
+        return found[0], found[1]
 
     def get_seq_length(self) -> int:
-        """Columns that the window sees already."""
-        return self.kv_cache.written - self.kv_cache.first
+        """Columns that are seen already."""
+        return self.kv_cache.seen - self.kv_cache.columns.shape[1]
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        """Columns that it will see, and where they begin."""
-        return self.get_seq_length() + query_length, 0
+        """Columns that the pass will see, and where they begin."""
+        return self.kv_cache.seen, 0

@@ -7,7 +7,7 @@ for every length beyond that, which it then keeps. Up to that length both are or
 
 from collections.abc import Iterator, Sequence
 
-from swarm.engines.local.greedy_decoding import Decoder
+from swarm.engines.local.decoder import Decoder
 from swarm.engines.local.plain_generate import Answers, PlainGenerate
 from swarm.engines.local.positions import FreshPositions
 from swarm.engines.local.sampled_tokens import RowSampler

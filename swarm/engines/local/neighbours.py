@@ -2,6 +2,8 @@
 
 import copy
 import logging
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -23,21 +25,36 @@ def rows_are_apart(model: Any, generation_config: Any) -> bool:
     Positions that count padding, and masks that are not heeded, are found so. Where a model cannot be asked in a batch
     at all it is taken for one whose rows are not apart.
     """
-    size = model.get_input_embeddings().weight.shape[0]
-    rows = [[(7 * place + 3 * length) % size for place in range(length)] for length in LENGTHS]
+    rows = probe_rows(model, LENGTHS)
     try:
         alone = _logits(model, generation_config, rows[:1])[0]
         beside = _logits(model, generation_config, rows)[0]
     except (RuntimeError, ValueError, IndexError, TypeError) as error:
         log.info("%s is asked one prompt at a time, since it takes no batch (%s)", model.config.model_type, error)
         return False
-    spread = (alone.max() - alone[alone.isfinite()].min()).clamp_min(1e-6)
-    differ = ((alone - beside).nan_to_num(0.0).abs().max() / spread).item()
-    apart = differ <= _TOLERANCES.get(next(model.parameters()).dtype, _HALF)
-    if not apart:
+    differ = far_apart(alone, beside, next(model.parameters()).dtype)
+    if differ:
         log.info("%s is asked one prompt at a time: padding beside others changes its logits by %.2g of their spread",
                  model.config.model_type, differ)  # fmt: skip
-    return apart
+    return not differ
+
+
+def probe_rows(model: Any, lengths: Sequence[int]) -> list[list[int]]:
+    """Rows of so many tokens that the model has."""
+    size = model.get_input_embeddings().weight.shape[0]
+    return [[(7 * place + 3 * length) % size for place in range(length)] for length in lengths]
+
+
+def far_apart(one: torch.Tensor, other: torch.Tensor, dtype: torch.dtype) -> float:
+    """By how much of their spread logits (V,) differ; 0 where rounding in that number format explains it."""
+    numbers = one.isfinite()
+    if not torch.equal(numbers, other.isfinite()):
+        return math.inf
+    if not numbers.any():  # a model that says nothing says the same
+        return 0.0
+    one, other = one[numbers], other[numbers]
+    differ = float((one - other).abs().max() / (one.max() - one.min()).clamp_min(1e-6))
+    return differ if differ > _TOLERANCES.get(dtype, _HALF) else 0.0
 
 
 def _logits(model: Any, generation_config: Any, rows: list[list[int]]) -> torch.Tensor:

@@ -9,12 +9,12 @@ import torch
 from transformers import DynamicCache, EncoderDecoderCache
 from transformers.cache_utils import DynamicLayer
 
-from swarm.engines.local.greedy_decoding import CHUNKS
 from swarm.engines.local.lora_batch import RowAdapters
 from swarm.engines.local.positions import FreshPositions, learned_positions, scaled_by_length
 from swarm.engines.local.shared_prefixes import Tokens, common_prefix
 from swarm.engines.local.stepper_checks import check_adapters, check_length, check_rows
 from swarm.engines.local.threads import Threads
+from swarm.engines.local.token_core import CHUNKS
 from swarm.errors import UserError
 
 
@@ -142,8 +142,6 @@ class RowStepper:
 
     def _next(self, state: _Row) -> torch.Tensor:
         """Next-token logits (V,) of a row."""
-        if self.adapters:
-            self.adapters.speak([state.adapter])
         if self._positions:
             self._positions.restore()  # of another row, or of this one when it was longer
         ids = [*state.given, *state.tokens]
@@ -178,6 +176,8 @@ class RowStepper:
             options["past_key_values"] = state.cache
         if self._last_only:
             options["logits_to_keep"] = 1
+        if self.adapters:
+            self.adapters.speak([state.adapter], len(ids))
         with self._threads.of_a_pass():
             if not self.separate_prompt:
                 return self.model(input_ids=self._tensor(ids), **options)

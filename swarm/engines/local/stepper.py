@@ -5,10 +5,8 @@ from typing import Any, Protocol
 
 import torch
 from peft import PeftModel
-from transformers import GenerationConfig
 
-from swarm.engines.local.attention_masks import mask_kinds
-from swarm.engines.local.decoder_choice import can_step
+from swarm.engines.local.decoder_choice import core_kinds
 from swarm.engines.local.lora_batch import RowAdapters
 from swarm.engines.local.positions import scaled_by_length
 from swarm.engines.local.ragged_stepper import RaggedStepper
@@ -30,7 +28,6 @@ class Stepper(Protocol):
       separate_prompt: the prompt is read apart, by an encoder: `replace` must leave it as it is, and what comes behind
         it is a text of its own.
       limit: the tokens that a row may have; None for any number.
-      read: tokens read so far, which tells what reading anew costs.
     """
 
     @property
@@ -38,10 +35,14 @@ class Stepper(Protocol):
         """See above."""
         ...
 
+    @property
+    def read(self) -> int:
+        """Tokens read so far, which tells what reading anew costs."""
+        ...
+
     model: Any
     adapters: RowAdapters | None
     limit: int | None
-    read: int
 
     def open(self, rows: Sequence[Tokens], room: int, adapters: Sequence[int] | None = None) -> None:
         """Begins a batch with each row's prompt, at least one token, and room for further ones; forgets all before.
@@ -101,7 +102,7 @@ def make_stepper(
             "leave it out"
         )
     fixed = scaled_by_length(bare)
-    kinds = mask_kinds(bare) if can_step(bare, GenerationConfig()) else None
+    kinds = core_kinds(bare)
     if kinds and (fixed is None or (longest is not None and longest <= fixed)):
         return RaggedStepper(bare, kinds, adapters)
     return RowStepper(bare, adapters, forced_bos_token_id)

@@ -5,8 +5,8 @@ from typing import Any
 import psutil
 import torch
 
+from swarm.engines.local.decoder import Decoder
 from swarm.engines.local.devices import half_format
-from swarm.engines.local.greedy_decoding import Decoder
 from swarm.engines.local.long_rows import LongRowsAlone
 from swarm.engines.local.plain_generate import PlainGenerate
 from swarm.errors import UserError
@@ -67,14 +67,14 @@ def cache_bytes(config: Any, dtype: torch.dtype) -> int:
 
 def _tried(decoder: Decoder, device: torch.device, config: Any) -> int:
     """The peak memory of the largest prefill."""
-    chunk = decoder.chunk * 3 // 2
+    chunk = decoder.core.chunk * 3 // 2
     length = min(chunk // 2, getattr(config, "max_position_embeddings", chunk) - 2)
     before = torch.cuda.memory_allocated(device)
     torch.cuda.reset_peak_memory_stats(device)
     # rows with nothing in common, so that all are read whole
     rows = [[config.vocab_size - 1 - row] * length for row in range(chunk // length)]
     list(decoder.decode(rows, 2))
-    held = decoder.kv_cache.bytes()
+    held = decoder.core.kv_cache.bytes()
     activations = torch.cuda.max_memory_allocated(device) - before - held
     decoder.release()
     torch.cuda.empty_cache()

@@ -61,7 +61,7 @@ def _losses(policy: FailurePolicy, index: int, prompts: Sequence[Prompt]) -> lis
     try:
         if adapters:
             adapters.attach()
-            adapters.speak([fusion_model.adapter])
+            adapters.speak([fusion_model.adapter], AT_A_TIME)
         for row, prompt in enumerate(prompts):
             found.append(math.nan)
             try:

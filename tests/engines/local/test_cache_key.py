@@ -103,7 +103,7 @@ def test_an_empty_prompt_is_told(tmp_path):
 def test_a_processor_s_memory_is_told_in_words_only(tmp_path, monkeypatch, caplog):
     engine = InProcessEngine(read_pool(make_pool(tmp_path)), device="cpu")
     requests = [Request(engine.pool.experts()[0], prompt, GenerationParams(5)) for prompt in ("red", "no no", "one")]
-    whole, forward = answers_of(engine, requests), engine.decoder.forward
+    whole, forward = answers_of(engine, requests), engine.decoder.core.forward
 
     def small_memory(ids, *rest):
         if len(ids) > 1:
@@ -112,8 +112,8 @@ def test_a_processor_s_memory_is_told_in_words_only(tmp_path, monkeypatch, caplo
             )
         return forward(ids, *rest)
 
-    monkeypatch.setattr(engine.decoder, "forward", small_memory)
+    monkeypatch.setattr(engine.decoder.core, "forward", small_memory)
     assert answers_of(engine, requests) == whole and engine.halvings
-    monkeypatch.setattr(engine.decoder, "forward", lambda *_: (_ for _ in ()).throw(RuntimeError("a bug")))
+    monkeypatch.setattr(engine.decoder.core, "forward", lambda *_: (_ for _ in ()).throw(RuntimeError("a bug")))
     with pytest.raises(RuntimeError, match="a bug"):
         answers_of(engine, requests)

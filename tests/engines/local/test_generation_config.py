@@ -11,8 +11,9 @@ from tiny import make_pool
 from transformers import GenerationConfig
 
 from swarm.engines.base import GenerationParams, Request
+from swarm.engines.local.decoder import Decoder
 from swarm.engines.local.generation_settings import changes_answers, greedy, stopped, unfollowed
-from swarm.engines.local.greedy_decoding import Decoder
+from swarm.engines.local.pretrained import padding_of
 from swarm.engines.local.time_limit import EndlessError, ended_after
 from swarm.engines.local.transformers_engine import InProcessEngine
 from swarm.errors import UserError
@@ -102,7 +103,7 @@ def test_padding_is_a_token_that_the_model_has(place, kind):
     change(base / "generation_config.json", **({"pad_token_id": None} if kind == "none" else {}))
     found, engine = texts(pool)
     assert [completion.text for completion in found] == plain
-    assert 0 <= engine.decoder.pad < engine.model.get_input_embeddings().weight.shape[0]
+    assert 0 <= padding_of(engine.tokenizer, engine.model) < engine.model.get_input_embeddings().weight.shape[0]
 
 
 def in_chat(pool, base, template):

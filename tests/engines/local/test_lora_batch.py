@@ -1,17 +1,19 @@
 """Several experts of one base in one batch against each of them folded into the base; the way back to the bare base."""
 
+import numpy as np
 import pytest
 import torch
 from families import APART
 from tiny import make_base, make_models, make_pool
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
+from swarm.engines.local import lora_batch
 from swarm.engines.local.lora_batch import RowAdapters, why_not_batched
 from swarm.engines.local.resident_model import make_resident
 from swarm.engines.local.stepper import make_stepper
 from swarm.engines.local.transformers_engine import InProcessEngine
 from swarm.errors import UserError
-from swarm.weights.adapters import LoraWeights
+from swarm.weights.adapters import LoraWeights, factor_pairs
 from swarm.weights.materialise import materialise
 from swarm.weights.pool import read_pool
 
@@ -75,21 +77,40 @@ def test_each_row_speaks_as_its_expert(family, tmp_path):
     truth.check(stepper, dict(enumerate(ROWS)), [-1] * 7)
 
 
-def test_rows_of_an_expert_stay_side_by_side(tmp_path):
+@pytest.mark.parametrize("call", [0, 10**9])
+@pytest.mark.parametrize("seed", range(3))
+def test_adapters_of_unlike_ranks_and_layers_come_and_go(tmp_path, monkeypatch, call, seed):
+    """As one product for all rows or as one for each run; a number that was free before leaves no trace."""
+    monkeypatch.setitem(lora_batch.CALL, "cpu", call)
     pool = read_pool(make_pool(tmp_path))
-    model, weights = load(pool), experts_of(pool)
-    adapters = RowAdapters(model, weights)
-    stepper, runs = make_stepper(model, adapters), []
-    adapters.speak = lambda spoken: (runs.append(list(spoken)), RowAdapters.speak(adapters, spoken))
-    stepper.open(ROWS * 2, 4, SPOKEN * 2)
-    stepper.logits(range(14))
-    left = list(range(14))
-    for gone in (7, 0, 13, 3, 9):
-        stepper.drop(gone)
-        left.remove(gone)
-        stepper.logits(left)
-        assert runs[-1] == sorted(runs[-1]) and len(runs[-1]) == len(left)
-    assert adapters.bytes() == 3 * sum(tensor.nbytes for tensor in weights[0].tensors.values())
+    model, weights = load(pool, torch.float64), experts_of(pool)
+    rng = np.random.default_rng(seed)
+    unlike = [thinner(one, rng) for one in weights]
+    truth, adapters = Experts(pool, unlike), RowAdapters(model)
+    numbers = [adapters.put(one) for one in unlike]
+    adapters.remove(numbers[0])
+    numbers[0], spare = adapters.put(unlike[0]), adapters.put(weights[1])
+    assert numbers == [0, 1, 2] and spare == 3
+    adapters.remove(spare)
+    spoken = rng.integers(-1, 3, size=len(ROWS)).tolist()
+    stepper = make_stepper(model, adapters)
+    stepper.open(ROWS, 4, spoken)
+    truth.check(stepper, dict(enumerate(ROWS)), spoken)
+    rows = {row: [*tokens, 5] for row, tokens in enumerate(ROWS)}
+    for row in rows:
+        stepper.append(row, 5)
+    truth.check(stepper, rows, spoken)
+    assert (adapters.plan.together is not None) == (call > 0 and len(set(spoken) - {-1}) > 1)
+
+
+def thinner(weights, rng):
+    """The same expert without some of its layers, and with some of its ranks' parts."""
+    kept = {}
+    for name_a, name_b in factor_pairs(weights.tensors).values():
+        rank = int(rng.integers(0, 1 + len(weights.tensors[name_a])))
+        if rank:
+            kept |= {name_a: weights.tensors[name_a][:rank], name_b: weights.tensors[name_b][:, :rank]}
+    return LoraWeights(kept, weights.config)
 
 
 def test_shared_beginnings_are_each_expert_s_own(tmp_path):

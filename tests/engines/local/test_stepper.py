@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from swarm.engines.local import greedy_decoding
+from swarm.engines.local import token_core
 from swarm.engines.local.ragged_stepper import RaggedStepper
 from swarm.engines.local.row_stepper import RowStepper
 from swarm.engines.local.shared_prefixes import common_prefix
@@ -48,7 +48,7 @@ def check(stepper, model, rows):
 @pytest.mark.parametrize("family", [*SIDE_BY_SIDE, *ONE_BY_ONE])
 def test_a_batch_gives_what_each_row_gives_alone(family, chunk, monkeypatch):
     """Ragged prompts, further tokens, crops, rewritten ends, subsets in any order, rows that leave."""
-    monkeypatch.setitem(greedy_decoding.CHUNKS, "cpu", chunk)
+    monkeypatch.setitem(token_core.CHUNKS, "cpu", chunk)
     model = exact_model(family)
     stepper = make_stepper(model)
     assert type(stepper) is (RaggedStepper if family in SIDE_BY_SIDE else RowStepper)

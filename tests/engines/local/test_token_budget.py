@@ -41,9 +41,9 @@ def test_the_trial_fills_a_device_as_much_as_reading_ever_does(tmp_path, monkeyp
     """The arithmetic around CUDA's counters; the counters themselves need a card."""
     engine = InProcessEngine(read_pool(make_pool(tmp_path)), device="cpu", token_budget=10_000)
     decoder, shapes = engine.decoder, []
-    forward = decoder.forward
-    monkeypatch.setattr(decoder, "forward", lambda ids, *rest: shapes.append(tuple(ids.shape)) or forward(ids, *rest))
-    monkeypatch.setattr(decoder, "chunk", 43)
+    core, forward = decoder.core, decoder.core.forward
+    monkeypatch.setattr(core, "forward", lambda ids, *rest: shapes.append(tuple(ids.shape)) or forward(ids, *rest))
+    monkeypatch.setattr(core, "chunk", 43)
     per_token = cache_bytes(decoder.model.config, torch.float32)
     counters = {"memory_allocated": 5_000, "max_memory_allocated": 5_000 + 4_096, "mem_get_info": (90_000, 0)}
     for name, value in counters.items():
@@ -51,7 +51,7 @@ def test_the_trial_fills_a_device_as_much_as_reading_ever_does(tmp_path, monkeyp
     for name in ("reset_peak_memory_stats", "empty_cache"):
         monkeypatch.setattr(torch.cuda, name, lambda *_: None)
     held = []
-    monkeypatch.setattr(decoder, "release", lambda: held.append(decoder.kv_cache.bytes()))
+    monkeypatch.setattr(decoder, "release", lambda: held.append(decoder.core.kv_cache.bytes()))
     budget = token_budget._tried(decoder, torch.device("cpu"), decoder.model.config)
     assert shapes == [(2, 32), (2, 1)]
     assert held == [decoder.held * per_token]

@@ -172,18 +172,18 @@ def test_out_of_memory_halves_the_batch(tmp_path, monkeypatch, caplog):
     requests = requests_of(pool)
     whole = run(InProcessEngine(pool, device="cpu"), requests)
     engine = InProcessEngine(pool, device="cpu")
-    forward = engine.decoder.forward
+    forward = engine.decoder.core.forward
 
     def small_memory(ids, *rest):
         if len(ids) > 1:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return forward(ids, *rest)
 
-    monkeypatch.setattr(engine.decoder, "forward", small_memory)
+    monkeypatch.setattr(engine.decoder.core, "forward", small_memory)
     assert run(engine, requests) == whole
     assert engine.halvings >= 2
     assert sum("out of memory" in r.message for r in caplog.records if r.levelname == "WARNING") == 1
-    monkeypatch.setattr(engine.decoder, "forward", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError()))
+    monkeypatch.setattr(engine.decoder.core, "forward", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError()))
     with pytest.raises(UserError, match="one prompt of 10 tokens does not fit into the memory of cpu"):
         run(engine, requests)
 
@@ -261,7 +261,7 @@ def test_a_small_model_has_one_thread_and_all_others_keep_theirs(tmp_path, monke
         monkeypatch.setattr(engine.decoder.model, "forward", noting)
         list(engine.generate(requests_of(engine.pool)))
         assert set(seen) == {1} and torch.get_num_threads() == 2
-        monkeypatch.setattr(engine.decoder._threads, "_small", False)
+        monkeypatch.setattr(engine.decoder.core._threads, "_small", False)
         list(engine.generate(requests_of(engine.pool)))
         assert set(seen) == {1, 2}
     finally:

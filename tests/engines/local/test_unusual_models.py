@@ -6,8 +6,8 @@ import torch
 from families import APART
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from swarm.engines.local.decoder import Decoder
 from swarm.engines.local.decoder_choice import make_decoder
-from swarm.engines.local.greedy_decoding import Decoder
 from swarm.engines.local.long_rows import LongRowsAlone
 from swarm.engines.local.plain_generate import PlainGenerate
 from swarm.engines.local.positions import learned_positions, scaled_by_length
@@ -118,8 +118,8 @@ def test_rows_that_are_stepped_see_no_longer_one(kind):
 def test_short_rows_of_such_a_model_go_together(monkeypatch):
     model = model_of("llama", **LLAMA, rope_parameters=SCALED["longrope"])
     decoder = make_decoder(model, 0, 10_000)
-    shapes, forward = [], decoder.short.forward
-    monkeypatch.setattr(decoder.short, "forward", lambda ids, *rest: shapes.append(len(ids)) or forward(ids, *rest))
+    core, shapes, forward = decoder.short.core, [], decoder.short.core.forward
+    monkeypatch.setattr(core, "forward", lambda ids, *rest: shapes.append(len(ids)) or forward(ids, *rest))
     decoded(decoder, random_rows(9, 2, 20), 8)
     assert shapes[0] == 9 and decoder.rows == 9
     decoder.token_budget = 7
@@ -136,10 +136,10 @@ def test_from_where_on_positions_depend_on_the_batch():
 
 
 def test_windows_that_only_the_config_tells_of():
-    """GPT-Neo's local layers look back over columns, so a shared beginning must not lie elsewhere."""
+    """GPT-Neo's local layers look back over columns, so rows must lie side by side: that is left to `generate`."""
     rows = random_rows(20, 2, 25, prefix=40)
     decoder = make_decoder(model_of("gpt_neo", **NEO), 0, 10_000)
-    assert isinstance(decoder, Decoder) and not decoder.plain
+    assert isinstance(decoder, PlainGenerate)
     assert decoded(decoder, rows, 10) == generated_alone(lambda: model_of("gpt_neo", **NEO), rows, 10)
 
 

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoConfig, AutoModelForCausalLM, BloomConfig, BloomForCausalLM
 
-from swarm.engines.local import greedy_decoding
+from swarm.engines.local import decoder, token_core
+from swarm.engines.local.decoder import Decoder
 from swarm.engines.local.decoder_choice import make_decoder
-from swarm.engines.local.greedy_decoding import Decoder
 from swarm.engines.local.plain_generate import PlainGenerate
 from swarm.engines.local.shared_prefixes import common_prefix, shared_prefixes
 
@@ -25,7 +25,6 @@ FAMILIES = {
     "mistral": SIZES | {"sliding_window": 8},
     "gemma2": SIZES | WINDOWS | {"tie_word_embeddings": False},
 }
-PLAIN = ("llama", "gemma", "gpt2", "qwen3")
 
 
 def model_of(family, seed=0, **options):
@@ -60,13 +59,13 @@ def random_rows(seed, count=30, longest=40, prefix=0):
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("token_budget", [10_000, 400, 1])
 def test_tokens_equal_generate_whatever_the_batches(family, token_budget, monkeypatch):
-    monkeypatch.setitem(greedy_decoding.CHUNKS, "cpu", 64)
+    monkeypatch.setitem(token_core.CHUNKS, "cpu", 64)
     model, rows = model_of(family), [*random_rows(0), *random_rows(1, 10, 12, prefix=15)]
     expected = one_by_one(model, rows, 12)
     lengths = {len(answer) for answer in expected}
     assert len(lengths) > 3, "answers should end at different times, or this shows little"
     decoder = make_decoder(model, 0, token_budget)
-    assert isinstance(decoder, Decoder) and decoder.plain == (family in PLAIN)
+    assert isinstance(decoder, Decoder)
     assert decoded(decoder, rows, 12) == expected
     assert decoded(decoder, rows[::-1], 12) == expected[::-1], "a cache that was used before leaves no trace"
 
@@ -85,7 +84,7 @@ def test_any_mixture_of_lengths_beginnings_budgets_and_chunks(answered, seed, co
     model, known = answered
     some = [known[index] for index in np.random.default_rng(seed).permutation(len(known))[:count]]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(greedy_decoding.CHUNKS, "cpu", chunk)
+        patch.setitem(token_core.CHUNKS, "cpu", chunk)
         found = decoded(make_decoder(model, 0, token_budget), [row for row, _ in some], new)
     assert found == [answer[:new] for _, answer in some]
 
@@ -110,13 +109,13 @@ class Counting:
 
     def __init__(self, decoder, monkeypatch):
         self.shapes = []
-        forward = decoder.forward
+        forward = decoder.core.forward
 
         def noting(ids, *rest):
             self.shapes.append(tuple(ids.shape))
             return forward(ids, *rest)
 
-        monkeypatch.setattr(decoder, "forward", noting)
+        monkeypatch.setattr(decoder.core, "forward", noting)
 
 
 def test_no_step_is_made_for_a_finished_row_and_none_when_all_have_ended(monkeypatch):
@@ -147,7 +146,7 @@ def test_what_has_finished_is_given_away_while_others_go_on(monkeypatch):
     model, rows = model_of("llama"), random_rows(0)
     expected = one_by_one(model, rows, 12)
     for seconds, fewest, most in ((0, 4, 12), (1000, 1, 2)):
-        monkeypatch.setattr(greedy_decoding, "SECONDS", seconds)
+        monkeypatch.setattr(decoder, "SECONDS", seconds)
         parts = list(make_decoder(model, 0, 10_000).decode(rows, 12))
         assert fewest <= len(parts) <= most and all(parts)
         assert [answer for _, answer in sorted(pair for part in parts for pair in part)] == expected
