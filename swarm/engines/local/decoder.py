@@ -35,14 +35,19 @@ class Decoder:
         self.rows = self.held = 0
 
     def decode(
-        self, rows: Sequence[Tokens], max_new_tokens: int, samplers: Sequence[RowSampler] | None = None
+        self,
+        rows: Sequence[Tokens],
+        max_new_tokens: int,
+        samplers: Sequence[RowSampler] | None = None,
+        adapters: Sequence[int] | None = None,
     ) -> Iterator[Answers]:
         """Yields every row's answer once, as they finish; rows are the tokens of prompts, at least one each.
 
-        `samplers` draw the rows' tokens; without them the likeliest one is taken.
+        `samplers` draw the rows' tokens; without them the likeliest one is taken. `adapters` are the core's that rows
+        speak with, for all the bare model without them.
         """
         decoding = Decoding(self, max_new_tokens)
-        decoding.add(rows, samplers)
+        decoding.add(rows, samplers, adapters)
         yield from decoding.answers()
 
     def release(self) -> None:

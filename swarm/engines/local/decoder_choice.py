@@ -14,7 +14,7 @@ from swarm.engines.local.attention_masks import MaskKinds, mask_kinds
 from swarm.engines.local.decoder import Decoder
 from swarm.engines.local.generation_settings import changes_answers, greedy
 from swarm.engines.local.long_rows import LongRowsAlone
-from swarm.engines.local.lora_batch import BARE, RowAdapters
+from swarm.engines.local.lora_batch import BARE
 from swarm.engines.local.neighbours import LENGTHS, far_apart, probe_rows, rows_are_apart
 from swarm.engines.local.plain_generate import PlainGenerate, end_tokens
 from swarm.engines.local.positions import learned_positions, scaled_by_length
@@ -29,16 +29,16 @@ NEEDED = frozenset(("input_ids", "position_ids", "attention_mask", "past_key_val
 
 
 def make_decoder(
-    model: Any, pad_token_id: int, token_budget: int = sys.maxsize, adapters: RowAdapters | None = None
+    model: Any, pad_token_id: int, token_budget: int = sys.maxsize
 ) -> Decoder | PlainGenerate | LongRowsAlone:
-    """The decoder for a model or a PeftModel; `adapters` are what rows may speak with beside the bare model."""
+    """The decoder for a model or a PeftModel."""
     settings = greedy(model.generation_config, pad_token_id)
     # PEFT's layers are in the model itself; the wrapper around it is only in the way
     bare = model.get_base_model() if isinstance(model, PeftModel) else model
     way: Decoder | PlainGenerate
     kinds = None if changes_answers(settings) else core_kinds(bare)
     if kinds:
-        way = Decoder(TokenCore(bare, kinds, adapters), end_tokens(settings), token_budget)
+        way = Decoder(TokenCore(bare, kinds), end_tokens(settings), token_budget)
     else:
         one_by_one = (
             model.config.model_type in READS_PADDING

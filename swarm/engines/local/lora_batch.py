@@ -30,6 +30,7 @@ class RowAdapters:
 
     Attributes:
       count: numbers that have been given away, those of removed adapters included.
+      attached: whether the hooks are there.
       plan: how the next forward pass adds its rows' adapters.
     """
 
@@ -51,7 +52,7 @@ class RowAdapters:
         self._layers: dict[str, _Layer] = {}
         self._free: list[int] = []
         self._spoken: tuple[tuple[int, ...], int] | None = None
-        self._attached = False
+        self.attached = False
         self.plan = _Plan([], 0)
         for weights in experts:
             self.put(weights)
@@ -67,7 +68,7 @@ class RowAdapters:
                 layer = linear_layer(self._model, module)
                 assert layer is not None
                 own = self._layers[module] = _Layer(layer, self._dtype or weight_of(layer).dtype)
-                if self._attached:
+                if self.attached:
                     own.attach(self)
             down, up = weights.tensors[name_a], weights.tensors[name_b]  # (rank, in), (out, rank)
             own.put(number, down, up.float() * scaling(weights.config, module, len(down)))
@@ -82,14 +83,14 @@ class RowAdapters:
 
     def attach(self) -> None:
         """Registers the forward hooks that add each row's adapter (see `speak`)."""
-        if not self._attached:
-            self._attached = True
+        if not self.attached:
+            self.attached = True
             for own in self._layers.values():
                 own.attach(self)
 
     def detach(self) -> None:
         """Removes the forward hooks: the model is the bare one again."""
-        self._attached = False
+        self.attached = False
         for own in self._layers.values():
             own.detach()
 
@@ -117,6 +118,10 @@ class RowAdapters:
     def bytes(self) -> int:
         """Memory that the factors take."""
         return sum(part.nbytes for own in self._layers.values() for part in (own.downs, own.ups))
+
+    def bytes_of_one(self) -> int:
+        """Memory that one adapter's factors take."""
+        return sum(own.bytes_of_one() for own in self._layers.values())
 
 
 @dataclass
@@ -197,6 +202,9 @@ class _Layer:
         together = tokens * self._used * self.rank * size
         of_runs = [one for *_, one in runs if one in self._ranks]
         return together - tokens * self.rank * size - CALL[self.device.type] * (len(of_runs) - 1)
+
+    def bytes_of_one(self) -> int:
+        return self.rank * (self.downs.shape[1] + len(self.ups)) * self.downs.element_size()
 
     def add(self, plan: _Plan, given: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
         """W x + s · B A x; rows are the first dimension, also where a model has flattened rows and tokens."""

@@ -12,19 +12,33 @@ from swarm.engines.local.plain_generate import PlainGenerate
 from swarm.errors import UserError
 
 CPU_TOKENS = 16_384  # more makes no batch faster on a processor
+ADAPTERS = 8  # one part of this many of the free memory is for the adapters of experts side by side
 SHARE = 0.9  # of the free memory that is used: the rest is for what a trial does not show
 
 
-def measured_token_budget(decoder: Decoder | PlainGenerate | LongRowsAlone, device: torch.device) -> int:
-    """The tokens, prompts and answers with padding, that fit beside the model; on CUDA after a trial."""
+def adapter_bytes(device: torch.device) -> int:
+    """Bytes that the adapters of experts side by side may take."""
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
+    return free // ADAPTERS
+
+
+def measured_token_budget(
+    decoder: Decoder | PlainGenerate | LongRowsAlone, device: torch.device, reserved: int = 0
+) -> int:
+    """The tokens, prompts and answers with padding, that fit beside the model; on CUDA after a trial.
+
+    `reserved` bytes of a device are left to others.
+    """
     if isinstance(decoder, LongRowsAlone):
-        return measured_token_budget(decoder.short, device)
+        return measured_token_budget(decoder.short, device, reserved)
     config = decoder.model.config.get_text_config()
     if device.type == "cuda" and isinstance(decoder, Decoder):
-        return _tried(decoder, device, config)
+        return _tried(decoder, device, config, reserved)
     if device.type == "cuda":
         # transformers' own cache is copied whole whenever it grows
-        return tokens_that_fit(torch.cuda.mem_get_info(device)[0], 0, 2 * cache_bytes(config, decoder.model.dtype))
+        return tokens_that_fit(
+            torch.cuda.mem_get_info(device)[0] - reserved, 0, 2 * cache_bytes(config, decoder.model.dtype)
+        )
     free = psutil.virtual_memory().available // 2  # the other half is the user's
     return min(tokens_that_fit(free, 0, cache_bytes(config, decoder.model.dtype)), CPU_TOKENS)
 
@@ -65,7 +79,7 @@ def cache_bytes(config: Any, dtype: torch.dtype) -> int:
     return int(2 * config.num_hidden_layers * heads * width * dtype.itemsize)
 
 
-def _tried(decoder: Decoder, device: torch.device, config: Any) -> int:
+def _tried(decoder: Decoder, device: torch.device, config: Any, reserved: int = 0) -> int:
     """The peak memory of the largest prefill."""
     chunk = decoder.core.chunk * 3 // 2
     length = min(chunk // 2, getattr(config, "max_position_embeddings", chunk) - 2)
@@ -78,5 +92,5 @@ def _tried(decoder: Decoder, device: torch.device, config: Any) -> int:
     activations = torch.cuda.max_memory_allocated(device) - before - held
     decoder.release()
     torch.cuda.empty_cache()
-    free = torch.cuda.mem_get_info(device)[0]
+    free = torch.cuda.mem_get_info(device)[0] - reserved
     return tokens_that_fit(free, activations, held / decoder.held)

@@ -153,7 +153,7 @@ class TokenCore:
 
     def forward(self, ids: torch.Tensor, positions: torch.Tensor, mask: Any, spoken: Sequence[int]) -> torch.Tensor:
         """The logits of every row's next token, (rows, V); ids and positions are (rows, tokens)."""
-        if self.adapters:
+        if self.adapters and self.adapters.attached:
             self.adapters.speak(spoken, ids.shape[1])
         with self._threads.of_a_pass():
             output = self.model(

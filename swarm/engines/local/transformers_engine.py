@@ -1,7 +1,9 @@
 """The engine in this process: a transformers model on the CPU or one CUDA device, whose experts are exchanged."""
 
 import logging
+import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import peft
@@ -22,7 +24,8 @@ from swarm.engines.local.prompt_tokens import TokenMemory
 from swarm.engines.local.resident_model import ResidentModel, make_resident
 from swarm.engines.local.sampled_tokens import samplers_of
 from swarm.engines.local.shared_prefixes import Tokens
-from swarm.engines.local.token_budget import check_room, is_out_of_memory, measured_token_budget
+from swarm.engines.local.side_by_side import SideBySide, Sitting, side_by_side
+from swarm.engines.local.token_budget import adapter_bytes, check_room, is_out_of_memory, measured_token_budget
 from swarm.errors import UserError
 from swarm.weights.adapters import LoraWeights
 from swarm.weights.base_model import base_folder, base_model_digest, parameter_count
@@ -81,7 +84,7 @@ class InProcessEngine:
                 f"base model {pool.base} ({model.num_parameters() * self.dtype.itemsize / 2**30:.1f} GiB of weights) "
                 f"does not fit into the memory of {self.device}: use a smaller base or a device with more memory"
             ) from None
-        self._loaded = ""
+        self._loaded, self._bare = "", False
         self._ends = end_tokens(self._resident.model.generation_config)
         self.known_prompts = TokenMemory()
         self._positions = learned_positions(self._resident.model)
@@ -93,7 +96,14 @@ class InProcessEngine:
                         pool.base, told)  # fmt: skip
         padding = padding_of(self.tokenizer, self._resident.model)
         self.decoder = make_decoder(self._resident.model, padding)
-        self.token_budget = token_budget or measured_token_budget(self.decoder, self.device)
+        self._exchange = 0.0  # seconds that loading an expert has taken, at the best
+        self.side_by_side: SideBySide | None = None
+        adapters = 0
+        if len(pool.names) > 1 and not fold:
+            adapters = adapter_bytes(self.device)
+            self.side_by_side = side_by_side(self.decoder, self._resident.model, first, self._store.weights, adapters)
+        reserved = adapters if self.side_by_side else 0
+        self.token_budget = token_budget or measured_token_budget(self.decoder, self.device, reserved)
         self.decoder.token_budget = self.token_budget
 
     def facts(self) -> dict[str, str]:
@@ -112,29 +122,57 @@ class InProcessEngine:
         self._store.expect([member for member in members if isinstance(member, Expert)])
 
     def generate(self, requests: Sequence[Request]) -> Iterator[Finished]:
-        """Answers expert by expert, so that each is loaded once."""
-        groups: dict[tuple[str, GenerationParams], list[int]] = {}
+        """Answers experts side by side where that is faster, else expert by expert, so that each is loaded once."""
+        by_params: dict[GenerationParams, list[int]] = {}
         for index, request in enumerate(requests):
-            groups.setdefault(request.group, []).append(index)
-        # the expert that is loaded already goes first
-        for digest, params in sorted(groups, key=lambda group: group[0] != self._loaded):
-            indices = groups[digest, params]
-            self.load(_expert(requests[indices[0]].member))
-            tokens = self._tokens([requests[index] for index in indices], params)
-            self._check_prompts(tokens, params)
+            by_params.setdefault(request.params, []).append(index)
+        for params, indices in by_params.items():
             asked = [requests[index] for index in indices]
-            for answers in self._decode_within_memory(tokens, params, asked):
-                texts = self.tokenizer.batch_decode([answer for _, answer in answers], skip_special_tokens=True)
-                yield [
-                    (indices[i], self._completion(text, len(tokens[i]), answer, params))
-                    for text, (i, answer) in zip(texts, answers, strict=True)
-                ]
+            tokens = self._tokens(asked, params)
+            self._check_prompts(tokens, params)
+            for sitting in self._sittings(asked, tokens, params.max_new_tokens):
+                with self._seated(sitting):
+                    for answers in self._decode_within_memory(tokens, params, asked, sitting):
+                        texts = self.tokenizer.batch_decode([answer for _, answer in answers], skip_special_tokens=True)
+                        yield [
+                            (indices[i], self._completion(text, len(tokens[i]), answer, params))
+                            for text, (i, answer) in zip(texts, answers, strict=True)
+                        ]
+
+    def _sittings(self, asked: Sequence[Request], tokens: Sequence[Tokens], most: int) -> Iterator[Sitting]:
+        by_expert: dict[str, list[int]] = {}
+        for index, request in enumerate(asked):
+            by_expert.setdefault(request.member.digest, []).append(index)
+        # the expert that is loaded already goes first
+        order = sorted(by_expert, key=lambda digest: digest != self._loaded)
+        experts = [_expert(asked[by_expert[digest][0]].member) for digest in order]
+        if self.side_by_side is None:
+            return (Sitting(by_expert[expert.digest], expert) for expert in experts)
+        of_experts = [(expert, by_expert[expert.digest]) for expert in experts]
+        return self.side_by_side.sittings(of_experts, tokens, most, self._exchange)
+
+    @contextmanager
+    def _seated(self, sitting: Sitting) -> Iterator[None]:
+        """The model speaks as the sitting's expert meanwhile, or each row as its own."""
+        if sitting.expert is not None:
+            self.load(sitting.expert)
+            yield
+            return
+        assert self.side_by_side is not None
+        if self._loaded or not self._bare:
+            self.clear()
+        with self.side_by_side.rows.speaking():
+            yield
 
     def load(self, expert: Expert) -> None:
         """Loads an expert's weights into the resident model, which `generate` does by itself."""
         if expert.digest != self._loaded:
-            self._loaded = ""  # nobody's, should this be interrupted
-            self._resident.load(self._store.weights(expert))
+            self._loaded, self._bare = "", False  # nobody's, should this be interrupted
+            weights = self._store.weights(expert)
+            start = time.perf_counter()
+            self._resident.load(weights)
+            took = time.perf_counter() - start
+            self._exchange = min(self._exchange or took, took)
             self._loaded = expert.digest
 
     @property
@@ -153,6 +191,7 @@ class InProcessEngine:
         """
         self._loaded = ""
         self._resident.clear()
+        self._bare = True
 
     def _completion(self, text: str, read: int, answer: Tokens, params: GenerationParams) -> Completion:
         """The completion, which ends at a stop string of the model's; greedy decoding has written the same up to it."""
@@ -188,15 +227,20 @@ class InProcessEngine:
             )
 
     def _decode_within_memory(
-        self, tokens: list[Tokens], params: GenerationParams, asked: Sequence[Request]
+        self, tokens: list[Tokens], params: GenerationParams, asked: Sequence[Request], sitting: Sitting
     ) -> Iterator[Answers]:
-        """The answers to all rows; where memory runs out, the rest anew with half as many rows at a time."""
-        left = list(range(len(tokens)))
+        """The answers to a sitting's rows; where memory runs out, the rest anew with half as many rows at a time."""
+        left = sitting.indices
+        adapters = None if sitting.adapters is None else dict(zip(left, sitting.adapters, strict=True))
         while left:
             done: set[int] = set()
             try:
                 rows, samplers = [tokens[i] for i in left], samplers_of([asked[i] for i in left])
-                for answers in self.decoder.decode(rows, params.max_new_tokens, samplers):
+                own = {} if adapters is None else {"adapters": [adapters[i] for i in left]}
+                for answers in self.decoder.decode(rows, params.max_new_tokens, samplers, **own):
+                    if self.side_by_side:
+                        lengths = [len(answer) for _, answer in answers]
+                        self.side_by_side.pace.note_answers(lengths, params.max_new_tokens)
                     done.update(left[row] for row, _ in answers)
                     yield [(left[row], answer) for row, answer in answers]
             except RuntimeError as error:  # torch.OutOfMemoryError is one, and the processor's allocator has no own
