@@ -33,15 +33,12 @@ if TYPE_CHECKING:
 
 PAPER_CODE = "paper-code"
 PAPER_CODE_DEFAULTS = {
-    "patience": 10,
-    "max_iteration": 200,
-    "scorer": "compat",
-    "credit_graph": "iteration",
-    "patience_on": "graph",
+    "patience": 10, "max_iteration": 200, "scorer": "compat", "credit_graph": "iteration", "patience_on": "graph",
     "thoughts": "keep",
-}
+}  # fmt: skip
 _TASK_OF_A_POOL = POOL - {"route ask"}
 _JUDGED = SCORING | {"replay"}
+_ASKING = SCORING | {"ask"}
 
 
 @dataclass(frozen=True)
@@ -59,9 +56,8 @@ class SearchConfig:
     data_directory: str = option("data/eval", TASK, "where datasets lie, as <name>.json", path=True, resumable=True,
                                  metavar="FOLDER")
     compat: str | None = option(None, TASK, "paper-code: the published program's rules and defaults where they change "
-                                "scores (docs/compat.md)", choices=(PAPER_CODE,), used_by=frozenset({"search",
-                                "baselines"}),
-                                with_system=True)
+                                "scores (docs/compat.md)", choices=(PAPER_CODE,),
+                                used_by=frozenset({"search", "baselines"}), with_system=True)
     instructions: str | None = option(None, TASK, "nodes' prompts in your own words (docs/instructions.md)", path=True,
                                       used_by=frozenset({"search", "baselines"}), metavar="FILE.yml")
     plugin: str | None = option(None, TASK, "FILE.py[,FILE.py]: run first; what it registers can be named "
@@ -141,8 +137,7 @@ class SearchConfig:
     composites: str | None = option(None, EXPERTS, "folder of composites (vote, mbr, fusion, router, blend) over the "
                                     "experts, beside those in -i", path=True, resumable=True, metavar="FOLDER")
     base_model: str | None = option(None, EXPERTS, "hub id or folder of the base (default: the adapters' own)",
-                                    short="b",
-                                    path=True, resumable=True, used_by=ENGINES, metavar="MODEL")
+                                    short="b", path=True, resumable=True, used_by=ENGINES, metavar="MODEL")
     combine: str = option("linear", EXPERTS, "how experts combine: A and B each (published), exactly in ΔW, or ΔW "
                           "truncated", choices=COMBINE)
     combine_rank: int | None = option(None, EXPERTS, "rank kept by --combine svd (default: the adapters')", least=1)
@@ -158,8 +153,14 @@ class SearchConfig:
     max_new_tokens: int | None = option(None, SCORES, "tokens per answer (default: the dataset's)", least=1,
                                         common=True)
     sampling: str | None = option(None, SCORES, "draw answers instead of taking the likeliest token each time: "
-                                  "temperature=.7,top_p=.9,top_k=50,min_p=0,seed=1", with_system=False,
-                                  used_by=SCORING | {"ask"}, metavar="NAME=VALUE")
+                                  "temperature=.7,top_p=.9,top_k=50,min_p=0,seed=1", used_by=_ASKING,
+                                  metavar="NAME=VALUE")
+    stop_strings: str | None = option(None, SCORES, """end an answer behind a text, or a JSON list: ["\\n\\n"]""",
+                                      used_by=_ASKING, metavar="TEXT")
+    system_message: str | None = option(None, SCORES, "what the chat template is told before the question",
+                                        used_by=_ASKING, metavar="TEXT")
+    chat_template_kwargs: str | None = option(None, SCORES, "what else it is given: enable_thinking=false, or JSON",
+                                              used_by=_ASKING, metavar="NAME=VALUE")
     chat: bool | None = option(None, SCORES, "use the chat template (default: the dataset's)")
     dev_limit: int | None = option(None, SCORES, "use only the first so many dev examples", least=1, with_system=True,
                                    used_by=_TASK_OF_A_POOL, common=True)

@@ -1,12 +1,14 @@
 """Fusions as members: of experts that move and of other models, beside ordinary experts."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from tiny import make_base, make_models, make_pool
 
 from swarm.engines.base import GenerationParams, Request
+from swarm.engines.local.generation_settings import stopped
 from swarm.engines.local.transformers_engine import InProcessEngine
 from swarm.errors import UserError
 from swarm.members.fusion.build import make_artefact
@@ -65,6 +67,24 @@ def test_it_answers_beside_experts_that_move(directory):
     assert texts(engine, fused) == before
     assert texts(engine, experts[0]) == single, "experts that were loaded before answer as before"
     assert texts(engine, fused, PROMPTS[:1]) == before[:1]
+
+
+def test_it_stops_and_its_models_are_told_as_experts_are(directory):
+    node(directory / "fused", "expert_0", {"model": "../../other"})
+    *_, fused = read_members(directory).initial()
+    engine = engine_of(read_members(directory))
+    plain = texts(engine, fused)
+    stop = plain[0].split()[1]
+    ended = texts(engine, fused, params=replace(PARAMS, stop_strings=(stop,)))
+    assert ended == [stopped(text, (stop,)).strip() for text in plain] != plain
+    template = "{% for m in messages %}{{ m.content }} {% endfor %}{{ effort }}"
+    told = replace(PARAMS, chat=True, chat_template_kwargs=(("effort", "low"),))
+    with pytest.raises(UserError, match="base has no chat template for --chat_template_kwargs"):
+        texts(engine, fused, params=told)
+    engine.inner.tokenizer.chat_template = template
+    assert len(texts(engine, fused, params=told)) == 4, "the other one has no template at all"
+    with pytest.raises(UserError, match="other has no chat template for --system_message"):
+        texts(engine, fused, params=replace(PARAMS, chat=True, system_message="one"))
 
 
 def test_requests_come_mixed(directory):

@@ -6,8 +6,10 @@ from typing import Any
 
 import torch
 
+from swarm.engines.base import GenerationParams
+from swarm.engines.local.chat_template import rendered
 from swarm.engines.local.devices import usual_device_and_dtype
-from swarm.engines.local.pretrained import load_base
+from swarm.engines.local.pretrained import FAULTS, load_base
 from swarm.engines.local.resident_model import make_resident
 from swarm.errors import UserError
 from swarm.weights.adapters import LoraWeights
@@ -35,6 +37,22 @@ def check_base(pool: Pool, device: str | None, dtype: str | None, fold: bool | N
         warnings.simplefilter("ignore")  # of libraries, about what an engine does on purpose, too
         make_resident(model.to(number_format).eval(), _without_numbers(pool), pool.base, fold)
     return ""
+
+
+def check_template(pool: Pool, params: GenerationParams) -> None:
+    """Puts a question into the base's chat template by these parameters; UserError where that cannot be.
+
+    Does nothing where the tokenizer is not on this machine, or brings code of its own, as `check_base` says.
+    """
+    from transformers import AutoTokenizer
+
+    if not params.chat:
+        return
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(pool.base, revision=pool.revision, local_files_only=True)
+    except FAULTS:
+        return
+    rendered(tokenizer, ["what is asked"], params)
 
 
 def _without_memory(pool: Pool, folder: Path) -> Any:

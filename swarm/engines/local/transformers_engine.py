@@ -14,7 +14,7 @@ from swarm.engines.local.chat_template import check_not_empty, rendered
 from swarm.engines.local.decoder_choice import make_decoder
 from swarm.engines.local.devices import usual_device_and_dtype, what_is_unusual
 from swarm.engines.local.expert_store import ExpertStore
-from swarm.engines.local.generation_settings import stop_strings, stopped, unfollowed
+from swarm.engines.local.generation_settings import not_taken, special_stop, stop_strings, stopped, unfollowed
 from swarm.engines.local.plain_generate import Answers, end_tokens
 from swarm.engines.local.positions import learned_positions
 from swarm.engines.local.pretrained import load_base, padding_of
@@ -23,6 +23,7 @@ from swarm.engines.local.resident_model import ResidentModel, make_resident
 from swarm.engines.local.sampled_tokens import samplers_of
 from swarm.engines.local.shared_prefixes import Tokens
 from swarm.engines.local.token_budget import check_room, is_out_of_memory, measured_token_budget
+from swarm.engines.sampling import Sampling
 from swarm.errors import UserError
 from swarm.weights.adapters import LoraWeights
 from swarm.weights.base_model import base_folder, base_model_digest, parameter_count
@@ -82,6 +83,7 @@ class InProcessEngine:
                 f"does not fit into the memory of {self.device}: use a smaller base or a device with more memory"
             ) from None
         self._loaded = ""
+        self._named: set[Sampling] = set()
         self._ends = end_tokens(self._resident.model.generation_config)
         self.known_prompts = TokenMemory()
         self._positions = learned_positions(self._resident.model)
@@ -89,8 +91,8 @@ class InProcessEngine:
         self._stops = stop_strings(own)
         if left_out := unfollowed(own):
             told = ", ".join(f"{name} {value}" for name, value in left_out.items())
-            log.warning("base model %s: its generation_config.json has %s, which is not followed: answers are greedy",
-                        pool.base, told)  # fmt: skip
+            log.warning("base model %s: its generation_config.json has %s, which is not followed: answers are greedy, "
+                        "or drawn as --sampling says", pool.base, told)  # fmt: skip
         padding = padding_of(self.tokenizer, self._resident.model)
         self.decoder = make_decoder(self._resident.model, padding)
         self.token_budget = token_budget or measured_token_budget(self.decoder, self.device)
@@ -122,12 +124,15 @@ class InProcessEngine:
             self.load(_expert(requests[indices[0]].member))
             tokens = self._tokens([requests[index] for index in indices], params)
             self._check_prompts(tokens, params)
+            self._name_what_is_not_taken(params)
             asked = [requests[index] for index in indices]
             for answers in self._decode_within_memory(tokens, params, asked):
-                texts = self.tokenizer.batch_decode([answer for _, answer in answers], skip_special_tokens=True)
+                ends = [special_stop(self.tokenizer, answer, params.stop_strings) for _, answer in answers]
+                kept = [answer[:end] for end, (_, answer) in zip(ends, answers, strict=True)]
+                texts = self.tokenizer.batch_decode(kept, skip_special_tokens=True)
                 yield [
-                    (indices[i], self._completion(text, len(tokens[i]), answer, params))
-                    for text, (i, answer) in zip(texts, answers, strict=True)
+                    (indices[i], self._completion(text, len(tokens[i]), answer, params, end is not None))
+                    for text, end, (i, answer) in zip(texts, ends, answers, strict=True)
                 ]
 
     def load(self, expert: Expert) -> None:
@@ -154,10 +159,26 @@ class InProcessEngine:
         self._loaded = ""
         self._resident.clear()
 
-    def _completion(self, text: str, read: int, answer: Tokens, params: GenerationParams) -> Completion:
-        """The completion, which ends at a stop string of the model's; greedy decoding has written the same up to it."""
-        ended = stopped(text, self._stops)
-        cut = len(answer) == params.max_new_tokens and answer[-1] not in self._ends and ended == text
+    def _name_what_is_not_taken(self, params: GenerationParams) -> None:
+        """Says once for each sampling what else the model's authors recommend for it."""
+        if params.sampling is None or params.sampling in self._named:
+            return
+        self._named.add(params.sampling)
+        if left_out := not_taken(self._resident.model.generation_config, params.sampling):
+            told = ", ".join(f"{name} {value}" for name, value in left_out.items())
+            log.warning("base model %s: its generation_config.json recommends %s for sampled answers, which --sampling "
+                        "does not have: it is not taken", self.pool.base, told)  # fmt: skip
+
+    def _completion(
+        self, text: str, read: int, answer: Tokens, params: GenerationParams, stopped_early: bool
+    ) -> Completion:
+        """The completion, which ends at the model's or the user's first stop string; what follows it is dropped.
+
+        `stopped_early` says that it does so at one with a special token in it.
+        """
+        ended = stopped(text, (*self._stops, *params.stop_strings))
+        full = len(answer) == params.max_new_tokens and answer[-1] not in self._ends
+        cut = full and ended == text and not (stopped_early or ended.endswith(params.stop_strings))
         return Completion(ended, read, len(answer), cut)
 
     def _tokens(self, requests: Sequence[Request], params: GenerationParams) -> list[Tokens]:
