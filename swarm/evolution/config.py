@@ -176,20 +176,20 @@ class SearchConfig:
                                     used_by=_JUDGED)
     max_time: float | None = option(None, LIMITS, "end the search after so many seconds, loading included", least=0,
                                     common=True)
-    strict_exit: bool = option(False, LIMITS, "exit code 3, not 0, where a limit ended the search with a result",
-                               switch=True)
+    strict_exit: bool = option(False, LIMITS, "exit code 3, not 0, where a limit ended the search", switch=True)
 
     engine: str = option("transformers", COMPUTE, "what generates", choices=("transformers",), formerly={
         "in_process": {"engine": "transformers", "executor": "local"},
         "ray": {"engine": "transformers", "executor": "ray"}})
-    executor: str = option("local", COMPUTE, "where it runs: on this machine, or a Ray cluster", choices=("local",
-                           "ray"))
+    executor: str = option("local", COMPUTE, "where it runs: this machine, or a Ray cluster", choices=("local", "ray"))
     ray_address: str | None = option(None, COMPUTE, "HOST:PORT of its head (default: RAY_ADDRESS, or the one here)",
                                      trusted=True, only_with=("executor", "ray"), metavar="HOST:PORT")
     ray_cores: int | None = option(None, COMPUTE, "cores of a worker there (default: a GPU, else one core)", least=1,
                                    only_with=("executor", "ray"))
-    gpus: str | None = option(None, COMPUTE, "CUDA device ids, such as 0,1,2: a worker on each; or cpu; without it the "
-                              "first one, or the CPU", short="g", common=True, used_by=EVERYWHERE, metavar="IDS")
+    gpus: str | None = option(None, COMPUTE, "CUDA devices: 0,1 for a worker on each, 0+1 for one on both; or cpu "
+                              "(default: the first, or cpu)", short="g", common=True, used_by=EVERYWHERE, metavar="IDS")
+    device_map: str | None = option(None, COMPUTE, "which layer lies on which device of -g 0+1 (default: evenly)",
+                                    path=True, metavar="FILE.json")
     workers: int | None = option(None, COMPUTE, "workers: one per CUDA device, or sharing the cores", least=1)
     worker_timeout: float = option(600.0, COMPUTE, "seconds without an answer until a worker is replaced", least=1)
     dtype: str | None = option(None, COMPUTE, "number format (default: bfloat16 where a GPU has it, else float32)",
@@ -211,8 +211,7 @@ class SearchConfig:
                         choices=("auto", "online", "offline", "disabled"))
     project_name_wb: str = option("search", RUN, "wandb project (WANDB_PROJECT goes first)", metavar="NAME")
 
-    no_answers: bool = option(False, RUN, "do not keep what was answered to every question (best/answers.jsonl)",
-                              switch=True)
+    no_answers: bool = option(False, RUN, "do not keep what was answered (best/answers.jsonl)", switch=True)
     with_answers: bool = option(False, RUN, "send them, with questions and right answers, to the tracker, too",
                                 switch=True)
 

@@ -87,7 +87,8 @@ class Samples:
         """SHA-256 of the samples, places aside; equal digests mean equal texts."""
         hashed = hashlib.sha256()
         for sample in self.samples:
-            content = [sample.messages, sample.chat, sample.separator]
+            told = [sample.arguments] if sample.arguments else []  # others are what they were
+            content = [sample.messages, sample.chat, sample.separator, *told]
             hashed.update(json.dumps(content, separators=(",", ":")).encode() + b"\n")
         return hashed.hexdigest()
 

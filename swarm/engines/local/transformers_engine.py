@@ -1,7 +1,7 @@
-"""The engine in this process: a transformers model on the CPU or one CUDA device, whose experts are exchanged."""
+"""The engine in this process: a transformers model on the CPU or on CUDA devices, whose experts are exchanged."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import peft
@@ -12,12 +12,13 @@ import transformers
 from swarm.engines.base import Completion, Finished, GenerationParams, Member, Request, Turn
 from swarm.engines.local.chat_template import check_not_empty, rendered
 from swarm.engines.local.decoder_choice import make_decoder
-from swarm.engines.local.devices import usual_device_and_dtype, what_is_unusual
+from swarm.engines.local.device_map import DeviceMap, devices_and_dtype, load_placed_base, spread, spread_decoder
+from swarm.engines.local.devices import what_is_unusual
 from swarm.engines.local.expert_store import ExpertStore
 from swarm.engines.local.generation_settings import not_taken, special_stop, stop_strings, stopped, unfollowed
 from swarm.engines.local.plain_generate import Answers, end_tokens
 from swarm.engines.local.positions import learned_positions
-from swarm.engines.local.pretrained import load_base, padding_of
+from swarm.engines.local.pretrained import padding_of
 from swarm.engines.local.prompt_tokens import TokenMemory
 from swarm.engines.local.resident_model import ResidentModel, make_resident
 from swarm.engines.local.sampled_tokens import samplers_of
@@ -40,6 +41,8 @@ class InProcessEngine:
     """Answers requests with the pool's base model and whatever expert a request names; greedy decoding.
 
     Attributes:
+      devices: those on which the base lies; `device` is the first, where prompts are read.
+      divided: whether its layers are divided among them.
       token_budget: the most tokens (padded prompt and answer) that one batch may hold.
       known_prompts: the tokens of prompts that were read lately.
       halvings: how often a batch did not fit into memory and was halved.
@@ -53,50 +56,63 @@ class InProcessEngine:
         token_budget: int | None = None,
         trust_remote_code: bool = False,
         fold: bool | None = None,
+        device_map: Mapping[str, str] | None = None,
     ):
         """Loads the base model.
 
-        `device` is cpu, cuda or cuda:<id> (default: CUDA where there is any); `dtype` a key of `DTYPES` (default:
+        `device` is cpu, cuda or cuda:<id> (default: CUDA where there is any), or several as cuda:0+cuda:1, on which its
+        layers are divided: as `device_map` says, else in parts of like size. `dtype` is a key of `DTYPES` (default:
         bfloat16 on CUDA devices that have it, else float32); `fold` is whether adapters are added to the base weights
         (default: where that is exact, see `make_resident`). Raises UserError if base and experts do not fit or cannot
         be had, or if there is a device that cannot be used.
         """
         self.pool = pool
-        self.device, self.dtype = usual_device_and_dtype(device, dtype)
+        self.devices, self.dtype = devices_and_dtype(device, dtype)
+        self.device = self.devices[0]
         if unusual := what_is_unusual(self.device, self.dtype, dtype):
             log.warning("%s", unusual)
         self.halvings = 0
         folder = base_folder(pool.base, pool.revision)
-        if self.device.type == "cuda":
+        if self.device.type == "cuda" and len(self.devices) == 1:
             check_room(pool.base, parameter_count(folder), self.device, self.dtype)
         options = {"revision": pool.revision, "trust_remote_code": trust_remote_code}
-        self.tokenizer, model = load_base(pool.base, "with -b", self.dtype, **options)
+        self.tokenizer, model, placed = load_placed_base(pool.base, self.dtype, self.devices, device_map, **options)
         files = [name for name in self.tokenizer.vocab_files_names.values() if name]
+        self.divided = placed is not None
         self._base_digest = base_model_digest(folder, trust_remote_code, not pool.models, files)
         self._store = ExpertStore(pool)
-        first = self._store.weights(pool.experts()[0])
-        try:
-            self._resident: ResidentModel = make_resident(model.to(self.device).eval(), first, pool.base, fold)
-        except torch.OutOfMemoryError:
-            raise UserError(
-                f"base model {pool.base} ({model.num_parameters() * self.dtype.itemsize / 2**30:.1f} GiB of weights) "
-                f"does not fit into the memory of {self.device}: use a smaller base or a device with more memory"
-            ) from None
+        self._resident = self._resident_of(model, placed, fold)
         self._loaded = ""
         self._named: set[Sampling] = set()
-        self._ends = end_tokens(self._resident.model.generation_config)
+        own = self._resident.model.generation_config
+        self._ends, self._stops = end_tokens(own), stop_strings(own)
         self.known_prompts = TokenMemory()
         self._positions = learned_positions(self._resident.model)
-        own = self._resident.model.generation_config
-        self._stops = stop_strings(own)
         if left_out := unfollowed(own):
             told = ", ".join(f"{name} {value}" for name, value in left_out.items())
             log.warning("base model %s: its generation_config.json has %s, which is not followed: answers are greedy, "
                         "or drawn as --sampling says", pool.base, told)  # fmt: skip
         padding = padding_of(self.tokenizer, self._resident.model)
-        self.decoder = make_decoder(self._resident.model, padding)
-        self.token_budget = token_budget or measured_token_budget(self.decoder, self.device)
+        self.decoder = (make_decoder if placed is None else spread_decoder)(self._resident.model, padding)
+        budgets = (measured_token_budget(self.decoder, one) for one in dict.fromkeys(self.devices))
+        self.token_budget = token_budget or min(budgets)
         self.decoder.token_budget = self.token_budget
+
+    def _resident_of(self, model: Any, placed: DeviceMap | None, fold: bool | None) -> ResidentModel:
+        """The resident model where it belongs, with the first expert."""
+        first = self._store.weights(self.pool.experts()[0])
+        try:
+            there = model.to(self.device) if placed is None else model
+            resident = make_resident(there.eval(), first, self.pool.base, fold)
+        except torch.OutOfMemoryError:
+            raise UserError(
+                f"base model {self.pool.base} ({model.num_parameters() * self.dtype.itemsize / 2**30:.1f} GiB of "
+                f"weights) does not fit into the memory of {' and '.join(map(str, self.devices))}: use a smaller base "
+                "or a device with more memory, or several (-g 0+1)"
+            ) from None
+        if placed is not None:
+            spread(resident.model, placed)
+        return resident
 
     def facts(self) -> dict[str, str]:
         """The settings and versions that can change a text."""
