@@ -73,6 +73,10 @@ def read_task(config: SearchConfig, judged: JudgeUsage = NO_WORK) -> Task:
     evaluation.check(dataset)
     usual = evaluation.params(dataset)
     params = with_users_own(replace(usual, second_bos=config.paper_code), config)
+    if len(names) > 1 and config.chat is None and (params.system_message is not None or params.chat_template_kwargs):
+        plain = [part.name for part in joint.parts if not part.evaluation.params(part.dataset).chat]
+        if plain:
+            log.warning("asked without the chat template, and so without what it is told: %s", ", ".join(plain))
     instructions = PUBLISHED_INSTRUCTIONS
     if config.instructions is not None:
         instructions = read_instructions(Path(config.instructions), evaluation, dataset)

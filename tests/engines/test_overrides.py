@@ -1,6 +1,7 @@
 """Stop strings, system messages and arguments of chat templates: read, kept in records and keys only where given."""
 
 import json
+import pickle
 
 import pytest
 
@@ -40,6 +41,7 @@ def test_they_come_back_from_json_and_differ_in_facts():
     assert len({json.dumps(one.facts()) for one in (*each, params, empty, GenerationParams(4, True))}) == 7
     assert overrides_of("", {"stop_strings": None, "system_message": None}) == Overrides()
     assert hash(params) == hash(params_of(params.record()))
+    assert pickle.loads(pickle.dumps(params)) == params, "as workers get them"
 
 
 @pytest.mark.parametrize(

@@ -88,15 +88,19 @@ class InProcessEngine:
         self._ends, self._stops = end_tokens(own), stop_strings(own)
         self.known_prompts = TokenMemory()
         self._positions = learned_positions(self._resident.model)
-        if left_out := unfollowed(own):
-            told = ", ".join(f"{name} {value}" for name, value in left_out.items())
-            log.warning("base model %s: its generation_config.json has %s, which is not followed: answers are greedy, "
-                        "or drawn as --sampling says", pool.base, told)  # fmt: skip
+        self._name_unfollowed(own)
         padding = padding_of(self.tokenizer, self._resident.model)
         self.decoder = (make_decoder if placed is None else spread_decoder)(self._resident.model, padding)
         budgets = (measured_token_budget(self.decoder, one) for one in dict.fromkeys(self.devices))
         self.token_budget = token_budget or min(budgets)
         self.decoder.token_budget = self.token_budget
+
+    def _name_unfollowed(self, config: Any) -> None:
+        """Says what a generation config asks for and nobody gets."""
+        if left_out := unfollowed(config):
+            told = ", ".join(f"{name} {value}" for name, value in left_out.items())
+            log.warning("base model %s: its generation_config.json has %s, which is not followed: answers are greedy, "
+                        "or drawn as --sampling says", self.pool.base, told)  # fmt: skip
 
     def _resident_of(self, model: Any, placed: DeviceMap | None, fold: bool | None) -> ResidentModel:
         """The resident model where it belongs, with the first expert."""
