@@ -27,7 +27,7 @@ from swarm.data.shapes import in_our_fields
 from swarm.data.source import DIRECTORY, SPLITS, Source
 from swarm.data.splits import divide, paired
 from swarm.data.tables import Row, Table, as_text, parse_json, read_data_file, read_table, show
-from swarm.engines.sampling import sampling_of
+from swarm.engines.overrides import NAMES, overrides_of
 from swarm.errors import UserError
 from swarm.plugins import HINT, Plugin, faults_named, find_plugin, names_in
 
@@ -239,14 +239,11 @@ def generation_settings(whole: str, raw: Any) -> dict[str, Any]:
         elif key == "chat":
             if not isinstance(value, bool):
                 raise UserError(f"{where}: chat is {show(value)}, wanted true or false; write one of them unquoted")
-        elif key == "sampling":
-            if not isinstance(value, dict):
-                raise UserError(f'{where}: sampling is {show(value)}, wanted an object; write {{"temperature": 0.7}}')
-            sampling_of(f"{where}: sampling", value)
+        elif key in NAMES:
+            overrides_of(f"{where}: ", {key: value})
         else:
-            raise UserError(
-                f"{where}: no setting {show(key)}, only max_new_tokens, chat and sampling; drop or rename it"
-            )
+            known = ", ".join(("max_new_tokens", "chat", *NAMES))
+            raise UserError(f"{where}: no setting {show(key)}, only {known}; drop or rename it")
     return raw
 
 

@@ -1,10 +1,11 @@
 """The interface of engines: requests in, completions out."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Protocol
 
-from swarm.engines.sampling import Sampling, sampling_of, sampling_record
+from swarm.engines.overrides import NAMES, OF_THE_TEMPLATE, Argument, Overrides, overrides_of
+from swarm.engines.sampling import Sampling
 
 Turn = tuple[str, str]
 """One turn of a conversation: what was asked, what was answered."""
@@ -35,29 +36,44 @@ class GenerationParams:
       second_bos: tokenise the rendered chat template with special tokens again, so that it begins with two of them,
         as the published program does (`--compat paper-code`).
       sampling: how answers are drawn; None takes the likeliest token each time.
+      stop_strings: texts behind which an answer is over.
+      system_message: what the chat template is told before the first question; None leaves it to the template.
+      chat_template_kwargs: what else the chat template is given, sorted by name.
     """
 
     max_new_tokens: int
     chat: bool = False
     second_bos: bool = False
     sampling: Sampling | None = None
+    stop_strings: tuple[str, ...] = ()
+    system_message: str | None = None
+    chat_template_kwargs: tuple[tuple[str, Argument], ...] = ()
 
     def facts(self) -> list[Any]:
-        """All of them as JSON has it; those of greedy parameters are as they were before there was sampling."""
-        greedy = [self.max_new_tokens, self.chat, self.second_bos]
-        return greedy if self.sampling is None else [*greedy, sampling_record(self.sampling)]
+        """All of them as JSON has it; what was added in later versions is there only where it is given."""
+        further = self._further()
+        sampled = [further.pop("sampling")] if "sampling" in further else []
+        return [self.max_new_tokens, self.chat, self.second_bos, *sampled, *([further] if further else [])]
 
     def record(self) -> dict[str, Any]:
-        """All of them by name, as JSON has it."""
-        own = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "sampling"}
-        return own if self.sampling is None else own | {"sampling": sampling_record(self.sampling)}
+        """All of them by name, as JSON has it; of later ones those that are given."""
+        first = {"max_new_tokens": self.max_new_tokens, "chat": self.chat, "second_bos": self.second_bos}
+        return first | self._further()
+
+    @property
+    def idle(self) -> list[str]:
+        """The names of settings that only a chat template takes, where there is to be none."""
+        return [] if self.chat else [name for name in OF_THE_TEMPLATE if getattr(self, name) not in (None, ())]
+
+    def _further(self) -> dict[str, Any]:
+        stops, arguments = self.stop_strings or None, self.chat_template_kwargs or None
+        return Overrides(self.sampling, stops, self.system_message, arguments).record()
 
 
 def params_of(record: Mapping[str, Any]) -> GenerationParams:
     """The parameters in a `GenerationParams.record`. Raises UserError or TypeError for what is none."""
-    sampling = record.get("sampling")
-    drawn = None if sampling is None else sampling_of("sampling", sampling)
-    return GenerationParams(**{**record, "sampling": drawn})
+    given = overrides_of("generation: ", {name: record[name] for name in NAMES if name in record})
+    return GenerationParams(**{**record, **given.given()})
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,14 @@
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from swarm.data.example import Dataset, Example
 from swarm.engines.base import GenerationParams
+from swarm.engines.overrides import NAMES
 from swarm.errors import UserError
 from swarm.evals.eval import Eval, Judgement, Judging, with_score
 from swarm.evals.judges.judge import Judge
@@ -63,9 +64,9 @@ class JointEval(Eval):
         parts: Sequence[Part],
         max_new_tokens: int | None = None,
         chat: bool | None = None,
-        sampled: bool = False,
+        overridden: Collection[str] = (),
     ):
-        """`max_new_tokens` and `chat` are the user's, which go before those of the evals; `sampled`: so does sampling.
+        """`max_new_tokens` and `chat` are the user's, which go before those of the evals, as do the `overridden` ones.
 
         Raises UserError for datasets of one name, or scores that cannot be put together.
         """
@@ -83,12 +84,13 @@ class JointEval(Eval):
         if unbounded and any(part.at_least is not None for part in self.parts):
             raise UserError(f"--at_least beside {unbounded[0]}, whose scores have no bounds, so that nothing tells how "
                             "much a floor counts: drop it, or score that dataset by another eval")  # fmt: skip
-        wanted = [part.dataset.generation.get("sampling") for part in self.parts]
-        if not sampled and any(each != wanted[0] for each in wanted):
-            raise UserError(
-                "the datasets ask for sampling in different ways (generation in their files); say one way for all with "
-                "--sampling"
-            )
+        for name in NAMES:
+            wanted = [part.dataset.generation.get(name) for part in self.parts]
+            if name not in overridden and any(each != wanted[0] for each in wanted):
+                raise UserError(
+                    f"the datasets ask for {name} in different ways (generation in their files); say one way for all "
+                    f"with --{name}"
+                )
         self.in_order = all(part.evaluation.passes == 1 for part in self.parts)
         self.name = ",".join(f"{part.name}={part.evaluation.name}" for part in self.parts)
         self.scorers = tuple(common)

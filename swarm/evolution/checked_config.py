@@ -1,5 +1,6 @@
 """From what a user says to a checked config: names and values of earlier versions, limits, what goes together."""
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields
@@ -10,6 +11,8 @@ from swarm.errors import UserError
 from swarm.evolution.config import PAPER_CODE, PAPER_CODE_DEFAULTS, SearchConfig, settings
 from swarm.evolution.setting import UNUSED
 from swarm.values import in_words
+
+MAPPINGS, LISTS = ("columns", "splits", "sampling", "chat_template_kwargs"), ("stop_strings",)
 
 
 def defaults(compat: str | None = None) -> dict[str, Any]:
@@ -29,12 +32,21 @@ def with_present_names(given: Mapping[str, Any]) -> dict[str, Any]:
     return named
 
 
+def as_typed(name: str, value: Any) -> Any:
+    """A setting's value as its option is typed, where a file or Python has a mapping or a list for it."""
+    if name == "chat_template_kwargs" and isinstance(value, Mapping):
+        return json.dumps(dict(value), default=str)
+    if name in MAPPINGS and isinstance(value, Mapping):
+        return ",".join(f"{ours}={theirs}" for ours, theirs in value.items())
+    return json.dumps(value, default=str) if name in LISTS and isinstance(value, list | tuple) else value
+
+
 def make_config(given: Mapping[str, Any]) -> SearchConfig:
     """A checked config from the settings that the user gave.
 
     Raises UserError for a name that is no setting, a missing one, or a value that cannot be.
     """
-    given = with_present_names(given)
+    given = {name: as_typed(name, value) for name, value in with_present_names(given).items()}
     for name, value in given.items():
         check_value(name, value)
     config = SearchConfig(**(defaults(given.get("compat")) | given))

@@ -33,15 +33,12 @@ if TYPE_CHECKING:
 
 PAPER_CODE = "paper-code"
 PAPER_CODE_DEFAULTS = {
-    "patience": 10,
-    "max_iteration": 200,
-    "scorer": "compat",
-    "credit_graph": "iteration",
-    "patience_on": "graph",
+    "patience": 10, "max_iteration": 200, "scorer": "compat", "credit_graph": "iteration", "patience_on": "graph",
     "thoughts": "keep",
-}
+}  # fmt: skip
 _TASK_OF_A_POOL = POOL - {"route ask"}
 _JUDGED = SCORING | {"replay"}
+_ASKING = SCORING | {"ask"}
 
 
 @dataclass(frozen=True)
@@ -59,9 +56,8 @@ class SearchConfig:
     data_directory: str = option("data/eval", TASK, "where datasets lie, as <name>.json", path=True, resumable=True,
                                  metavar="FOLDER")
     compat: str | None = option(None, TASK, "paper-code: the published program's rules and defaults where they change "
-                                "scores (docs/compat.md)", choices=(PAPER_CODE,), used_by=frozenset({"search",
-                                "baselines"}),
-                                with_system=True)
+                                "scores (docs/compat.md)", choices=(PAPER_CODE,),
+                                used_by=frozenset({"search", "baselines"}), with_system=True)
     instructions: str | None = option(None, TASK, "nodes' prompts in your own words (docs/instructions.md)", path=True,
                                       used_by=frozenset({"search", "baselines"}), metavar="FILE.yml")
     plugin: str | None = option(None, TASK, "FILE.py[,FILE.py]: run first; what it registers can be named "
@@ -141,8 +137,7 @@ class SearchConfig:
     composites: str | None = option(None, EXPERTS, "folder of composites (vote, mbr, fusion, router, blend) over the "
                                     "experts, beside those in -i", path=True, resumable=True, metavar="FOLDER")
     base_model: str | None = option(None, EXPERTS, "hub id or folder of the base (default: the adapters' own)",
-                                    short="b",
-                                    path=True, resumable=True, used_by=ENGINES, metavar="MODEL")
+                                    short="b", path=True, resumable=True, used_by=ENGINES, metavar="MODEL")
     combine: str = option("linear", EXPERTS, "how experts combine: A and B each (published), exactly in ΔW, or ΔW "
                           "truncated", choices=COMBINE)
     combine_rank: int | None = option(None, EXPERTS, "rank kept by --combine svd (default: the adapters')", least=1)
@@ -158,8 +153,14 @@ class SearchConfig:
     max_new_tokens: int | None = option(None, SCORES, "tokens per answer (default: the dataset's)", least=1,
                                         common=True)
     sampling: str | None = option(None, SCORES, "draw answers instead of taking the likeliest token each time: "
-                                  "temperature=.7,top_p=.9,top_k=50,min_p=0,seed=1", with_system=False,
-                                  used_by=SCORING | {"ask"}, metavar="NAME=VALUE")
+                                  "temperature=.7,top_p=.9,top_k=50,min_p=0,seed=1", used_by=_ASKING,
+                                  metavar="NAME=VALUE")
+    stop_strings: str | None = option(None, SCORES, """end an answer behind a text, or a JSON list: ["\\n\\n"]""",
+                                      used_by=_ASKING, metavar="TEXT")
+    system_message: str | None = option(None, SCORES, "what the chat template is told before the question",
+                                        used_by=_ASKING, metavar="TEXT")
+    chat_template_kwargs: str | None = option(None, SCORES, "what else it is given: enable_thinking=false, or JSON",
+                                              used_by=_ASKING, metavar="NAME=VALUE")
     chat: bool | None = option(None, SCORES, "use the chat template (default: the dataset's)")
     dev_limit: int | None = option(None, SCORES, "use only the first so many dev examples", least=1, with_system=True,
                                    used_by=_TASK_OF_A_POOL, common=True)
@@ -175,20 +176,20 @@ class SearchConfig:
                                     used_by=_JUDGED)
     max_time: float | None = option(None, LIMITS, "end the search after so many seconds, loading included", least=0,
                                     common=True)
-    strict_exit: bool = option(False, LIMITS, "exit code 3, not 0, where a limit ended the search with a result",
-                               switch=True)
+    strict_exit: bool = option(False, LIMITS, "exit code 3, not 0, where a limit ended the search", switch=True)
 
     engine: str = option("transformers", COMPUTE, "what generates", choices=("transformers",), formerly={
         "in_process": {"engine": "transformers", "executor": "local"},
         "ray": {"engine": "transformers", "executor": "ray"}})
-    executor: str = option("local", COMPUTE, "where it runs: on this machine, or a Ray cluster", choices=("local",
-                           "ray"))
+    executor: str = option("local", COMPUTE, "where it runs: this machine, or a Ray cluster", choices=("local", "ray"))
     ray_address: str | None = option(None, COMPUTE, "HOST:PORT of its head (default: RAY_ADDRESS, or the one here)",
                                      trusted=True, only_with=("executor", "ray"), metavar="HOST:PORT")
     ray_cores: int | None = option(None, COMPUTE, "cores of a worker there (default: a GPU, else one core)", least=1,
                                    only_with=("executor", "ray"))
-    gpus: str | None = option(None, COMPUTE, "CUDA device ids, such as 0,1,2: a worker on each; or cpu; without it the "
-                              "first one, or the CPU", short="g", common=True, used_by=EVERYWHERE, metavar="IDS")
+    gpus: str | None = option(None, COMPUTE, "CUDA devices: 0,1 for a worker on each, 0+1 for one on both; or cpu "
+                              "(default: the first, or cpu)", short="g", common=True, used_by=EVERYWHERE, metavar="IDS")
+    device_map: str | None = option(None, COMPUTE, "which layer lies on which device of -g 0+1 (default: evenly)",
+                                    path=True, metavar="FILE.json")
     workers: int | None = option(None, COMPUTE, "workers: one per CUDA device, or sharing the cores", least=1)
     worker_timeout: float = option(600.0, COMPUTE, "seconds without an answer until a worker is replaced", least=1)
     dtype: str | None = option(None, COMPUTE, "number format (default: bfloat16 where a GPU has it, else float32)",
@@ -210,8 +211,7 @@ class SearchConfig:
                         choices=("auto", "online", "offline", "disabled"))
     project_name_wb: str = option("search", RUN, "wandb project (WANDB_PROJECT goes first)", metavar="NAME")
 
-    no_answers: bool = option(False, RUN, "do not keep what was answered to every question (best/answers.jsonl)",
-                              switch=True)
+    no_answers: bool = option(False, RUN, "do not keep what was answered (best/answers.jsonl)", switch=True)
     with_answers: bool = option(False, RUN, "send them, with questions and right answers, to the tracker, too",
                                 switch=True)
 

@@ -55,7 +55,7 @@ def _eval_name(problem: Problem) -> str:
 def _lies_here(name: str, value: str, config: SearchConfig) -> bool:
     if name == "dataset":
         return _is_data_path(value, config)
-    return Path(value).is_file() if name == "instructions" else Path(value).is_dir()
+    return Path(value).is_file() if name in ("instructions", "device_map") else Path(value).is_dir()
 
 
 def _from_here(dataset: str, config: SearchConfig) -> str:

@@ -11,7 +11,7 @@ from swarm.data.file_formats import suffix_of
 from swarm.data.mapping_files import read_mapping_file
 from swarm.data.tables import show
 from swarm.errors import UserError
-from swarm.evolution.checked_config import check_value, defaults, with_present_names
+from swarm.evolution.checked_config import LISTS, MAPPINGS, as_typed, check_value, defaults, with_present_names
 from swarm.evolution.config import SearchConfig, settings
 from swarm.evolution.run_folder import ARGS
 from swarm.evolution.setting import GROUPS, Setting
@@ -110,6 +110,7 @@ _TYPES = {str: "string", int: "integer", float: "number", bool: "boolean", type(
 
 def _property(setting: Setting) -> dict[str, Any]:
     types = [_TYPES[kind] for kind in setting.kinds]
+    types += ["object"] * (setting.name in MAPPINGS) + ["array"] * (setting.name in LISTS)
     described: dict[str, Any] = {
         "description": setting.help,
         "type": types if len(types) > 1 else types[0],
@@ -133,9 +134,8 @@ def _check_section(path: Path, key: str, name: str) -> None:
 
 
 def _as_declared(name: str, value: Any) -> Any:
-    """A setting's value as its type has it: YAML writes 1 for 1.0, and a mapping for ours=theirs."""
+    """A setting's value as its type has it: YAML writes 1 for 1.0, and mappings and lists."""
     setting = settings().get(name)
-    if name in ("columns", "splits") and isinstance(value, Mapping):
-        return ",".join(f"{ours}={theirs}" for ours, theirs in value.items())
+    value = as_typed(name, value)
     whole = setting is not None and float in setting.kinds and type(value) is int
     return float(value) if whole else value

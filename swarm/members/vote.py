@@ -3,12 +3,12 @@
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from swarm.engines.base import Completion, Member, Request
-from swarm.engines.sampling import Sampling, sampling_of, sampling_record
+from swarm.engines.base import Completion, GenerationParams, Member, Request
+from swarm.engines.overrides import NAMES, Overrides, overrides_of
 from swarm.errors import UserError
 from swarm.members.composite import Composite, Relay, check_keys, json_digest, member_names, one_of
 from swarm.text.numbers import as_number, final_number
@@ -17,7 +17,7 @@ from swarm.text.thoughts import without_thoughts
 
 Utility = Callable[[str, str], float]  # how well the first text agrees with the second; 1 is in full
 
-_DRAWS = ("draws", "sampling")
+_ASKED = ("draws", *NAMES)
 _LETTER = re.compile(r"(?<!\w)([A-Z])(?!\w)")
 
 
@@ -29,25 +29,27 @@ class Ballot(Composite):
       way: what counts as the same answer (vote), or how alike two answers are (mbr).
       abstain: answers that are no votes, as `way` reads them.
       draws: how many samples are drawn of each member.
-      sampling: how they are drawn; None leaves it to the request.
+      overrides: how members are asked otherwise than the vote is: sampling, stop strings and so on.
     """
 
     way: str
     abstain: frozenset[str] = frozenset()
     draws: int = 1
-    sampling: Sampling | None = None
+    overrides: Overrides = field(default_factory=Overrides)
 
     def with_members(self, members: Mapping[str, Member]) -> "Chosen":
         """The composite's member with these members as they now are."""
         asked = tuple(members[name] for name in self.members)
         digests = [member.digest for member in asked]
         parts: list[Any] = [self.record["type"], self.way, sorted(self.abstain), digests]
-        if self.draws > 1 or self.sampling is not None:  # others have the digests that they have always had
-            parts += [self.draws, None if self.sampling is None else sampling_record(self.sampling)]
+        own = self.overrides.record()
+        if self.draws > 1 or own:  # others have the digests that they have always had
+            sampling = own.pop("sampling", None)
+            parts += [self.draws, sampling, *([own] if own else [])]
         digest = json_digest(*parts)
         if self.record["type"] == "vote":
-            return MajorityVote(self.name, digest, asked, self.way, self.draws, self.sampling, self.abstain)
-        return NearestToAll(self.name, digest, asked, self.way, self.draws, self.sampling)
+            return MajorityVote(self.name, digest, asked, self.way, self.draws, self.overrides, self.abstain)
+        return NearestToAll(self.name, digest, asked, self.way, self.draws, self.overrides)
 
 
 @dataclass(frozen=True)
@@ -55,27 +57,22 @@ class Chosen(Relay):
     """The base of both: asks every member its own prompt and chooses one of their answers.
 
     Attributes:
-      way, draws, sampling: see `Ballot`.
+      way, draws, overrides: see `Ballot`.
     """
 
     way: str
     draws: int
-    sampling: Sampling | None
+    overrides: Overrides
 
     def pass_on(self, requests: Sequence[Request]) -> list[list[Request]]:
         """The same prompt for every member, as often as samples are drawn of it (self-consistency, arXiv 2203.11171).
 
-        Raises UserError for several samples where answers are greedy, which would all be the same.
+        Raises UserError as `asked_by` does.
         """
         return [self._asked(request) for request in requests]
 
     def _asked(self, request: Request) -> list[Request]:
-        params = request.params if self.sampling is None else replace(request.params, sampling=self.sampling)
-        if self.draws > 1 and params.sampling is None:
-            raise UserError(
-                f"{self.name} draws {self.draws} answers of each member, which are all the same where answers are "
-                'greedy: give --sampling temperature=.7, or "sampling": {"temperature": 0.7} in its node.json'
-            )
+        params = asked_by(self, request.params)
         numbers = range(request.draw * self.draws, (request.draw + 1) * self.draws)
         return [replace(request, member=one, params=params, draw=number) for one in self.members for number in numbers]
 
@@ -87,6 +84,26 @@ class Chosen(Relay):
     def choose(self, texts: Sequence[str]) -> int:
         """The index of the chosen text."""
         raise NotImplementedError
+
+
+def asked_by(voting: Ballot | Chosen, params: GenerationParams) -> GenerationParams:
+    """The parameters by which a vote's members are asked, where it is asked by these.
+
+    Raises UserError for several samples where answers are greedy, which would all be the same, and for a system message
+    or the like where there is no chat template.
+    """
+    params = replace(params, **voting.overrides.given())
+    if params.idle:
+        raise UserError(
+            f"{voting.name} has {params.idle[0]} in its node.json, which is for the chat template, and is asked "
+            "without: drop it there, or give --chat 1"
+        )
+    if voting.draws > 1 and params.sampling is None:
+        raise UserError(
+            f"{voting.name} draws {voting.draws} answers of each member, which are all the same where answers are "
+            'greedy: give --sampling temperature=.7, or "sampling": {"temperature": 0.7} in its node.json'
+        )
+    return params
 
 
 @dataclass(frozen=True)
@@ -126,33 +143,29 @@ class NearestToAll(Chosen):
 
 def read_ballot(folder: Path, record: Mapping[str, Any], path: Path) -> Ballot:
     """A vote or mbr composite. Raises UserError for a field that it cannot have."""
-    draws, sampling = _drawn(path, record)
+    draws, overrides = _draws(path, record), overrides_of(f"{path}: ", {name: record.get(name) for name in NAMES})
     members = member_names(path, record, least=2 if draws == 1 else 1)
     if record["type"] == "mbr":
-        check_keys(path, record, ("type", "members", "utility", *_DRAWS))
+        check_keys(path, record, ("type", "members", "utility", *_ASKED))
         utility = one_of(path, record, "utility", tuple(UTILITIES))
         if utility == "chrf":
             _chrf()
-        return Ballot(folder.name, folder, record, members, utility, draws=draws, sampling=sampling)
-    check_keys(path, record, ("type", "members", "by", "abstain", *_DRAWS))
+        return Ballot(folder.name, folder, record, members, utility, draws=draws, overrides=overrides)
+    check_keys(path, record, ("type", "members", "by", "abstain", *_ASKED))
     abstain = record.get("abstain", [])
     if not isinstance(abstain, list) or not all(isinstance(word, str) for word in abstain):
         raise UserError(f"{path}: abstain is {abstain!r}; wanted a list of answers that are no votes")
     by = one_of(path, record, "by", tuple(READINGS))
     # a word that cannot be read so is no vote anyway
     silent = frozenset(ballot for word in abstain if (ballot := READINGS[by](word)) is not None)
-    return Ballot(folder.name, folder, record, members, by, silent, draws, sampling)
+    return Ballot(folder.name, folder, record, members, by, silent, draws, overrides)
 
 
-def _drawn(path: Path, record: Mapping[str, Any]) -> tuple[int, Sampling | None]:
-    draws, sampling = record.get("draws", 1), record.get("sampling")
+def _draws(path: Path, record: Mapping[str, Any]) -> int:
+    draws = record.get("draws", 1)
     if not isinstance(draws, int) or isinstance(draws, bool) or draws < 1:
         raise UserError(f"{path}: draws is {draws!r}; wanted a whole number from 1")
-    if sampling is None:
-        return draws, None
-    if not isinstance(sampling, dict):
-        raise UserError(f'{path}: sampling is {sampling!r}; wanted an object, such as {{"temperature": 0.7}}')
-    return draws, sampling_of(f"{path}: sampling", sampling)
+    return draws
 
 
 def _whole_answer(text: str) -> str | None:

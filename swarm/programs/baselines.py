@@ -25,6 +25,7 @@ from swarm.maths.interval import Estimate
 from swarm.members.members import Members, read_members
 from swarm.plugins import use_plugin_files
 from swarm.programs import front_doors
+from swarm.programs.asking_checks import check_template_settings
 from swarm.programs.blends import FUSED, RANKED, blends_of, with_blends
 from swarm.programs.engine_choice import make_cache, make_executor
 from swarm.programs.parsers import baselines_parser
@@ -77,6 +78,7 @@ def _expert_scores(task: Task, splits: Sequence[str], options: argparse.Namespac
     for split in splits:
         warn_of_seen(members, task.evaluation, task.dataset, split)
     members = with_blends(members, blends)
+    check_template_settings(members, task.params)
     with closing(make_executor(members, config)) as executor:
         return score_baselines(task, members, Scheduler(executor, make_cache(executor, config)), splits)
 

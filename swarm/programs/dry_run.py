@@ -15,7 +15,8 @@ from swarm.members.members import Members, generations_of, missing_models
 from swarm.members.routing.router_artefact import load_router, read_router_facts
 from swarm.members.routing.router_node import routers_of
 from swarm.programs import front_doors
-from swarm.programs.engine_choice import devices_of, quieten_libraries
+from swarm.programs.asking_checks import check_asking
+from swarm.programs.engine_choice import device_map_of, devices_of, quieten_libraries
 from swarm.programs.task import Task
 
 log = logging.getLogger(__name__)
@@ -37,7 +38,9 @@ def _unseen(task: Task, members: Members) -> list[str]:
     config, pool = task.config, members.pool
     quieten_libraries()
     device = devices_of(config)[0]
-    unseen = [check_base(pool, device, config.dtype, config.fold, config.trust_remote_code)]
+    placed = device_map_of(config, device)
+    unseen = [check_base(pool, device, config.dtype, config.fold, config.trust_remote_code, placed)]
+    check_asking(members, task.params)
     if pool.models:
         unseen.append("the numbers in the models' files, of which NaN and infinity are refused when the search begins")
         _check_readers(members.composites)

@@ -4,9 +4,12 @@ import gc
 import os
 import sys
 import warnings
+from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+from swarm.data.mapping_files import read_mapping_file
 from swarm.engines.base import Engine
 from swarm.engines.cache.completion_cache import CompletionCache
 from swarm.engines.cache.disk_cache import DiskCache, answers_path
@@ -34,6 +37,8 @@ def quieten_libraries() -> None:
 def devices_of(config: SearchConfig) -> list[str | None]:
     """The torch device of each worker here that -g and --workers ask for; None leaves the choice to the engine.
 
+    Several devices of one worker are joined: cuda:0+cuda:1.
+
     With workers on a cluster it is that of what is loaded beside them: a local judge, a router's language model.
 
     Raises UserError for ids that are no numbers or that this machine does not have, for more workers than there are
@@ -52,16 +57,16 @@ def devices_of(config: SearchConfig) -> list[str | None]:
 
         from swarm.engines.local.devices import usual_device
 
-        ids = list(range(torch.cuda.device_count()))
+        ids = [[number] for number in range(torch.cuda.device_count())]
         if not ids:
             usual_device()  # says so where there is one that torch cannot use
             return _shares_of_the_cores(workers, "no CUDA device")
     if workers is not None and workers > len(ids):
         raise UserError(
-            f"--workers {workers} are more workers than devices ({', '.join(map(str, ids))}): each takes one; give "
+            f"--workers {workers} are more workers than devices ({', '.join(_joined(ids))}): each takes one; give "
             f"--workers {len(ids)}, or name more devices with -g"
         )
-    return [f"cuda:{number}" for number in ids[:workers]]
+    return [*_joined(ids[:workers], "cuda:")]
 
 
 def _shares_of_the_cores(workers: int, why: str) -> list[str | None]:
@@ -74,17 +79,22 @@ def _shares_of_the_cores(workers: int, why: str) -> list[str | None]:
     return ["cpu"] * workers
 
 
-def _device_ids(gpus: str | None) -> list[int] | None:
-    """The numbers in -g, checked; None without it."""
+def _joined(ids: Sequence[Sequence[int]], before: str = "") -> list[str]:
+    return ["+".join(f"{before}{number}" for number in group) for group in ids]
+
+
+def _device_ids(gpus: str | None) -> list[list[int]] | None:
+    """The numbers in -g, of every worker, checked; None without it."""
     if gpus is None:
         return None
     import torch
 
     from swarm.engines.local.devices import usual_device
 
-    ids = [part.strip() for part in gpus.split(",")]
+    groups = [[part.strip() for part in group.split("+")] for group in gpus.split(",")]
+    ids = [part for group in groups for part in group]
     if not all(part.isdecimal() for part in ids):
-        raise UserError(f"--gpus is {gpus!r}; wanted CUDA device ids such as 0 or 0,1,2, or cpu")
+        raise UserError(f"--gpus is {gpus!r}; wanted CUDA device ids such as 0 or 0,1,2, or cpu, or 0+1 for one model")
     there = torch.cuda.device_count()
     if not there:
         usual_device()  # says so where there is one that torch cannot use
@@ -94,7 +104,28 @@ def _device_ids(gpus: str | None) -> list[int] | None:
             raise UserError(f"--gpus names device {part}, but {have}; leave out -g to use what there is")
     if len(set(map(int, ids))) < len(ids):
         raise UserError(f"--gpus is {gpus!r} and names a device twice; wanted each once: it is one worker's")
-    return [int(part) for part in ids]
+    return [[int(part) for part in group] for group in groups]
+
+
+def device_map_of(config: SearchConfig, device: str | None) -> dict[str, str] | None:
+    """The map in the file that the settings name, module -> torch device, for a worker on these devices; None if none.
+
+    Raises UserError for a file that holds none, or one that names other devices.
+    """
+    if config.device_map is None:
+        return None
+    place = Path(config.device_map)
+    given = read_mapping_file(place, "device map")
+    if device is None or "+" not in device:
+        raise UserError(f"--device_map {place} divides a model, and -g names no devices together: give -g 0+1")
+    if not isinstance(given, Mapping) or not given:
+        raise UserError(f'{place} holds no device map; wanted an object such as {{"model.embed_tokens": 0}}')
+    found = {str(name): f"cuda:{str(where).removeprefix('cuda:')}" for name, where in given.items()}
+    if other := [name for name, where in found.items() if where not in device.split("+")]:
+        raise UserError(
+            f"{place} puts {other[0]} on {found[other[0]]}, which -g {config.gpus} does not name: correct one of them"
+        )
+    return found
 
 
 def cores() -> int:
@@ -193,12 +224,16 @@ def make_engine(members: Any, config: SearchConfig, device: str | None = None) -
     device, code = device or devices_of(config)[0], config.trust_remote_code
     if device is None and config.executor == "ray":
         device = usual_device(ON_CPU_ANYWHERE)  # beside a cluster's workers, of which -g says nothing
-    number = None if device is None else torch.device(device).index
+    number = None if device is None else torch.device(device.partition("+")[0]).index
     if number is not None:  # else it is the first of those that this process sees, as an actor sees only its own
         torch.cuda.set_device(number)  # nothing of ours, or of a library's, is to lie on another one
     pool, initial = (members.pool, members.initial()) if isinstance(members, Members) else (members, ())
     engine = engine_around(
-        InProcessEngine(pool, device, config.dtype, config.token_budget, code, config.fold), initial, code
+        InProcessEngine(
+            pool, device, config.dtype, config.token_budget, code, config.fold, device_map_of(config, device)
+        ),
+        initial,
+        code,
     )
     gc.freeze()  # libraries and model stay, so no collection of garbage need look at their objects again
     return engine

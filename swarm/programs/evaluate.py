@@ -25,6 +25,7 @@ from swarm.maths.interval import Estimate
 from swarm.members.members import Members
 from swarm.plugins import use_plugin_files
 from swarm.programs import front_doors
+from swarm.programs.asking_checks import check_template_settings
 from swarm.programs.engine_choice import make_cache, make_executor
 from swarm.programs.final_result import refusal_lines
 from swarm.programs.found_system import FoundSystem, check_data, check_eval_is_named, read_found
@@ -57,6 +58,7 @@ def evaluate_program(arguments: list[str] | None = None) -> int:
     task = read_task(found.config).for_nodes(len(found.system.assignment))
     check_data(found, task)
     task.evaluation.prepare()
+    check_template_settings(found.system.saved, found.params(task))
     warn_of_seen(found.system.saved, task.evaluation, task.dataset, options.split)
     examples = getattr(task.dataset, options.split)
     first = _first_experts(found) if options.experts else None

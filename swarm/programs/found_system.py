@@ -20,7 +20,7 @@ from swarm.evolution.resume import check_task_files
 from swarm.evolution.run_folder import ARGS, BEST, RESULT, read_json
 from swarm.plugins import names_in
 from swarm.programs.engine_choice import make_cache
-from swarm.programs.task import Task, given_sampling
+from swarm.programs.task import Task, with_users_own
 from swarm.system.system import LoadedSystem, load_system
 from swarm.weights.written import written_as
 
@@ -68,14 +68,6 @@ class FoundSystem:
         _warn_of_another_engine(self.folder, executor.facts())
         system = self.system if self.config.no_cache else _as_searched(self.system)
         return system, make_cache(executor, self.config)
-
-
-def with_users_own(params: GenerationParams, config: SearchConfig) -> GenerationParams:
-    """The parameters with the user's length, chat template and sampling, where these are given."""
-    chat = params.chat if config.chat is None else config.chat
-    sampling = given_sampling(config) or params.sampling
-    most = config.max_new_tokens or params.max_new_tokens
-    return replace(params, max_new_tokens=most, chat=chat, sampling=sampling)
 
 
 def read_found(folder: Path, given: Mapping[str, Any], scored: bool = True) -> FoundSystem:

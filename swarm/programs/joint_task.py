@@ -6,6 +6,7 @@ from functools import cache
 
 from swarm.data.example import Dataset
 from swarm.data.load import limit, load_dataset
+from swarm.engines.overrides import NAMES
 from swarm.errors import UserError
 from swarm.evals import get_eval, names_several
 from swarm.evals.joint_eval import JointEval, Part
@@ -38,7 +39,8 @@ def read_joint_eval(config: SearchConfig, names: Sequence[str], judge: Callable[
         if part.at_least is not None and not lowest <= part.at_least <= highest:
             raise UserError(f"--at_least has {part.name}={part.at_least:g}, wanted a score of {part.evaluation.name}, "
                             f"from {lowest:g} to {highest:g}: correct it")  # fmt: skip
-    return JointEval(parts, config.max_new_tokens, config.chat, config.sampling is not None)
+    overridden = [name for name in NAMES if getattr(config, name) is not None]
+    return JointEval(parts, config.max_new_tokens, config.chat, overridden)
 
 
 def refuse_without_several(config: SearchConfig, dataset: Dataset) -> None:

@@ -1,6 +1,7 @@
 """The judge of the settings: a server, Gemini, or a local model; with its cache, limits and price."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -66,7 +67,7 @@ def _find(config: SearchConfig) -> None:
 
 def _load(config: SearchConfig) -> tuple[Engine, Expert]:
     pool = model_pool(str(config.judge_model))
-    return make_engine(pool, config), pool.experts()[0]
+    return make_engine(pool, replace(config, device_map=None)), pool.experts()[0]  # which is of the experts' base
 
 
 def _price(text: str | None) -> Price | None:

@@ -16,6 +16,7 @@ from swarm.engines.base import GenerationParams, Member, Turn
 from swarm.engines.cache.completion_cache import CompletionCache
 from swarm.engines.executor import Executor, SingleEngine
 from swarm.engines.local.chat_template import tells_history
+from swarm.engines.overrides import NAMES
 from swarm.errors import UserError
 from swarm.evals import get_eval
 from swarm.evals.eval import query_of
@@ -27,9 +28,10 @@ from swarm.evolution.setting import COMPUTE
 from swarm.maths.interval import Estimate
 from swarm.members.composite import label
 from swarm.plugins import use_plugin_files
+from swarm.programs.asking_checks import check_template_settings
 from swarm.programs.engine_choice import make_executor
-from swarm.programs.found_system import FoundSystem, check_data, check_eval_is_named, with_users_own
-from swarm.programs.task import read_task
+from swarm.programs.found_system import FoundSystem, check_data, check_eval_is_named
+from swarm.programs.task import read_task, with_users_own
 from swarm.reports.kept_answers import KeptAnswer, kept_answer
 from swarm.reports.report import graph_as_text
 from swarm.system.prompts import Query
@@ -78,6 +80,8 @@ class _Answering:
     def opened(self) -> tuple[Executor, CompletionCache, tuple[Member, ...]]:
         """What generates, what was answered before, and the members as the search asked them."""
         if self._open is None:
+            params = with_users_own(self._found.system.params or USUAL, self._found.config)
+            check_template_settings(self._found.system.saved, params)
             executor = make_executor(self._found.system.saved, self._found.config)
             system, cache = self._found.cached(executor)
             self._open = executor, cache, system.members
@@ -243,7 +247,11 @@ class RunningSystem:
         about, params = self.found.about, self.params
         lines = [f"system of {len(self.system.graph)} nodes from {self.found.folder}", *graph_as_text(self.system)]
         found = f"found on {about.get('dataset', '?')} by {about.get('eval', '?')}"
-        return "\n".join([*lines, f"{found}; at most {params.max_new_tokens} tokens, chat template {params.chat}"])
+        more = {name: value for name, value in params.record().items() if name in NAMES}
+        told = "".join(f", {name} {value}" for name, value in more.items())
+        return "\n".join(
+            [*lines, f"{found}; at most {params.max_new_tokens} tokens, chat template {params.chat}{told}"]
+        )
 
     def _repr_html_(self) -> str:
         from swarm.reports.pictures import graph_as_svg

@@ -28,6 +28,7 @@ from swarm.members.members import Members, read_composites, read_members
 from swarm.members.routing.router_store import RouterStore
 from swarm.plugins import use_plugin_files
 from swarm.programs import front_doors
+from swarm.programs.asking_checks import check_template_settings
 from swarm.programs.dry_run import calibrate, dry_run
 from swarm.programs.engine_choice import make_executor
 from swarm.programs.final_result import show_result
@@ -87,6 +88,7 @@ def begin(config: SearchConfig, mode: Namespace, began: float) -> tuple[int, Pat
         return dry_run(task, _read_members(config, directory, preview=True)), None
     task.evaluation.prepare()
     members = _read_members(config, directory)
+    check_template_settings(members, task.params)
     with closing(make_executor(members, config)) as executor:
         if mode.calibrate:
             return calibrate(task, members, executor), None
@@ -151,6 +153,7 @@ def _go_on(run: Run, config: SearchConfig, given: dict[str, Any], began: float) 
     task.evaluation.prepare()
     members = _read_members(config, Path(str(config.initial_expert_directory)))
     task = task.for_nodes(config.population(len(members.pool.names)) + len(members.composites))
+    check_template_settings(members, task.params)
     stop_reason = state.stop_reason if state.next_step == "final" else ""
     with closing(make_executor(members, config)) as executor:
         for warning in run.check_origin(_origin(members, task, executor)):

@@ -1,14 +1,17 @@
 """The task of the settings: eval, data and generation parameters, checked before any model is loaded."""
 
+import json
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from swarm.data.example import Dataset
 from swarm.data.load import limit, load_dataset
 from swarm.data.names import dataset_names
 from swarm.engines.base import GenerationParams
-from swarm.engines.sampling import Sampling, sampling_of
+from swarm.engines.overrides import Overrides, overrides_of, stop_strings_of_text
 from swarm.errors import UserError
 from swarm.evals import get_eval
 from swarm.evals.eval import Eval
@@ -23,7 +26,7 @@ from swarm.evolution.instruction_file import (
 from swarm.programs.data_sources import source_of
 from swarm.programs.joint_task import read_joint_eval, refuse_without_several
 from swarm.programs.judge_choice import judge_maker
-from swarm.values import pairs_of
+from swarm.values import kind_and_options, pairs_of
 
 log = logging.getLogger(__name__)
 
@@ -69,26 +72,63 @@ def read_task(config: SearchConfig, judged: JudgeUsage = NO_WORK) -> Task:
         refuse_without_several(config, dataset)
     evaluation.check(dataset)
     usual = evaluation.params(dataset)
-    chat = usual.chat if config.chat is None else config.chat
-    sampling = given_sampling(config) or usual.sampling
-    params = GenerationParams(config.max_new_tokens or usual.max_new_tokens, chat, config.paper_code, sampling)
+    params = with_users_own(replace(usual, second_bos=config.paper_code), config)
+    if len(names) > 1 and config.chat is None and (params.system_message is not None or params.chat_template_kwargs):
+        plain = [part.name for part in joint.parts if not part.evaluation.params(part.dataset).chat]
+        if plain:
+            log.warning("asked without the chat template, and so without what it is told: %s", ", ".join(plain))
     instructions = PUBLISHED_INSTRUCTIONS
     if config.instructions is not None:
         instructions = read_instructions(Path(config.instructions), evaluation, dataset)
     return Task(config, evaluation, dataset, params, instructions)
 
 
-def given_sampling(config: SearchConfig) -> Sampling | None:
-    """The sampling that the user has given, as "temperature=.7,top_k=50". Raises UserError for what is none."""
-    if config.sampling is None:
-        return None
-    found: dict[str, float | int] = {}
-    for name, value in pairs_of("--sampling", config.sampling):
+def with_users_own(params: GenerationParams, config: SearchConfig) -> GenerationParams:
+    """The parameters with the user's length, chat template, sampling and so on, where these are given.
+
+    Raises UserError for a value that cannot be, and for what only a chat template takes where there is to be none.
+    """
+    most = config.max_new_tokens or params.max_new_tokens
+    chat = params.chat if config.chat is None else config.chat
+    params = replace(params, max_new_tokens=most, chat=chat, **given_overrides(config).given())
+    if params.idle:
+        raise UserError(
+            f"{params.idle[0]} is for the chat template, and answers are asked without here: leave it out, or give "
+            "--chat 1"
+        )
+    return params
+
+
+def given_overrides(config: SearchConfig) -> Overrides:
+    """The user's sampling, stop strings, system message and arguments of the chat template. Raises UserError."""
+    found: dict[str, Any] = {}
+    if config.sampling is not None:
+        found["sampling"] = dict(_numbers("--sampling", config.sampling))
+    if config.stop_strings is not None:
+        found["stop_strings"] = stop_strings_of_text("--stop_strings", config.stop_strings)
+    if config.system_message is not None:
+        found["system_message"] = config.system_message
+    if config.chat_template_kwargs is not None:
+        found["chat_template_kwargs"] = _arguments("--chat_template_kwargs", config.chat_template_kwargs)
+    return overrides_of("--", found)
+
+
+def _numbers(option: str, text: str) -> Iterator[tuple[str, float | int]]:
+    for name, value in pairs_of(option, text):
         try:
-            found[name] = int(value) if value.lstrip("-").isdecimal() else float(value)
+            yield name, int(value) if value.lstrip("-").isdecimal() else float(value)
         except ValueError:
-            raise UserError(f"--sampling: {name} is {value!r}, wanted a number: mend it") from None
-    return sampling_of("--sampling", found)
+            raise UserError(f"{option}: {name} is {value!r}, wanted a number: mend it") from None
+
+
+def _arguments(option: str, text: str) -> Any:
+    """The arguments in an option's value: enable_thinking=false,effort=low, or a JSON object."""
+    if not text.startswith("{"):
+        return kind_and_options(option, f":{text}")[1]
+    try:
+        return json.loads(text)
+    except ValueError:
+        raise UserError(f"{option} is {text!r}, which begins as a JSON object and is none: mend it") from None
 
 
 def fit_chunks(dataset: Dataset, nodes: int, config: SearchConfig) -> Dataset:

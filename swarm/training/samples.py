@@ -56,6 +56,7 @@ class Sample:
       separator: what stands between prompt and answer where there is no chat template.
       question: what is asked, without what stands around it, by which the row is known again in other data.
       in_chat: whether its eval asks in the chat template; None where the recipe and the base decide that.
+      arguments: what else the template is given, by name.
     """
 
     where: str
@@ -64,6 +65,7 @@ class Sample:
     separator: str
     question: str = ""
     in_chat: bool | None = None
+    arguments: tuple[tuple[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,8 @@ class Samples:
         """SHA-256 of the samples, places aside; equal digests mean equal texts."""
         hashed = hashlib.sha256()
         for sample in self.samples:
-            content = [sample.messages, sample.chat, sample.separator]
+            told = [sample.arguments] if sample.arguments else []  # others are what they were
+            content = [sample.messages, sample.chat, sample.separator, *told]
             hashed.update(json.dumps(content, separators=(",", ":")).encode() + b"\n")
         return hashed.hexdigest()
 
@@ -233,8 +236,12 @@ class _Questions:
             context = f"Context: {context_at(query.chunks, 0, 1)}\n" if query.chunks else ""
             asked = _in_template(context + query.text, self._source.template)
         separator = " " if self._source.separator is None else self._source.separator
-        chat = evaluation.params(dataset).chat
-        return _pair(row, asked, example.answer, separator, example.question, chat)
+        params = evaluation.params(dataset)
+        pair = _pair(row, asked, example.answer, separator, example.question, params.chat)
+        if not params.chat:
+            return pair
+        told: tuple[Message, ...] = () if params.system_message is None else (("system", params.system_message),)
+        return replace(pair, messages=told + pair.messages, arguments=params.chat_template_kwargs)
 
     def check(self) -> None:
         """Raises UserError if the eval that the recipe names cannot ask some of the records."""

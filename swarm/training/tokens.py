@@ -163,6 +163,7 @@ class _ChatReader:
                 chat_template=self._training,
                 return_dict=True,
                 return_assistant_tokens_mask=True,
+                **dict(sample.arguments),
             )
         return list(read["input_ids"]), [bool(part) for part in read["assistant_masks"]]
 
@@ -172,7 +173,8 @@ class _ChatReader:
         Where a template writes an
         answer that it has been given in another way than it asks for one, what counts is how it asks.
         """
-        messages, settings = self._messages(sample), {"chat_template": self._template, "tokenize": False}
+        messages = self._messages(sample)
+        settings = {"chat_template": self._template, "tokenize": False, **dict(sample.arguments)}
         with _refusals(sample):
             asked = self._tokenizer.apply_chat_template(messages[:-1], add_generation_prompt=True, **settings)
             whole = self._tokenizer.apply_chat_template(messages, **settings)

@@ -178,7 +178,7 @@ def test_one_way_of_sampling_for_all():
     assert made(warm, warm).params(dataset("a", SUMS)).sampling.temperature == 0.7
     with pytest.raises(UserError, match="ask for sampling in different ways .* with --sampling"):
         made(warm, None)
-    made(warm, None, sampled=True)
+    made(warm, None, overridden=["sampling"])
 
 
 def test_an_eval_that_asks_twice_beside_another_does_not_ask_in_order():

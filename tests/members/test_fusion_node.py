@@ -1,12 +1,15 @@
 """Fusions as members: of experts that move and of other models, beside ordinary experts."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from tiny import make_base, make_models, make_pool
+from transformers import AutoTokenizer, BartConfig, BartForConditionalGeneration
 
 from swarm.engines.base import GenerationParams, Request
+from swarm.engines.local.generation_settings import stopped
 from swarm.engines.local.transformers_engine import InProcessEngine
 from swarm.errors import UserError
 from swarm.members.fusion.build import make_artefact
@@ -32,10 +35,10 @@ def node(folder, *members, **record):
     return folder
 
 
-def engine_of(members):
+def engine_of(members, device="cpu", device_map=None):
     """One that answers for all of them."""
     fusions = [member for member in members.initial() if isinstance(member, FusionMember)]
-    return FusionEngine(InProcessEngine(members.pool, device="cpu"), fusions)
+    return FusionEngine(InProcessEngine(members.pool, device=device, device_map=device_map), fusions)
 
 
 def texts(engine, member, prompts=PROMPTS, params=PARAMS):
@@ -65,6 +68,66 @@ def test_it_answers_beside_experts_that_move(directory):
     assert texts(engine, fused) == before
     assert texts(engine, experts[0]) == single, "experts that were loaded before answer as before"
     assert texts(engine, fused, PROMPTS[:1]) == before[:1]
+
+
+def test_it_stops_and_its_models_are_told_as_experts_are(directory):
+    node(directory / "fused", "expert_0", {"model": "../../other"})
+    *_, fused = read_members(directory).initial()
+    engine = engine_of(read_members(directory))
+    plain = texts(engine, fused)
+    stop = plain[0].split()[1]
+    ended = texts(engine, fused, params=replace(PARAMS, stop_strings=(stop,)))
+    assert ended == [stopped(text, (stop,)).strip() for text in plain] != plain
+    template = "{% for m in messages %}{{ m.content }} {% endfor %}{{ effort }}"
+    told = replace(PARAMS, chat=True, chat_template_kwargs=(("effort", "low"),))
+    with pytest.raises(UserError, match="base has no chat template for --chat_template_kwargs"):
+        texts(engine, fused, params=told)
+    engine.inner.tokenizer.chat_template = template
+    assert len(texts(engine, fused, params=told)) == 4, "the other one has no template at all"
+    with pytest.raises(UserError, match="other has no chat template for --system_message"):
+        texts(engine, fused, params=replace(PARAMS, chat=True, system_message="one"))
+
+
+@pytest.mark.parametrize("lora", [{}, {"use_dora": True}], ids=["beside each other", "copies"])
+def test_a_base_in_two_parts_writes_the_same(tmp_path, lora):
+    directory = make_pool(tmp_path, 2, **lora)
+    make_base(tmp_path / "other", seed=5, family="gpt2")
+    node(directory / "fused", "expert_0", "expert_1", {"model": "../../other"}, learning_rate=0.5)
+    members = read_members(directory)
+    parts = "embed_tokens layers.0 layers.1 norm rotary_emb".split()
+    placed = {f"model.{part}": "cpu" for part in parts} | {"lm_head": "cpu"}
+    whole, divided = engine_of(members), engine_of(members, "cpu+cpu", placed)
+    assert divided.inner.divided
+    for member in (members.initial()[-1], members.initial()[0], members.initial()[-1]):
+        assert texts(divided, member) == texts(whole, member)
+
+
+def test_a_translator_writes_in_the_language_that_node_json_names(directory, tmp_path):
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "base")
+    tokenizer.add_special_tokens({"additional_special_tokens": ["deu_Latn", "fra_Latn"]})
+    size = {"vocab_size": len(tokenizer), "d_model": 16, "max_position_embeddings": 64, "decoder_start_token_id": 1}
+    sides = {
+        f"{side}_{name}": 2 for side in ("encoder", "decoder") for name in ("layers", "attention_heads", "ffn_dim")
+    }
+    BartForConditionalGeneration(BartConfig(**size, **sides)).save_pretrained(tmp_path / "translator")
+    tokenizer.save_pretrained(tmp_path / "translator")
+    digests = set()
+    for language in ("", "deu_Latn", "fra_Latn"):
+        named = {"model": "../../translator"} | ({"language": language} if language else {})
+        node(directory / "fused", "expert_0", named)
+        [fusion] = (members := read_members(directory)).composites
+        digests.add(fusion.digest)
+    assert len(digests) == 3
+    engine = engine_of(members)
+    fused = members.initial()[-1]
+    assert len(texts(engine, fused)) == len(PROMPTS)
+    translator = engine._placement.fusion_models(fused)[1]
+    assert translator.stepper._given[-1] == tokenizer.convert_tokens_to_ids("fra_Latn")
+    fusion.write(tmp_path / "kept" / "fused")
+    assert read_composite(tmp_path / "kept" / "fused").digest == fusion.digest
+    node(directory / "fused", "expert_0", {"model": "../../translator", "language": "klingon"})
+    with pytest.raises(UserError, match="has no target language 'klingon' in node.json; name one .* deu_Latn"):
+        engine_of(read_members(directory))
 
 
 def test_requests_come_mixed(directory):

@@ -108,7 +108,7 @@ def test_the_digest_is_that_of_what_it_asks_and_how(tmp_path):
         ({"type": "mbr", "utility": "bleu"}, "utility is 'bleu'; wanted one of: words, chrf"),
         (
             {"type": "vote", "utility": "words"},
-            "has the field 'utility'; wanted of: abstain, by, draws, ",
+            "has the field 'utility'; wanted of: abstain, by, chat_template_kwargs, draws, ",
         ),
         ({"type": "vote", "abstain": "unknown"}, "abstain is 'unknown'; wanted a list of answers"),
         ({"type": "vote", "members": ["expert_0"]}, "wanted a list of at least 2 names"),

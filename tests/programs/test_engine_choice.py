@@ -9,7 +9,7 @@ from swarm.engines.local.devices import Card
 from swarm.errors import UserError
 from swarm.evolution.config import SearchConfig
 from swarm.programs import engine_choice
-from swarm.programs.engine_choice import devices_of
+from swarm.programs.engine_choice import device_map_of, devices_of
 from swarm.weights.pool import read_pool
 
 
@@ -31,6 +31,8 @@ def devices(monkeypatch):
         ({"gpus": "2,0,1", "workers": 2}, ["cuda:2", "cuda:0"]),
         ({"workers": 3}, ["cuda:0", "cuda:1", "cuda:2"]),
         ({"workers": 64, "executor": "ray"}, [None]),
+        ({"gpus": "0+2"}, ["cuda:0+cuda:2"]),
+        ({"gpus": "2 + 0, 1"}, ["cuda:2+cuda:0", "cuda:1"]),
     ],
 )
 def test_a_worker_on_each_device(devices, monkeypatch, settings, wanted):
@@ -48,6 +50,10 @@ def test_a_worker_on_each_device(devices, monkeypatch, settings, wanted):
             "--workers 3 are more workers than devices: -g cpu, and 2 .*at most --workers 2",
         ),
         ({"gpus": "0,cpu"}, "--gpus is '0,cpu'; wanted CUDA device ids such as 0 or 0,1,2, or cpu"),
+        ({"gpus": "0+1,1"}, "names a device twice"),
+        ({"gpus": "0+3"}, "--gpus names device 3, but this machine has ids 0 to 2"),
+        ({"gpus": "0+"}, "--gpus is '0\\+'; wanted CUDA device ids such as .* or 0\\+1 for one model"),
+        ({"gpus": "0+1", "workers": 2}, r"--workers 2 are more workers than devices \(0\+1\).* --workers 1"),
         ({"workers": 4}, r"--workers 4 are more workers than devices \(0, 1, 2\).* --workers 3"),
         ({"gpus": "0,1", "workers": 3}, r"--workers 3 are more workers than devices \(0, 1\).* name more devices"),
     ],
@@ -56,6 +62,31 @@ def test_more_than_there_are(devices, monkeypatch, settings, message):
     monkeypatch.setattr(engine_choice, "cores", lambda: 2)
     with pytest.raises(UserError, match=message):
         devices_of(SearchConfig(**settings))
+
+
+def test_a_device_map_is_of_the_devices_that_are_named(tmp_path):
+    place = tmp_path / "map.json"
+
+    def read(content, device="cuda:0+cuda:1"):
+        place.write_text(content)
+        return device_map_of(SearchConfig(device_map=str(place), gpus="0+1"), device)
+
+    assert read('{"model": 0, "lm_head": "cuda:1", "x": "1"}') == {
+        "model": "cuda:0",
+        "lm_head": "cuda:1",
+        "x": "cuda:1",
+    }
+    assert device_map_of(SearchConfig(), "cuda:0+cuda:1") is None
+    for content, device, said in (
+        ('{"model": 0}', "cuda:0", "map.json divides a model, and -g names no devices together: give -g 0"),
+        ('{"model": 0}', None, "-g names no devices together"),
+        ("[1]", "cuda:0+cuda:1", 'map.json holds no device map; wanted an object such as {"model.embed_tokens": 0}'),
+        ('{"model": 0, "lm_head": 2}', "cuda:0+cuda:1", "puts lm_head on cuda:2, which -g 0"),
+        ('{"model": "cpu"}', "cuda:0+cuda:1", "puts model on cuda:cpu, which -g 0"),
+    ):
+        with pytest.raises(UserError) as told:
+            read(content, device)
+        assert said in str(told.value)
 
 
 def test_without_devices_the_cores_are_shared(monkeypatch):

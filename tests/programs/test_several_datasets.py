@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 from repository import ROOT
 
+from swarm.errors import UserError
+from swarm.evolution.checked_config import make_config
 from swarm.programs import front_doors
 from swarm.programs.command import command_program
+from swarm.programs.task import read_task
 
 SMALL = "--graph_num 3 --trial_num 3 -m 1 --dev_limit 20 --test_limit 10".split()
 DOMAINS = {"edges": ("edges", "degree", "weight"), "paths": ("connected", "shortest", "heaviest")}
@@ -108,3 +111,16 @@ def test_what_cannot_be_named(here, capsys, words, said):
     assert run("search", *BOTH, *SMALL, *words, "-n", "never") == 2
     error = capsys.readouterr().err
     assert said in error and error.count("\n") == 1 and not Path("search/never").exists()
+
+
+def test_what_the_chat_template_is_told_reaches_who_is_asked_in_it(here, caplog):
+    """A dataset of questions without the template, beside another; ways of asking that differ are refused."""
+    given = {"eval_type": "exact_match", "dataset": "edges,plain", "system_message": "Be brief."}
+    content = json.loads(Path("data/eval/paths.json").read_text())
+    Path("data/eval/plain.json").write_text(json.dumps(content | {"generation": {"chat": False}}))
+    assert read_task(make_config(given)).params.system_message == "Be brief."
+    assert "asked without the chat template, and so without what it is told: plain" in caplog.text
+    Path("data/eval/plain.json").write_text(json.dumps(content | {"generation": {"stop_strings": ["\n"]}}))
+    with pytest.raises(UserError, match="ask for stop_strings in different ways .* with --stop_strings"):
+        read_task(make_config(given))
+    assert read_task(make_config(given | {"stop_strings": "\n"})).params.stop_strings == ("\n",)

@@ -12,6 +12,7 @@ import yaml
 from repository import ROOT
 
 from swarm.engines.base import GenerationParams
+from swarm.engines.overrides import NAMES
 from swarm.engines.sampling import Sampling
 from swarm.evolution.command_line import search_parser
 from swarm.members.member_kinds import NODE_TYPES
@@ -64,7 +65,9 @@ def test_node_prompts_are_shown_word_by_word():
     assert f"```\n{node_prompt(query, [])}\n```" in DATA
     assert f"```\n{node_prompt(query, ['ANSWER', 'ANSWER'])}\n```" in DATA
     settings = {field.name for field in fields(GenerationParams)}
-    assert settings == {"max_new_tokens", "chat", "second_bos", "sampling"}, "the documents say what can be set"
+    assert settings == {"max_new_tokens", "chat", "second_bos", *NAMES}, "the documents say what can be set"
+    said = " ".join(DATA.split())
+    assert all(f"--{name} " in said and f'"{name}": ' in said for name in NAMES)
     assert all(f"{field.name}=" in DATA or f"`{field.name}`" in DATA for field in fields(Sampling))
     published = re.findall(r"\| `(first|later|response|context|example)` \|.*\| `(.*)` \|", INSTRUCTIONS)
     assert {name: text.replace("\\n", "\n") for name, text in published} == {

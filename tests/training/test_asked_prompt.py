@@ -68,6 +68,20 @@ def test_the_trained_prompt_is_the_asked_prompt(tmp_path, monkeypatch, name, tem
             assert ids[: int((labels != IGNORED).argmax())].tolist() == asked
 
 
+@pytest.mark.parametrize("template", [MARKED, TURNS], ids=["marked", "turns"])
+def test_what_a_file_tells_the_template_is_trained_too(tmp_path, template):
+    told = {"chat": True, "system_message": "Be brief.", "chat_template_kwargs": {"effort": "low"}}
+    path = tmp_path / "words.json"
+    path.write_text(json.dumps({"dev": RECORDS, "test": RECORDS, "generation": told}))
+    tokenizer = AutoTokenizer.from_pretrained(SECOND)
+    tokenizer.chat_template = "{{ effort }}" + template
+    wanted, _ = asked_tokens(path, get_eval("exact_match", lambda: None), tokenizer, None)
+    rows = token_rows(tokenizer, read(path, eval="exact_match").samples, True, 4096)
+    for ids, labels, asked in zip(rows.input_ids, rows.labels, wanted, strict=True):
+        assert ids[: int((labels != IGNORED).argmax())].tolist() == asked
+        assert tokenizer.decode(asked).startswith("low") and "Be brief." in tokenizer.decode(asked)
+
+
 def test_questions_with_choices_are_asked_without_the_template_as_the_search_asks_them(tmp_path):
     """Beside a conversation in the template, in one recipe; `chat` in the recipe goes before the eval's form."""
     path = lines(tmp_path / "a.jsonl", RECORDS[0])

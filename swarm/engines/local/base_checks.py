@@ -1,13 +1,16 @@
 """Checks that experts fit their base model, by configs and file headers: no weight is read, none fetched."""
 
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from swarm.engines.local.devices import usual_device_and_dtype
-from swarm.engines.local.pretrained import load_base
+from swarm.engines.base import GenerationParams
+from swarm.engines.local.chat_template import rendered
+from swarm.engines.local.device_map import devices_and_dtype, planned_map
+from swarm.engines.local.pretrained import FAULTS, load_base
 from swarm.engines.local.resident_model import make_resident
 from swarm.errors import UserError
 from swarm.weights.adapters import LoraWeights
@@ -16,7 +19,14 @@ from swarm.weights.full_model import FullWeights
 from swarm.weights.pool import Pool
 
 
-def check_base(pool: Pool, device: str | None, dtype: str | None, fold: bool | None, own_code: bool) -> str:
+def check_base(
+    pool: Pool,
+    device: str | None,
+    dtype: str | None,
+    fold: bool | None,
+    own_code: bool,
+    device_map: Mapping[str, str] | None = None,
+) -> str:
     """Raises UserError where an engine with these options would refuse base and experts, as far as is known so.
 
     Returns what could not be checked, as a sentence; "" if all was. `own_code` is whether the model's own may run.
@@ -30,11 +40,30 @@ def check_base(pool: Pool, device: str | None, dtype: str | None, fold: bool | N
     model = _without_memory(pool, folder)
     if model is None:
         return f"{base} is on this machine in part: a search fetches the rest, and then it shows whether experts fit it"
-    _, number_format = usual_device_and_dtype(device, dtype)
+    devices, number_format = devices_and_dtype(device, dtype)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of libraries, about what an engine does on purpose, too
-        make_resident(model.to(number_format).eval(), _without_numbers(pool), pool.base, fold)
+        model = model.to(number_format)
+        if len(devices) > 1:
+            planned_map(base, model, devices, device_map)
+        make_resident(model.eval(), _without_numbers(pool), pool.base, fold)
     return ""
+
+
+def check_template(pool: Pool, params: GenerationParams) -> None:
+    """Puts a question into the base's chat template by these parameters; UserError where that cannot be.
+
+    Does nothing where the tokenizer is not on this machine, or brings code of its own, as `check_base` says.
+    """
+    from transformers import AutoTokenizer
+
+    if not params.chat:
+        return
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(pool.base, revision=pool.revision, local_files_only=True)
+    except FAULTS:
+        return
+    rendered(tokenizer, ["what is asked"], params)
 
 
 def _without_memory(pool: Pool, folder: Path) -> Any:

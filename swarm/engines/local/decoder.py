@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
@@ -40,13 +40,14 @@ class Decoder:
         max_new_tokens: int,
         samplers: Sequence[RowSampler] | None = None,
         adapters: Sequence[int] | None = None,
+        is_over: Callable[[Tokens], bool] | None = None,
     ) -> Iterator[Answers]:
         """Yields every row's answer once, as they finish; rows are the tokens of prompts, at least one each.
 
         `samplers` draw the rows' tokens; without them the likeliest one is taken. `adapters` are the core's that rows
-        speak with, for all the bare model without them.
+        speak with, for all the bare model without them. `is_over` says of an answer's tokens whether it ends there.
         """
-        decoding = Decoding(self, max_new_tokens)
+        decoding = Decoding(self, max_new_tokens, is_over)
         decoding.add(rows, samplers, adapters)
         yield from decoding.answers()
 
@@ -61,9 +62,15 @@ class Decoding:
     Rows are numbered in the order in which they are added.
     """
 
-    def __init__(self, decoder: Decoder, max_new_tokens: int, more: bool = False):
+    def __init__(
+        self,
+        decoder: Decoder,
+        max_new_tokens: int,
+        is_over: Callable[[Tokens], bool] | None = None,
+        more: bool = False,
+    ):
         """`more` is whether rows may be added while it runs: memory is then taken for as many as may be held."""
-        self._more = more
+        self._more, self._is_over = more, is_over
         self._decoder, self._core, self._most = decoder, decoder.core, max_new_tokens
         self._core.clear()
         self._tokens: list[Tokens] = []
@@ -223,7 +230,8 @@ class Decoding:
             number = self._ids[row]
             answer = self._answers[number]
             answer.append(token)
-            if token in self._decoder.ends or len(answer) == self._most:
+            ends = token in self._decoder.ends or len(answer) == self._most
+            if ends or (self._is_over is not None and self._is_over(answer)):
                 ended.append(row)
                 self._finished.append((number, answer))
         if ended:

@@ -1,7 +1,11 @@
 """A model's generation config, of which greedy decoding follows a part: what that is, and what is left out."""
 
 import copy
+from bisect import bisect_left
+from collections.abc import Iterable
 from typing import Any
+
+from swarm.engines.sampling import Sampling
 
 # What makes `generate` greedy, with one answer per prompt; said outright: what is None comes from the model again.
 # A least length would count the padding of a batch.
@@ -69,6 +73,39 @@ def stopped(text: str, stops: tuple[str, ...]) -> str:
     """The text up to the end of the first of these that is in it, as `generate` has it."""
     ends = [place + len(stop) for stop in stops if stop and (place := text.find(stop)) >= 0]
     return text[: min(ends)] if ends else text
+
+
+def special_stop(tokenizer: Any, tokens: list[int], stops: Iterable[str]) -> int | None:
+    """The number of an answer's tokens up to the first of these that has a special token in it, which no text shows.
+
+    None where none of them is in the answer.
+    """
+    special = [stop for stop in stops if any(token in stop for token in tokenizer.all_special_tokens)]
+
+    def written(count: int) -> bool:
+        text = tokenizer.decode(tokens[:count])
+        return any(stop in text for stop in special)
+
+    if not special or not written(len(tokens)):
+        return None
+    return bisect_left(range(len(tokens)), True, key=written)
+
+
+# such settings of sampling as change nothing
+_ALL: dict[str, tuple[Any, ...]] = {
+    "temperature": (1.0,), "top_k": (0,), "top_p": (1.0,), "min_p": (0.0,), "top_h": (), "typical_p": (1.0,),
+    "epsilon_cutoff": (0.0,), "eta_cutoff": (0.0,),
+}  # fmt: skip
+
+
+def not_taken(config: Any, sampling: Sampling) -> dict[str, Any]:
+    """What a model's generation config recommends for sampled answers and these settings do not have."""
+    recommended = {name: getattr(config, name, None) for name in _ALL}
+    return {
+        name: value
+        for name, value in recommended.items()
+        if value is not None and value != getattr(sampling, name, None) and value not in _ALL[name]
+    }
 
 
 def changes_answers(settings: Any) -> set[str]:

@@ -1,8 +1,8 @@
-"""The engine in this process: a transformers model on the CPU or one CUDA device, whose experts are exchanged."""
+"""The engine in this process: a transformers model on the CPU or on CUDA devices, whose experts are exchanged."""
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,15 +11,17 @@ import tokenizers
 import torch
 import transformers
 
-from swarm.engines.base import Completion, Finished, GenerationParams, Member, Request, Turn
+from swarm.engines.base import Finished, GenerationParams, Member, Request, Turn
+from swarm.engines.local.answer_texts import AnswerTexts
 from swarm.engines.local.chat_template import check_not_empty, rendered
+from swarm.engines.local.decoder import Decoder
 from swarm.engines.local.decoder_choice import make_decoder
-from swarm.engines.local.devices import usual_device_and_dtype, what_is_unusual
+from swarm.engines.local.device_map import DeviceMap, devices_and_dtype, load_placed_base, spread, spread_decoder
+from swarm.engines.local.devices import what_is_unusual
 from swarm.engines.local.expert_store import ExpertStore
-from swarm.engines.local.generation_settings import stop_strings, stopped, unfollowed
-from swarm.engines.local.plain_generate import Answers, end_tokens
+from swarm.engines.local.plain_generate import Answers
 from swarm.engines.local.positions import learned_positions
-from swarm.engines.local.pretrained import load_base, padding_of
+from swarm.engines.local.pretrained import padding_of
 from swarm.engines.local.prompt_tokens import TokenMemory
 from swarm.engines.local.resident_model import ResidentModel, make_resident
 from swarm.engines.local.sampled_tokens import samplers_of
@@ -42,6 +44,8 @@ class InProcessEngine:
     """Answers requests with the pool's base model and whatever expert a request names; greedy decoding.
 
     Attributes:
+      devices: those on which the base lies; `device` is the first, where prompts are read.
+      divided: whether its layers are divided among them.
       token_budget: the most tokens (padded prompt and answer) that one batch may hold.
       known_prompts: the tokens of prompts that were read lately.
       halvings: how often a batch did not fit into memory and was halved.
@@ -55,56 +59,65 @@ class InProcessEngine:
         token_budget: int | None = None,
         trust_remote_code: bool = False,
         fold: bool | None = None,
+        device_map: Mapping[str, str] | None = None,
     ):
         """Loads the base model.
 
-        `device` is cpu, cuda or cuda:<id> (default: CUDA where there is any); `dtype` a key of `DTYPES` (default:
+        `device` is cpu, cuda or cuda:<id> (default: CUDA where there is any), or several as cuda:0+cuda:1, on which its
+        layers are divided: as `device_map` says, else in parts of like size. `dtype` is a key of `DTYPES` (default:
         bfloat16 on CUDA devices that have it, else float32); `fold` is whether adapters are added to the base weights
         (default: where that is exact, see `make_resident`). Raises UserError if base and experts do not fit or cannot
         be had, or if there is a device that cannot be used.
         """
         self.pool = pool
-        self.device, self.dtype = usual_device_and_dtype(device, dtype)
+        self.devices, self.dtype = devices_and_dtype(device, dtype)
+        self.device = self.devices[0]
         if unusual := what_is_unusual(self.device, self.dtype, dtype):
             log.warning("%s", unusual)
         self.halvings = 0
         folder = base_folder(pool.base, pool.revision)
-        if self.device.type == "cuda":
+        if self.device.type == "cuda" and len(self.devices) == 1:
             check_room(pool.base, parameter_count(folder), self.device, self.dtype)
         options = {"revision": pool.revision, "trust_remote_code": trust_remote_code}
-        self.tokenizer, model = load_base(pool.base, "with -b", self.dtype, **options)
+        self.tokenizer, model, placed = load_placed_base(pool.base, self.dtype, self.devices, device_map, **options)
         files = [name for name in self.tokenizer.vocab_files_names.values() if name]
+        self.divided = placed is not None
         self._base_digest = base_model_digest(folder, trust_remote_code, not pool.models, files)
         self._store = ExpertStore(pool)
         first = self._store.weights(pool.experts()[0])
-        try:
-            self._resident: ResidentModel = make_resident(model.to(self.device).eval(), first, pool.base, fold)
-        except torch.OutOfMemoryError:
-            raise UserError(
-                f"base model {pool.base} ({model.num_parameters() * self.dtype.itemsize / 2**30:.1f} GiB of weights) "
-                f"does not fit into the memory of {self.device}: use a smaller base or a device with more memory"
-            ) from None
+        self._resident = self._resident_of(model, first, placed, fold)
         self._loaded, self._bare = "", False
-        self._ends = end_tokens(self._resident.model.generation_config)
+        self._exchange = 0.0  # seconds that loading an expert has taken, at the best
+        self._texts = AnswerTexts(pool.base, self.tokenizer, self._resident.model.generation_config)
         self.known_prompts = TokenMemory()
         self._positions = learned_positions(self._resident.model)
-        own = self._resident.model.generation_config
-        self._stops = stop_strings(own)
-        if left_out := unfollowed(own):
-            told = ", ".join(f"{name} {value}" for name, value in left_out.items())
-            log.warning("base model %s: its generation_config.json has %s, which is not followed: answers are greedy",
-                        pool.base, told)  # fmt: skip
         padding = padding_of(self.tokenizer, self._resident.model)
-        self.decoder = make_decoder(self._resident.model, padding)
-        self._exchange = 0.0  # seconds that loading an expert has taken, at the best
+        self.decoder = (make_decoder if placed is None else spread_decoder)(self._resident.model, padding)
+        shared = adapter_bytes(self.device) if len(pool.names) > 1 and not fold else 0
         self.side_by_side: SideBySide | None = None
-        adapters = 0
-        if len(pool.names) > 1 and not fold:
-            adapters = adapter_bytes(self.device)
-            self.side_by_side = side_by_side(self.decoder, self._resident.model, first, self._store.weights, adapters)
-        reserved = adapters if self.side_by_side else 0
-        self.token_budget = token_budget or measured_token_budget(self.decoder, self.device, reserved)
+        if shared:
+            self.side_by_side = side_by_side(self.decoder, self._resident.model, first, self._store.weights, shared)
+        reserved = shared if self.side_by_side else 0
+        budgets = (measured_token_budget(self.decoder, one, reserved) for one in dict.fromkeys(self.devices))
+        self.token_budget = token_budget or min(budgets)
         self.decoder.token_budget = self.token_budget
+
+    def _resident_of(
+        self, model: Any, first: LoraWeights | FullWeights, placed: DeviceMap | None, fold: bool | None
+    ) -> ResidentModel:
+        """The resident model where it belongs, with the first expert."""
+        try:
+            there = model.to(self.device) if placed is None else model
+            resident = make_resident(there.eval(), first, self.pool.base, fold)
+        except torch.OutOfMemoryError:
+            raise UserError(
+                f"base model {self.pool.base} ({model.num_parameters() * self.dtype.itemsize / 2**30:.1f} GiB of "
+                f"weights) does not fit into the memory of {' and '.join(map(str, self.devices))}: use a smaller base "
+                "or a device with more memory, or several (-g 0+1)"
+            ) from None
+        if placed is not None:
+            spread(resident.model, placed)
+        return resident
 
     def facts(self) -> dict[str, str]:
         """The settings and versions that can change a text."""
@@ -130,14 +143,12 @@ class InProcessEngine:
             asked = [requests[index] for index in indices]
             tokens = self._tokens(asked, params)
             self._check_prompts(tokens, params)
+            self._texts.name_what_is_not_taken(params)
             for sitting in self._sittings(asked, tokens, params.max_new_tokens):
                 with self._seated(sitting):
                     for answers in self._decode_within_memory(tokens, params, asked, sitting):
-                        texts = self.tokenizer.batch_decode([answer for _, answer in answers], skip_special_tokens=True)
-                        yield [
-                            (indices[i], self._completion(text, len(tokens[i]), answer, params))
-                            for text, (i, answer) in zip(texts, answers, strict=True)
-                        ]
+                        completions = self._texts.completions(tokens, answers, params)
+                        yield [(indices[i], completion) for i, completion in completions]
 
     def _sittings(self, asked: Sequence[Request], tokens: Sequence[Tokens], most: int) -> Iterator[Sitting]:
         by_expert: dict[str, list[int]] = {}
@@ -193,12 +204,6 @@ class InProcessEngine:
         self._resident.clear()
         self._bare = True
 
-    def _completion(self, text: str, read: int, answer: Tokens, params: GenerationParams) -> Completion:
-        """The completion, which ends at a stop string of the model's; greedy decoding has written the same up to it."""
-        ended = stopped(text, self._stops)
-        cut = len(answer) == params.max_new_tokens and answer[-1] not in self._ends and ended == text
-        return Completion(ended, read, len(answer), cut)
-
     def _tokens(self, requests: Sequence[Request], params: GenerationParams) -> list[Tokens]:
         if any(request.history for request in requests):  # of a conversation, which nobody else has
             return [
@@ -236,7 +241,10 @@ class InProcessEngine:
             done: set[int] = set()
             try:
                 rows, samplers = [tokens[i] for i in left], samplers_of([asked[i] for i in left])
-                own = {} if adapters is None else {"adapters": [adapters[i] for i in left]}
+                own: dict[str, Any] = {}
+                if isinstance(self.decoder, Decoder):
+                    own["is_over"] = self._texts.is_over(params)
+                    own["adapters"] = None if adapters is None else [adapters[i] for i in left]
                 for answers in self.decoder.decode(rows, params.max_new_tokens, samplers, **own):
                     if self.side_by_side:
                         lengths = [len(answer) for _, answer in answers]

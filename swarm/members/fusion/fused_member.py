@@ -16,12 +16,14 @@ class OtherModel:
       digest: of its content.
       model: its folder, or a hub id.
       revision: of a hub id.
+      language: in which an encoder-decoder is to write, as its tokenizer calls it; "" leaves it to the model.
     """
 
     name: str
     digest: str
     model: str
     revision: str | None = None
+    language: str = ""
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,13 @@
 
 import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import torch
 
 from swarm.engines.base import Completion, Finished, GenerationParams, Request
-from swarm.engines.local.chat_template import check_not_empty, rendered
+from swarm.engines.local.chat_template import check_not_empty, rendered, template_names
+from swarm.engines.local.generation_settings import stopped
 from swarm.engines.local.token_budget import is_out_of_memory
 from swarm.engines.local.transformers_engine import InProcessEngine
 from swarm.engines.wrapper import EngineWrapper
@@ -61,7 +63,7 @@ class FusionEngine(EngineWrapper[InProcessEngine]):
         fusion_models = self._placement.fusion_models(member)
         decoding = FusedDecoding(fusion_models, self._chooser(member, fusion_models), member.settings)
         decoding.count = self.counts.setdefault(member.name, decoding.count)
-        read = [_prompts(fusion_model, requests, params) for fusion_model in fusion_models]
+        read = [_prompts(each, requests, params, each is fusion_models[0]) for each in fusion_models]
         lengths = [
             [len(fusion_model.ids(prompt)) for prompt in own]
             for fusion_model, own in zip(fusion_models, read, strict=True)
@@ -85,7 +87,8 @@ class FusionEngine(EngineWrapper[InProcessEngine]):
                 continue
             left = left[size:]
             self._warn_of_dropped(member)
-            yield [(batch[one.row], _completion(one, tokens[batch[one.row]], len(fusion_models))) for one in written]
+            models, stops = len(fusion_models), params.stop_strings
+            yield [(batch[one.row], _completion(one, tokens[batch[one.row]], models, stops)) for one in written]
 
     def _warn_of_dropped(self, member: FusionMember) -> None:
         """Warns once if candidates were too few for the bound that is set."""
@@ -120,15 +123,23 @@ class FusionEngine(EngineWrapper[InProcessEngine]):
         return self._choosers[key]
 
 
-def _prompts(fusion_model: FusionModel, requests: Sequence[Request], params: GenerationParams) -> list[Prompt]:
-    """The rendered prompts of a model."""
+def _prompts(
+    fusion_model: FusionModel, requests: Sequence[Request], params: GenerationParams, main: bool
+) -> list[Prompt]:
+    """The rendered prompts of a model; of arguments of the chat template only the main one has to know all."""
     found = []
+    if not main and params.chat_template_kwargs:
+        names = template_names(fusion_model.tokenizer) if fusion_model.tokenizer.chat_template else frozenset()
+        params = replace(
+            params, chat_template_kwargs=tuple(one for one in params.chat_template_kwargs if one[0] in names)
+        )
     for request in requests:
         [text], special = rendered(fusion_model.tokenizer, [request.prompt], params, request.history)
         found.append(Prompt(text, special))
     return found
 
 
-def _completion(written: Written, read: int, fusion_models: int) -> Completion:
-    """The completion of a text, with the tokens of every model that took part."""
-    return Completion(written.text, read, fusion_models * len(written.ids), written.cut)
+def _completion(written: Written, read: int, fusion_models: int, stops: tuple[str, ...]) -> Completion:
+    """The completion of a text up to a stop string of the user's, with the tokens of every model that took part."""
+    text = stopped(written.text, stops)
+    return Completion(text, read, fusion_models * len(written.ids), written.cut and not text.endswith(stops))

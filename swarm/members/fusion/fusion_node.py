@@ -27,11 +27,12 @@ OF_ANCHORS = ("keys", "anchors", "anchor_count", "anchor_seed", "normalise", "ce
 
 @dataclass(frozen=True)
 class Named:
-    """A further model of a node.json: its name there, folder or hub id, and revision."""
+    """A further model of a node.json: its name there, folder or hub id, revision, and a translator's language."""
 
     name: str
     model: str
     revision: str | None
+    language: str = ""
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,8 @@ class Fusion(Composite):
     def with_members(self, members: Mapping[str, Member]) -> FusionMember:
         """One whose experts have their current weights."""
         others = {
-            one.name: OtherModel(one.name, other_model_digest(one), one.model, one.revision) for one in self.others
+            one.name: OtherModel(one.name, other_model_digest(one), one.model, one.revision, one.language)
+            for one in self.others
         }
         found = tuple(others[name] if name in others else members[name] for name in self.fusion_models)
         digest = json_digest("fusion", VERSION, self._facts(), [member.digest for member in found])
@@ -163,8 +165,12 @@ def read_fusion(folder: Path, record: Mapping[str, Any], path: Path) -> Fusion:
 
 @cache
 def other_model_digest(model: Named) -> str:
-    """Hash of another model's content, weights and code included; from the hub it is fetched if need be."""
-    return base_model_digest(model_folder(model.model, model.revision, "in node.json"), with_code=True)
+    """Hash of another model's content, weights and code included, with the language that it is to write in, if any.
+
+    From the hub it is fetched if need be.
+    """
+    content = base_model_digest(model_folder(model.model, model.revision, "in node.json"), with_code=True)
+    return json_digest(content, model.language) if model.language else content
 
 
 @cache
@@ -187,14 +193,14 @@ def _with_artefact(path: Path, settings: FusionSettings, given: Mapping[str, Any
 def _named(path: Path, entry: Any) -> Named:
     fields = entry if isinstance(entry, dict) else {}
     texts = [value for key, value in fields.items() if (key, value) != ("revision", None)]
-    if not {"model"} <= set(fields) <= {"model", "name", "revision"} or not all(
+    if not {"model"} <= set(fields) <= {"model", "name", "revision", "language"} or not all(
         isinstance(text, str) and text for text in texts
     ):
         raise UserError(
             f'{path}: a member is {entry!r}; wanted a name of the pool, or {{"model": "folder or hub id", "name": ..., '
-            '"revision": ...}'
+            '"revision": ..., "language": ...}'
         )
-    return Named(_name(entry), located_model(path, entry["model"]), entry.get("revision"))
+    return Named(_name(entry), located_model(path, entry["model"]), entry.get("revision"), entry.get("language", ""))
 
 
 def _name(entry: Mapping[str, Any]) -> str:
@@ -203,4 +209,5 @@ def _name(entry: Mapping[str, Any]) -> str:
 
 def _entry(model: Named) -> dict[str, Any]:
     revision = {} if model.revision is None else {"revision": model.revision}
-    return {"name": model.name, "model": model.model} | revision
+    language = {"language": model.language} if model.language else {}
+    return {"name": model.name, "model": model.model} | revision | language

@@ -1,6 +1,8 @@
 """Loading of a fusion's models: whole, or only tokenizer and input embeddings."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ import torch
 from safetensors import safe_open
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
+from swarm.engines.local.device_map import named, planned_map, spread, spread_stepper
 from swarm.engines.local.pretrained import loading, read_whole
 from swarm.engines.local.stepper import Stepper, make_stepper
 from swarm.errors import UserError
@@ -51,17 +54,26 @@ class Lexicon:
     embeddings: torch.Tensor
 
 
-def load_stepped_model(source: ModelSource, device: torch.device, dtype: torch.dtype) -> LoadedModel:
-    """A causal model or an encoder-decoder, ready to be stepped; UserError if it cannot be had."""
+def load_stepped_model(source: ModelSource, devices: Sequence[torch.device], dtype: torch.dtype) -> LoadedModel:
+    """A causal model or an encoder-decoder, ready to be stepped, its layers divided among several devices.
+
+    Raises UserError if it cannot be had, or has no room there.
+    """
     folder = model_folder(source.model, source.revision, source.named_in)
     with loading(f"model {source.model} of a fusion", source.named_in):
         kind, config = _kind(folder, source)
-        options = {"trust_remote_code": source.trusted}
-        model = kind.from_pretrained(folder, config=config, dtype=dtype, use_safetensors=True, **options)
+        options = {"trust_remote_code": source.trusted, "dtype": dtype, "use_safetensors": True}
         tokenizer = _tokenizer(folder, source)
-    model = model.to(device).eval()
+        load = partial(kind.from_pretrained, folder, config=config, **options)
+        if len(devices) > 1:
+            placed = planned_map(f"model {source.model} of a fusion", load(device_map="meta"), devices)
+            model = load(device_map=named(placed)).eval()
+            spread(model, placed)
+        else:
+            model = load().to(devices[0]).eval()
     forced = language_token(tokenizer, source) if source.language else None
-    return LoadedModel(model, tokenizer, make_stepper(model, forced_bos_token_id=forced))
+    make = make_stepper if len(devices) == 1 else spread_stepper
+    return LoadedModel(model, tokenizer, make(model, forced_bos_token_id=forced))
 
 
 def language_token(tokenizer: Any, source: ModelSource) -> int:

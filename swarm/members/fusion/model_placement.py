@@ -5,6 +5,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
+from swarm.engines.local.device_map import spread_stepper
 from swarm.engines.local.lora_batch import RowAdapters, why_not_batched
 from swarm.engines.local.plain_generate import end_tokens
 from swarm.engines.local.stepper import Stepper, make_stepper
@@ -66,7 +67,7 @@ class ModelPlacement:
         self._resident, self._beside = None, tuple(beside)
         if beside:
             self._inner.clear()
-            self._resident = make_stepper(model, RowAdapters(model, list(beside.values())))
+            self._resident = self._stepper(model, RowAdapters(model, list(beside.values())))
 
     def _weights(self, expert: Expert) -> Any:
         weights = self._inner.weights(expert)
@@ -82,7 +83,11 @@ class ModelPlacement:
             if expert.digest not in self._copies:
                 self._inner.load(expert)
                 model = copy.deepcopy(self._inner.decoder.model)
-                self._copies[expert.digest] = LoadedModel(model, self._inner.tokenizer, make_stepper(model))
+                self._copies[expert.digest] = LoadedModel(model, self._inner.tokenizer, self._stepper(model))
+
+    def _stepper(self, model: Any, adapters: RowAdapters | None = None) -> Stepper:
+        """The stepper of the resident model, or of a copy, which lies where that does."""
+        return (spread_stepper if self._inner.divided else make_stepper)(model, adapters)
 
     def _fusion_model(self, member: Any) -> FusionModel:
         if isinstance(member, OtherModel):
@@ -100,8 +105,8 @@ class ModelPlacement:
 
     def _load(self, member: OtherModel) -> LoadedModel:
         """The loaded model. Raises UserError if it cannot be had."""
-        source = ModelSource(member.model, member.revision, self._trust)
-        return load_stepped_model(source, self._inner.device, self._inner.dtype)
+        source = ModelSource(member.model, member.revision, self._trust, language=member.language)
+        return load_stepped_model(source, self._inner.devices, self._inner.dtype)
 
 
 def _fusion_model_of(name: str, loaded: LoadedModel, adapter: int) -> FusionModel:

@@ -129,6 +129,7 @@ def _pass(reader: LanguageModel, rows: list[list[int]], pooling: str) -> np.ndar
         with torch.inference_mode(), Threads(model).of_a_pass():
             # the decoder alone: logits over a vocabulary would cost more than the states
             states = model.get_decoder()(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
+            states = states.to(mask.device)  # its last layer may lie on another one
     finally:
         model.train(was_training)
     lengths = mask.sum(dim=1)

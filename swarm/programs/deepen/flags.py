@@ -50,7 +50,8 @@ FLAGS = (
     Flag("-rm", "split", str, "dev", "dev or test: which of the config's files is answered"),
     Flag("-lpm", "processor", str, next(iter(PROCESSORS)), "what is done with the logits, by the published names"),
     Flag("-dp", "device", str, None, "device of the fused step; default: the main model's"),
-    *(Flag(f"-d{index}", f"device_{index}", str, None, f"device of model {index}, the main one being 0")
+    *(Flag(f"-d{index}", f"device_{index}", str, None, f"device of model {index}, the main one being 0; several: "
+           "cuda:0,cuda:1")
       for index in range(MOST_DEVICES)),
     Flag("-ew", "weights", float, (1.0,), "weight of each model, the main one first; default: all equal", many=True),
     Flag("-em", "mode", str, "vanilla", f"how the models are weighed against each other: {', '.join(MODES)}"),
@@ -119,7 +120,7 @@ def check_flags(
         _one_of("-rm", given.split, SPLITS),
         _processor(given.processor),
         _device("-dp", given.device),
-        tuple(_device(f"-d{index}", device) for index, device in enumerate((devices + [None] * members)[:members])),
+        tuple(_devices(f"-d{index}", device) for index, device in enumerate((devices + [None] * members)[:members])),
         checked_weights(given.weights, members),
         _one_of("-em", given.mode, tuple(MODES)),
         members > 1 and not off,
@@ -171,4 +172,14 @@ def _device(flag: str, value: str | None) -> str | None:
             torch.device(value)
         except RuntimeError as error:
             raise UserError(f'{flag} is {value!r}; wanted a device such as "cpu" or "cuda:0"') from error
+    return value
+
+
+def _devices(flag: str, value: str | None) -> str | None:
+    """One device, or several among which a model's layers are divided; CUDA devices once each."""
+    names = [] if value is None else value.split(",")
+    for name in names:
+        _device(flag, name)
+    if len(set(names)) < len(names) and set(names) != {"cpu"}:
+        raise UserError(f"{flag} is {value!r} and names a device twice; wanted each once")
     return value

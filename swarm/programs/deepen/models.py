@@ -52,14 +52,21 @@ def artefact_folder(models: Sequence[ModelEntry], config: Path) -> Path:
     return together / joined_names([model.path for model in models])
 
 
-def check_devices(devices: Sequence[str | None], step: str | None) -> tuple[list[torch.device], torch.device]:
-    """Every model's device, CUDA where there is any unless it is named, and that of the step, else the main model's.
+Placed = tuple[torch.device, ...]
+"""Where a model lies: on one device, or its layers on several."""
+
+
+def check_devices(devices: Sequence[str | None], step: str | None) -> tuple[list[Placed], torch.device]:
+    """Every model's devices, CUDA where there is any unless they are named, and that of the step, else main's first.
 
     Raises UserError for one that this machine does not have or that torch cannot use.
     """
-    found = [_checked(f"-d{index}", device or usual_device(ON_CPU_ANYWHERE)) for index, device in enumerate(devices)]
+    found = [
+        tuple(_checked(f"-d{index}", one) for one in (device or usual_device(ON_CPU_ANYWHERE)).split(","))
+        for index, device in enumerate(devices)
+    ]
     if step is None and found:
-        return found, found[0]
+        return found, found[0][0]
     return found, _checked("-dp", step or usual_device(ON_CPU_ANYWHERE))
 
 
@@ -81,11 +88,12 @@ def _checked(flag: str, name: str) -> torch.device:
     return device
 
 
-def dtype_on(device: torch.device, given: str | None) -> torch.dtype:
-    """The number format of a model; UserError for one that is not known, or that the device lacks."""
+def dtype_on(devices: Placed, given: str | None) -> torch.dtype:
+    """The number format of a model; UserError for one that is not known, or that a device lacks."""
     if given is not None and given not in DTYPES:
         raise UserError(f"--dtype is {given!r}; wanted one of {', '.join(DTYPES)}")
-    return number_format(card_at(device), device, given)
+    formats = {number_format(card_at(device), device, given) for device in devices}
+    return formats.pop() if len(formats) == 1 else torch.float32
 
 
 def check_model_folders(paths: Sequence[str]) -> None:
@@ -100,20 +108,20 @@ def check_model_folders(paths: Sequence[str]) -> None:
 
 def load_fusion_models(
     paths: Sequence[str],
-    devices: Sequence[torch.device],
+    devices: Sequence[Placed],
     dtype: str | None,
     trusted: bool,
     languages: Sequence[str] = (),
 ) -> list[FusionModel]:
-    """The models, ready to be stepped, each on its device, encoder-decoders to write in their target languages."""
+    """The models, ready to be stepped, each on its devices; encoder-decoders write in their target languages."""
     fusion_models = []
-    for device in dict.fromkeys(devices):
-        if unusual := what_is_unusual(device, dtype_on(device, dtype), dtype):
+    for place in dict.fromkeys(devices):
+        if unusual := what_is_unusual(place[0], dtype_on(place, dtype), dtype):
             log.warning("%s", unusual)
     languages = languages or [""] * len(paths)
-    for path, name, device, language in zip(paths, names_of(paths), devices, languages, strict=False):
+    for path, name, place, language in zip(paths, names_of(paths), devices, languages, strict=False):
         source = ModelSource(path, None, trusted, NAMED_IN, language)
-        loaded = load_stepped_model(source, device, dtype_on(device, dtype))
+        loaded = load_stepped_model(source, place, dtype_on(place, dtype))
         ends = end_tokens(loaded.model.generation_config) | {loaded.tokenizer.eos_token_id}
         embeddings = loaded.model.get_input_embeddings().weight.detach()
         ending = frozenset(token for token in ends if token is not None)

@@ -89,10 +89,10 @@ def _alone(
     bar: ProgressBar,
 ) -> Scores:
     """The scores of one model alone."""
-    [device], _ = check_devices([options.device], None)
-    dtype_on(device, options.dtype)
+    [place], _ = check_devices([options.device], None)
+    dtype_on(place, options.dtype)
     loaded = load_fusion_models(
-        [model.path], [device], options.dtype, bool(options.trust_remote_code), languages_of([model])
+        [model.path], [place], options.dtype, bool(options.trust_remote_code), languages_of([model])
     )
     demos = [demo.fields for demo in read_demos(config.demos)]
     asked = [AskedQuestion((prompts(config, one.fields, demos, one.where)[index],), ()) for one in questions]

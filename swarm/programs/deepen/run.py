@@ -113,7 +113,7 @@ def program(options: argparse.Namespace) -> int:
     check_counts(options, ("limit", "batch"))
     job = read_job(options)
     devices, step = check_devices(job.flags.devices, job.flags.device)
-    dtypes = [str(dtype_on(device, options.dtype)).removeprefix("torch.") for device in devices[: len(job.paths)]]
+    dtypes = [str(dtype_on(place, options.dtype)).removeprefix("torch.") for place in devices[: len(job.paths)]]
     check_model_folders(job.paths)
     path = results_folder(job) / result_name(job.flags.learning_rate, job.flags.updates)
     with ResultFile(path, job.questions, [asked.prompts[0] for asked in job.asked]) as file:

@@ -18,6 +18,7 @@ from swarm.programs.deepen.deepen_figures import LOSSES, draw_axes, draw_losses,
 from swarm.programs.deepen.deepen_options import check_counts, flat_settings
 from swarm.programs.deepen.flags import FLAGS, RATE, UPDATES, add_flags
 from swarm.programs.deepen.models import (
+    Placed,
     check_devices,
     check_model_folders,
     dtype_on,
@@ -72,7 +73,7 @@ def program(options: argparse.Namespace) -> int:
     devices, step = check_devices(most.flags.devices, most.flags.device)
     paths = [model.path for model in plan.config.models[: max(point.models for point in plan.points)]]
     check_model_folders(paths)
-    dtypes = [str(dtype_on(device, options.dtype)).removeprefix("torch.") for device in devices[: len(paths)]]
+    dtypes = [str(dtype_on(place, options.dtype)).removeprefix("torch.") for place in devices[: len(paths)]]
     with _taken(options.out):
         _work(options, plan, _Machine(tuple(paths), tuple(devices), step, tuple(dtypes)))
     return DONE
@@ -83,7 +84,7 @@ class _Machine:
     """The models that take part, the first being the main one, and where and in which formats they and the step are."""
 
     paths: tuple[str, ...]
-    devices: tuple[torch.device, ...]
+    devices: tuple[Placed, ...]
     step: torch.device
     dtypes: tuple[str, ...]
 

@@ -95,7 +95,7 @@ def _source_of(matrix: ScoreMatrix) -> str:
 
 def device_name(config: SearchConfig) -> str:
     """The first device that -g names, else CUDA where there is any. Raises UserError for one that cannot be used."""
-    return devices_of(config)[0] or usual_device()
+    return (devices_of(config)[0] or usual_device()).partition("+")[0]
 
 
 def _pairwise(comparer: Comparer, config: SearchConfig) -> Scoring:

@@ -119,6 +119,22 @@ def test_passes_are_measured_on_the_model(tmp_path):
     assert all(0 < seconds < math.inf for seconds in measured.values())
 
 
+def test_a_row_ends_with_its_stop_string(tmp_path, mixing):
+    """Nothing is decoded that would be cut off, by experts side by side or one by one."""
+    pool = read_pool(make_pool(tmp_path))
+    engine, experts = InProcessEngine(pool, device="cpu"), experts_of(pool, 3)
+    whole = texts(engine, requests_of(experts, GenerationParams(12)))
+    word = max(WORDS[1:], key=lambda word: sum(word in text for text, *_ in whole))
+    stopping = requests_of(experts, GenerationParams(12, stop_strings=(word,)))
+    shared = texts(engine, stopping)
+    for (text, tokens, _), (full, most, _) in zip(shared, whole, strict=True):
+        assert text == (full[: full.index(word) + len(word)] if word in full else full)
+        assert tokens == most if word not in full else tokens <= most
+    assert sum(tokens for _, tokens, _ in shared) < sum(tokens for _, tokens, _ in whole)
+    engine.side_by_side = None
+    assert texts(engine, stopping) == shared
+
+
 def test_a_long_prompt_is_read_in_bounded_passes(tmp_path, monkeypatch):
     """What a pass and its mask hold, and what the cache holds, grows no faster than the prompt."""
     monkeypatch.setitem(token_core.CHUNKS, "cpu", 32)

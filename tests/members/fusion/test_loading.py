@@ -67,7 +67,7 @@ def test_an_encoder_decoder(tmp_path):
     tokenizer.save_pretrained(tmp_path)
     wanted = AutoModelForSeq2SeqLM.from_pretrained(tmp_path).get_input_embeddings().weight
     assert torch.equal(load_lexicon("t5", ModelSource(str(tmp_path))).embeddings, wanted)
-    loaded = load_stepped_model(ModelSource(str(tmp_path)), torch.device("cpu"), torch.float32)
+    loaded = load_stepped_model(ModelSource(str(tmp_path)), [torch.device("cpu")], torch.float32)
     assert loaded.stepper.separate_prompt
 
 
@@ -79,7 +79,7 @@ def test_what_cannot_be_loaded_is_said_with_its_place(tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"damaged")
     for load in (
         lambda: load_lexicon("one", source),
-        lambda: load_stepped_model(source, torch.device("cpu"), torch.float32),
+        lambda: load_stepped_model(source, [torch.device("cpu")], torch.float32),
     ):
         with pytest.raises(UserError, match=r"cannot be loaded \(.*\): fetch it again, or name another in the config"):
             load()

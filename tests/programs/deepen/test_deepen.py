@@ -57,6 +57,18 @@ def test_it_answers_as_fused_decoding_does(conf, models):
     assert [record["all"] for record in run(conf, lr="0", name="alone")] != [record["all"] for record in records]
 
 
+def test_a_model_s_layers_on_several_devices(conf, capsys):
+    """A processor in two parts, whose texts are the same; CUDA devices as they are typed."""
+    assert run(conf, "-d0", "cpu,cpu", "-d1", "cpu", name="parts") == run(conf, name="whole")
+    for words, said in (
+        (("-d0", "cuda:0,cuda:0"), "-d0 is 'cuda:0,cuda:0' and names a device twice; wanted each once"),
+        (("-d1", "cpu,nowhere"), "-d1 is 'nowhere'; wanted a device"),
+        (("-d0", "cuda:98,cuda:99"), "-d0 is 'cuda:98'; this machine has"),
+    ):
+        assert deepen("run", "--config", conf, "-lr", "0.5", *words) == 2
+        assert said in capsys.readouterr().err
+
+
 def test_the_four_steps(conf, capsys):
     assert deepen("matrix", "--config", conf) == 0
     said = capsys.readouterr().out
