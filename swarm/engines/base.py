@@ -1,6 +1,6 @@
 """The interface of engines: requests in, completions out."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -125,8 +125,16 @@ class Completion:
 Finished = list[tuple[int, Completion]]  # a batch: indices into the requests, and their completions
 
 
+More = Callable[[], Sequence[Request]]
+"""What gives the requests that have come since it was called last."""
+
+
 class Engine(Protocol):
-    """The interface of an engine."""
+    """The interface of an engine.
+
+    One with a true attribute `mixes` answers for several members in one batch, and takes further requests while it
+    answers: its `generate` has a second parameter `more`, a `More`, whose requests are numbered on.
+    """
 
     def facts(self) -> dict[str, str]:
         """The facts that can change a text: base model, way of combining, number format, device."""

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from swarm.engines.base import Engine, Finished, Member, Request
 from swarm.engines.statistics import Tally, Work, tally_of
@@ -15,10 +16,12 @@ class IdleWorker:
     Attributes:
       worker: its number.
       resident: digest of the member that it answered for last, which costs nothing to ask again; "" for none.
+      mixes: whether a batch may ask several members.
     """
 
     worker: int
     resident: str = ""
+    mixes: bool = False
 
 
 class Executor(ABC):
@@ -84,7 +87,9 @@ class SingleEngine(Executor):
         self.engine = engine
         self._running: Iterator[Finished] | None = None
         self._batches = 0
-        self._left = 0  # requests of the running batch
+        self._arrived: list[Request] = []  # that the running engine has not taken yet
+        self._places: list[tuple[int, int]] = []  # batch and index in it, of the running engine's requests
+        self._left = 0  # requests that are not answered
 
     def facts(self) -> dict[str, str]:
         """The engine's."""
@@ -95,17 +100,37 @@ class SingleEngine(Executor):
         self.engine.expect(members)
 
     def free(self) -> list[IdleWorker]:
-        """Worker 0, unless it is busy."""
-        return [] if self._running is not None else [IdleWorker(0)]
+        """Worker 0, unless it is busy with an engine that takes no further requests meanwhile."""
+        return [] if self._running is not None and not self._mixes else [IdleWorker(0, mixes=self._mixes)]
 
     def submit(self, worker: int, requests: Sequence[Request]) -> int:
-        """Keeps the batch; the engine begins in `wait`."""
-        if self._running is not None:
+        """Keeps the batch; the engine begins in `wait`, or takes it beside what it answers then."""
+        if self._running is not None and not self._mixes:
             raise RuntimeError("this engine is at work on a batch: wait for it first")
         self._batches += 1
-        self._left = len(requests)
-        self._running = iter(self.engine.generate(requests)) if requests else None
+        places = [(self._batches, index) for index in range(len(requests))]
+        self._left += len(requests)
+        if self._running is not None:
+            self._arrived += requests
+            self._places += places
+        elif requests:
+            self._places = places
+            self._running = self._begin(requests)
         return self._batches
+
+    @property
+    def _mixes(self) -> bool:
+        return bool(getattr(self.engine, "mixes", False))
+
+    def _begin(self, requests: Sequence[Request]) -> Iterator[Finished]:
+        if not self._mixes:
+            return iter(self.engine.generate(requests))
+        mixing: Any = self.engine
+        return iter(mixing.generate(requests, self._take_arrived))
+
+    def _take_arrived(self) -> list[Request]:
+        arrived, self._arrived = self._arrived, []
+        return arrived
 
     def wait(self) -> list[tuple[int, Finished]]:
         """The next completions. Raises RuntimeError if the engine ends with requests left."""
@@ -120,11 +145,16 @@ class SingleEngine(Executor):
             self._running = running
         else:
             next(running, None)  # what it does after its last answer belongs to the batch
-        return [(self._batches, finished)]
+        by_batch: dict[int, Finished] = {}
+        for number, completion in finished:
+            batch, index = self._places[number]
+            by_batch.setdefault(batch, []).append((index, completion))
+        return list(by_batch.items())
 
     def abandon(self) -> None:
         """Ends what the engine is doing."""
         running, self._running = self._running, None
+        self._arrived, self._left = [], 0
         close = getattr(running, "close", None)
         if close is not None:
             close()

@@ -118,7 +118,7 @@ class Queue(Generic[Waiting]):
         goes before, and one that is resident at another one comes after. One worker takes all of a member's. Several
         take no more than their share of all that is not answered, so that none is idle at the end, but no fewer rows
         than are worth a pass; and rows count the more, the longer the way of their graphs still is, since its end is
-        waited for.
+        waited for. A worker that mixes members takes those of further ones, with the same parameters, up to as many.
         """
         if not self._groups:
             return []
@@ -134,12 +134,18 @@ class Queue(Generic[Waiting]):
 
         chosen = max(self._groups, key=worth)
         self._note_resident(idle.worker, chosen[0])
-        rows = self._groups[chosen]
+        batch = self._take(chosen, most)
+        while idle.mixes and len(batch) < most and (others := [one for one in self._groups if one[1] == chosen[1]]):
+            batch += self._take(max(others, key=worth), most - len(batch))
+        self._under_way |= batch
+        return batch
+
+    def _take(self, group: Group, most: int) -> Batch[Waiting]:
+        rows = self._groups[group]
         batch = rows.take(most)
         if not rows:
-            del self._groups[chosen]
+            del self._groups[group]
         self.ready -= len(batch)
-        self._under_way |= batch
         return batch
 
     def _note_resident(self, worker: int, digest: str) -> None:

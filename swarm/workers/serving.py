@@ -28,14 +28,15 @@ class Server:
     def ready(self) -> Ready:
         """The event that the engine is loaded."""
         device = getattr(self._engine, "device", None) or self._engine.facts().get("device", "cpu")
-        return Ready(self.worker, self._engine.facts(), f"{platform.node()}, {device}, process {os.getpid()}")
+        return Ready(self.worker, self._engine.facts(), f"{platform.node()}, {device}, process {os.getpid()}",
+                     bool(getattr(self._engine, "mixes", False)))  # fmt: skip
 
     def answers(self, batch: int, requests: Sequence[Request]) -> Iterator[Answered | Failed]:
         """Events with completions as they are finished, the last one with a report; or the failure."""
         waiting: Finished | None = None
         began = time.monotonic()
         try:
-            self._engine.expect([requests[0].member])
+            self._engine.expect(list({request.member.digest: request.member for request in requests}.values()))
             for finished in self._engine.generate(requests):
                 if waiting is not None:
                     yield Answered(self.worker, batch, waiting, False)

@@ -25,11 +25,15 @@ class Report:
 
 @dataclass(frozen=True)
 class Ready:
-    """A worker has its engine; `facts` are the engine's, `location` is the worker's machine, device and process."""
+    """A worker has its engine; `facts` are the engine's, `location` is the worker's machine, device and process.
+
+    `mixes` is whether a batch may ask several members.
+    """
 
     worker: int
     facts: dict[str, str]
     location: str
+    mixes: bool = False
 
 
 @dataclass(frozen=True)

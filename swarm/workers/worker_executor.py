@@ -3,7 +3,7 @@
 import logging
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from swarm.engines.base import Finished, Member, Request
 from swarm.engines.executor import Executor, IdleWorker
@@ -162,7 +162,7 @@ class WorkerExecutor(Executor):
     def _send(self, number: int, batch: int) -> None:
         worker, asked = self._workers[number], self._batches[batch]
         worker.batch, worker.sent = batch, list(asked.left)
-        worker.idle = IdleWorker(number, asked.requests[0].member.digest)
+        worker.idle = replace(worker.idle, resident=asked.requests[0].member.digest)
         self._roster.put(number, BUSY, self._transport.now())
         self._transport.send(number, batch, [asked.requests[index] for index in worker.sent])
 
@@ -195,6 +195,7 @@ class WorkerExecutor(Executor):
             self._check_facts(event)
             now = self._transport.now()
             worker.location = event.location
+            worker.idle = IdleWorker(event.worker, mixes=event.mixes)
             worker.health.started(event.location, now)
             self._roster.put(event.worker, IDLE, now)
         elif isinstance(event, Answered):

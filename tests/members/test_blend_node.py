@@ -115,6 +115,7 @@ def test_it_evolves_with_its_members_and_sits_in_graphs_and_votes(world):
     assert len(answers(scheduler, found["vote"])) == len(PROMPTS)
     assert engine.blended["blend"].ranked == ranked, "what was ranked for one is known to the other"
     system = System(graph_of(2, [(0, 1)]), (3, 2), members.initial(), PARAMS)
+    engine.inner.side_by_side = None  # it takes nothing beside what it is asked
     asked, plain = [], engine.inner.generate
     engine.inner.generate = lambda requests: asked.extend(request.prompt for request in requests) or plain(requests)
     scheduler.answer_all([(system, [Query(PROMPTS[0])])], PARAMS)

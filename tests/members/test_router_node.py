@@ -60,7 +60,8 @@ def node(folder, classifier="../../router", members=("expert_0", "expert_1", "ex
 
 
 def asked(engine):
-    """Has an engine note who is asked what."""
+    """Has an engine note who is asked what; it takes nothing beside what it is asked."""
+    engine.side_by_side = None
     seen, plain = [], engine.generate
 
     def noted(requests):

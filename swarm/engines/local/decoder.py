@@ -136,7 +136,7 @@ class Decoding:
         given = time.monotonic()
         while self._queue or self._ids:
             reading = self._wants_more()
-            starved = self._more and not self._queue and self._frees_enough()
+            starved = self._more and not self._queue and len(self._finished) >= REFILL * len(self._ids)
             if self._finished and (reading or starved or time.monotonic() - given >= SECONDS):
                 yield self._take_finished()
                 given = time.monotonic()

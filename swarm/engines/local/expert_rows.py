@@ -28,6 +28,7 @@ class ExpertRows:
         self.seconds = 0.0
         self._weights, self._limit = weights, limit_bytes
         self._numbers: OrderedDict[str, int] = OrderedDict()  # by digest, longest unused first
+        self._speaking: set[str] = set()  # digests that must stay
         self._of_one = 0
         self._puts = 0
 
@@ -39,15 +40,18 @@ class ExpertRows:
 
     def numbers(self, experts: Sequence[Expert]) -> list[int]:
         """The experts' adapters, at most `most` of them; what is not there yet is put there."""
-        digests = [expert.digest for expert in experts]
-        for digest in digests:
-            if digest in self._numbers:
-                self._numbers.move_to_end(digest)
+        self._speaking.update(expert.digest for expert in experts)
         for expert in experts:
-            if expert.digest not in self._numbers:
-                self._make_room(len(set(digests)))
+            if expert.digest in self._numbers:
+                self._numbers.move_to_end(expert.digest)
+            else:
+                self._make_room()
                 self._numbers[expert.digest] = self._put(expert)
-        return [self._numbers[digest] for digest in digests]
+        return [self._numbers[expert.digest] for expert in experts]
+
+    def may_join(self, expert: Expert) -> bool:
+        """Whether an expert is one of those that speak, or there is memory for it beside them."""
+        return expert.digest in self._speaking or len(self._speaking) < self.most(expert)
 
     @contextmanager
     def speaking(self) -> Iterator[None]:
@@ -57,11 +61,13 @@ class ExpertRows:
             yield
         finally:
             self.adapters.detach()
+            self._speaking.clear()
 
-    def _make_room(self, wanted: int) -> None:
-        most = self._limit // self._of_one if self._of_one else 1
-        while self._numbers and len(self._numbers) >= max(most, wanted):
-            self.adapters.remove(self._numbers.popitem(last=False)[1])
+    def _make_room(self) -> None:
+        most = max(self._limit // self._of_one, 1) if self._of_one else 1
+        silent = [digest for digest in self._numbers if digest not in self._speaking]
+        for digest in silent[: max(len(self._numbers) - most + 1, 0)]:
+            self.adapters.remove(self._numbers.pop(digest))
 
     def _put(self, expert: Expert) -> int:
         weights = self._weights(expert)

@@ -7,7 +7,8 @@ ranks and on how many rows each expert has.
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -42,6 +43,7 @@ class Pace:
     def __init__(self, core: TokenCore):
         self._core = core
         self._seconds: dict[tuple[int, int, int], float] = {}
+        self._with_adapters: Callable[[], AbstractContextManager[None]] = nullcontext
         self.answer = 1.0
         self._answers = 0
 
@@ -54,8 +56,16 @@ class Pace:
         """Seconds for experts one after another, of which each takes `exchange`; at most `rows` rows at a time."""
         return sum(exchange + self._of(one, most, 0, rows) for one in work)
 
-    def mixed(self, work: Sequence[Work], most: int, put: float, rows: int) -> float:
-        """Seconds for all of them side by side, of which each takes `put`; some must have adapters to measure with."""
+    def mixed(
+        self,
+        work: Sequence[Work],
+        most: int,
+        put: float,
+        rows: int,
+        with_adapters: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> float:
+        """Seconds for all of them side by side, of which each takes `put`; passes are measured `with_adapters`."""
+        self._with_adapters = with_adapters
         whole = Work(sum(one.rows for one in work), sum(one.tokens for one in work))
         return put * len(work) + self._of(whole, most, len(work), rows)
 
@@ -73,7 +83,8 @@ class Pace:
         key = (_power(rows), _power(min(tokens, self._core.chunk)), _power(experts))
         if key not in self._seconds:
             try:
-                self._seconds[key] = self._measured(*key)
+                with self._with_adapters() if experts else nullcontext():
+                    self._seconds[key] = self._measured(*key)
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise

@@ -1,7 +1,8 @@
 """The division of requests into sittings: experts side by side in one batch, or one after the other, each folded."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,12 +25,10 @@ class Sitting:
     Attributes:
       indices: of the requests.
       expert: whose they are where its weights are in the model; None where each row has its adapter.
-      adapters: each row's.
     """
 
     indices: list[int]
     expert: Expert | None
-    adapters: list[int] | None = None
 
 
 class SideBySide:
@@ -45,39 +44,31 @@ class SideBySide:
         self._decoder = decoder
         self._told = False
 
-    def sittings(
-        self,
-        by_expert: Sequence[tuple[Expert, list[int]]],
-        tokens: Sequence[Tokens],
-        most: int,
-        exchange: float,
-    ) -> Iterator[Sitting]:
-        """The sittings for experts' requests, whose prompts have these tokens and answers at most `most`.
+    def sitting(
+        self, by_expert: Sequence[tuple[Expert, list[int]]], tokens: Sequence[Tokens], most: int, exchange: float
+    ) -> Sitting | None:
+        """The first of these experts' requests side by side, as many as there is memory for; None where folding pays.
 
-        `exchange` is what folding one expert takes, in seconds. What comes later is decided when it is asked for.
+        Prompts have these tokens by request, answers at most `most`; folding an expert takes `exchange` seconds.
         """
-        at_once = self.rows.most(by_expert[0][0]) if len(by_expert) > 1 else 1
-        for start in range(0, len(by_expert), at_once):
-            part = by_expert[start : start + at_once]
-            numbers = self.rows.numbers([expert for expert, _ in part]) if len(part) > 1 else []
-            if numbers and self._pays([indices for _, indices in part], tokens, most, exchange):
-                own = [number for number, (_, indices) in zip(numbers, part, strict=True) for _ in indices]
-                yield Sitting([index for _, indices in part for index in indices], None, own)
-            else:
-                yield from (Sitting(indices, expert) for expert, indices in part)
+        part = by_expert[: self.rows.most(by_expert[0][0])]
+        work = [Work(len(indices), sum(len(tokens[index]) for index in indices)) for _, indices in part]
+        longest = max(len(tokens[index]) for _, indices in part for index in indices)
+        capacity = max(self._decoder.token_budget // (longest + most + 1), 1)
+        folded = self.pace.folded(work, most, exchange, capacity)
 
-    def _pays(self, groups: Sequence[Sequence[int]], tokens: Sequence[Tokens], most: int, exchange: float) -> bool:
-        work = [Work(len(group), sum(len(tokens[index]) for index in group)) for group in groups]
-        longest = max(len(tokens[index]) for group in groups for index in group)
-        rows = max(self._decoder.token_budget // (longest + most + 1), 1)
-        with self.rows.speaking():
-            mixed = exchange + self.pace.mixed(work, most, self.rows.seconds, rows)
-        folded = self.pace.folded(work, most, exchange, rows)
-        if mixed < folded and not self._told:
+        def with_adapters() -> AbstractContextManager[None]:
+            self.rows.numbers([expert for expert, _ in part])
+            return self.rows.speaking()
+
+        mixed = exchange + self.pace.mixed(work, most, self.rows.seconds, capacity, with_adapters)
+        if mixed >= folded:
+            return None
+        if not self._told:
             self._told = True
             log.info("%d experts share batches: about %.2g s instead of %.2g s one after the other",
-                     len(groups), mixed, folded)  # fmt: skip
-        return mixed < folded
+                     len(part), mixed, folded)  # fmt: skip
+        return Sitting([index for _, indices in part for index in indices], None)
 
 
 def side_by_side(

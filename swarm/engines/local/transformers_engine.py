@@ -11,23 +11,21 @@ import tokenizers
 import torch
 import transformers
 
-from swarm.engines.base import Finished, GenerationParams, Member, Request, Turn
+from swarm.engines.base import Finished, GenerationParams, Member, More, Request, Turn
 from swarm.engines.local.answer_texts import AnswerTexts
+from swarm.engines.local.answering import Answering
 from swarm.engines.local.chat_template import check_not_empty, rendered
-from swarm.engines.local.decoder import Decoder
 from swarm.engines.local.decoder_choice import make_decoder
 from swarm.engines.local.device_map import DeviceMap, devices_and_dtype, load_placed_base, spread, spread_decoder
 from swarm.engines.local.devices import what_is_unusual
 from swarm.engines.local.expert_store import ExpertStore
-from swarm.engines.local.plain_generate import Answers
 from swarm.engines.local.positions import learned_positions
 from swarm.engines.local.pretrained import padding_of
 from swarm.engines.local.prompt_tokens import TokenMemory
 from swarm.engines.local.resident_model import ResidentModel, make_resident
-from swarm.engines.local.sampled_tokens import samplers_of
 from swarm.engines.local.shared_prefixes import Tokens
 from swarm.engines.local.side_by_side import SideBySide, Sitting, side_by_side
-from swarm.engines.local.token_budget import adapter_bytes, check_room, is_out_of_memory, measured_token_budget
+from swarm.engines.local.token_budget import adapter_bytes, check_room, measured_token_budget
 from swarm.errors import UserError
 from swarm.weights.adapters import LoraWeights
 from swarm.weights.base_model import base_folder, base_model_digest, parameter_count
@@ -48,6 +46,10 @@ class InProcessEngine:
       divided: whether its layers are divided among them.
       token_budget: the most tokens (padded prompt and answer) that one batch may hold.
       known_prompts: the tokens of prompts that were read lately.
+      loaded: the digest of the expert whose weights are in the model; "" for none.
+      exchange_seconds: that loading an expert has taken, at the best.
+      texts: what makes completions of answers.
+      side_by_side: how experts share batches; None where they do not.
       halvings: how often a batch did not fit into memory and was halved.
     """
 
@@ -86,9 +88,9 @@ class InProcessEngine:
         self._store = ExpertStore(pool)
         first = self._store.weights(pool.experts()[0])
         self._resident = self._resident_of(model, first, placed, fold)
-        self._loaded, self._bare = "", False
-        self._exchange = 0.0  # seconds that loading an expert has taken, at the best
-        self._texts = AnswerTexts(pool.base, self.tokenizer, self._resident.model.generation_config)
+        self.loaded, self._bare = "", False
+        self.exchange_seconds = 0.0
+        self.texts = AnswerTexts(pool.base, self.tokenizer, self._resident.model.generation_config)
         self.known_prompts = TokenMemory()
         self._positions = learned_positions(self._resident.model)
         padding = padding_of(self.tokenizer, self._resident.model)
@@ -134,57 +136,35 @@ class InProcessEngine:
         """Announces the experts of the next requests: their weights are then materialised together, which is faster."""
         self._store.expect([member for member in members if isinstance(member, Expert)])
 
-    def generate(self, requests: Sequence[Request]) -> Iterator[Finished]:
+    def generate(self, requests: Sequence[Request], more: More | None = None) -> Iterator[Finished]:
         """Answers experts side by side where that is faster, else expert by expert, so that each is loaded once."""
-        by_params: dict[GenerationParams, list[int]] = {}
-        for index, request in enumerate(requests):
-            by_params.setdefault(request.params, []).append(index)
-        for params, indices in by_params.items():
-            asked = [requests[index] for index in indices]
-            tokens = self._tokens(asked, params)
-            self._check_prompts(tokens, params)
-            self._texts.name_what_is_not_taken(params)
-            for sitting in self._sittings(asked, tokens, params.max_new_tokens):
-                with self._seated(sitting):
-                    for answers in self._decode_within_memory(tokens, params, asked, sitting):
-                        completions = self._texts.completions(tokens, answers, params)
-                        yield [(indices[i], completion) for i, completion in completions]
-
-    def _sittings(self, asked: Sequence[Request], tokens: Sequence[Tokens], most: int) -> Iterator[Sitting]:
-        by_expert: dict[str, list[int]] = {}
-        for index, request in enumerate(asked):
-            by_expert.setdefault(request.member.digest, []).append(index)
-        # the expert that is loaded already goes first
-        order = sorted(by_expert, key=lambda digest: digest != self._loaded)
-        experts = [_expert(asked[by_expert[digest][0]].member) for digest in order]
-        if self.side_by_side is None:
-            return (Sitting(by_expert[expert.digest], expert) for expert in experts)
-        of_experts = [(expert, by_expert[expert.digest]) for expert in experts]
-        return self.side_by_side.sittings(of_experts, tokens, most, self._exchange)
+        answering = Answering(self, more)
+        answering.take(requests)
+        yield from answering.answers()
 
     @contextmanager
-    def _seated(self, sitting: Sitting) -> Iterator[None]:
+    def seated(self, sitting: Sitting) -> Iterator[None]:
         """The model speaks as the sitting's expert meanwhile, or each row as its own."""
         if sitting.expert is not None:
             self.load(sitting.expert)
             yield
             return
         assert self.side_by_side is not None
-        if self._loaded or not self._bare:
+        if not self._bare:
             self.clear()
         with self.side_by_side.rows.speaking():
             yield
 
     def load(self, expert: Expert) -> None:
         """Loads an expert's weights into the resident model, which `generate` does by itself."""
-        if expert.digest != self._loaded:
-            self._loaded, self._bare = "", False  # nobody's, should this be interrupted
+        if expert.digest != self.loaded:
+            self.loaded, self._bare = "", False  # nobody's, should this be interrupted
             weights = self._store.weights(expert)
             start = time.perf_counter()
             self._resident.load(weights)
             took = time.perf_counter() - start
-            self._exchange = min(self._exchange or took, took)
-            self._loaded = expert.digest
+            self.exchange_seconds = min(self.exchange_seconds or took, took)
+            self.loaded = expert.digest
 
     @property
     def model(self) -> Any:
@@ -200,16 +180,24 @@ class InProcessEngine:
 
         The next `generate` loads its expert again. Raises ValueError for a pool of full models.
         """
-        self._loaded = ""
+        self.loaded = ""
         self._resident.clear()
         self._bare = True
 
-    def _tokens(self, requests: Sequence[Request], params: GenerationParams) -> list[Tokens]:
+    @property
+    def mixes(self) -> bool:
+        """Whether experts may share batches."""
+        return self.side_by_side is not None
+
+    def prompt_tokens(self, requests: Sequence[Request], params: GenerationParams) -> list[Tokens]:
+        """The tokens of prompts that have these parameters. Raises UserError for one that the model cannot read."""
+        self.texts.name_what_is_not_taken(params)
         if any(request.history for request in requests):  # of a conversation, which nobody else has
-            return [
-                token for request in requests for token in self._tokenise([request.prompt], params, request.history)
-            ]
-        return self.known_prompts.tokens([request.prompt for request in requests], params, self._tokenise)
+            read = [row for one in requests for row in self._tokenise([one.prompt], params, one.history)]
+        else:
+            read = self.known_prompts.tokens([request.prompt for request in requests], params, self._tokenise)
+        self._check_prompts(read, params)
+        return read
 
     def _tokenise(self, prompts: list[str], params: GenerationParams, history: Sequence[Turn] = ()) -> list[list[int]]:
         prompts, special = rendered(self.tokenizer, prompts, params, history)
@@ -231,33 +219,8 @@ class InProcessEngine:
                 f"base model {self.pool.base}: use one that reads more, or fewer --max_new_tokens"
             )
 
-    def _decode_within_memory(
-        self, tokens: list[Tokens], params: GenerationParams, asked: Sequence[Request], sitting: Sitting
-    ) -> Iterator[Answers]:
-        """The answers to a sitting's rows; where memory runs out, the rest anew with half as many rows at a time."""
-        left = sitting.indices
-        adapters = None if sitting.adapters is None else dict(zip(left, sitting.adapters, strict=True))
-        while left:
-            done: set[int] = set()
-            try:
-                rows, samplers = [tokens[i] for i in left], samplers_of([asked[i] for i in left])
-                own: dict[str, Any] = {}
-                if isinstance(self.decoder, Decoder):
-                    own["is_over"] = self._texts.is_over(params)
-                    own["adapters"] = None if adapters is None else [adapters[i] for i in left]
-                for answers in self.decoder.decode(rows, params.max_new_tokens, samplers, **own):
-                    if self.side_by_side:
-                        lengths = [len(answer) for _, answer in answers]
-                        self.side_by_side.pace.note_answers(lengths, params.max_new_tokens)
-                    done.update(left[row] for row, _ in answers)
-                    yield [(left[row], answer) for row, answer in answers]
-            except RuntimeError as error:  # torch.OutOfMemoryError is one, and the processor's allocator has no own
-                if not is_out_of_memory(error):
-                    raise
-                self._halve(max(len(tokens[i]) for i in left))
-            left = [i for i in left if i not in done]
-
-    def _halve(self, longest: int) -> None:
+    def halve(self, longest: int) -> None:
+        """Halves what is held at a time. Raises UserError where one row, of so many tokens, does not fit."""
         decoder = self.decoder
         if decoder.rows == 1:
             raise UserError(
@@ -271,9 +234,3 @@ class InProcessEngine:
         log.log(level, "out of memory: batches now hold at most %d tokens", self.token_budget)
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
-
-
-def _expert(member: Member) -> Expert:
-    if not isinstance(member, Expert):
-        raise TypeError(f"this engine answers for experts, not for {type(member).__name__} {member.name}")
-    return member

@@ -16,9 +16,10 @@ from repository import ROOT
 from swarm.engines.local.transformers_engine import DECODING
 
 DECIDING = {
-    "engines/local": "answer_texts attention_masks chat_template decoder decoder_choice expert_rows "
-    "generation_settings kv_cache long_rows lora_batch neighbours plain_generate positions prefix_store pretrained prompt_tokens ragged_stepper "
-    "resident_model row_stepper sampled_tokens shared_prefixes side_by_side stepper token_core transformers_engine",
+    "engines/local": "answer_texts answering attention_masks chat_template decoder decoder_choice device_map "
+    "expert_rows generation_settings kv_cache long_rows lora_batch neighbours plain_generate positions prefix_store "
+    "pretrained prompt_tokens ragged_stepper resident_model row_stepper sampled_tokens shared_prefixes side_by_side "
+    "stepper token_core transformers_engine",
     "members/fusion": "anchors boundaries candidates digit_vote failure_policy follower fused_decoding fused_step "
     "fusion_models growing_text option_choice perplexity pieces row_table rows token_choosers unions vocabulary "
     "working_set",

@@ -103,7 +103,7 @@ def test_transformers_own_generate_draws_the_same(pool):
     engine = InProcessEngine(pool, device="cpu")
     requests = requests_of(pool)
     engine.load(pool.experts()[0])
-    rows = engine._tokens(requests, WARM)
+    rows = engine.prompt_tokens(requests, WARM)
     own = dict(pair for part in engine.decoder.decode(rows, 6, samplers_of(requests)) for pair in part)
     plain = PlainGenerate(engine.model, greedy(engine.model.generation_config, 0), 10_000)
     found = dict(pair for part in plain.decode(rows, 6, samplers_of(requests)) for pair in part)

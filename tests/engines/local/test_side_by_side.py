@@ -13,6 +13,9 @@ from swarm.engines.local.decoder import Decoding
 from swarm.engines.local.pace import Pace, Work
 from swarm.engines.local.transformers_engine import InProcessEngine
 from swarm.engines.sampling import Sampling
+from swarm.system.prompts import Query
+from swarm.system.scheduler import Scheduler
+from swarm.system.system import System, graph_of
 from swarm.weights.pool import read_pool
 
 WORDS = ["red", "no", "is two blue yes no one", "green green what is three is one yes blue red", "what is red", "one"]
@@ -169,3 +172,17 @@ def test_rows_are_added_and_withdrawn_while_others_are_decoded(tmp_path, monkeyp
                 decoding.withdraw(sorted(withdrawn))
     assert not later and found == {number: answer for number, answer in alone.items() if number not in withdrawn}
     assert len(withdrawn) >= 10
+
+
+def test_graphs_of_several_experts_have_the_same_answers_whatever_joins_whom(tmp_path, mixing, monkeypatch):
+    """Later nodes' requests join the batch that earlier ones are answered in."""
+    monkeypatch.setattr(decoder, "SECONDS", 0.0)
+    pool = read_pool(make_pool(tmp_path))
+    experts, params = experts_of(pool, 4), GenerationParams(5)
+    system = System(graph_of(4, [(0, 2), (1, 2), (0, 3), (2, 3)]), (0, 1, 2, 3), experts)
+    tasks = [(system, [Query(f"{word} {other}") for word in WORDS for other in WORDS[:4]])] * 2
+    engine, folding = InProcessEngine(pool, device="cpu"), InProcessEngine(pool, device="cpu", fold=True)
+    sittings, seated = [], engine.seated
+    monkeypatch.setattr(engine, "seated", lambda sitting: sittings.append(sitting) or seated(sitting))
+    assert Scheduler(engine).answer_all(tasks, params) == Scheduler(folding).answer_all(tasks, params)
+    assert len(sittings) < 4, "one batch is added to, rather than one for every level"
