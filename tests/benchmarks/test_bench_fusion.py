@@ -1,11 +1,17 @@
 """The benchmarks of fusion: logits are what the notes say, wrong tokens count for nothing, all runs in small."""
 
+import os
 import re
 import sys
 
 import pytest
 import torch
+from deepen_world import save_models
 from repository import ROOT
+
+from swarm.members.fusion import build
+from swarm.members.fusion.token_choosers import TokenChoice
+from swarm.storage.user_cache import own_cache
 
 
 @pytest.fixture(autouse=True)
@@ -79,3 +85,25 @@ def test_without_the_tokenizers_the_other_rows_are_there(monkeypatch, tmp_path, 
     names = [row.name for row in fusion.rows(fusion.SMALL, 1)]
     assert names[-1] == "fusion: memory" and not any("decoding" in name for name in names)
     assert "no ../shared/tokenizers" in capsys.readouterr().err
+
+
+def test_real_models_are_measured_where_they_are_named(monkeypatch, tmp_path):
+    from benchmarks import fusion_real
+    from benchmarks.measure import Different
+
+    monkeypatch.setattr(build, "SMALL", 0)
+    models = save_models(tmp_path)
+    folders = [str(models / "one"), str(models / "two")]
+    monkeypatch.setenv(fusion_real.MODELS, os.pathsep.join(folders))
+    assert fusion_real.named_models() == folders
+    rows = fusion_real.rows(folders, fusion_real.Size(4), 1)
+    assert [row.name.partition(", ")[2] for row in rows] == ["first run", "later run", "warm"]
+    assert all(row.floor.value > 0 and row.ours.value > 0 for row in rows)
+    assert [goal.text for row in rows for goal in row.goals] == ["≤ 5 × floor", "≤ 2.5 × floor"]
+    assert not (own_cache() / "fusion_rows").exists(), "rows of a benchmark do not stay"
+    wrong = lambda logits, weights: TokenChoice(logits[0].argmin(-1))  # noqa: E731
+    monkeypatch.setattr(fusion_real, "_in_float32", lambda _: wrong)
+    with pytest.raises(Different, match="beside rows in float32"):
+        fusion_real.rows(folders, fusion_real.Size(4), 1)
+    monkeypatch.setenv(fusion_real.MODELS, f"{folders[0]}{os.pathsep}{tmp_path / 'nowhere'}")
+    assert fusion_real.named_models() is None

@@ -12,6 +12,7 @@ from swarm.members.fusion.anchors import Anchors, common_anchors, select_anchors
 from swarm.members.fusion.fused_step import FusedStep
 from swarm.members.fusion.fusion_artefact import FusionArtefact, load_artefact, member_facts, saved_rule
 from swarm.members.fusion.fusion_settings import FusionSettings
+from swarm.members.fusion.kept_rows import KeptRows, open_kept_rows
 from swarm.members.fusion.recognition import recognised_shares, warn_of_unrecognised
 from swarm.members.fusion.row_memory import LEAST, row_memory
 from swarm.members.fusion.rows import DenseRows, LazyRows, RelativeRows, RowSource
@@ -94,31 +95,47 @@ def make_rows(
     normalise: bool,
     centre: bool,
     models: int = 1,
+    kept: KeptRows | None = None,
 ) -> RelativeRows:
     """A model's relative rows, all of them at once where that is allowed, they are few and fit into `row_memory`.
 
-    So many `models` share the device. The numbers are the same whatever memory there is.
+    So many `models` share the device. The numbers are the same whatever memory there is, and whether rows were `kept`.
     """
     source = _source(embeddings, anchors, normalise, centre)
     memory = row_memory(settings.row_memory, embeddings.device, models)
-    size = 4 * len(embeddings) * len(anchors)
-    small = settings.rows == "auto" and size <= SMALL
-    if settings.rows == "dense" or (small and size <= memory.capacity):
+    small = _are_few(embeddings, anchors, settings)
+    if settings.rows == "dense" or (small and 4 * len(embeddings) * len(anchors) <= memory.capacity):
         return DenseRows.build(source)
-    return LazyRows(source, memory.capacity, "float32" if small else "bfloat16", memory.may_grow)
+    return LazyRows(source, memory.capacity, "float32" if small else "bfloat16", memory.may_grow, kept)
 
 
 def rows_of(
     embeddings: Sequence[torch.Tensor], artefact: FusionArtefact, settings: FusionSettings
 ) -> list[RelativeRows]:
-    """Every model's relative rows, those of the artefact where it has them."""
+    """Every model's relative rows, those of the artefact where it has them, else with those that were kept on the disk.
+
+    Kept are rows that are not few and are worked out beside a processor, where each of them takes its time.
+    """
+    if artefact.rows:
+        return [DenseRows.of(rows.to(own.device)) for rows, own in zip(artefact.rows, embeddings, strict=True)]
+    pairs = list(zip(embeddings, artefact.anchors.ids, strict=True))
     devices = [own.device for own in embeddings]
-    return [
-        DenseRows.of(artefact.rows[index].to(own.device))
-        if artefact.rows
-        else make_rows(own, ids, settings, artefact.normalised, artefact.centred, models=devices.count(own.device))
-        for index, (own, ids) in enumerate(zip(embeddings, artefact.anchors.ids, strict=True))
+    how = artefact.normalised, artefact.centred
+    worth = [
+        settings.rows != "dense" and own.device.type == "cpu" and not _are_few(own, ids, settings) for own, ids in pairs
     ]
+    kept = open_kept_rows(
+        [pair if asked else None for pair, asked in zip(pairs, worth, strict=True)], *how, settings.row_disk
+    )
+    return [
+        make_rows(own, ids, settings, *how, models=devices.count(own.device), kept=before)
+        for (own, ids), before in zip(pairs, kept, strict=True)
+    ]
+
+
+def _are_few(embeddings: torch.Tensor, anchors: torch.Tensor, settings: FusionSettings) -> bool:
+    """Whether all of a model's rows take so little that they are kept in float32."""
+    return settings.rows == "auto" and 4 * len(embeddings) * len(anchors) <= SMALL
 
 
 def _source(embeddings: torch.Tensor, anchors: torch.Tensor, normalise: bool, centre: bool) -> RowSource:

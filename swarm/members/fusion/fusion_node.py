@@ -61,9 +61,10 @@ class Fusion(Composite):
 
     def _facts(self) -> dict[str, Any]:
         """The settings in the cache key, an artefact by its content."""
-        # changes no text, but answers were always kept under it
+        facts = asdict(self.settings)
+        del facts["row_disk"]  # changes no text, nor does row_memory, but answers were always kept under that
         row_memory = self.settings.row_memory or UNSET_ROW_MEMORY
-        return asdict(self.settings) | {"artefact": self._anchors, "row_memory": row_memory}
+        return facts | {"artefact": self._anchors, "row_memory": row_memory}
 
     def check(self, experts: Sequence[str], names: Sequence[str]) -> None:
         """Raises UserError as its base does, for a member that is a composite, and for a model of a member's name."""

@@ -35,6 +35,7 @@ class FusionSettings:
       centre: subtract the mean embedding first.
       rows: dense, lazy, or dense where a matrix is small and takes less than `row_memory`.
       row_memory: megabytes per model that relative rows may take, None for what can be spared; changes no text.
+      row_disk: megabytes of disk that all fusions' relative rows may take, kept for later runs; changes no text.
       gate: the main model chooses alone where its first token has at least this probability; above 1 never.
       eos: main: the main model alone decides when to end; shared: ends are tokens like others.
       stop: texts at which an answer ends; they are not part of it.
@@ -56,6 +57,7 @@ class FusionSettings:
     centre: bool = False
     rows: str = "auto"
     row_memory: int | None = None
+    row_disk: int = 4000
     gate: float = 2.0
     eos: str = "main"
     stop: tuple[str, ...] = ()
@@ -141,7 +143,7 @@ def _check_together(where: str, settings: FusionSettings, count: int) -> None:
             explicit(settings.weights, count)
         except ValueError as error:
             raise UserError(f"{where}: {error}; wanted one for each member, in their order") from None
-    for name, least in (("top", 1), ("row_memory", 1), ("anchor_seed", 0)):
+    for name, least in (("top", 1), ("row_memory", 1), ("row_disk", 0), ("anchor_seed", 0)):
         value = getattr(settings, name)
         if value is not None and value < least:
             raise UserError(f"{where}: {name} is {value}; wanted at least {least}")

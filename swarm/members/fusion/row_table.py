@@ -31,9 +31,9 @@ class RowStore:
         """The rows at indices (K,) as they are stored, for `put`."""
         return self._table[indices]
 
-    def put(self, start: int, rows: Tensor) -> None:
-        """Puts rows that another store has `picked` at `start` and behind."""
-        self._table[start : start + len(rows)] = rows
+    def put(self, indices: Tensor, rows: Tensor) -> None:
+        """Puts rows that another store has `picked` at indices (K,)."""
+        self._table[indices] = rows
 
     def write(self, indices: Tensor, rows: Tensor) -> None:
         """Writes float32 rows (K, width) at indices (K,)."""

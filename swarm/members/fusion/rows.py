@@ -10,6 +10,7 @@ from torch import Tensor
 from swarm.engines.local.token_budget import is_out_of_memory
 from swarm.errors import UserError
 from swarm.maths.relative import ROUND, anchor_embeddings, anchor_norms, relative_rows_of
+from swarm.members.fusion.kept_rows import KeptRows
 from swarm.members.fusion.row_memory import never
 from swarm.members.fusion.row_table import RowStore, storage_type, stored_width
 
@@ -124,7 +125,7 @@ class LazyRows:
     What they are, and what is mixed of them, does not depend on how much room there is.
 
     Attributes:
-      hits, misses: rows that were asked for and were there, or were worked out, so far.
+      hits, misses: rows that were asked for and were there, or were read or worked out, so far.
       slots: how many rows there is room for.
     """
 
@@ -134,11 +135,13 @@ class LazyRows:
         capacity: int = 1 << 28,
         dtype: str = "bfloat16",
         may_grow: Callable[[int], bool] = never,
+        kept: KeptRows | None = None,
     ):
         """`capacity` is in bytes; `dtype`, float32 or bfloat16, is what rows are kept in.
 
         When there is no room any more, `may_grow` is asked whether so many bytes may be taken beside those that are.
-        The anchors' embeddings are kept, too, where they leave three quarters of the room to rows.
+        The anchors' embeddings are kept, too, where they leave three quarters of the room to rows. Rows that are `kept`
+        on the disk are read from there, and others added to them.
 
         Raises UserError if there is not room for one row.
         """
@@ -162,6 +165,7 @@ class LazyRows:
         self._token_in = torch.full((self.slots,), -1, dtype=torch.long, device=self.device)
         self._used_at = torch.zeros(self.slots, dtype=torch.long, device=self.device)
         self._now = self._filled = 0
+        self._kept_rows = kept
 
     @torch.inference_mode()
     def take(self, ids: Tensor, out: Tensor | None = None) -> Tensor:
@@ -194,7 +198,7 @@ class LazyRows:
         copies, size = RowStore(len(flat), self.width, self._kept, self.device), self.slots
         for start in range(0, len(flat), size):
             slots = self._ready_slots(flat[start : start + size])
-            copies.put(start, self._store.picked(slots))
+            copies.put(torch.arange(start, start + len(slots), device=self.device), self._store.picked(slots))
         return copies.mix(torch.arange(len(flat), device=self.device).view_as(ids), weights)
 
     def _ready_slots(self, ids: Tensor) -> Tensor:
@@ -223,11 +227,28 @@ class LazyRows:
         self._token_in[taken] = -1
         self._filled = min(self._filled + len(missing), self.slots)
         size = _built_at_a_time(self.width)
+        if self._kept_rows is not None:
+            for ids, slots in zip(missing.split(size), taken.split(size), strict=True):
+                there, rows = self._kept_rows.take(ids)
+                self._store.put(slots[there], rows)
+                self._are_there(ids[there], slots[there])
+            absent = self._slot_of[missing] < 0
+            missing, taken = missing[absent], taken[absent]
         for ids, slots in zip(missing.split(size), taken.split(size), strict=True):
             self._store.write(slots, self._worked_out(ids))
-            # only now: where memory has run out, the next call must not take them for there
-            self._token_in[slots] = ids
-            self._slot_of[ids] = slots.int()
+            self._are_there(ids, slots)
+        if self._kept_rows is not None:
+            self._kept_rows.note(missing, self._still_there)
+
+    def _are_there(self, ids: Tensor, slots: Tensor) -> None:
+        """Notes new rows, only now: where memory has run out, the next call must not take them for there."""
+        self._token_in[slots] = ids
+        self._slot_of[ids] = slots.int()
+
+    def _still_there(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Those of token ids that have not had to go, and their rows as they are stored."""
+        ids = ids[self._slot_of[ids] >= 0]
+        return ids, self._store.picked(self._slot_of[ids].long())
 
     def _worked_out(self, ids: Tensor) -> Tensor:
         return self._source.rows(ids, self._norms, self._at_hand)

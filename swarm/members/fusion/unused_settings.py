@@ -7,6 +7,7 @@ from swarm.members.fusion.fusion_settings import FusionSettings
 
 ANCHORS = ("anchors", "anchor_count", "anchor_seed")
 CANDIDATES = ("dropped", "least", "most")
+ROWS = ("rows", "row_memory", "row_disk")
 OF_A_MODE = "which works the members' weights out itself"
 
 
@@ -21,9 +22,7 @@ def without_effect(settings: FusionSettings) -> dict[str, str]:
         _add_of_step(settings, found)
         add("space is relative", "top")
     else:
-        add(
-            f"space is {settings.space}", *ANCHORS, *CANDIDATES, "artefact", "normalise", "centre", "rows", "row_memory"
-        )
+        add(f"space is {settings.space}", *ANCHORS, *CANDIDATES, "artefact", "normalise", "centre", *ROWS)
         add(f"space is {settings.space}", "mode", "inverse", "learning_rate", "updates", "candidates")
     if settings.space == "mapped":
         add("space is mapped", "top", "consistency")
@@ -43,7 +42,7 @@ def _add_of_step(settings: FusionSettings, found: dict[str, str]) -> None:
     step = settings.step
     if step.inverse == "none":
         names = ("mode", "learning_rate", "updates", "candidates", "consistency", *CANDIDATES)
-        found.update(dict.fromkeys((*names, "normalise", "centre", "rows", "row_memory"), "inverse is none"))
+        found.update(dict.fromkeys((*names, "normalise", "centre", *ROWS), "inverse is none"))
         return
     if step.inverse == "em":
         found["learning_rate"] = "inverse is em"
@@ -54,7 +53,7 @@ def _add_of_step(settings: FusionSettings, found: dict[str, str]) -> None:
         if isinstance(settings.weights, str) or all(settings.weights):  # a member of weight 0 stays out of it
             found["weights"] = found["consistency"]
     if settings.rows == "dense":
-        found["row_memory"] = "rows are dense"
+        found.update(dict.fromkeys(ROWS[1:], "rows are dense"))
 
 
 def check_not_contradicting(where: str, settings: FusionSettings) -> None:

@@ -38,6 +38,8 @@ FUSION = (
     Flag("--rows", "rows", str, None, f"relative rows: {', '.join(ROWS)} (default: auto)"),
     Flag("--row_memory", "row_memory", int, None, "MB that each model's relative rows may take (default: what "
          "memory is free)"),
+    Flag("--row_disk", "row_disk", int, None, "MB of disk that all fusions' rows may take, kept for later runs "
+         "(default: 4000; 0: none)"),
     Flag("--candidates", "candidates", str, None, f"tokens that a step works on: {', '.join(CANDIDATES)} "
          "(default: needed)"),
     Flag("--dropped", "dropped", float, None, "most probability that a step may leave out (default: 0.001)"),
@@ -112,7 +114,7 @@ def matrix_settings(options: argparse.Namespace) -> FusionSettings:
 def flat_settings(settings: FusionSettings) -> dict[str, Any]:
     """All settings that can change a text, by their names; an artefact by its content."""
     record = asdict(settings)
-    del record["row_memory"]
+    del record["row_memory"], record["row_disk"]
     record |= record.pop("step")
     record["artefact"] = saved_digest(Path(settings.artefact)) if settings.artefact else ""
     plain: dict[str, Any] = json.loads(json.dumps(record))  # tuples are lists in a file

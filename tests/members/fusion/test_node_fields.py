@@ -31,6 +31,7 @@ NESTED = {
     "keys": "published",
     "rows": "lazy",
     "row_memory": 64,
+    "row_disk": 0,
     "gate": 0.9,
     "eos": "shared",
     "stop": ["\n\n"],
