@@ -46,7 +46,7 @@ class Size:
 
 def rows(folders: Sequence[str], size: Size, repeats: int) -> list[Row]:
     """Each run's time by token; the floor is what the models' own passes over the same tokens take, nothing between."""
-    models = _recorded(load_fusion_models(folders, [torch.device("cpu")] * len(folders), "float32", False))
+    models = _recorded(load_fusion_models(folders, [(torch.device("cpu"),)] * len(folders), "float32", False))
     seconds: dict[str, list[float]] = {name: [] for name in ("first run", "later run", "warm", "floor", "made")}
     texts: dict[str, list[int]] = {}
     for _ in range(repeats):

@@ -13,6 +13,7 @@ BENCHMARKS = {
     "iteration": "one whole iteration on the embedded experts, against the published procedure and bare forward calls",
     "sharing": "requests of a step pair that need no generation, against what the graphs' structure allows",
     "generation": "tokens per second on mixed lengths, against plain generate in batches of ten",
+    "experts": "requests of many experts side by side against one after the other; steps; a long prompt's memory",
     "scheduler": "microseconds per request with an engine that answers at once",
     "pace": "microseconds of an engine for every batch, token and step: what scripts/simulate.py reckons with",
     "scale": "two worker processes against one, beside the gain of two independent processes",
@@ -27,7 +28,7 @@ BENCHMARKS = {
 }
 
 # both ways: more threads make models this small slower, and very much slower where the machine is not idle
-ONE_THREAD = ("iteration", "generation", "memory", "routing", "pace", "scale")
+ONE_THREAD = ("iteration", "generation", "experts", "memory", "routing", "pace", "scale")
 CARD = ("swap", "ways", "reference", "iteration", "fusion")
 
 

@@ -74,7 +74,7 @@ class Pace:
         together = min(work.rows, rows)
         reading = min(max(self._core.chunk // length, 1), together)
         passes = -(-work.rows // reading)
-        steps = self.answer * most * work.rows / together
+        steps = max(self.answer * most - 1, 0) * work.rows / together  # reading gives the first token
         of_reading = self._pass(reading, length, min(experts, max(experts * reading // work.rows, 1)) if experts else 0)
         return passes * of_reading + steps * self._pass(together, 1, experts)
 
