@@ -11,12 +11,13 @@ from swarm.evals.eval import Eval
 from swarm.evals.joint_eval import JointEval
 from swarm.evolution.candidate import Candidate
 
-BLOCK = 30  # questions
+SHARES = (0.1, 0.3, 0.6)  # of dev, after which the hopeless leave: most are found out early
+FEWEST = 10  # questions that tell anything
 ERRORS = 1.0  # standard errors by which the difference has to be below 0
 
 RULE = (
-    f"racing: after each {BLOCK} dev questions a candidate leaves if its mean paired difference to the bar, plus one "
-    "standard error of that, is below 0"
+    f"racing: after {', '.join(f'{share:.0%}' for share in SHARES)} of dev a candidate leaves if its mean paired "
+    "difference to the bar, plus one standard error of that, is below 0"
 )
 
 
@@ -39,9 +40,10 @@ def question_weights(evaluation: Eval, dev: Sequence[Example]) -> np.ndarray:
 
 
 def blocks_of(places: Sequence[int], rng: np.random.Generator) -> list[list[int]]:
-    """The questions in an order drawn at random, in blocks of about `BLOCK`."""
+    """The questions in an order drawn at random, in blocks of these shares, but where these would be too few."""
     order = rng.permutation(np.asarray(places))
-    return [block.tolist() for block in np.array_split(order, max(round(len(order) / BLOCK), 1))]
+    ends = [round(share * len(order)) for share in SHARES]
+    return [block.tolist() for block in np.split(order, [end for end in ends if end >= FEWEST])]
 
 
 def leaves(own: np.ndarray, bar: np.ndarray) -> bool:

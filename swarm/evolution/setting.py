@@ -33,7 +33,7 @@ class SettingGroup:
 TASK = SettingGroup("task", "the task", SCORING)
 DATA = SettingGroup("data", "data in other shapes (docs/data.md)", SCORING, with_system=True)
 JUDGE = SettingGroup("judge", "the judge of gemini_match (docs/judges.md)", SCORING | {"replay"})
-OPTIMIZER = SettingGroup("optimizer", "the optimizer (docs/search.md)")
+OPTIMIZER = SettingGroup("candidates", "the optimizer (docs/search.md)")
 SWARM = SettingGroup("swarm", "the swarms (--optimizer swarm)", optimizers=("swarm",))
 GRAPHS = SettingGroup("graphs", "graphs")
 EXPERTS = SettingGroup("experts", "experts", POOL)

@@ -8,7 +8,7 @@ from swarm.engines.executor import Executor
 from swarm.engines.local.base_checks import check_base
 from swarm.evolution.config import SearchConfig
 from swarm.evolution.fitted_on_dev import CHOOSES, warn_of_seen
-from swarm.evolution.forecast import Forecast, describe_time, forecast, forecast_lines, small_limits
+from swarm.evolution.forecast import Forecast, describe_time, duration, forecast, forecast_lines, small_limits
 from swarm.evolution.made_rounds import default_calls, start_calls
 from swarm.evolution.problem import most_nodes
 from swarm.evolution.speed import ENOUGH, MOST, USUAL, Lengths, Measuring, known_speed, remember_speed
@@ -105,7 +105,28 @@ def _show_budget(task: Task, members: Members) -> int:
         nodes,
     )
     log.info("An answer has at most %d tokens (--max_new_tokens).", task.params.max_new_tokens)
+    log.info("%s", _time_of(calls, task, members))
     return front_doors.DONE
+
+
+def _time_of(calls: int, task: Task, members: Members) -> str:
+    """How long so many calls take at the speed that was measured here, if any was."""
+    speed = known_speed(_engine_name(task.config, members), _task_name(task))
+    if speed is None:
+        return "For a time, measure this machine once: the same command with --calibrate."
+
+    def seconds(lengths: Lengths) -> str:
+        each = _forecast(task, members, lengths).iteration  # of a graph of every member, as of most candidates
+        share = calls / each.generations
+        return duration(speed.seconds(share * each.prompt_tokens, share * each.new_tokens))
+
+    full, likely = seconds(replace(speed.lengths, answer=1.0)), ""
+    if speed.lengths.answer != 1.0:
+        likely = f"about {seconds(speed.lengths)} if answers are as long as those were, "
+    return (
+        f"At the speed measured here: {likely}about {full} if every answer is of full length; making new experts and "
+        "judging come on top."
+    )
 
 
 def _forecast(task: Task, members: Members, lengths: Lengths) -> Forecast:

@@ -25,7 +25,7 @@ from swarm.evolution.config import SearchConfig
 from swarm.evolution.final_scores import questions_of_the_end
 from swarm.evolution.fitted_on_dev import CHOOSES, warn_of_seen
 from swarm.evolution.made_rounds import check_budget, with_more
-from swarm.evolution.optimizers.table import check_optimizer, code_of
+from swarm.evolution.optimizers.table import code_of, make_optimizer
 from swarm.evolution.problem import most_nodes
 from swarm.evolution.refresh import check_refresh
 from swarm.evolution.resume import check_what_it_names, remember_what_is_named, without_used_limits
@@ -92,7 +92,8 @@ def begin(config: SearchConfig, mode: Namespace, began: float) -> tuple[int, Pat
     if len(experts) > 1:  # fewer are an error that reading them explains
         composites = read_composites(experts, directory, _beside(config))
         task = _for_its_nodes(task, len(experts), len(composites))
-    check_optimizer(config.optimizer)
+    if config.by_candidates:
+        make_optimizer(config)  # which says what is wrong with it before anything is loaded
     check_budget(config, len(experts), task.evaluation, task.dataset)
     check_refresh(config, task.evaluation, task.dataset, composites)
     _check_judge_limit(task)
@@ -126,7 +127,10 @@ def _for_its_nodes(task: Task, experts: int, composites: int) -> Task:
     config = task.config
     if not config.by_candidates:
         return task.for_nodes(config.population(experts) + composites)
-    return task.for_nodes(most_nodes(config, experts + composites, task.dataset))
+    most = most_nodes(config, experts + composites, task.dataset)
+    if most < (config.max_nodes or experts + composites):
+        log.info("candidates have at most %d nodes: the shortest context has no more parts (or --share_chunks 1)", most)
+    return task.for_nodes(most)
 
 
 def _config_of(given: dict[str, Any], mode: Namespace) -> SearchConfig:

@@ -14,7 +14,7 @@ from swarm.evolution.ledger import KEY, Ledger
 from swarm.evolution.optimizers.evolution import MOVES
 from swarm.evolution.optimizers.moves import GRID, rounded
 from swarm.evolution.optimizers.random_draws import random_candidate, random_tree
-from swarm.evolution.racing import leaves, race
+from swarm.evolution.racing import blocks_of, leaves, race
 
 SPACE = Space(("a", "b", "c"), ("vote",), ("short", "long"), {}, ("default", "short", "long"), 7, 12)
 ONE = candidate([(0, 2), (1, 2)], [(1.0, 0.0, 0.0), "vote", (0.1, -0.25, 1e-17)], ["short", "default", "long"])
@@ -124,6 +124,14 @@ def test_the_hopeless_leave_by_the_paired_test():
     assert not leaves(np.array([1.0, 0.0, 0.0, 1.0]), bar)  # -.25 and one standard error of .25
     assert leaves(np.array([0.0, 0.0, 0.0, 1.0]), bar)  # -.5 and one of .29
     assert not leaves(np.array([0.0, 1.0, 1.0, 1.0]), bar)
+
+
+@pytest.mark.parametrize(("dev", "sizes"), [(120, [12, 24, 36, 48]), (30, [18, 12]), (12, [12])])
+def test_blocks_are_a_new_order_of_all_questions(dev, sizes):
+    rng = np.random.default_rng(0)
+    first, second = (blocks_of(range(100, 100 + dev), rng) for _ in range(2))
+    assert [len(block) for block in first] == sizes and first != second
+    assert sorted(place for block in first for place in block) == list(range(100, 100 + dev))
 
 
 def test_a_race_asks_no_further_of_who_has_left():

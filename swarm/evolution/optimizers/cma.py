@@ -25,8 +25,9 @@ class Cma:
     """
 
     def __init__(self, graph: str = CHAIN):
-        """`graph` is chain, star, or a found system's folder."""
+        """`graph` is chain, star, or a found system's folder. Raises UserError if there is none."""
         self._graph = graph
+        self._found = None if graph in (CHAIN, STAR) else _read_graph(graph)
 
     @classmethod
     def of(cls, config: SearchConfig) -> "Cma":
@@ -37,7 +38,7 @@ class Cma:
         """The distribution around the initial experts on the graph."""
         nodes = [one.candidate.nodes[0] for one in sorted(alone, key=lambda one: one.utility or 0.0)]
         experts = [who for who in nodes if not isinstance(who, str)][-space.max_nodes :]
-        one = _on_graph(self._graph, space, experts)
+        one = self._on_graph(space, experts)
         mean = np.concatenate([np.array(who, dtype=np.float64) for who in one.nodes if not isinstance(who, str)])
         return {"graph": one.record(), "cma": _record(CMA(mean=mean, sigma=SPREAD, seed=0)), "first": True}
 
@@ -57,31 +58,34 @@ class Cma:
             cma.tell(told)
         return state | {"cma": _record(cma), "first": False}
 
+    def _on_graph(self, space: Space, experts: Sequence[Who]) -> Candidate:
+        """The graph with an initial expert at each node: in their order, the last at its end; or as it was found."""
+        if self._found is None:
+            end = len(experts) - 1
+            return candidate([(node, node + 1 if self._graph == CHAIN else end) for node in range(end)], experts)
+        edges, places = self._found
+        if len(places) > space.max_nodes:
+            raise UserError(f"--graph {self._graph} has {len(places)} nodes; wanted at most {space.max_nodes}: raise "
+                            "--max_nodes")  # fmt: skip
+        initial = dict(zip(space.experts, space.initial, strict=False))
+        return candidate(edges, [initial.get(name.partition("@")[0], experts[at % len(experts)])
+                                 for at, name in enumerate(places)])  # fmt: skip
+
     def bar(self, state: Any) -> None:
         """None: each answers all of dev."""
         return None
 
 
-def _on_graph(graph: str, space: Space, experts: Sequence[Who]) -> Candidate:
-    """The graph with an initial expert at each node, in their order round and round; the last one ends it."""
-    if graph in (CHAIN, STAR):
-        end = len(experts) - 1
-        return candidate([(node, node + 1 if graph == CHAIN else end) for node in range(end)], experts)
-    path = Path(graph) / SYSTEM
+def _read_graph(folder: str) -> tuple[list[tuple[int, int]], list[str]]:
+    """The edges of a found system, and the names of its nodes' members. Raises UserError if it cannot be read."""
     try:
-        record = json.loads(read_text(path))
-        edges, places = [(int(u), int(v)) for u, v in record["edges"]], [str(name) for name in record["places"]]
+        record = json.loads(read_text(Path(folder) / SYSTEM))
+        return [(int(u), int(v)) for u, v in record["edges"]], [str(name) for name in record["places"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"--graph is {graph}, which holds no system that can be read ({type(error).__name__}: {error}); wanted "
-            f"{CHAIN}, {STAR}, or a found system's folder such as search/<name>/best"
+            f"--graph is {folder}, which holds no system that can be read ({type(error).__name__}); wanted {CHAIN}, "
+            f"{STAR}, or a found system's folder such as search/<name>/best"
         ) from error
-    if len(places) > space.max_nodes:
-        raise UserError(f"--graph {graph} has {len(places)} nodes; wanted at most {space.max_nodes} (--max_nodes)")
-    names = [name.partition("@")[0] for name in places]
-    nodes = [space.initial[space.experts.index(name)] if name in space.experts else experts[at % len(experts)]
-             for at, name in enumerate(names)]  # fmt: skip
-    return candidate(edges, nodes)
 
 
 def _at(one: Candidate, vector: np.ndarray) -> Candidate:

@@ -23,9 +23,9 @@ BEFORE_GAIN, BEFORE_CALLS = 0.02, 800.0  # what a move is taken to have paid bef
 # name -> the move, and how often it is tried at first
 MOVES: dict[str, tuple[Move, float]] = {
     "member": (moves.replace_member, 0.22),
-    "mix": (moves.mix, 0.20),
-    "noise": (moves.noise, 0.10),
-    "coefficient": (moves.step, 0.20),
+    "mix": (moves.mix, 0.06),
+    "noise": (moves.noise, 0.03),
+    "coefficient": (moves.step, 0.06),
     "swap": (moves.swap, 0.10),
     "move edge": (moves.move_edge, 0.18),
     "add edge": (moves.add_edge, 0.07),
