@@ -12,9 +12,9 @@ from swarm.evolution.optimizers.moves import Move, rounded
 from swarm.evolution.optimizers.population import Known, best_of, candidates_of, finished
 from swarm.evolution.optimizers.random_draws import random_candidate
 
-POPULATION, CHILDREN = 6, 8
+POPULATION, CHILDREN = 12, 8
 TREES = 6  # random ones in the first round
-RANK_SCALE = 1.2  # of the exponential distribution of a parent's rank
+RANK_SCALE = 2.0  # of the exponential distribution of a parent's rank
 SECOND = 0.3  # chance of a second change
 TRIES = 20  # draws of changes for a child, of which some cannot be made
 LEAST, MOST = 1 / 3, 3.0  # factors by which learning may change how often a move is tried
