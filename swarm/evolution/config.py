@@ -82,8 +82,7 @@ class SearchConfig:
     mixtures: bool | None = option(None, OPTIMIZER, "let experts at nodes be mixtures of the initial ones (default: 1, "
                                    "of random 0)", optimizers=BY_CANDIDATES)
     crossover: bool = option(True, OPTIMIZER, "0: no child has two parents (ablation)", optimizers=("evolution",))
-    learn_moves: bool = option(True, OPTIMIZER, "0: how often each kind of change is tried stays as it began "
-                               "(ablation)", optimizers=("evolution",))
+    learn_moves: bool = option(True, OPTIMIZER, "0: moves stay as likely (ablation)", optimizers=("evolution",))
     graph: str = option("chain", OPTIMIZER, "graph whose experts cmaes moves: chain, star, or a found system's folder",
                         path=True, optimizers=("cmaes",), metavar="GRAPH")
     graph_num: int = option(10, SWARM, "graphs in the swarm (N)", least=1)

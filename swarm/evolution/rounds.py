@@ -129,7 +129,8 @@ class Rounds:
     ) -> list[Scored]:
         dev = self._problem.fitness.dataset.dev
         places = [place for place in range(len(dev)) if place not in state.skipped]
-        raced = race([one.candidate for one in proposals], blocks_of(places, rng), self._examined, bar, self._weights)
+        blocks = [places] if bar is None else blocks_of(places, rng)
+        raced = race([one.candidate for one in proposals], blocks, self._examined, bar, self._weights)
         return [self._as_scored(*each, places) for each in zip(proposals, raced, strict=True)]
 
     def _examined(self, candidates: Sequence[Candidate], places: Sequence[int]) -> tuple[np.ndarray, list[int]]:

@@ -4,6 +4,7 @@ import json
 import random
 import signal
 import time
+from pathlib import Path
 
 import pytest
 from repository import ROOT
@@ -52,16 +53,16 @@ def story(run):
 def undisturbed(programs, tmp_path_factory):
     """The run that nothing ended: with experts of their own at nodes."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    code, out, err = programs.run("search", *SMALL, "--max_calls", 1500, "-n", "whole", cwd=folder)
+    code, out, err = programs.run("search", *SMALL, "--max_calls", 2500, "-n", "whole", cwd=folder)
     assert code == 0, out + err
-    assert "evolution ends after 1,500 calls" in out + err and "racing" in out + err
+    assert "evolution ends after 2,500 calls" in out + err and "racing" in out + err
     return folder / "search" / "whole"
 
 
 def test_killed_at_random_instants(programs, undisturbed, tmp_path):
     """SIGKILL at instants drawn at random, also between files and in the final scores."""
     run, rng = tmp_path / "search" / "whole", random.Random(1)
-    command = ["search", *SMALL, "--max_calls", 1500, "-n", "whole"]
+    command = ["search", *SMALL, "--max_calls", 2500, "-n", "whole"]
     for _ in range(4):
         before = steps(run)
         started, wanted = programs.start(*command, cwd=tmp_path), before + rng.randrange(1, 6)
@@ -80,7 +81,6 @@ def test_what_it_leaves_is_used_like_any_other(undisturbed, programs, capsys):
     found = json.loads((undisturbed / "best/system.json").read_text())
     experts = sorted(path.name for path in (undisturbed / "best/experts").iterdir())
     assert set(found["places"]) == set(experts)
-    assert any("@" in name for name in experts), "some node has an expert of its own"
     result = json.loads((undisturbed / "result.json").read_text())
     code, out, err = programs.run("evaluate", undisturbed, cwd=undisturbed.parents[1])
     assert code == 0, err
@@ -88,8 +88,7 @@ def test_what_it_leaves_is_used_like_any_other(undisturbed, programs, capsys):
     for command in (["show", undisturbed], ["runs", undisturbed.parent],
                     ["ask", undisturbed, "A-B:2 A-C:5 ; degree of A"]):  # fmt: skip
         assert command_program(words(*command)) == 0, capsys.readouterr()
-    assert "@" in capsys.readouterr().out
-    assert result["candidates"]["calls"] == sum(row["calls"] for row in rows(undisturbed / "candidates.jsonl")) <= 1500
+    assert result["candidates"]["calls"] == sum(row["calls"] for row in rows(undisturbed / "candidates.jsonl")) <= 2500
     assert 0 <= result["candidates"]["racing_saved"] < 1
     assert {"all_time_best_dev", "requests", "shared", "usage_generations"} <= set(
         rows(undisturbed / "metrics.jsonl")[0]
@@ -122,11 +121,16 @@ def test_a_finished_run_can_be_given_more(place, capsys):
 
 
 @pytest.mark.parametrize("optimizer", ["cmaes", "swarm-local"])
-def test_other_optimizers(place, optimizer):
+def test_other_optimizers(place, optimizer, capsys):
     assert search(*SMALL, "--optimizer", optimizer, "--max_calls", 1300, "-n", "mine") == 0
     result = json.loads((place / "search/mine/result.json").read_text())
     assert result["candidates"]["optimizer"] == optimizer and 600 < result["candidates"]["calls"] <= 1300
     if optimizer == "swarm-local":
+        names = {path.name for path in Path("search/mine/best/experts").iterdir()}
+        assert any("@" in name for name in names), "some node has an expert of its own"
+        assert command_program(words("evaluate", "search/mine")) == 0
+        assert f"{result['scores']['found']['test']['strict']['mean']:.3f}" in capsys.readouterr().out
+        assert command_program(words("show", "search/mine")) == 0 and "@" in capsys.readouterr().out
         assert search(*SMALL, "--optimizer", "cmaes", "--graph", "search/mine/best", "--max_calls", 700) == 0
 
 
@@ -135,12 +139,10 @@ def test_instructions_and_composites_are_in_the_search(place):
         "default: published\ninstructions: {plain: {first: '{question}', later: '{previous}{question}'}}\n"
         "candidates: [default, plain]\n"
     )
-    given = ["--instructions", "mine.yml", "--composites", ROOT / "data/embedded/composites", "--max_calls", 900]
-    (place / "vote").mkdir()
+    given = ["--instructions", "mine.yml", "--composites", "composites", "--max_calls", 1900]
     names = [path.name for path in sorted(EXPERTS.iterdir()) if path.is_dir()]
     (place / "composites/all").mkdir(parents=True)
     (place / "composites/all/node.json").write_text(json.dumps({"type": "vote", "members": names}))
-    given[3] = "composites"
     assert search(*SMALL, *given, "-n", "mine") == 0
     tried = rows(place / "search/mine/candidates.jsonl")
     assert any("all" in row["nodes"] for row in tried) and any("plain" in row.get("instructions", ()) for row in tried)
