@@ -4,9 +4,11 @@
 #
 #   bash nlgraph.sh                     one search
 #   bash nlgraph.sh --trials 5          five, with seeds 0 to 4
-#   bash nlgraph.sh --sweep             endless: each with settings drawn at random (--sweep --trials 20: twenty of them)
+#   bash nlgraph.sh --optimizer swarm   the paper's search, with the settings of its starter script
+#   bash nlgraph.sh --sweep             endless: that one, with settings drawn at random (--sweep --trials 20: twenty times)
 #   bash nlgraph.sh --embedded          on the toy experts that come with the repository, whatever else is there
-#   bash nlgraph.sh --seed 7 -m 3 ...   anything else goes to search.py (python search.py --help lists it)
+#   bash nlgraph.sh --seed 7 ...        anything else goes to search.py (python search.py --help lists it); with an option
+#                                       that only the swarm has, such as -m 3, the search is the swarm's
 #
 # Experts: those in initial_experts/ if there are any, else the embedded ones; or -i FOLDER.
 # Questions: data/eval/nlgraph.json if it is there, else a set of that kind which is made here; or -d NAME.
@@ -45,6 +47,30 @@ is_given() {
     local word
     for word in ${rest[@]+"${rest[@]}"}; do
         [[ $word =~ ^($1)(=|$) || ( $word =~ ^-[a-z] && ${word:0:2} =~ ^($1)$ ) ]] && return 0
+    done
+    return 1
+}
+
+swarm_only="graph_num|trial_num|inertia|cognitive_coeff|social_coeff|repel_coeff|repel_term|weight_randomness|step_length"
+swarm_only+="|weight_step_length|step_length_factor|minimum_step_length|starting_velocity_mode|restart_stray_particles"
+swarm_only+="|restart_patience|patience|patience_on|max_iteration|dropK|dropN|move_graphs|move_experts|top_p|edges"
+swarm_only+="|clamp_adjacency|end_rule|credit_graph|assignment_spread|populate_initial_experts|initial_experts_num"
+swarm_only+="|refresh_routers|ask_ahead|compat"
+
+# Whether the search is the paper's swarm: it is swept, named, or given an option that nothing else has.
+is_swarm() {
+    local word named=""
+    [[ $sweep == no ]] || return 0
+    for word in ${rest[@]+"${rest[@]}"}; do
+        if [[ $named == next ]]; then named=$word; continue; fi
+        case $word in
+            --optimi[sz]er) named=next ;;
+            --optimi[sz]er=*) named=${word#*=} ;;
+        esac
+    done
+    [[ -z $named ]] || { [[ $named == swarm ]]; return; }
+    for word in ${rest[@]+"${rest[@]}"}; do
+        [[ ${word//-/_} =~ ^__($swarm_only)(=|$) || ( $word =~ ^-[a-z] && ${word:0:2} =~ ^-[mp]$ ) ]] && return 0
     done
     return 1
 }
@@ -100,8 +126,11 @@ choose_dataset() {
 
 pick() { local values=("$@"); printf '%s' "${values[RANDOM % $#]}"; }
 
-# Sets settings: those of the published starter script, and either one choice of the rest or a random one from its ranges.
+# Sets settings: of the swarm those of the published starter script, and either one choice of the rest or a random one
+# from its ranges; of other optimizers none.
 choose_settings() {
+    settings=()
+    is_swarm || return 0
     local inertia=0.2 cognitive=0.3 social=0.4 repel=0.05 step=0.7 iterations=20
     settings=(--patience 6 --weight_randomness 1 --starting_velocity_mode random --repel_term 1
         --restart_stray_particles 1 --restart_patience 0.67 --step_length_factor 0.95)
@@ -122,7 +151,7 @@ search() {
     local command=("$python" search.py -e exact_match)
     [[ -z $dataset ]] || command+=(-d "$dataset")
     [[ -z $experts ]] || command+=(-i "$experts")
-    command+=("${settings[@]}" --seed "$1" ${rest[@]+"${rest[@]}"})
+    command+=(${settings[@]+"${settings[@]}"} --seed "$1" ${rest[@]+"${rest[@]}"})
     say "$(printf '%q ' "${command[@]}")"
     if [[ $trials == 1 ]]; then exec "${command[@]}"; fi  # so that signals meant for this program reach the search
     "${command[@]}"

@@ -57,7 +57,7 @@ class Group:
 
 _ALL = (
     Group("evals", "score answers", "-e NAME"),
-    Group("optimizers", "propose candidates", ""),
+    Group("optimizers", "propose candidates of a search", "--optimizer NAME"),
     Group("members", "answer with the help of other members", '"type": "NAME" in a node.json'),
     Group("engines", "generate text", ""),
     Group("metrics", "compare an answer with its reference", "--metric NAME"),

@@ -2,23 +2,52 @@
 
 import json
 import math
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields
 from difflib import get_close_matches
 from typing import Any
 
 from swarm.errors import UserError
-from swarm.evolution.config import PAPER_CODE, PAPER_CODE_DEFAULTS, SearchConfig, settings
+from swarm.evolution.config import SearchConfig, settings
+from swarm.evolution.names import (
+    COMPAT_DEFAULTS,
+    EVOLUTION,
+    ONLY_SWARM,
+    OWN_OPTIMIZERS,
+    PAPER,
+    PAPER_RANGES,
+    SWARM_NAME,
+)
 from swarm.evolution.setting import UNUSED
 from swarm.values import in_words
 
 MAPPINGS, LISTS = ("columns", "splits", "sampling", "chat_template_kwargs"), ("stop_strings",)
 
 
-def defaults(compat: str | None = None) -> dict[str, Any]:
-    """Every setting's default, under this compatibility mode."""
+def defaults(compat: str | None = None, seed: int = 0) -> dict[str, Any]:
+    """Every setting's default, under this compatibility mode; the paper draws some of them by the seed."""
     values = {each.name: each.default for each in fields(SearchConfig) if each.default is not MISSING}
-    return values | (PAPER_CODE_DEFAULTS | {"compat": compat} if compat == PAPER_CODE else {})
+    if compat not in COMPAT_DEFAULTS:
+        return values
+    values |= COMPAT_DEFAULTS[compat] | {"compat": compat, "optimizer": SWARM_NAME}
+    if compat == PAPER:
+        rng = random.Random(seed)
+        values |= {name: rng.choice(choices) for name, choices in PAPER_RANGES.items()}
+    return values
+
+
+def chosen_optimizer(given: Mapping[str, Any]) -> tuple[str, str]:
+    """The optimizer for what the user gave, and why it is not the default where nobody named it."""
+    given = with_present_names(given)
+    if given.get("optimizer") is not None:
+        return given["optimizer"], ""
+    if given.get("compat") is not None:
+        return SWARM_NAME, f"--compat {given['compat']} is the swarm's"
+    own = [name for name in given if name in settings() and settings()[name].optimizers == ONLY_SWARM]
+    if own:
+        return SWARM_NAME, f"{', '.join(f'--{name}' for name in own)}: only the swarm has that"
+    return EVOLUTION, ""
 
 
 def with_present_names(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -49,7 +78,8 @@ def make_config(given: Mapping[str, Any]) -> SearchConfig:
     given = {name: as_typed(name, value) for name, value in with_present_names(given).items()}
     for name, value in given.items():
         check_value(name, value)
-    config = SearchConfig(**(defaults(given.get("compat")) | given))
+    usual = defaults(given.get("compat"), given.get("seed", 0)) | {"optimizer": chosen_optimizer(given)[0]}
+    config = SearchConfig(**(usual | given))
     check_together(config)
     return config
 
@@ -59,7 +89,7 @@ def config_of_run(recorded: Mapping[str, Any], given: Mapping[str, Any]) -> Sear
 
     Code that comes with a model runs only for whoever asks for it, not because a folder says so.
     """
-    usual = {"thoughts": "keep"}  # of runs that began before there was a choice
+    usual = {"thoughts": "keep", "optimizer": SWARM_NAME}  # of runs that began before there was a choice
     return make_config(usual | with_present_names(recorded) | {"trust_remote_code": False} | with_present_names(given))
 
 
@@ -100,6 +130,9 @@ def unused_but_given(config: SearchConfig) -> list[str]:
         if getattr(config, name) != setting.default
         and (
             setting.group == UNUSED
+            or (
+                setting.optimizers and config.optimizer in OWN_OPTIMIZERS and config.optimizer not in setting.optimizers
+            )
             or (setting.only_with and getattr(config, setting.only_with[0]) != setting.only_with[1])
         )
     ]
@@ -124,6 +157,10 @@ def check_together(config: SearchConfig) -> None:
         raise UserError("--no_answers keeps no answers, and --with_answers sends them: leave one of them out")
     if config.max_cost is not None and config.judge_price is None:
         raise UserError("--max_cost needs the judge's price: --judge_price READ,WRITTEN per million tokens")
+    if config.compat is not None and config.by_candidates:
+        raise UserError(
+            f"--compat {config.compat} is the swarm's, and --optimizer is {config.optimizer}: leave one of them out"
+        )
     if config.starting_velocity_mode == "random" and config.graph_num < 2:
         raise UserError("--graph_num is 1; wanted at least 2, or --starting_velocity_mode zero")
     move = config.move_coefficients

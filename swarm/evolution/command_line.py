@@ -7,7 +7,8 @@ from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any, NoReturn
 
-from swarm.evolution.config import PAPER_CODE_DEFAULTS, settings_of
+from swarm.evolution.config import settings_of
+from swarm.evolution.names import COMPAT_DEFAULTS
 from swarm.evolution.setting import GROUPS, Setting
 from swarm.text.visible import visible_line
 
@@ -200,6 +201,7 @@ def given_settings(options: argparse.Namespace, command: str) -> dict[str, Any]:
 
 def _with_default(setting: Setting) -> str:
     default = int(setting.default) if isinstance(setting.default, bool) else setting.default
-    other = f"; {PAPER_CODE_DEFAULTS[setting.name]} with --compat" if setting.name in PAPER_CODE_DEFAULTS else ""
+    modes = [(mode, own[setting.name]) for mode, own in COMPAT_DEFAULTS.items() if setting.name in own]
+    other = "".join(f"; {value} with --compat {mode}" for mode, value in modes)
     text = setting.help if default is None else f"{setting.help} (default: {default}{other})"
     return text.replace("%", "%%")

@@ -5,39 +5,24 @@ from functools import cache
 from typing import TYPE_CHECKING, get_args, get_type_hints
 
 from swarm.errors import UserError
+from swarm.evolution.names import BY_CANDIDATES, EVOLUTION, ONLY_SWARM, PAPER, PAPER_CODE, SWARM_NAME
+
+# isort: off
 from swarm.evolution.setting import (
-    COMPUTE,
-    DATA,
-    ENGINES,
-    EVERYWHERE,
-    EXPERTS,
-    GRAPHS,
-    JUDGE,
-    LIMITS,
-    POOL,
-    RUN,
-    SCORES,
-    SCORING,
-    SEARCH,
-    SWARM,
-    TASK,
-    UNUSED,
-    Setting,
-    option,
-)
+    COMPUTE, DATA, ENGINES, EVERYWHERE, EXPERTS, GRAPHS, JUDGE, LIMITS, OPTIMIZER, POOL,
+    RUN, SCORES, SCORING, SEARCH, SWARM, TASK, UNUSED, Setting, option,
+)  # fmt: skip
+
+# isort: on
 from swarm.maths.choices import COMBINE, EDGES, END_RULES
 
 if TYPE_CHECKING:
     from swarm.maths.decode import DecodeRule
     from swarm.maths.pso import MoveCoefficients, RestartRule
 
-PAPER_CODE = "paper-code"
-PAPER_CODE_DEFAULTS = {
-    "patience": 10, "max_iteration": 200, "scorer": "compat", "credit_graph": "iteration", "patience_on": "graph",
-    "thoughts": "keep",
-}  # fmt: skip
 _TASK_OF_A_POOL = POOL - {"route ask"}
 _JUDGED = SCORING | {"replay"}
+_SEARCHING = frozenset({"search", "baselines"})
 _ASKING = SCORING | {"ask"}
 
 
@@ -55,11 +40,11 @@ class SearchConfig:
                                  metavar="DATASET")
     data_directory: str = option("data/eval", TASK, "where datasets lie, as <name>.json", path=True, resumable=True,
                                  metavar="FOLDER")
-    compat: str | None = option(None, TASK, "paper-code: the published program's rules and defaults where they change "
-                                "scores (docs/compat.md)", choices=(PAPER_CODE,),
-                                used_by=frozenset({"search", "baselines"}), with_system=True)
+    compat: str | None = option(None, TASK, "paper: the paper's choices; paper-code: the published program's rules and "
+                                "defaults where they change scores (docs/compat.md)", choices=(PAPER, PAPER_CODE),
+                                used_by=_SEARCHING, with_system=True)
     instructions: str | None = option(None, TASK, "nodes' prompts in your own words (docs/instructions.md)", path=True,
-                                      used_by=frozenset({"search", "baselines"}), metavar="FILE.yml")
+                                      used_by=_SEARCHING, metavar="FILE.yml")
     plugin: str | None = option(None, TASK, "FILE.py[,FILE.py]: run first; what it registers can be named "
                                 "(docs/extend.md)", path=True, trusted=True, resumable=True, used_by=ENGINES,
                                 metavar="FILE.py")
@@ -91,7 +76,18 @@ class SearchConfig:
     judge_price: str | None = option(None, JUDGE, "price of a million tokens read and written, for --max_cost: 0.1,0.4",
                                      resumable=True, changes_results=False, metavar="READ,WRITTEN")
 
-    graph_num: int = option(10, SWARM, "graphs in the swarm (N)", least=1, common=True)
+    optimizer: str = option(EVOLUTION, OPTIMIZER, "evolution, swarm (the paper's), swarm-local, cmaes, random, or a "
+                            "plugin's name", aliases=("optimiser",), common=True, metavar="NAME")
+    max_nodes: int | None = option(None, OPTIMIZER, "nodes of a graph at most (default: 3 more than there are members)",
+                                   least=1, optimizers=BY_CANDIDATES)
+    racing: bool = option(True, OPTIMIZER, "0: all candidates answer all of dev (ablation)", optimizers=BY_CANDIDATES)
+    mixtures: bool | None = option(None, OPTIMIZER, "let experts at nodes be mixtures of the initial ones (default: 1, "
+                                   "of random 0)", optimizers=BY_CANDIDATES)
+    crossover: bool = option(True, OPTIMIZER, "0: no child has two parents (ablation)", optimizers=("evolution",))
+    learn_moves: bool = option(True, OPTIMIZER, "0: moves stay as likely (ablation)", optimizers=("evolution",))
+    graph: str = option("chain", OPTIMIZER, "graph whose experts cmaes moves: chain, star, or a found system's folder",
+                        path=True, optimizers=("cmaes",), metavar="GRAPH")
+    graph_num: int = option(10, SWARM, "graphs in the swarm (N)", least=1)
     trial_num: int = option(10, SWARM, "random assignments per weight step (M)", least=1)
     inertia: float = option(0.4, SWARM, "weight of the velocity in a move", least=0)
     cognitive_coeff: float = option(0.3, SWARM, "weight of the way to the personal best", least=0)
@@ -111,25 +107,28 @@ class SearchConfig:
     patience: int = option(6, SWARM, "stop after so many iterations without improvement", short="p", least=1)
     patience_on: str = option("best", SWARM, "improvement of what: the best system, or the best graph of a role step "
                               "alone", choices=("best", "graph"))
-    max_iteration: int = option(20, SWARM, "iterations at most", short="m", least=0, common=True)
+    max_iteration: int = option(20, SWARM, "iterations at most", short="m", least=0)
+    dropK: float = option(0.0, SWARM, "chance that a step keeps the last scores of all particles instead of evaluating "
+                          "them (Model Swarms)", least=0, most=1)
+    dropN: float = option(0.0, SWARM, "the same chance, of each particle by itself", least=0, most=1)
     move_graphs: bool = option(True, SWARM, "0: graphs stay where they started (ablation)")
     move_experts: bool = option(True, SWARM, "0: experts stay where they started (ablation)")
-    seed: int = option(0, SWARM, "of every random draw of the search", least=0, common=True)
+    seed: int = option(0, SWARM, "of every random draw of the search", least=0, common=True, optimizers=())
 
     top_p: float = option(0.0, GRAPHS, "nucleus when a graph is decoded; 0 draws nothing, the paper uses 0.8", least=0,
-                          most=1)
+                          most=1, optimizers=ONLY_SWARM)
     edges: str = option("tree", GRAPHS, "tree: a node tells one other (published program); bernoulli: several (paper)",
-                        choices=EDGES)
-    clamp_adjacency: bool = option(False, GRAPHS, "take negative strengths for 0")
+                        choices=EDGES, optimizers=ONLY_SWARM)
+    clamp_adjacency: bool = option(False, GRAPHS, "take negative strengths for 0", optimizers=ONLY_SWARM)
     end_rule: str = option("softmax", GRAPHS, "which node ends a graph: softmax of 1 / strength, or the weakest sender",
-                           choices=END_RULES)
+                           choices=END_RULES, optimizers=ONLY_SWARM)
     thoughts: str = option("drop", GRAPHS, "what a model thinks aloud (<think> ...): drop it before other nodes and "
                            "evals read its answer, or keep it", choices=("drop", "keep"))
     credit_graph: str = option("ever", GRAPHS, "graph on which experts are credited: the best ever found, or the best "
-                               "of this iteration", choices=("ever", "iteration"))
+                               "of this iteration", choices=("ever", "iteration"), optimizers=ONLY_SWARM)
     assignment_spread: float = option(1.0, GRAPHS, "chance that a node gets a random expert when experts are credited, "
                                       "instead of the one with which the graph was found good; 1 is published", least=0,
-                                      most=1)
+                                      most=1, optimizers=ONLY_SWARM)
 
     initial_expert_directory: str | None = option(None, EXPERTS, "folder of folders, adapters or full models (default: "
                                                   "initial_experts, or the embedded ones)", short="i", common=True,
@@ -142,11 +141,13 @@ class SearchConfig:
                           "truncated", choices=COMBINE)
     combine_rank: int | None = option(None, EXPERTS, "rank kept by --combine svd (default: the adapters')", least=1)
     populate_initial_experts: bool = option(False, EXPERTS, "breed children of random pairs of experts until there are "
-                                            "--initial_experts_num", used_by=SEARCH)
+                                            "--initial_experts_num", used_by=SEARCH, optimizers=ONLY_SWARM)
     initial_experts_num: int | None = option(None, EXPERTS, "how many experts move, bred ones included", least=3,
-                                             used_by=SEARCH, only_with=("populate_initial_experts", True))
+                                             used_by=SEARCH, only_with=("populate_initial_experts", True),
+                                             optimizers=ONLY_SWARM)
     refresh_routers: int = option(0, EXPERTS, "every so many iterations fit routers again, on what their members have "
-                                  "just answered; 0: never (docs/routing.md)", least=0, used_by=SEARCH)
+                                  "just answered; 0: never (docs/routing.md)", least=0, used_by=SEARCH,
+                                  optimizers=ONLY_SWARM)
 
     scorer: str = option("strict", SCORES, "score that the search maximises, strict or compat; both are reported",
                          used_by=_TASK_OF_A_POOL, metavar="NAME")
@@ -168,7 +169,8 @@ class SearchConfig:
                                     used_by=_TASK_OF_A_POOL)
 
     max_generations: int | None = option(None, LIMITS, "end the search after so many calls (answers generated by one "
-                                         "model)", least=1, aliases=("max_calls",), common=True)
+                                         "model; docs/search.md says what counts)", least=1, aliases=("max_calls",),
+                                         common=True)
     max_tokens: int | None = option(None, LIMITS, "end the search after so many tokens, read and written", least=1)
     max_judge_calls: int | None = option(None, LIMITS, "never ask the judge more often, final scores included", least=1,
                                          used_by=_JUDGED)
@@ -200,7 +202,8 @@ class SearchConfig:
                                changes_results=True)
     no_cache: bool = option(False, COMPUTE, "neither use nor keep texts of other runs on this machine", switch=True)
     ask_ahead: bool = option(False, COMPUTE, "ask what the next role step will ask beside the weight step, which keeps "
-                             "many workers busier; the numbers stay the same", switch=True, used_by=SEARCH)
+                             "many workers busier; the numbers stay the same", switch=True, used_by=SEARCH,
+                             optimizers=ONLY_SWARM)
     cache_size: int = option(2000, COMPUTE, "megabytes of disk that kept texts may take; the oldest go first", least=1)
     trust_remote_code: bool = option(False, COMPUTE, "run code that comes with the base model", trusted=True)
 
@@ -221,9 +224,12 @@ class SearchConfig:
     starting_test_set_eval: bool = option(False, UNUSED, "test is read once, at the end")
     to_visualize: bool = option(False, UNUSED, "pictures are always made")
     correctness_emergence: bool = option(False, UNUSED, "unused there, too")
-    dropK: float = option(0.0, UNUSED, "unused there, too")
-    dropN: float = option(0.0, UNUSED, "unused there, too")
     # fmt: on
+
+    @property
+    def by_candidates(self) -> bool:
+        """Whether an optimizer proposes candidates; else it is the paper's swarm, with its own steps."""
+        return self.optimizer != SWARM_NAME
 
     @property
     def paper_code(self) -> bool:
@@ -282,14 +288,9 @@ class SearchConfig:
 @cache
 def settings() -> dict[str, Setting]:
     """Every setting by name, with its default and the types of its values, of which NoneType is the last."""
-    kinds = get_type_hints(SearchConfig)
+    kinds = {name: get_args(kind) or (kind,) for name, kind in get_type_hints(SearchConfig).items()}
     return {
-        each.name: replace(
-            each.metadata["setting"],
-            name=each.name,
-            default=each.default,
-            kinds=get_args(kinds[each.name]) or (kinds[each.name],),
-        )
+        each.name: replace(each.metadata["setting"], name=each.name, default=each.default, kinds=kinds[each.name])
         for each in fields(SearchConfig)
     }
 

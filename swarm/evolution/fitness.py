@@ -11,7 +11,7 @@ from swarm.errors import UserError
 from swarm.evals.eval import Eval, Judgement
 from swarm.system.prompts import Query
 from swarm.system.query_trace import QueryTrace
-from swarm.system.scheduler import Scheduler
+from swarm.system.scheduler import Heard, Scheduler
 from swarm.system.system import System
 
 
@@ -106,9 +106,13 @@ class Fitness:
         return [judged.judgement for judged in self.judge_traced(systems, examples, ahead)]
 
     def judge_traced(
-        self, systems: Sequence[System], examples: Sequence[Example], ahead: Sequence[System] = ()
+        self,
+        systems: Sequence[System],
+        examples: Sequence[Example],
+        ahead: Sequence[System] = (),
+        on_request: Heard | None = None,
     ) -> list[Judged]:
-        """As `judge`, with what all nodes have answered."""
+        """As `judge`, with what all nodes have answered; `on_request` as in `Scheduler.trace_all`, by system."""
         answering = [*systems, *ahead]
         judgings = [self.evaluation.judge(self.dataset, examples) for _ in answering]
         asked = {i: next(judging) for i, judging in enumerate(judgings)}
@@ -118,7 +122,8 @@ class Fitness:
         while asked:
             order = list(asked)
             tasks = [(answering[i].in_pass(number), asked[i]) for i in order]
-            traced = self.scheduler.trace_all(tasks, self.params)
+            heard = None if on_request is None else _by_system(on_request, order)
+            traced = self.scheduler.trace_all(tasks, self.params, on_request=heard)
             number += 1
             for i, traces in zip(order, traced, strict=True):
                 passes[i].append(traces)
@@ -151,6 +156,10 @@ class Fitness:
             checked = check_judgement(self.evaluation, finished.value, len(examples), self.scorer)
             return np.asarray(checked[self.scorer], dtype=np.float64)
         raise UserError(f"eval {self.evaluation.name} asks more than once about a text; wanted one that scores at once")
+
+
+def _by_system(on_request: Heard, order: Sequence[int]) -> Heard:
+    return lambda task, key, completion: on_request(order[task], key, completion)
 
 
 def in_common(judgements: Sequence[Judgement], skipped: Sequence[int] = ()) -> list[Judgement]:

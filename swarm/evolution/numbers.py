@@ -17,6 +17,8 @@ def numbers(state: SearchState) -> dict[str, float]:
         record |= {f"model_{first + i}_now": credit for i, credit in enumerate(state.composite_credits)}
     if state.best is not None:
         record["all_time_best_dev"] = state.best.score
+    if state.by_candidates:
+        record |= {"candidates": state.tried, "calls": state.charged[1], "tokens": state.charged[2]}
     for one in state.refreshed:
         about = {"prompts": one.prompts, "labelled": one.labelled, "questions": one.questions, "kept": bool(one.kept)}
         record |= {f"router_{one.name}_{name}": value for name, value in about.items()}

@@ -2,14 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from types import MappingProxyType
 
 import networkx as nx
 import numpy as np
 
+from swarm.data.example import Dataset
 from swarm.engines.base import Member
 from swarm.errors import BudgetReached
 from swarm.evolution.breeding import breed, population_names
+from swarm.evolution.candidate import Candidate, Space, Who
 from swarm.evolution.config import SearchConfig
 from swarm.evolution.fitness import Fitness
 from swarm.evolution.instruction_file import PUBLISHED_INSTRUCTIONS, Instructions
@@ -17,8 +20,17 @@ from swarm.evolution.state import Best, Decoded, first_state
 from swarm.maths.decode import decode_again
 from swarm.members.members import Members
 from swarm.members.routing.router_store import RouterStore
-from swarm.system.system import System, single
-from swarm.weights.pool import Pool
+from swarm.system.system import System, graph_of, single
+from swarm.weights.pool import Expert, Pool
+
+MORE_NODES = 3  # that a candidate may have beyond one for each member
+
+
+def most_nodes(config: SearchConfig, members: int, dataset: Dataset) -> int:
+    """Nodes that a candidate has at most: where contexts come in parts that may not be shared, one for each part."""
+    most = config.max_nodes or members + MORE_NODES
+    parts = [len(example.chunks) for example in (*dataset.dev, *dataset.test) if example.chunks]
+    return most if config.share_chunks or not parts else min(most, *parts)
 
 
 @dataclass(frozen=True)
@@ -76,6 +88,47 @@ class Problem:
             decoded.graph, tuple(assignment), members, self.fitness.params, later, self.config.drops_thoughts, wording
         )
 
+    def candidate_system(self, one: Candidate) -> System:
+        """The system of a candidate, whose experts at coefficients of their own are named <expert>@<node>.
+
+        The expert is the initial one that it has most of, the node the first one that it is at.
+        """
+        members = list(self._initial)
+        index = {who: at for at, who in enumerate(self.space.initial)}
+        for node, who in enumerate(one.nodes):
+            if who not in index:
+                index[who] = len(members)
+                members.append(self._expert_at(node, who))
+        assignment = tuple(index[who] for who in one.nodes)
+        wording = self.instructions.wording(one.instructions)
+        graph = graph_of(len(one.nodes), one.edges)
+        return System(graph, assignment, tuple(members), self.fitness.params, None, self.config.drops_thoughts, wording)
+
+    def _expert_at(self, node: int, who: Who) -> Expert:
+        names = self.members.names
+        name = f"{names[int(np.argmax(np.abs(who)))]}@{node}"  # type: ignore[arg-type]
+        while name in names:  # a pool that a search has written has such names itself
+            name += "_"
+        return self.pool.expert(name, who)  # type: ignore[arg-type]
+
+    @cached_property
+    def _initial(self) -> tuple[Member, ...]:
+        return self.members.initial()
+
+    @cached_property
+    def space(self) -> Space:
+        """What candidates may be."""
+        own, members, dataset = self.instructions, self.members, self.fitness.dataset
+        return Space(
+            experts=tuple(members.pool.names),
+            composites=tuple(composite.name for composite in members.composites),
+            instructions=own.candidates,
+            starts=own.nodes,
+            named=tuple(own.named),
+            max_nodes=most_nodes(self.config, len(members.names), dataset),
+            questions=len(dataset.dev),
+        )
+
     def _later_graph(self, decoded: Decoded) -> nx.DiGraph | None:
         """The graph of an eval's second pass where the published program decodes its spoilt matrix once more.
 
@@ -98,4 +151,6 @@ class Problem:
 
     def best_system(self, best: Best) -> System:
         """The best system found."""
+        if best.candidate is not None:
+            return self.candidate_system(best.candidate)
         return self.system(best.decoded, best.assignment, best.coefficients, best.routers, best.instructions)

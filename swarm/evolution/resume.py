@@ -89,9 +89,14 @@ def without_used_limits(config: SearchConfig, given: dict[str, Any], state: Sear
 
     Limits count the work of all sittings. One that ended the last sitting would end this one at once.
     """
+    calls, tokens = state.charged[1:] if config.by_candidates else (state.usage.generations, state.usage.tokens)
+    if config.by_candidates and state.stop_reason.startswith("--max_"):  # it ended before what would have passed it
+        limit = state.stop_reason.split()[0].removeprefix("--")
+        calls = max(calls, config.max_generations or 0) if limit == "max_calls" else calls
+        tokens = max(tokens, config.max_tokens or 0) if limit == "max_tokens" else tokens
     used = {
-        "max_generations": state.usage.generations,
-        "max_tokens": state.usage.tokens,
+        "max_generations": calls,
+        "max_tokens": tokens,
         "max_time": state.usage.seconds,
     }
     limits = {name: getattr(config, name) for name in used if name not in given}

@@ -45,7 +45,7 @@ JUDGED, USED, ROUTERS, GRAPHS = "judge_usage.json", "usage.json", "routers", "gr
 WRITTEN_BY_WANDB, WANDB_ID = "wandb", "wandb_id"
 GRAPH_PICTURE, CURVES_PICTURE, ANSWERS = "graph.png", "curves.png", "answers.jsonl"
 FILES = (ARGS, ORIGIN, STATE, RESULT, METRICS, SCRATCHPAD, LOG, JUDGED, USED, GRAPH_PICTURE, CURVES_PICTURE, WANDB_ID,
-         ANSWERS)  # fmt: skip
+         ANSWERS, "candidates.jsonl", "asked.bin")  # fmt: skip
 FOLDERS = (BEST, ROUTERS, GRAPHS, WRITTEN_BY_WANDB)
 
 
@@ -176,6 +176,8 @@ class Run:
         warnings = []
         if before.get("eval_code", "") != origin.get("eval_code", ""):
             warnings.append("the eval's code differs from the run's beginning: scores before and after may not compare")
+        if before.get("optimizer_code", "") != origin.get("optimizer_code", ""):
+            warnings.append("the optimizer's code differs from the run's beginning: it goes on otherwise than it began")
         changed = [key for key, value in origin.get("engine", {}).items() if before.get("engine", {}).get(key) != value]
         return warnings + [f"the engine's {key} differs from the run's beginning: texts may differ" for key in changed]
 

@@ -18,7 +18,7 @@ class SettingGroup:
     Attributes:
       key: the section of a settings file.
       title: the heading in the help.
-      used_by: see `Setting`, like the three that follow.
+      used_by: see `Setting`, like the four that follow.
     """
 
     key: str
@@ -27,12 +27,14 @@ class SettingGroup:
     resumable: bool = False
     changes_results: bool = True
     with_system: bool = False
+    optimizers: tuple[str, ...] = ()
 
 
 TASK = SettingGroup("task", "the task", SCORING)
 DATA = SettingGroup("data", "data in other shapes (docs/data.md)", SCORING, with_system=True)
 JUDGE = SettingGroup("judge", "the judge of gemini_match (docs/judges.md)", SCORING | {"replay"})
-SWARM = SettingGroup("swarm", "the swarms")
+OPTIMIZER = SettingGroup("candidates", "the optimizer (docs/search.md)")
+SWARM = SettingGroup("swarm", "the swarms (--optimizer swarm)", optimizers=("swarm",))
 GRAPHS = SettingGroup("graphs", "graphs")
 EXPERTS = SettingGroup("experts", "experts", POOL)
 SCORES = SettingGroup("scoring", "scoring", SCORING)
@@ -40,7 +42,7 @@ LIMITS = SettingGroup("limits", "limits", resumable=True, changes_results=False)
 COMPUTE = SettingGroup("compute", "engine and devices", ENGINES, resumable=True, changes_results=False)
 RUN = SettingGroup("run", "the run", resumable=True, changes_results=False)
 UNUSED = SettingGroup("unused", "accepted without effect (options of the published program)", changes_results=False)
-GROUPS = (TASK, DATA, JUDGE, SWARM, GRAPHS, EXPERTS, SCORES, LIMITS, COMPUTE, RUN, UNUSED)
+GROUPS = (TASK, DATA, JUDGE, OPTIMIZER, SWARM, GRAPHS, EXPERTS, SCORES, LIMITS, COMPUTE, RUN, UNUSED)
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ class Setting:
       path: may name a local file or folder, which is made absolute in a run's folder.
       trusted: it makes code run or sends keys and texts somewhere, so that a folder's word for it is not the user's.
       only_with: (setting, value) without which it has no effect.
+      optimizers: names of the only ones in which it has an effect; empty where it has one in all.
     """
 
     group: SettingGroup
@@ -73,6 +76,7 @@ class Setting:
     resumable: bool
     changes_results: bool
     with_system: bool
+    optimizers: tuple[str, ...] = ()
     short: str = ""
     metavar: str = ""
     aliases: tuple[str, ...] = ()
@@ -97,5 +101,7 @@ class Setting:
 
 def option(default: Any, group: SettingGroup, help: str, **about: Any) -> Any:
     """A dataclass field with its default, `about` it what `Setting` has; what is not said is as its group has it."""
-    usual = {name: getattr(group, name) for name in ("used_by", "resumable", "changes_results", "with_system")}
+    usual = {
+        name: getattr(group, name) for name in ("used_by", "resumable", "changes_results", "with_system", "optimizers")
+    }
     return field(default=default, metadata={"setting": Setting(group, help, **(usual | about))})

@@ -7,11 +7,12 @@ import networkx as nx
 import numpy as np
 
 from swarm.engines.metered import Usage
+from swarm.evolution.candidate import Candidate, candidate_of
 from swarm.maths.pso import Swarm
 from swarm.system.system import graph_of
 
 FORMAT = 1
-PURPOSES = ("graphs", "experts", "assignments", "decode", "breeding", "routers")  # a new one comes last
+PURPOSES = ("graphs", "experts", "assignments", "decode", "breeding", "routers", "optimizer")  # a new one comes last
 
 Edges = tuple[tuple[int, int], ...]
 
@@ -41,6 +42,7 @@ class Best:
       found: the step that found it, such as "role 3".
       routers: name -> digest of the routers that had been fitted again by then.
       instructions: the name of each node's; empty where all have the default.
+      candidate: the system, where a search by candidates has found it; `coefficients` are empty then.
     """
 
     score: float
@@ -50,6 +52,18 @@ class Best:
     found: str
     routers: dict[str, str] = field(default_factory=dict)
     instructions: tuple[str, ...] = ()
+    candidate: Candidate | None = None
+
+    @staticmethod
+    def of(candidate: Candidate, score: float, found: str) -> "Best":
+        """The best system where it is a candidate."""
+        nodes = len(candidate.nodes)
+        adjacency = np.zeros((nodes, nodes))
+        for u, v in candidate.edges:
+            adjacency[u, v] = 1.0
+        decoded, assignment = Decoded(adjacency, candidate.edges), tuple(range(nodes))
+        names = candidate.instructions
+        return Best(score, decoded, assignment, np.zeros((0, 0)), found, {}, names, candidate)
 
 
 @dataclass(frozen=True)
@@ -76,7 +90,7 @@ class SearchState:
     """Everything that the next step needs.
 
     Attributes:
-      next_step: start_role, start_weight, role, weight or final.
+      next_step: start_role, start_weight, role, weight or final; of a search by candidates start, round or final.
       iteration: of the next step; 0 is the start.
       generators: purpose -> state of its random generator, as numpy gives it.
       usage: work of the search.
@@ -95,6 +109,13 @@ class SearchState:
       refreshed: what came of that in the last step; empty where none was due.
       stop_reason: why the search ended; "" while it goes on.
       skipped: indices of the dev examples that are left out, because the judge refuses them.
+
+    Of a search by candidates:
+      optimizer: the optimizer's own state.
+      charged: how many requests, calls and tokens the run is charged.
+      tried: candidates so far.
+      idle: candidates in a row, up to now, that cost nothing.
+      raced: answers of nodes that the candidates would have taken on all of dev, and those that they took.
     """
 
     next_step: str
@@ -116,17 +137,29 @@ class SearchState:
     solved: tuple[str, ...] = ()
     first: Best | None = None
     skipped: tuple[int, ...] = ()
+    optimizer: Any = None
+    charged: tuple[int, int, int] = (0, 0, 0)
+    tried: int = 0
+    idle: int = 0
+    raced: tuple[int, int] = (0, 0)
 
     @property
     def title(self) -> str:
         """The next step's name for people: "first graphs", "first experts", "role 3", "weight 3", "final"."""
-        names = {"start_role": "first graphs", "start_weight": "first experts", "final": "final"}
+        names = {"start_role": "first graphs", "start_weight": "first experts", "start": "start", "final": "final"}
         return names.get(self.next_step) or f"{self.next_step} {self.iteration}"
 
     @property
     def steps_done(self) -> int:
         """The number of steps done, the two of the start included."""
+        if self.by_candidates:
+            return self.iteration
         return 2 * self.iteration + {"start_weight": 1, "weight": 1, "final": 2}.get(self.next_step, 0)
+
+    @property
+    def by_candidates(self) -> bool:
+        """Whether the search is one by candidates."""
+        return self.next_step in ("start", "round") or self.optimizer is not None
 
     def generator(self, purpose: str) -> np.random.Generator:
         """The generator of this purpose in the state that was saved."""
@@ -140,16 +173,17 @@ class SearchState:
         return replace(self, generators=self.generators | states, **changes)
 
 
-def first_state(seed: int) -> SearchState:
+def first_state(seed: int, by_candidates: bool = False) -> SearchState:
     """The state before the first step, with one generator per purpose, spawned from the seed."""
     children = np.random.SeedSequence(seed).spawn(len(PURPOSES))
     states = {purpose: np.random.PCG64(child).state for purpose, child in zip(PURPOSES, children, strict=True)}
-    return SearchState("start_role", 0, states)
+    return SearchState("start" if by_candidates else "start_role", 0, states)
 
 
 def state_to_json(state: SearchState) -> dict[str, Any]:
     """The state as plain lists, numbers and texts; floats keep every bit."""
-    return {"format": FORMAT} | _plain(asdict(state))
+    record = {"format": FORMAT} | _plain(asdict(replace(state, best=None, first=None)))
+    return record | {"best": _best_record(state.best), "first": _best_record(state.first)}
 
 
 def state_from_json(record: dict[str, Any]) -> SearchState:
@@ -158,7 +192,8 @@ def state_from_json(record: dict[str, Any]) -> SearchState:
         raise ValueError(f"state format is {record['format']}, this version reads {FORMAT}")
     # what states of earlier versions have not
     record = {"composite_credits": (), "routers": {}, "refreshed": (), "final_usage": {}, "solved": (),
-              "first": None, "skipped": ()} | record  # fmt: skip
+              "first": None, "skipped": (), "optimizer": None, "charged": (0, 0, 0), "tried": 0, "idle": 0,
+              "raced": (0, 0)} | record  # fmt: skip
     values = {f.name: record[f.name] for f in fields(SearchState)}
     values |= {
         "usage": Usage(**record["usage"]),
@@ -173,6 +208,8 @@ def state_from_json(record: dict[str, Any]) -> SearchState:
         "refreshed": tuple(Refresh(**one) for one in record["refreshed"]),
         "solved": tuple(record["solved"]),
         "skipped": tuple(record["skipped"]),
+        "charged": tuple(record["charged"]),
+        "raced": tuple(record["raced"]),
         "best": _best(record["best"]),
         "first": _best(record["first"]),
     }
@@ -199,9 +236,17 @@ def _swarm(record: dict[str, Any] | None) -> Swarm | None:
     return Swarm(**values)
 
 
+def _best_record(best: Best | None) -> dict[str, Any] | None:
+    if best is None or best.candidate is None:
+        return _plain(asdict(best)) if best else None
+    return {"score": best.score, "candidate": best.candidate.record(), "found": best.found}
+
+
 def _best(record: dict[str, Any] | None) -> Best | None:
     if record is None:
         return None
+    if "edges" in (record.get("candidate") or ()):
+        return Best.of(candidate_of(record["candidate"]), record["score"], record["found"])
     return Best(
         record["score"],
         _decoded(record["decoded"]),

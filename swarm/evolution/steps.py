@@ -67,10 +67,13 @@ def role_step(problem: Problem, state: SearchState) -> SearchState:
     rngs, graphs, decoded = _moved_graphs(problem, state, state.graphs)
     coefficients, nodes, instructions = state.experts.positions, range(problem.size), state.best.instructions
     systems = [problem.system(one, nodes, coefficients, state.routers, instructions) for one in decoded]
-    scores = problem.fitness.utilities(systems)
+    kept = _keep_last_scores(problem, len(systems), rngs["graphs"])
+    asked = [i for i in range(len(systems)) if i not in kept]
+    found = dict(zip(asked, problem.fitness.utilities([systems[i] for i in asked]), strict=True))
+    scores = [found.get(i, graphs.histories[i][-1]) for i in range(len(systems))]
     first = int(np.argmax(scores))
     best = state.best
-    if scores[first] > best.score:
+    if first in found and scores[first] > best.score:
         best = Best(scores[first], decoded[first], tuple(nodes), coefficients, state.title, state.routers, instructions)
     return state.after(
         rngs,
@@ -98,7 +101,13 @@ def weight_step(problem: Problem, state: SearchState) -> SearchState:
     graph = state.iteration_graph if config.credit_graph == "iteration" else state.best_graph
     assert graph is not None
     systems = _draw_systems(problem, state, graph, experts.positions, rngs["assignments"])
-    credits, best = _credit(problem, state, graph, systems, experts.positions)
+    last = np.array([*(history[-1] for history in experts.histories), *state.composite_credits])
+    kept = _keep_last_scores(problem, len(experts.positions), rngs["experts"])
+    credits, best = last, state.best
+    if len(kept) < len(experts.positions):
+        credits, best = _credit(problem, state, graph, systems, experts.positions)
+        credits[list(kept)] = last[list(kept)]
+    assert best is not None
     best = exchange_instructions(problem, best, state.title)
     moving = len(experts.positions)
     moved, still = pso.remember_scores(experts, credits[:moving]), tuple(credits[moving:].tolist())
@@ -114,6 +123,17 @@ STEPS: dict[str, Callable[[Problem, SearchState], SearchState]] = {
     "role": role_step,
     "weight": weight_step,
 }
+
+
+def _keep_last_scores(problem: Problem, particles: int, rng: np.random.Generator) -> set[int]:
+    """The particles that keep their last score in this step, as in Model Swarms (2410.11163): all with chance `dropK`,
+    each with chance `dropN`. Nothing is drawn where both are 0.
+    """
+    config = problem.config
+    if config.dropK > 0 and rng.uniform() < config.dropK:
+        return set(range(particles))
+    drawn = rng.uniform(size=particles) < config.dropN if config.dropN > 0 else ()
+    return set(np.flatnonzero(drawn).tolist())
 
 
 def _decode_all(problem: Problem, positions: np.ndarray, rng: np.random.Generator) -> list[Decoded]:

@@ -6,19 +6,22 @@ from pathlib import Path
 
 from swarm.data.embedded import QUESTIONS, embedded_experts
 from swarm.errors import UserError
-from swarm.evolution.command_line import Parser
+from swarm.evolution.checked_config import chosen_optimizer
+from swarm.evolution.command_line import Parser, parse
+from swarm.evolution.names import SWARM_NAME
 from swarm.programs import front_doors
 from swarm.programs.parsers import RUNS
 
-# what nlgraph.sh searches with on the embedded experts; a test holds the two equal
-SETTINGS = (
+# what nlgraph.sh searches with on the embedded experts, and beside that where it is the swarm; a test holds them equal
+SETTINGS = "--seed 0"
+OF_SWARM = (
     "--patience 6 --weight_randomness 1 --starting_velocity_mode random --repel_term 1 --restart_stray_particles 1 "
     "--restart_patience 0.67 --step_length_factor 0.95 --graph_num 8 --trial_num 8 --max_iteration 10 --inertia 0.3 "
-    "--cognitive_coeff 0.3 --social_coeff 0.3 --repel_coeff 0.05 --step_length 0.3 --seed 0"
+    "--cognitive_coeff 0.3 --social_coeff 0.3 --repel_coeff 0.05 --step_length 0.3"
 )
 ABOUT = """h-swarm demo: searches for a system of six toy experts, 0.2 M parameters each, for questions about graphs.
-Who talks to whom and the experts' weights both move. It takes a quarter of a minute on two cores, without network; the
-run is kept below search/."""
+Who talks to whom and the experts' weights both change. It takes a minute on two cores, without network; the run is kept
+below search/."""
 NEXT = """next:
   h-swarm evaluate {run}
       scores the found system again
@@ -35,6 +38,8 @@ def demo_program(arguments: list[str] | None = None) -> int:
 
     before = _results()
     words = demo_arguments()
+    if chosen_optimizer(parse([*words, *rest])[0])[0] == SWARM_NAME:
+        words += OF_SWARM.split()
     print(ABOUT, flush=True)
     code = search_program(words + rest)
     new = sorted(_results() - before)

@@ -8,7 +8,9 @@ from swarm.engines.executor import Executor
 from swarm.engines.local.base_checks import check_base
 from swarm.evolution.config import SearchConfig
 from swarm.evolution.fitted_on_dev import CHOOSES, warn_of_seen
-from swarm.evolution.forecast import Forecast, describe_time, forecast, forecast_lines, small_limits
+from swarm.evolution.forecast import Forecast, describe_time, duration, forecast, forecast_lines, small_limits
+from swarm.evolution.made_rounds import default_calls, start_calls
+from swarm.evolution.problem import most_nodes
 from swarm.evolution.speed import ENOUGH, MOST, USUAL, Lengths, Measuring, known_speed, remember_speed
 from swarm.members.composite import Composite
 from swarm.members.members import Members, generations_of, missing_models
@@ -74,6 +76,8 @@ def calibrate(task: Task, members: Members, executor: Executor) -> int:
 
 def show_cost(task: Task, members: Members) -> int:
     """Says what the search costs at most. Returns the exit code."""
+    if task.config.by_candidates:
+        return _show_budget(task, members)
     speed = known_speed(_engine_name(task.config, members), _task_name(task))
     lengths = speed.lengths if speed else USUAL
     most, likely = (_forecast(task, members, each) for each in (replace(lengths, answer=1.0), lengths))
@@ -87,6 +91,45 @@ def show_cost(task: Task, members: Members) -> int:
     else:
         log.info("For a time, measure this machine once: the same command with --calibrate.")
     return front_doors.DONE
+
+
+def _show_budget(task: Task, members: Members) -> int:
+    """Says what a search by candidates may spend, which its budget decides. Returns the exit code."""
+    config, experts = task.config, len(members.pool.names)
+    calls = config.max_generations or default_calls(len(members.names), task.evaluation, task.dataset)
+    alone = start_calls(experts, task.evaluation, task.dataset)
+    log.info("%s spends at most %s calls: %s for every expert alone, then on candidates, one of %d nodes taking "
+             "at most %s; answers that are known cost nothing.", config.optimizer, f"{calls:,}", f"{alone:,}",
+             len(members.names), f"{len(members.names) * alone // experts:,}")  # fmt: skip
+    nodes = most_nodes(config, len(members.names), task.dataset)
+    log.info(
+        "The final scores take %s calls more at most, for a system of %d nodes and what it is compared with.",
+        f"{(nodes + 2) * (len(task.dataset.dev) + len(task.dataset.test)) * task.evaluation.passes:,}",
+        nodes,
+    )
+    log.info("An answer has at most %d tokens (--max_new_tokens).", task.params.max_new_tokens)
+    log.info("%s", _time_of(calls, task, members))
+    return front_doors.DONE
+
+
+def _time_of(calls: int, task: Task, members: Members) -> str:
+    """How long so many calls take at the speed that was measured here, if any was."""
+    speed = known_speed(_engine_name(task.config, members), _task_name(task))
+    if speed is None:
+        return "For a time, measure this machine once: the same command with --calibrate."
+
+    def seconds(lengths: Lengths) -> str:
+        each = _forecast(task, members, lengths).iteration  # of a graph of every member, as of most candidates
+        share = calls / each.generations
+        return duration(speed.seconds(share * each.prompt_tokens, share * each.new_tokens))
+
+    full, likely = seconds(replace(speed.lengths, answer=1.0)), ""
+    if speed.lengths.answer != 1.0:
+        likely = f"about {seconds(speed.lengths)} if answers are as long as those were, "
+    return (
+        f"At the speed measured here: {likely}about {full} if every answer is of full length; making new experts and "
+        "judging come on top."
+    )
 
 
 def _forecast(task: Task, members: Members, lengths: Lengths) -> Forecast:

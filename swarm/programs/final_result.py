@@ -35,6 +35,7 @@ def result_of(
         "range": [end if math.isfinite(end) else None for end in ends],
         "stop_reason": state.stop_reason,
         "iterations": len(state.best_history) - 1,
+        **({"candidates": _about_candidates(problem, state)} if state.by_candidates else {}),
         "found": state.best.found,
         "graph": graph_as_text(found),
         "replies": {"max_new_tokens": fitness.params.max_new_tokens}
@@ -49,6 +50,18 @@ def result_of(
         "engine": meter.facts() | {"batches_halved_for_memory": tally.halvings},
         **tally.record(),
         "workers": [work.record() for work in meter.work()],
+    }
+
+
+def _about_candidates(problem: Problem, state: SearchState) -> dict[str, Any]:
+    """What a search by candidates has spent, and what racing has saved of it."""
+    wanted, asked = state.raced
+    return {
+        "optimizer": problem.config.optimizer,
+        "tried": state.tried,
+        "calls": state.charged[1],
+        "tokens": state.charged[2],
+        "racing_saved": 1 - asked / wanted if wanted else 0.0,
     }
 
 
@@ -72,6 +85,9 @@ def show_result(result: dict[str, Any], config: SearchConfig, folder: Path) -> N
     lines += score_table(result["scores"], config.scorer)
     lines += dataset_lines(result, config.scorer)
     lines += ["", f"found in {result['found']}; {result['usage']['generations']:,} generations"]
+    if about := result.get("candidates"):
+        lines += [f"{about['optimizer']}: {about['tried']:,} candidates, {about['calls']:,} calls charged; of the "
+                  f"answers that they would have taken on dev, racing saved {about['racing_saved']:.0%}"]  # fmt: skip
     lines += reply_complaints(result, config)
     lines += refusal_lines(result["judge"].get("refused", 0), config)
     pictures = [name for name in (GRAPH_PICTURE, CURVES_PICTURE) if (folder / name).is_file()]

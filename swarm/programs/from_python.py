@@ -116,11 +116,12 @@ def search(*, quiet: bool = False, **settings: Any) -> Result:
     Raises UserError for a setting that cannot be, or whatever else a user can mend; KeyboardInterrupt where it was
     interrupted, after which `resume` goes on.
     """
-    from swarm.programs.search import begin
+    from swarm.programs.search import begin, tell_optimizer
 
     began, config = time.monotonic(), make_config(settings)
     with _one_at_a_time(), front_doors.logging_restored(quiet):
         front_doors.log_to(None)
+        tell_optimizer(settings, config)
         return _result(*begin(config, Namespace(**MODES), began))
 
 

@@ -76,8 +76,16 @@ def _own_names() -> dict[str, Collection[str]]:
     """The program's own, by group; imported here, as --help needs none of it."""
     from swarm.data.embedded import QUESTIONS
     from swarm.evals import EVALS
+    from swarm.evolution.names import OWN_OPTIMIZERS
     from swarm.members.member_kinds import NODE_TYPES
     from swarm.metrics.table import METRICS
     from swarm.reports.tracking import TRACKERS
 
-    return {"evals": EVALS, "members": NODE_TYPES, "metrics": METRICS, "datasets": (QUESTIONS,), "trackers": TRACKERS}
+    return {
+        "evals": EVALS,
+        "optimizers": OWN_OPTIMIZERS,
+        "members": NODE_TYPES,
+        "metrics": METRICS,
+        "datasets": (QUESTIONS,),
+        "trackers": TRACKERS,
+    }

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from swarm.evolution.command_line import Parser, search_parser
-from swarm.evolution.config import PAPER_CODE_DEFAULTS, settings
+from swarm.evolution.config import settings
+from swarm.evolution.names import COMPAT_DEFAULTS
 from swarm.evolution.setting import EVERYWHERE, GROUPS, UNUSED, Setting, SettingGroup
 from swarm.evolution.settings_file import settings_schema
 from swarm.programs.parsers import (
@@ -97,8 +98,11 @@ def _default(setting: Setting) -> str:
     if value is None or setting.switch:
         return ""
     shown = f"`{int(value) if isinstance(value, bool) else value}`"
-    other = PAPER_CODE_DEFAULTS.get(setting.name)
-    return f" ({shown})" if other is None else f" ({shown}; with `--compat` `{other}`)"
+    modes = [(mode, own[setting.name]) for mode, own in COMPAT_DEFAULTS.items() if setting.name in own]
+    other = "".join(
+        f"; with `--compat {mode}` `{int(value) if isinstance(value, bool) else value}`" for mode, value in modes
+    )
+    return f" ({shown}{other})"
 
 
 def _meaning(text: str) -> str:

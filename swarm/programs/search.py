@@ -3,6 +3,7 @@
 import logging
 import time
 from argparse import Namespace
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -12,11 +13,20 @@ import swarm
 from swarm.data.overlap import warn_of_learned
 from swarm.engines.executor import Executor
 from swarm.errors import UserError
-from swarm.evolution.checked_config import config_of_run, make_config, unused_but_given, with_present_names
+from swarm.evolution.checked_config import (
+    chosen_optimizer,
+    config_of_run,
+    make_config,
+    unused_but_given,
+    with_present_names,
+)
 from swarm.evolution.command_line import parse
 from swarm.evolution.config import SearchConfig
 from swarm.evolution.final_scores import questions_of_the_end
 from swarm.evolution.fitted_on_dev import CHOOSES, warn_of_seen
+from swarm.evolution.made_rounds import check_budget, with_more
+from swarm.evolution.optimizers.table import code_of, make_optimizer
+from swarm.evolution.problem import most_nodes
 from swarm.evolution.refresh import check_refresh
 from swarm.evolution.resume import check_what_it_names, remember_what_is_named, without_used_limits
 from swarm.evolution.resume_command import name_taken
@@ -54,6 +64,7 @@ def search_program(arguments: list[str] | None = None) -> int:
     if mode.resume:
         return go_on(Path(mode.resume), given, began)[0]
     config = _config_of(given, mode)
+    tell_optimizer(given, config)
     if mode.save_config:
         write_settings_file(Path(mode.save_config), config)
         log.info("settings are in %s; to search with them: h-swarm search %s", mode.save_config, mode.save_config)
@@ -81,7 +92,10 @@ def begin(config: SearchConfig, mode: Namespace, began: float) -> tuple[int, Pat
     composites: tuple[Composite, ...] = ()
     if len(experts) > 1:  # fewer are an error that reading them explains
         composites = read_composites(experts, directory, _beside(config))
-        task = task.for_nodes(config.population(len(experts)) + len(composites))
+        task = _for_its_nodes(task, len(experts), len(composites))
+    if config.by_candidates:
+        make_optimizer(config)  # which says what is wrong with it before anything is loaded
+    check_budget(config, len(experts), task.evaluation, task.dataset)
     check_refresh(config, task.evaluation, task.dataset, composites)
     _check_judge_limit(task)
     if mode.dry_run:
@@ -98,8 +112,27 @@ def begin(config: SearchConfig, mode: Namespace, began: float) -> tuple[int, Pat
             log.info("run: %s (seed %d, %s)", run.folder, config.seed, _surroundings(executor))
             warn_of_learned(task.dataset, {expert.name: expert.folder for expert in members.pool.initial})
             warn_of_seen(members, task.evaluation, task.dataset, "dev", CHOOSES, bool(config.refresh_routers))
-            session = Session(run, task, members, executor, first_state(config.seed), began)
+            state = first_state(config.seed, config.by_candidates)
+            session = Session(run, task, members, executor, state, began)
             return session.work(), run.folder
+
+
+def tell_optimizer(given: Mapping[str, Any], config: SearchConfig) -> None:
+    """Says which optimizer a search has, where nobody named it and it is not the default."""
+    name, why = chosen_optimizer(given)
+    if why and name == config.optimizer:
+        log.info("optimizer: %s (%s; --optimizer names another)", name, why)
+
+
+def _for_its_nodes(task: Task, experts: int, composites: int) -> Task:
+    """The task for graphs of as many nodes as they may have in this search."""
+    config = task.config
+    if not config.by_candidates:
+        return task.for_nodes(config.population(experts) + composites)
+    most = most_nodes(config, experts + composites, task.dataset)
+    if most < (config.max_nodes or experts + composites):
+        log.info("candidates have at most %d nodes: the shortest context has no more parts (or --share_chunks 1)", most)
+    return task.for_nodes(most)
 
 
 def _config_of(given: dict[str, Any], mode: Namespace) -> SearchConfig:
@@ -135,16 +168,21 @@ def go_on(folder: Path, given: dict[str, Any], began: float) -> tuple[int, Path]
 
 def _go_on(run: Run, config: SearchConfig, given: dict[str, Any], began: float) -> int:
     folder = run.folder
-    state = run.with_kept_usage(run.load() or first_state(config.seed))
+    state = run.with_kept_usage(run.load() or first_state(config.seed, config.by_candidates))
     front_doors.log_to(run.folder / LOG)
     scored = state.next_step == "final" and (run.folder / RESULT).exists()
+    more = [name for name in ("max_generations", "max_tokens", "max_time") if name in with_present_names(given)]
+    if scored and more and config.by_candidates:
+        state, scored = with_more(state), False
     if scored and (run.folder / BEST).exists():
         log.info("%s is complete:", folder)
         show_result(read_json(run.folder / RESULT), config, folder)
         return front_doors.DONE
     for routers in (state.routers, state.best.routers if state.best else {}):
         RouterStore(folder / ROUTERS).check(routers)
-    config = without_used_limits(config, given, state)
+    ended = config.by_candidates and not more and not (run.folder / RESULT).exists()  # killed in its final scores
+    if not ended or not state.stop_reason:
+        config = without_used_limits(config, given, state)
     check_what_it_names(f"--resume {folder}", config, given, read_json(folder / ORIGIN).get("eval_code"))
     remember_what_is_named(config)
     use_plugin_files(config.plugin)
@@ -152,9 +190,10 @@ def _go_on(run: Run, config: SearchConfig, given: dict[str, Any], began: float) 
     task = read_task(config, run.judge_usage())
     task.evaluation.prepare()
     members = _read_members(config, Path(str(config.initial_expert_directory)))
-    task = task.for_nodes(config.population(len(members.pool.names)) + len(members.composites))
+    task = _for_its_nodes(task, len(members.pool.names), len(members.composites))
     check_template_settings(members, task.params)
-    stop_reason = state.stop_reason if state.next_step == "final" else ""
+    check_budget(config, len(members.pool.names), task.evaluation, task.dataset)
+    stop_reason = state.stop_reason if state.next_step == "final" or ended else ""
     with closing(make_executor(members, config)) as executor:
         for warning in run.check_origin(_origin(members, task, executor)):
             log.warning("%s", warning)
@@ -200,6 +239,7 @@ def _origin(members: Members, task: Task, executor: Executor) -> dict[str, Any]:
         "eval": task.evaluation.name,
         "eval_code": task.evaluation.code,
         "instructions": task.instructions.digest,
+        "optimizer_code": code_of(task.config.optimizer),
         "engine": facts,
         "expert_names": members.names,
         "version": swarm.__version__,

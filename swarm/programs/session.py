@@ -13,21 +13,24 @@ from swarm.engines.executor import Executor
 from swarm.engines.metered import Budget, Metered, Usage
 from swarm.engines.statistics import Work, load_summary
 from swarm.errors import BudgetReached, UserError
-from swarm.evolution import forecast
 from swarm.evolution.answer_records import as_lines
+from swarm.evolution.candidate_files import append_round, restore
 from swarm.evolution.final_scores import final_scores, questions_of_the_end, records_of
 from swarm.evolution.fitness import Fitness
 from swarm.evolution.loop import Watcher, search
+from swarm.evolution.made_rounds import make_rounds, stopping_rule
 from swarm.evolution.numbers import numbers
 from swarm.evolution.problem import Problem
 from swarm.evolution.reply_counts import ReplyWatch
 from swarm.evolution.resume_command import resume_command
+from swarm.evolution.rounds import Rounds
 from swarm.evolution.run_folder import ANSWERS, BEST, RESULT, ROUTERS, Run, read_json
 from swarm.evolution.state import SearchState
 from swarm.members.composite import used_members
-from swarm.members.members import Members, generations_of
+from swarm.members.members import Members
 from swarm.members.routing.router_store import RouterStore
 from swarm.programs import front_doors
+from swarm.programs.early_warnings import warn_of_a_small_disk, warn_of_small_limits
 from swarm.programs.engine_choice import BaseReader, make_cache
 from swarm.programs.final_result import result_of, show_result
 from swarm.programs.task import Task
@@ -60,13 +63,17 @@ class Session(Watcher):
         fitness = Fitness(self._scheduler, task.evaluation, task.dataset, task.params, config.scorer)
         router_store = RouterStore(run.folder / ROUTERS, BaseReader(executor, members, config))
         self._problem = Problem(config, members, fitness, router_store, task.instructions)
+        self._rounds: Rounds | None = None
+        if config.by_candidates:
+            self._rounds = make_rounds(self._problem)
+            restore(run.folder, state, self._rounds)
         self._progress = Progress(config, self._problem.size, len(task.dataset.dev) * task.evaluation.passes, members,
                                   self._meter.glance, front_doors.shows_progress())  # fmt: skip
         tracked = TrackedRun(config.project_name_wb, run.folder.name, asdict(config), run.folder)
         self._tracker = make_tracker(config.tracker, config.wandb, tracked)
         self._checkpoints, self._pictures = BackgroundWriter(), BackgroundPictures(run.folder)
         self._watch: ReplyWatch | None = None
-        if state.next_step == "start_role":
+        if state.next_step in ("start_role", "start"):
             self._watch = ReplyWatch(task.evaluation, task.dataset.dev, task.params.max_new_tokens)
         self._answers = ""
         self._seen = (0, 0, 0)
@@ -76,8 +83,12 @@ class Session(Watcher):
         """Runs the search. Returns the exit code: done, limit reached, or interrupted."""
         config = self._config
         budget = Budget(config.max_generations, config.max_tokens, config.max_time)
-        self._warn_of_small_limits()
-        self._warn_of_a_small_disk()
+        if self._rounds is not None:
+            budget = Budget(seconds=config.max_time)
+            log.info("%s", stopping_rule(self._problem))
+        elif self._state.best is None:
+            warn_of_small_limits(self._problem)
+        warn_of_a_small_disk(self._problem.pool.models, self._run.folder)
         try:
             try:
                 return self._search(budget)
@@ -109,7 +120,7 @@ class Session(Watcher):
         fitness, composites = self._problem.fitness, bool(self._problem.members.composites)
         fitness.evaluation.watch_judge(self._run.keep_judge_usage, self._meter.late)
         fitness.evaluation.hold_back(questions_of_the_end(fitness.evaluation, fitness.dataset, composites))
-        self._state = search(self._problem, self._state, self._meter, self, budget)
+        self._state = search(self._problem, self._state, self._meter, self, budget, self._rounds)
         return self._finish()
 
     def _go_on(self) -> str:
@@ -128,28 +139,6 @@ class Session(Watcher):
             self._run.keep_usage(state.usage, state.final_usage.plus(usage.since(state.usage)))
         else:
             self._run.keep_usage(usage, state.final_usage)
-
-    def _warn_of_small_limits(self) -> None:
-        fitness, config = self._problem.fitness, self._config
-        if self._state.best is not None or (config.max_generations is None and config.max_tokens is None):
-            return
-        members = self._problem.members
-        asked = generations_of(members.pool.names, members.composites)
-        experts = len(members.pool.names)
-        about, own = (fitness.dataset, fitness.evaluation, fitness.params), self._problem.instructions
-        plan = forecast.forecast(config, experts, *about, asked, instructions=own)
-        for line in forecast.small_limits(config, plan):
-            log.warning("%s", line)
-
-    def _warn_of_a_small_disk(self) -> None:
-        """Full models are written at the end, each as large as the first."""
-        models = self._problem.pool.models
-        needed = sum(model.bytes_on_disk for model in models)
-        free = shutil.disk_usage(self._run.folder).free
-        if needed > free:
-            log.warning(
-                "the found system may take %.1f GB, and %s has %.1f GB free", needed / 1e9, self._run.folder, free / 1e9
-            )
 
     def before(self, state: SearchState) -> None:
         """A step begins."""
@@ -180,12 +169,16 @@ class Session(Watcher):
                     len(self._problem.fitness.dataset.dev), state.skipped[0])  # fmt: skip
         with front_doors.signals_wait():
             self._write(lambda: self._run.begin_again(state))
+            if self._rounds is not None:
+                restore(self._run.folder, state, self._rounds)
         self._state = state
 
     def _write_step(
         self, before: SearchState, state: SearchState, record: dict[str, Any], work: Sequence[Work]
     ) -> None:
         usage: dict[str, Any] = {f"usage_{name}": value for name, value in asdict(state.usage).items()}
+        if self._rounds is not None:
+            append_round(self._run.folder, before, state, self._rounds.last, self._rounds.ledger)
         workers = {"workers": [each.record() for each in work]} if work else {}
         self._run.write_metrics(state.steps_done, {"title": before.title} | record | usage | workers)
         self._run.save(state)
@@ -228,8 +221,8 @@ class Session(Watcher):
         if limited:
             self._write(lambda: self._run.save(state))  # the work of the step that was given up counts
         if state.best is None:
-            log.info("nothing was found: the first %d graphs were not scored before the limit; give more: %s",
-                     self._config.graph_num, self._go_on())  # fmt: skip
+            first = "members alone" if self._rounds else f"first {self._config.graph_num} graphs"
+            log.info("nothing was found: the %s were not scored before the limit; give more: %s", first, self._go_on())
             return front_doors.LIMIT_REACHED
         result = self._kept_result() or self._scored(state)
         if result is None:

@@ -5,10 +5,12 @@ from typing import Any
 
 import numpy as np
 
+from swarm.evolution.candidate import Candidate
 from swarm.evolution.problem import Problem
 from swarm.evolution.state import Best
 from swarm.members.composite import label, used_members
 from swarm.system.system import System
+from swarm.weights.pool import Expert
 
 SMALL = 0.05  # coefficients below it are left out of the words
 
@@ -19,6 +21,8 @@ def mixtures(problem: Problem, best: Best) -> list[dict[str, Any]]:
     `distance` is that of its coefficients from where they began (design: an expert's position); `used` says whether the
     found system asks it.
     """
+    if best.candidate is not None:
+        return _own_experts(problem, best.candidate)
     began, names = problem.starting_experts, problem.names
     system = problem.best_system(best)
     used = {part.name for node in system.graph for part in used_members(system.member_at(node))}
@@ -31,6 +35,20 @@ def mixtures(problem: Problem, best: Best) -> list[dict[str, Any]]:
         }
         for name, now, then in zip(names, best.coefficients, began, strict=True)
     ]
+    return sorted(rows, key=lambda row: (-row["distance"], row["expert"]))
+
+
+def _own_experts(problem: Problem, one: Candidate) -> list[dict[str, Any]]:
+    """The same of a candidate: the experts at its nodes, from the initial one that each is named after."""
+    system, names = problem.candidate_system(one), problem.pool.names
+    placed = dict.fromkeys(member for member in map(system.member_at, system.graph) if isinstance(member, Expert))
+    rows = []
+    for expert in placed:
+        now, began = np.array(expert.coefficients), np.zeros(len(names))
+        began[int(np.argmax(np.abs(now)))] = 1.0
+        mixture = dict(zip(names, map(float, now), strict=True))
+        distance = float(np.linalg.norm(now - began))
+        rows.append({"expert": expert.name, "mixture": mixture, "distance": distance, "used": True})
     return sorted(rows, key=lambda row: (-row["distance"], row["expert"]))
 
 
@@ -49,6 +67,10 @@ def mixture_in_words(row: dict[str, Any]) -> str:
 
 def graph_changes(first: System, found: System) -> list[str]:
     """What differs between two systems over the same nodes, a line each; empty if nothing does."""
+    if len(first.graph) != len(found.graph):
+        who = label(first.member_at(first.end))
+        began = f"{who} alone" if len(first.graph) == 1 else f"a system of {len(first.graph)} roles"
+        return [f"the search began from {began}, and has found a system of {len(found.graph)} roles"]
     before, after = set(first.graph.edges), set(found.graph.edges)
     lines = [f"role {u} no longer tells role {v}" for u, v in sorted(before - after)]
     lines += [f"role {u} now tells role {v}" for u, v in sorted(after - before)]

@@ -71,7 +71,8 @@ class FinishedRun:
         """Complete, stopped with a result, or the step that comes next."""
         if self.result:
             return str(self.result.get("stop_reason", "complete"))
-        names = {"start_role": "first graphs", "start_weight": "first experts", "final": "final scores"}
+        names = {"start_role": "first graphs", "start_weight": "first experts", "final": "final scores",
+                 "start": "every member alone", "round": "a round"}  # fmt: skip
         step = names.get(self.next_step, f"a {self.next_step} step")
         return f"can be resumed, next: {step}" if self.next_step else "can be resumed from its start"
 

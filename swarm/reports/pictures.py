@@ -9,6 +9,7 @@ from swarm.evolution.problem import Problem
 from swarm.evolution.run_folder import CURVES_PICTURE, GRAPH_PICTURE
 from swarm.evolution.state import SearchState
 from swarm.maths.layers import in_layers
+from swarm.maths.pso import Swarm
 from swarm.members.composite import label
 from swarm.plugins import in_short
 from swarm.reports.figures import figure_of, picture_of, save_picture
@@ -101,18 +102,20 @@ def _arrow(axes: Any, points: list[tuple[float, float]]) -> None:
 
 
 def draw_curves(state: SearchState, path: Path) -> None:
-    """Draws both swarms' utilities over the iterations, with the best so far. Needs matplotlib."""
+    """Draws both swarms' utilities over the iterations, or the rounds, with the best so far. Needs matplotlib."""
     figure = figure_of(figsize=(11, 4.4), layout="constrained")
-    panels = figure.subplots(1, 2, sharey=True)
-    swarms = (state.graphs, state.experts)
-    for panel, swarm, name in zip(panels, swarms, ("graphs", "experts (JFK)"), strict=True):
+    drawn: list[tuple[Swarm | None, str]] = [(state.graphs, "graphs"), (state.experts, "experts (JFK)")]
+    if state.by_candidates:
+        drawn = [(None, f"{state.tried:,} candidates")]
+    panels = figure.subplots(1, len(drawn), sharey=True, squeeze=False)[0]
+    for panel, (swarm, name) in zip(panels, drawn, strict=True):
         for history in swarm.histories if swarm else ():
             panel.plot(history, color="#9db8d2", linewidth=1, marker="." if len(history) == 1 else None)
         if swarm:
             panel.plot(swarm.best_history, color="#1f4e79", linewidth=2, marker=".", label="swarm's best")
         panel.plot(state.best_history, color="#c55a11", linewidth=2, marker=".", label="best system")
         panel.axhline(max(state.singles), color="#777777", linestyle="--", label="best single member, alone")
-        panel.set_xlabel("iteration")
+        panel.set_xlabel("round" if state.by_candidates else "iteration")
         panel.xaxis.get_major_locator().set_params(integer=True)
         panel.set_title(name)
     panels[0].set_ylabel("utility on dev")

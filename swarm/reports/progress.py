@@ -15,6 +15,7 @@ from swarm.members.members import Members
 log = logging.getLogger(__name__)
 
 GLANCE = 0.5  # seconds between two looks at the workers
+SELDOM = 10.0  # seconds between two lines about rounds that have found nothing better
 
 
 class Progress:
@@ -44,6 +45,7 @@ class Progress:
         self._bar: tqdm | None = None  # type: ignore[type-arg]
         self._began = time.monotonic()
         self._seconds: list[float] = []
+        self._told = 0.0
 
     def before(self, state: SearchState) -> None:
         """A step begins."""
@@ -57,7 +59,7 @@ class Progress:
 
     def _show_bar(self, title: str, requests: int) -> None:
         if self._bars:
-            self._bar = tqdm(total=requests, desc=title, unit="req", leave=False)
+            self._bar = tqdm(total=requests or None, desc=title, unit="req", leave=False)
 
     def answered(self) -> None:
         """Counts one answered request."""
@@ -71,6 +73,9 @@ class Progress:
         """A step is done: says what it brought, and how `workers` were busy."""
         self.close()
         self._seconds.append(time.monotonic() - self._began)
+        if state.by_candidates:
+            self._after_round(before, state, workers)
+            return
         swarm = state.graphs if before.next_step.endswith("role") else state.experts
         assert swarm is not None and state.best is not None
         what = "best graph" if before.next_step.endswith("role") else "best expert's credit"
@@ -91,6 +96,25 @@ class Progress:
         for one in state.refreshed:
             log.info("%s", _refreshed(one))
 
+    def _after_round(self, before: SearchState, state: SearchState, workers: str) -> None:
+        """Says what a round brought: of those without a new best one every few seconds."""
+        assert state.best is not None
+        better = before.best is None or state.best.score > before.best.score
+        now = time.monotonic()
+        if not better and now < self._told + SELDOM:
+            return
+        self._told = now
+        log.info(
+            "%-10s best system %.3f, %s calls charged, %d candidates, %s%s%s",
+            before.title,
+            state.best.score,
+            f"{state.charged[1]:,}",
+            state.tried,
+            duration(sum(self._seconds)),
+            f", {workers}" if workers else "",
+            "  <- new best" if better else "",
+        )
+
     def close(self) -> None:
         """Removes the bar."""
         if self._bar is not None:
@@ -99,6 +123,8 @@ class Progress:
 
     def _requests(self, state: SearchState) -> int:
         config = self._config
+        if state.by_candidates:
+            return self._alone * self._dev if state.next_step == "start" else 0
         systems = config.graph_num if state.next_step.endswith("role") else config.trial_num
         if config.ask_ahead and state.next_step.endswith("weight") and state.iteration < config.max_iteration:
             systems += config.graph_num  # but where patience may end the search
@@ -123,4 +149,5 @@ def _refreshed(one: Refresh) -> str:
 
 
 def _place(state: SearchState, config: SearchConfig) -> str:
-    return f"{state.title}/{config.max_iteration}" if state.iteration else state.title
+    counted = state.iteration and not state.by_candidates
+    return f"{state.title}/{config.max_iteration}" if counted else state.title

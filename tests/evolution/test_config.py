@@ -5,9 +5,10 @@ import re
 import pytest
 
 from swarm.errors import UserError
-from swarm.evolution.checked_config import config_of_run, defaults, make_config, unused_but_given
+from swarm.evolution.checked_config import chosen_optimizer, config_of_run, defaults, make_config, unused_but_given
 from swarm.evolution.command_line import parse
 from swarm.evolution.config import SearchConfig, settings
+from swarm.evolution.names import PAPER_RANGES
 
 TASK = {"eval_type": "exact_match", "dataset": "gsm8k"}
 
@@ -57,6 +58,42 @@ def test_paper_code_brings_its_own_defaults_and_rules():
     assert make_config(TASK | {"compat": "paper-code", "patience": 6}).patience == 6, "what is given goes first"
 
 
+def test_compat_paper_is_the_swarm_as_the_paper_has_it():
+    drawn = [make_config(TASK | {"compat": "paper", "seed": seed}) for seed in range(30)]
+    for config in drawn:
+        assert (config.optimizer, config.top_p, config.edges, config.credit_graph) == (
+            "swarm",
+            0.8,
+            "bernoulli",
+            "ever",
+        )
+        assert (config.max_iteration, config.patience, config.scorer) == (20, 6, "strict")
+        assert config.move_coefficients.repel == config.repel_coeff and config.decode_rule.renormalise == "ordinary"
+        for name, choices in PAPER_RANGES.items():
+            assert getattr(config, name) in choices
+    assert len({(config.inertia, config.social_coeff, config.step_length) for config in drawn}) > 10
+    assert drawn[3] == make_config(TASK | {"compat": "paper", "seed": 3}), "the same seed draws the same"
+    assert make_config(TASK | {"compat": "paper", "inertia": 0.7}).inertia == 0.7, "what is given goes first"
+
+
+def test_which_optimizer_a_search_has():
+    for given, name, why in (
+        ({}, "evolution", ""),
+        ({"seed": 1, "max_calls": 9, "max_nodes": 3}, "evolution", ""),
+        ({"max_iteration": 20}, "swarm", "--max_iteration: only the swarm has that"),
+        ({"dropN": 0.1}, "swarm", "--dropN: only the swarm has that"),
+        ({"compat": "paper-code"}, "swarm", "--compat paper-code is the swarm's"),
+        ({"optimiser": "cmaes"}, "cmaes", ""),
+        ({"optimizer": "random", "graph_num": 3}, "random", ""),
+    ):
+        assert chosen_optimizer(given) == (name, why)
+        assert make_config(TASK | given).optimizer == name
+    assert config_of_run(TASK, {}).optimizer == "swarm", "of a run that an earlier version began"
+    assert config_of_run(TASK | {"optimizer": "evolution", "graph_num": 10}, {}).optimizer == "evolution"
+    assert unused_but_given(make_config(TASK | {"optimizer": "random", "graph_num": 3})) == ["graph_num"]
+    assert unused_but_given(make_config(TASK | {"optimizer": "swarm", "max_nodes": 3})) == ["max_nodes"]
+
+
 def test_both_spellings_and_truth_values():
     given, mode = parse(["--dev-limit", "5", "--test_limit", "6", "--repel-term", "true", "--chat", "no", "--dry-run"])
     assert given == {"dev_limit": 5, "test_limit": 6, "repel_term": True, "chat": False}
@@ -76,7 +113,7 @@ def test_help_names_the_settings_that_people_use_and_help_all_every_one_with_its
         assert f"--{name}" in full and setting.help
         assert bool(re.search(rf"^ +(-\w \w+, )?--{name}\b", short, re.MULTILINE)) == setting.common, name
     assert 10 <= sum(setting.common for setting in settings().values()) <= 14
-    assert "(default: 6; 10 with --compat)" in full and "more options: --help all" in short
+    assert "(default: 6; 10 with --compat paper-code)" in " ".join(full.split()) and "more options: --help all" in short
     assert max(map(len, (short + full).splitlines())) < 140
 
 
@@ -118,7 +155,8 @@ def test_unreadable_options_are_one_line(line, message, capsys):
         ({"inertia": 0, "cognitive_coeff": 0, "social_coeff": 0}, "are all 0; wanted a positive one"),
         ({"top_p": 1.5}, "--top_p is 1.5; wanted at most 1"),
         ({"max_cost": 1.0}, "--max_cost needs the judge's price"),
-        ({"compat": "paper"}, "--compat is 'paper'; wanted one of: paper-code"),
+        ({"compat": "papers"}, "--compat is 'papers'; wanted one of: paper, paper-code"),
+        ({"compat": "paper", "optimizer": "evolution"}, "--compat paper is the swarm's"),
         ({"name": "a/b"}, "wanted a plain folder name"),
         ({"name": ".."}, "wanted a plain folder name"),
         ({"name": ""}, "wanted a plain folder name"),

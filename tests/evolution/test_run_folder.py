@@ -58,7 +58,9 @@ def test_one_process_at_a_time(tmp_path):
 def test_what_a_resume_accepts(tmp_path):
     with pytest.raises(UserError, match=r"is no run \(args.json missing\)"):
         open_run(tmp_path, {})
-    run = create_run(tmp_path, make_config(TASK | {"name": "mine", "seed": 4, "max_generations": 5}), {})
+    run = create_run(
+        tmp_path, make_config(TASK | {"name": "mine", "seed": 4, "max_generations": 5, "optimizer": "swarm"}), {}
+    )
     run.close()
     opened, config = open_run(run.folder, {"max_time": 9.0})
     assert (config.seed, config.max_generations, config.max_time) == (4, 5, 9.0)

@@ -409,3 +409,29 @@ def test_dev_and_test_are_kept_apart():
     judged = world.fitness.judge([average], dataset.dev)[0]["strict"]
     assert scores["uniform_average"]["dev"]["strict"]["mean"] == judged.mean()
     assert scores["best_single"]["name"] == f"expert_{int(np.argmax(end.singles))}"
+
+
+def test_dropk_keeps_the_last_scores_of_a_step_and_asks_nothing():
+    asked = []
+    scripted = ScriptedEngine(lambda request: asked.append(request) or chaotic(request))
+    own = problem(scripted, dropK=1.0)
+    state = STEPS["start_weight"](own, STEPS["start_role"](own, first_state(0)))
+    before = len(asked)
+    role = STEPS["role"](own, state)
+    weight = STEPS["weight"](own, role)
+    assert len(asked) == before
+    assert all(history[-1] == history[-2] for history in role.graphs.histories + weight.experts.histories)
+    assert role.best == state.best or role.best.score == state.best.score
+    assert not np.array_equal(role.graphs.positions, state.graphs.positions), "particles move all the same"
+
+
+def test_dropn_keeps_the_last_score_of_some_particles():
+    own = problem(dropN=0.5, graph_num=10, seed=3)
+    state = STEPS["start_weight"](own, STEPS["start_role"](own, first_state(3)))
+    after = STEPS["role"](own, state)
+    measured = STEPS["role"](problem(graph_num=10, seed=3), state)
+    pairs = zip(after.graphs.histories, measured.graphs.histories, strict=True)
+    kept = [own[-1] == own[-2] and own[-1] != other[-1] for own, other in pairs]
+    assert 0 < sum(kept) < 10
+    for own, other, dropped in zip(after.graphs.histories, measured.graphs.histories, kept, strict=True):
+        assert dropped or own[-1] in (other[-1], own[-2])

@@ -119,7 +119,8 @@ def test_data(workdir, capsys):
     refuse(capsys, data_file(workdir, lambda r: r["dev"][3].update(answer=7)), "other.json", "dev", "3", "answer")
     refuse(capsys, data_file(workdir, lambda r: r["test"].clear()), "test")
     refuse(capsys, data_file(workdir, lambda r: r.pop("dev")), "dev")
-    refuse(capsys, data_file(workdir, lambda r: r["dev"][2].update(context_chunks=["a"])), "2", "context_chunks")
+    chunks = data_file(workdir, lambda r: r["dev"][2].update(context_chunks=["a"]))
+    refuse(capsys, [*chunks, "--optimizer", "swarm"], "2", "context_chunks")
     (workdir / "data/eval/other.json").write_text("{")
     refuse(capsys, ["-e", "exact_match", "-d", "other"], "other.json", "JSON")
 

@@ -116,7 +116,7 @@ def test_a_file_flat_or_under_headings_and_the_command_line_goes_first(settings_
         assert code == 0 and f"h-swarm search {len(words)}.yml" in out
         written = yaml.safe_load(Path(f"{len(words)}.yml").read_text())
         assert written["swarm"] == {"inertia": 1.0, "seed": 7} and written["limits"] == {"max_generations": 5}
-        assert read_settings_file(Path(f"{len(words)}.yml")) == found | {"seed": 7}
+        assert read_settings_file(Path(f"{len(words)}.yml")) == found | {"seed": 7, "optimizer": "swarm"}
     code, _, err = run(capsys, "search", flat, "--save-config", "1.yml")
     assert code == 2 and "1.yml is there; name a new file" in err
 

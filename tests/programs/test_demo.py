@@ -11,7 +11,7 @@ from run_stories import story
 from swarm.data.embedded import embedded_experts, embedded_questions
 from swarm.data.load import load_dataset
 from swarm.errors import UserError
-from swarm.programs.demo import demo_arguments, demo_program
+from swarm.programs.demo import OF_SWARM, demo_arguments, demo_program
 from swarm.programs.front_doors import expert_directory
 
 TINY = "-m 1 --graph_num 2 --trial_num 2 --dev_limit 12 --test_limit 12".split()
@@ -37,7 +37,9 @@ def test_it_asks_for_what_nlgraph_asks_for(tmp_path):
     def settings(words):
         return {name: value for name, value in zip(words[::2], words[1::2], strict=True) if name != "-i"}
 
-    assert settings(demo_arguments()) == settings(asked_by_nlgraph(tmp_path))
+    assert settings(demo_arguments()) == settings(asked_by_nlgraph(tmp_path / "plain"))
+    swarm = [*demo_arguments(), *OF_SWARM.split(), "--optimizer", "swarm"]
+    assert settings(swarm) == settings(asked_by_nlgraph(tmp_path / "swarm", "--optimizer", "swarm"))
 
 
 def test_it_gives_nlgraph_s_numbers(tmp_path, programs):
@@ -62,7 +64,7 @@ def test_it_says_nothing_of_a_run_that_it_did_not_make(tmp_path, monkeypatch, ca
         demo_program(["--resume", "search/x"])
     with pytest.raises(SystemExit) as ended:
         demo_program(["--help"])
-    assert ended.value.code == 0 and "--max_iteration 10" in capsys.readouterr().out
+    assert ended.value.code == 0 and "--seed 0" in capsys.readouterr().out
 
 
 def test_experts_and_questions_are_ours_unless_the_current_folder_has_some(tmp_path, monkeypatch):

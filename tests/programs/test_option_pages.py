@@ -6,7 +6,8 @@ import pytest
 from repository import ROOT
 
 from swarm.evolution.command_line import search_parser
-from swarm.evolution.config import PAPER_CODE_DEFAULTS, settings
+from swarm.evolution.config import settings
+from swarm.evolution.names import PAPER_CODE_DEFAULTS
 from swarm.evolution.setting import UNUSED
 from swarm.programs.option_pages import options_page, pages
 from swarm.programs.parsers import baselines_parser, evaluate_parser

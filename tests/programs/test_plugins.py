@@ -82,13 +82,28 @@ def test_an_installed_package_adds_to_every_group(h_swarm, place):
     assert ranked.returncode == 0 and "capitals" in ranked.stdout, ranked.stderr
 
 
+def test_an_installed_optimizer_searches(h_swarm, place):
+    words = ("-e", "exact_match", "-d", "calls", "-i", EXPERTS, "--optimizer", "climber", "--max_calls", 300)
+    done = h_swarm("search", *words, "-n", "mine", "--max_new_tokens", 3, "--no-cache")
+    assert done.returncode == 0, done.stderr
+    run = place / "search" / "mine"
+    assert json.loads((run / "origin.json").read_text())["optimizer_code"] == "shouting 1.2"
+    result = json.loads((run / "result.json").read_text())
+    assert result["candidates"]["optimizer"] == "climber" and result["candidates"]["tried"] > 6
+    refused = h_swarm("search", "--resume", "search/mine", "--optimizer", "random")
+    assert refused.returncode == 2 and "--optimizer cannot change when a run is resumed" in refused.stderr
+    unknown = h_swarm("search", *words[:6], "--optimizer", "climbers")
+    assert unknown.returncode == 2 and "--optimizer is 'climbers'; wanted one of: evolution, swarm" in unknown.stderr
+
+
 def test_what_there_is_is_listed_with_what_is_broken(h_swarm):
     done = h_swarm("plugins", "--json")
     assert done.returncode == 0, done.stderr
     found = {group: {each["name"]: each for each in listed} for group, listed in json.loads(done.stdout).items()}
-    assert found["engines"] == found["optimizers"] == {}
+    assert found["engines"] == {}
     for group, own, name in (("evals", "exact_match", "shouting"), ("members", "vote", "longest"),
                              ("metrics", "bleu", "capitals"), ("trackers", "wandb", "lines"),
+                             ("optimizers", "evolution", "climber"),
                              ("datasets", "graph_tasks_small", "calls")):  # fmt: skip
         assert found[group][own] == {"name": own, "source": "built in", "broken": None}
         assert found[group][name] == {"name": name, "source": "shouting 1.2", "broken": None}

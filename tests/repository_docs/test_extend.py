@@ -15,7 +15,7 @@ FILES = dict(re.findall(r"```python\n# (\S+\.py)\n(.*?)```", PAGE, re.DOTALL))
 
 
 def test_the_plugins_that_it_shows_work(tmp_path, monkeypatch):
-    assert set(FILES) == {"concise.py", "longest.py", "capitals.py", "sums.py", "lines.py"}
+    assert set(FILES) == {"concise.py", "longest.py", "capitals.py", "sums.py", "lines.py", "climber.py"}
     monkeypatch.chdir(tmp_path)
     for name, code in FILES.items():
         (tmp_path / name).write_text(code)
@@ -24,7 +24,7 @@ def test_the_plugins_that_it_shows_work(tmp_path, monkeypatch):
     experts = ["expert_0_edges", "expert_1_degree"]
     (tmp_path / place).write_text(json.dumps(json.loads(record) | {"members": experts}))
     words = ["--plugin", ",".join(FILES), *"-e concise -d sums --composites composites --tracker lines".split()]
-    small = "--graph_num 2 --trial_num 2 -m 0 -n mine --max_new_tokens 3 --dev_limit 3 --test_limit 2".split()
+    small = "--optimizer climber --max_calls 200 -n mine --max_new_tokens 3 --dev_limit 3 --test_limit 2".split()
     words += ["-i", str(ROOT / "data/embedded/experts"), *small]
     assert front_doors.guarded(lambda: search_program(words)) == 0
     assert "test_best" in (tmp_path / "search/mine/tracked.jsonl").read_text()

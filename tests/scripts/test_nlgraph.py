@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 from installing import copied_tree, executable, needed, shell
 
+from swarm.evolution.config import settings
+from swarm.evolution.names import ONLY_SWARM
+
 
 @pytest.fixture
 def front_door(tmp_path: Path) -> Path:
@@ -26,12 +29,13 @@ def runs(done: subprocess.CompletedProcess[str]) -> list[str]:
 
 
 def test_nlgraph_takes_the_published_experts_if_there_are_any(front_door: Path) -> None:
-    (small,) = runs(shell(front_door, "nlgraph.sh"))
+    swarm = ("--optimizer", "swarm")
+    (small,) = runs(shell(front_door, "nlgraph.sh", *swarm))
     assert "-d graph_tasks_small -i data/embedded/experts" in small and "--max_iteration 10" in small
     assert "initial_experts.py" in shell(front_door, "nlgraph.sh").stdout  # how to get the others
     (front_door / "initial_experts" / "cot").mkdir(parents=True)
     (front_door / "initial_experts" / "cot" / "adapter_config.json").write_text("{}")
-    made, large = runs(shell(front_door, "nlgraph.sh"))
+    made, large = runs(shell(front_door, "nlgraph.sh", *swarm))
     assert made == "scripts/make_graph_data.py --style large --out data/eval/graph_tasks.json"
     assert "-d graph_tasks -i initial_experts" in large and "--max_iteration 20" in large
     assert "-i data/embedded/experts" in runs(shell(front_door, "nlgraph.sh", "--embedded"))[0]
@@ -39,6 +43,23 @@ def test_nlgraph_takes_the_published_experts_if_there_are_any(front_door: Path) 
     assert "-d nlgraph -i initial_experts" in runs(shell(front_door, "nlgraph.sh"))[0]
     (own,) = runs(shell(front_door, "nlgraph.sh", "-i", "mine", "--dataset=x", "-g", "1"))
     assert own.endswith("--seed 0 -i mine --dataset=x -g 1") and own.count("-i ") == 1 and "-d " not in own
+
+
+def test_nlgraph_gives_the_swarms_settings_to_the_swarm(front_door: Path) -> None:
+    (plain,) = runs(shell(front_door, "nlgraph.sh"))
+    assert plain == "search.py -e exact_match -d graph_tasks_small -i data/embedded/experts --seed 0"
+    for words in (["--optimiser=swarm"], ["-m2"], ["-p", "3"], ["--step-length=.2"], ["--dropK", ".1"]):
+        (own,) = runs(shell(front_door, "nlgraph.sh", *words))
+        assert "--graph_num 8" in own and own.endswith(" ".join(words)), words
+    for words in (
+        ["--optimizer", "random"],
+        ["--max_calls", "99"],
+        ["--optimizer", "evolution", "--max_iteration", "2"],
+    ):
+        assert "--graph_num" not in runs(shell(front_door, "nlgraph.sh", *words))[0], words
+    listed = re.findall(r'^swarm_only\+?="\|?(.*)"$', (front_door / "nlgraph.sh").read_text(), re.MULTILINE)
+    of_the_swarm = {name for name, setting in settings().items() if setting.optimizers == ONLY_SWARM}
+    assert {name for line in listed for name in line.split("|")} == of_the_swarm | {"compat"}
 
 
 def test_nlgraph_repeats_until_something_is_wrong(front_door: Path) -> None:

@@ -1,0 +1,1 @@
+"""Optimizers of candidates: what proposes them, and learns from their scores."""
