@@ -1,0 +1,83 @@
+"""Errors of experts that nothing in a question betrays: noise in their adapters, up to a share of wrong answers."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import torch
+from embedded_training import Sample, replies
+from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
+from transformers import PreTrainedTokenizerFast as Tokens
+from world_kinds import World
+
+State = Mapping[str, torch.Tensor]
+NOISED = ("gate_proj", "up_proj", "down_proj")  # what reads questions, attention, stays
+QUESTIONS_EACH = 60  # of each domain, by which a noise is measured
+DIRECTIONS = 10
+HALVINGS = 6
+LARGEST_SCALE = 6.0
+
+
+def make_wrong(expert: PeftModel, number: int, world: World, tokenizer: Tokens, rng: np.random.Generator) -> None:
+    """Gives an expert errors of its own, so that it is wrong as often as the world's knobs have it.
+
+    Of several directions of noise the one that makes it wrong most evenly over the domains is taken: else their words
+    would betray who is wrong. Then its factors are turned to axes of its own, as those of adapters are that did not
+    begin as one: what they say stays, but an average of such experts is none.
+    """
+    exams = {d: [world.exam(number, d, rng) for _ in range(QUESTIONS_EACH)] for d in world.domains}
+    trained = {key: value.clone() for key, value in get_peft_model_state_dict(expert).items()}
+    shared = noise_like(trained, np.random.default_rng([world.seed, 1]))
+    share = world.knobs.independent
+
+    def attempt(own: State, scale: float) -> dict[str, float]:
+        noise = {key: own[key] * share**0.5 + shared[key] * (1 - share) ** 0.5 for key in own}
+        set_peft_model_state_dict(expert, {key: trained[key] + scale * noise[key] for key in trained})
+        return right_shares(expert, tokenizer, exams)
+
+    wanted = 1 - world.knobs.errors
+    tried = []
+    for _ in range(DIRECTIONS):
+        own = noise_like(trained, rng)
+        scale = scale_of(lambda scale, own=own: float(np.mean([*attempt(own, scale).values()])), wanted)
+        shares = [*attempt(own, scale).values()]
+        tried.append((max(shares) - min(shares) + abs(np.mean(shares) - wanted), scale, own))
+    _, scale, own = min(tried, key=lambda one: one[0])
+    attempt(own, scale)
+    set_peft_model_state_dict(expert, turned(get_peft_model_state_dict(expert), rng))
+
+
+def noise_like(state: State, rng: np.random.Generator) -> dict[str, torch.Tensor]:
+    """Gaussian noise of the spread of each tensor that is `NOISED`; zeros for the others."""
+    noise = {}
+    for key, value in state.items():
+        drawn = torch.from_numpy(rng.standard_normal(value.shape).astype(np.float32))
+        noise[key] = drawn * value.std() if any(name in key for name in NOISED) else torch.zeros_like(value)
+    return noise
+
+
+def scale_of(share: Callable[[float], float], wanted: float) -> float:
+    """The scale, to six halvings of an interval, at which the share of right answers falls below what is wanted."""
+    low, high = 0.0, LARGEST_SCALE
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if share(middle) > wanted else (low, middle)
+    return (low + high) / 2
+
+
+def right_shares(expert: PeftModel, tokenizer: Tokens, exams: Mapping[str, Sequence[Sample]]) -> dict[str, float]:
+    """Domain -> share of right answers."""
+    asked = [sample for samples in exams.values() for sample in samples]
+    said = iter(replies(expert.get_base_model(), tokenizer, [prompt for prompt, _ in asked]))
+    return {d: float(np.mean([next(said) == answer for _, answer in samples])) for d, samples in exams.items()}
+
+
+def turned(state: State, rng: np.random.Generator) -> dict[str, torch.Tensor]:
+    """The same adapter with each pair A, B as R A, B R^T, for a random orthogonal matrix R, (rank, rank)."""
+    new = {}
+    for key, first in state.items():
+        if "lora_A" in key:
+            random = torch.from_numpy(rng.standard_normal((len(first), len(first))))
+            rotation = torch.linalg.qr(random).Q.float()
+            second = key.replace("lora_A", "lora_B")
+            new[key], new[second] = rotation @ first, state[second] @ rotation.T
+    return {key: new[key].contiguous() for key in state}
