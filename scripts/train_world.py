@@ -9,7 +9,6 @@ world_kinds.py says what the kinds are. --betrayed, --errors, --independent and 
 
 import argparse
 import json
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -18,8 +17,9 @@ import torch
 from embedded_training import check_new, special_ids, train
 from train_embedded_experts import make_base, make_expert, save_expert
 from transformers import GenerationConfig
+from world_base import TEST, World
 from world_card import write_card
-from world_kinds import FILE, KINDS, QUESTIONS, World, make_world
+from world_kinds import FILE, KINDS, QUESTIONS, make_world
 from world_noise import make_wrong
 
 
@@ -54,7 +54,7 @@ def parse() -> tuple[argparse.Namespace, World]:
     parser.add_argument("--seed", type=int, default=0, help="decides all data and initial weights (default: 0)")
     parser.add_argument("--out", type=Path, required=True, help="folder to write; must be new or empty")
     parser.add_argument("--experts", type=int, default=6, help="6 or 4 (default: 6)")
-    parser.add_argument("--test", type=int, default=1200, help="test questions (default: 1200)")
+    parser.add_argument("--test", type=int, default=TEST, help="test questions (default: %(default)s)")
     for name in ("base_steps", "expert_steps"):
         parser.add_argument(f"--{name}", type=int, help="of training (default: the kind's)")
     for name, kind in (("betrayed", float), ("errors", float), ("independent", float), ("steps", int)):
@@ -77,7 +77,8 @@ def main() -> None:
     torch.set_flush_denormal(True)  # otherwise steps take twice as long once optimiser moments get tiny
     train_world(world, args.out, args.base_steps or world.base_steps, args.expert_steps or world.expert_steps)
     write_questions(world, args.out / QUESTIONS, test=args.test)
-    print("\n".join(write_card(world, args.out, " ".join(sys.argv))))
+    given = " ".join(f"--{name} {value}" for name, value in vars(args).items() if value is not None)
+    print("\n".join(write_card(world, args.out, f"scripts/train_world.py {given}", args.test)))
 
 
 if __name__ == "__main__":

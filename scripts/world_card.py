@@ -1,6 +1,7 @@
 """The card of a world: what its experts, alone and together, are measured to do, so that it is what it claims."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import permutations
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import torch
 from embedded_training import plurality, replies
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
-from world_kinds import CodeWorld, World
+from world_base import DEV, TEST, World
+from world_codes import CodeWorld
 
 from swarm.data.example import Dataset, Example
 from swarm.engines.local.transformers_engine import InProcessEngine
@@ -60,12 +62,26 @@ Licence: Apache-2.0.
 """
 
 
-class Answers:
-    """What systems of a world's experts answer to its questions, through the project's own engine and eval."""
+@dataclass(frozen=True)
+class Row:
+    """What somebody gets right: questions of dev (questions,) and of test (questions,); and nodes asked a question."""
 
-    def __init__(self, world: World, folder: Path):
+    dev: np.ndarray
+    test: np.ndarray
+    calls: int = 1
+
+
+class Answers:
+    """What systems of a world's experts answer to its questions, through the project's own engine and eval.
+
+    Attributes:
+      dev, test: the questions; dev are those of a search with this seed.
+      said: what each expert says alone, for dev and test.
+    """
+
+    def __init__(self, world: World, folder: Path, search_seed: int = 0, dev: int = DEV, test: int = TEST):
         self.world = world
-        record = world.dataset()
+        record = world.dataset(search_seed, dev, test)
         self.dev, self.test = (
             tuple(Example(r["question"], r["answer"], r["id"], r["domain"]) for r in record[split])
             for split in ("dev", "test")
@@ -76,73 +92,99 @@ class Answers:
         scheduler = Scheduler(InProcessEngine(self.pool))
         self.fitness = Fitness(scheduler, evaluation, data, evaluation.params(data), "strict")
         self.domain = np.array([example.domain for example in self.test])
+        self.said = [self.texts(single(expert)) for expert in self.pool.experts()]
 
-    def said(self, system: System, examples: Sequence[Example]) -> list[str]:
-        """A system's answers."""
-        queries = [Query(example.question) for example in examples]
-        return self.fitness.scheduler.answer_all([(system, queries)], self.fitness.params)[0]
+    def texts(self, system: System) -> list[list[str]]:
+        """A system's answers to dev, and to test."""
+        tasks = [(system, [Query(example.question) for example in part]) for part in (self.dev, self.test)]
+        return self.fitness.scheduler.answer_all(tasks, self.fitness.params)
 
-    def right(self, system: System, examples: Sequence[Example]) -> np.ndarray:
-        """Which of its answers are right, (examples,)."""
-        return agree(self.said(system, examples), examples)
+    def marked(self, texts: Sequence[Sequence[str]], calls: int) -> Row:
+        """The row of answers to dev and test."""
+        right = [np.array([t == e.answer for t, e in zip(said, part, strict=True)])
+                 for said, part in zip(texts, (self.dev, self.test), strict=True)]  # fmt: skip
+        return Row(right[0], right[1], calls)
+
+    def row(self, system: System) -> Row:
+        """What a system gets right."""
+        return self.marked(self.texts(system), len(system.assignment))
 
     def system(self, members: Sequence[int], edges: Sequence[tuple[int, int]]) -> System:
         """The system with these experts at its nodes."""
         return System(graph_of(len(members), edges), tuple(members), self.pool.experts(), self.fitness.params)
 
-    def chain(self, members: Sequence[int]) -> System:
-        """The system of nodes that tell the next one each."""
-        return self.system(members, [(k, k + 1) for k in range(len(members) - 1)])
+    def chain(self, members: Sequence[int]) -> Row:
+        """Nodes that tell the next one each."""
+        return self.row(self.system(members, [(k, k + 1) for k in range(len(members) - 1)]))
 
-    def star(self, members: Sequence[int]) -> System:
-        """The system of nodes that all tell the last."""
-        return self.system(members, [(k, len(members) - 1) for k in range(len(members) - 1)])
+    def star(self, centre: int) -> Row:
+        """All other experts tell this one."""
+        members = [*(k for k in range(len(self.said)) if k != centre), centre]
+        return self.row(self.system(members, [(k, len(members) - 1) for k in range(len(members) - 1)]))
 
-    def chosen(self, systems: Sequence[System]) -> System:
-        """The one with the most right answers on dev."""
-        return max(systems, key=lambda system: float(self.right(system, self.dev).mean()))
-
-
-def agree(said: Sequence[str], examples: Sequence[Example]) -> np.ndarray:
-    """Which texts are the right answers, (examples,)."""
-    return np.array([text == example.answer for text, example in zip(said, examples, strict=True)])
+    def mixed(self, experts: Sequence[int]) -> Row:
+        """The uniform average of some experts' adapters."""
+        share = [float(k in experts) / len(experts) for k in range(len(self.said))]
+        return self.row(single(self.pool.expert("average", share)))
 
 
-def measured(answers: Answers) -> dict[str, np.ndarray]:
-    """The rows of the table: name -> which test questions it answers rightly."""
-    experts, test = answers.pool.experts(), answers.test
-    numbers = range(len(experts))
-    said = {expert.name: answers.said(single(expert), test) for expert in experts}
-    rows = {name: agree(texts, test) for name, texts in said.items()}
-    votes = list(zip(*said.values(), strict=True))
-    average = answers.pool.expert("average", [1 / len(experts)] * len(experts))
-    rotations = [[*numbers][k:] + [*numbers][:k] for k in numbers]
-    best = answers.chosen([single(expert) for expert in experts])
-    rows["**best single**"] = rows[best.members[0].name]
-    rows["average of the adapters"] = answers.right(single(average), test)
-    rows["vote"] = agree([max(vote, key=vote.count) for vote in votes], test)
-    rows["**vote, 'unknown' not counted**"] = agree([plurality(vote) for vote in votes], test)
-    rows["**router**, fitted on dev"] = routed(answers, rows)
-    rows["chain in the files' order"] = answers.right(answers.chain(numbers), test)
-    rows["star, its centre chosen on dev"] = answers.right(answers.chosen([*map(answers.star, rotations)]), test)
-    if isinstance(answers.world, CodeWorld):
-        world = answers.world
-        for length, name in ((len(experts), "each once"), (len(experts) + 3, "some twice")):
-            chain = answers.chain(best_sequence(world, length))
-            rows[f"**the right chain of {length}**, {name}"] = answers.right(chain, test)
-    return rows
+def best_on_dev(rows: Sequence[Row]) -> Row:
+    """The row with the most right on dev, the first among equals."""
+    return max(rows, key=lambda row: int(row.dev.sum()))
 
 
-def routed(answers: Answers, rows: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Which test questions the expert answers rightly that the project's router chooses, (examples,)."""
-    experts = answers.pool.experts()
-    prompts = [[node_prompt(Query(e.question), []) for e in part] for part in (answers.dev, answers.test)]
-    scores = np.stack([answers.right(single(expert), answers.dev) for expert in experts], axis=1).astype(float)
+def experts_alone(answers: Answers) -> dict[str, Row]:
+    """Each expert's row, by name."""
+    return {name: answers.marked(said, 1) for name, said in zip(answers.pool.names, answers.said, strict=True)}
+
+
+def baselines(answers: Answers) -> dict[str, Row]:
+    """What takes no search; what is chosen or fitted, is so on dev. The last, portfolio, is the best of the rest."""
+    alone, numbers = [*experts_alone(answers).values()], range(len(answers.said))
+    votes = [list(zip(*(said[split] for said in answers.said), strict=True)) for split in (0, 1)]
+    rows = {
+        "best single": best_on_dev(alone),
+        "uniform average": answers.mixed(numbers),
+        "greedy soup": greedy_soup(answers, alone),
+        "vote": answers.marked([[max(vote, key=vote.count) for vote in part] for part in votes], len(numbers)),
+        "vote without 'unknown'": answers.marked([[plurality(vote) for vote in part] for part in votes], len(numbers)),
+        "chain": answers.chain(numbers),
+        "star": best_on_dev([answers.star(k) for k in numbers]),
+        "router": routed(answers, alone),
+    }
+    return rows | {"portfolio": best_on_dev([*rows.values()])}
+
+
+def greedy_soup(answers: Answers, alone: Sequence[Row]) -> Row:
+    """The average of experts, the best on dev first, each kept if dev does not fall (Wortsman et al. 2022)."""
+    order = sorted(range(len(alone)), key=lambda k: -int(alone[k].dev.sum()))
+    kept, best = order[:1], alone[order[0]]
+    for expert in order[1:]:
+        tried = answers.mixed([*kept, expert])
+        if tried.dev.sum() >= best.dev.sum():
+            kept, best = [*kept, expert], tried
+    return best
+
+
+def routed(answers: Answers, alone: Sequence[Row]) -> Row:
+    """The expert that the project's router chooses, fitted on dev; the best single one where dev tells none apart."""
+    scores = np.stack([row.dev for row in alone], axis=1).astype(float)
     if (scores == scores[:, :1]).all():
-        return rows["**best single**"]  # dev tells no expert from another: there is nothing to fit
+        return best_on_dev(alone)
+    prompts = [[node_prompt(Query(e.question), []) for e in part] for part in (answers.dev, answers.test)]
     router = fit_router(prompts[0], scores, answers.pool.names, RouterSettings(), np.random.default_rng(0))
-    each = [rows[name] for name in answers.pool.names]
-    return np.array([each[choice.member][k] for k, choice in enumerate(router.choose(prompts[1]))])
+    choices = [[choice.member for choice in router.choose(part)] for part in prompts]
+    texts = [[answers.said[member][split][k] for k, member in enumerate(choices[split])] for split in (0, 1)]
+    return answers.marked(texts, 1)
+
+
+def right_chains(answers: Answers) -> dict[str, Row]:
+    """Chains that serve as many orders as can be, where experts answer once each, and where some answer twice."""
+    world = answers.world
+    if not isinstance(world, CodeWorld):
+        return {}
+    lengths = ((world.experts, "each once"), (world.experts + 3, "some twice"))
+    return {f"the right chain of {n}, {how}": answers.chain(best_sequence(world, n)) for n, how in lengths}
 
 
 def best_sequence(world: CodeWorld, length: int) -> tuple[int, ...]:
@@ -173,13 +215,14 @@ def best_sequence(world: CodeWorld, length: int) -> tuple[int, ...]:
     return max(found, key=served)
 
 
-def table(rows: Mapping[str, np.ndarray], domain: np.ndarray, domains: Sequence[str]) -> list[str]:
+def table(rows: Mapping[str, Row], domain: np.ndarray, domains: Sequence[str]) -> list[str]:
     """Markdown: the share of right answers in all and by domain; of more domains than fit, the worst and the best."""
-    columns = domains if len(domains) < SHOWN else ("least of an order", "most of an order")
+    fits = len(domains) < SHOWN
+    columns = domains if fits else ("least of an order", "most of an order")
     lines = [f"| | all | {' | '.join(columns)} |", "|---" * (len(columns) + 2) + "|"]
-    for name, right in rows.items():
-        by = [float(right[domain == one].mean()) for one in domains]
-        shares = [float(right.mean()), *(by if len(domains) < SHOWN else (min(by), max(by)))]
+    for name, row in rows.items():
+        by = [float(row.test[domain == one].mean()) for one in domains]
+        shares = [float(row.test.mean()), *(by if fits else (min(by), max(by)))]
         lines.append(f"| {name} | {' | '.join(f'{share:.2f}' for share in shares)} |")
     return lines
 
@@ -207,23 +250,21 @@ def code_table(world: CodeWorld, folder: Path) -> list[str]:
     return lines
 
 
-def write_card(world: World, folder: Path, command: str) -> list[str]:
+def write_card(world: World, folder: Path, command: str, test: int = TEST) -> list[str]:
     """Measures, writes README.md into the world's folder, and returns its tables."""
-    answers = Answers(world, folder)
-    rows = measured(answers)
-    lines = table(rows, answers.domain, world.domains)
-    wrong = np.corrcoef([rows[name] for name in world.names]) if not isinstance(world, CodeWorld) else None
-    if wrong is not None:
-        apart = wrong[np.triu_indices(len(wrong), 1)]
-        somebody = np.any([rows[name] for name in world.names], axis=0).mean()
+    answers = Answers(world, folder, test=test)
+    alone = experts_alone(answers)
+    lines = table(alone | baselines(answers) | right_chains(answers), answers.domain, world.domains)
+    if isinstance(world, CodeWorld):
+        lines += ["", *code_table(world, folder)]
+    else:
+        right = np.array([row.test for row in alone.values()])
+        apart = np.corrcoef(right)[np.triu_indices(len(right), 1)]
         lines += [
             "",
             f"Correlation of two experts' errors: {apart.mean():.2f} on average. Somebody alone is right about",
         ]
-        lines += [f"{somebody:.2f} of the questions."]
-    else:
-        assert isinstance(world, CodeWorld)
-        lines += ["", *code_table(world, folder)]
+        lines += [f"{right.any(axis=0).mean():.2f} of the questions."]
     orders = ", ".join(f"`{domain}`" for domain in world.domains)
     about = ABOUT.get(world.kind, f"Knobs: {world.knobs}.").format(orders=orders)
     facts = {"kind": world.kind, "experts": world.experts, "about": about, "command": command, "out": folder}

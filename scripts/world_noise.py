@@ -7,7 +7,7 @@ import torch
 from embedded_training import Sample, replies
 from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
 from transformers import PreTrainedTokenizerFast as Tokens
-from world_kinds import World
+from world_base import World
 
 State = Mapping[str, torch.Tensor]
 NOISED = ("gate_proj", "up_proj", "down_proj")  # what reads questions, attention, stays
