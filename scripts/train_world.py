@@ -9,18 +9,23 @@ world_kinds.py says what the kinds are. --betrayed, --errors, --independent and 
 
 import argparse
 import json
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from embedded_training import check_new, special_ids, train
+from embedded_training import Sample, check_new, replies, special_ids, train
+from peft import PeftModel
 from train_embedded_experts import make_base, make_expert, save_expert
 from transformers import GenerationConfig
+from transformers import PreTrainedTokenizerFast as Tokens
 from world_base import TEST, World
 from world_card import write_card
 from world_kinds import FILE, KINDS, QUESTIONS, make_world
 from world_noise import make_wrong
+
+ROUNDS, CHECKED = 3, 400
 
 
 def train_world(world: World, out: Path, base_steps: int, expert_steps: int) -> None:
@@ -35,11 +40,23 @@ def train_world(world: World, out: Path, base_steps: int, expert_steps: int) -> 
     tokenizer.save_pretrained(out / "base")
     for k, (name, rng) in enumerate(zip(world.names, expert_rngs, strict=True)):
         expert = make_expert(base, adapter_seed)
-        train(expert.get_base_model(), tokenizer, partial(world.expert_sample, k, rng), expert_steps, name)
+        train_expert(expert, tokenizer, partial(world.expert_sample, k, rng), expert_steps, name, world.trained_until)
         if world.knobs.errors:
             make_wrong(expert, k, world, tokenizer, rng)
         save_expert(expert, out / "experts" / name)
     (out / FILE).write_text(json.dumps(world.record(), indent=2) + "\n", encoding="utf8")
+
+
+def train_expert(
+    expert: PeftModel, tokenizer: Tokens, draw: Callable[[], Sample], steps: int, name: str, until: float
+) -> None:
+    """Trains an expert, again from where it is while fewer of its answers than `until` are right, `ROUNDS` in all."""
+    for _ in range(ROUNDS):
+        train(expert.get_base_model(), tokenizer, draw, steps, name)
+        asked = [draw() for _ in range(CHECKED)] if until else []
+        said = replies(expert.get_base_model(), tokenizer, [prompt for prompt, _ in asked]) if asked else []
+        if sum(text == answer for text, (_, answer) in zip(said, asked, strict=True)) >= until * len(asked):
+            return
 
 
 def write_questions(world: World, path: Path, search_seed: int = 0, **sizes: int) -> None:

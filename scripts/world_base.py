@@ -51,10 +51,13 @@ class World(ABC):
       skills: what experts can know; they are the data's domains where a question needs one of them.
       names: the experts' names, in the order of their files.
       known: expert, skill -> what it makes of that skill.
+      base_steps, expert_steps: of training.
+      trained_until: share of right answers to what it learns from up to which an expert is trained again; 0: once.
     """
 
     base_steps = 1200
     expert_steps = 130
+    trained_until = 0.0
     skills: tuple[str, ...]
     names: tuple[str, ...]
     known: tuple[dict[str, Stance], ...]

@@ -33,6 +33,7 @@ class CodeWorld(World):
 
     base_steps = 600
     expert_steps = 220
+    trained_until = 0.97
 
     def __init__(self, kind: str, knobs: Knobs, seed: int, experts: int):
         super().__init__(kind, knobs, seed, experts)
