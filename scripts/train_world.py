@@ -25,7 +25,7 @@ from world_card import write_card
 from world_kinds import FILE, KINDS, QUESTIONS, make_world
 from world_noise import make_wrong
 
-ROUNDS, CHECKED = 3, 400
+ROUNDS, CHECKED = 3, 200
 
 
 def train_world(world: World, out: Path, base_steps: int, expert_steps: int) -> None:
