@@ -5,12 +5,12 @@ python scripts/world_optimum.py worlds/composed4-10 --seeds 0 1 2
 
 A tree is one of the 16 labelled trees of four nodes with one of its nodes as its end, to which all edges point. Writes
 optimum.json into the world's folder: dev (of each search seed) and test utility of all systems, in the order of
-`systems`. Answers are kept while it runs, so that a system costs what it asks that none before it has asked.
+`systems`. Answers are kept while it runs, and systems that differ only in the numbers of their nodes are asked once.
 """
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice, product
 from pathlib import Path
 from typing import Any
@@ -41,15 +41,25 @@ def systems(nodes: int) -> Iterator[tuple[Edges, tuple[int, ...]]]:
     return ((edges, assignment) for edges in trees(nodes) for assignment in product(range(nodes), repeat=nodes))
 
 
+def form(edges: Edges, assignment: Sequence[int], node: int | None = None) -> tuple[Any, ...]:
+    """What decides a system's answers: its end's expert, and the same of those who tell it, in their order."""
+    if node is None:
+        [node] = {*range(len(assignment))} - {child for child, _ in edges}
+    return assignment[node], *(form(edges, assignment, child) for child, parent in edges if parent == node)
+
+
 def utilities(answers: Answers) -> tuple[list[float], list[float]]:
-    """Dev and test utility of all systems."""
-    dev, test = [], []
-    left = systems(answers.world.experts)
-    while some := [answers.system(assignment, edges) for edges, assignment in islice(left, AT_ONCE)]:
-        for found, part in ((dev, answers.dev), (test, answers.test)):
-            judged = answers.fitness.judge(some, part)
-            found += [float(judgement["strict"].mean()) for judgement in judged]
-    return dev, test
+    """Dev and test utility of all systems, of which those of one form, 1,280 of four nodes, are asked once."""
+    forms = [form(edges, assignment) for edges, assignment in systems(answers.world.experts)]
+    first = dict(zip(reversed(forms), reversed([*systems(answers.world.experts)]), strict=True))
+    found: dict[Any, tuple[float, ...]] = {}
+    for begin in range(0, len(first), AT_ONCE):
+        some = [*first][begin : begin + AT_ONCE]
+        asked = [answers.system(first[one][1], first[one][0]) for one in some]
+        judged = [answers.fitness.judge(asked, part) for part in (answers.dev, answers.test)]
+        scores = [[float(judgement["strict"].mean()) for judgement in part] for part in judged]
+        found |= dict(zip(some, zip(*scores, strict=True), strict=True))
+    return [found[one][0] for one in forms], [found[one][1] for one in forms]
 
 
 def optimum(folder: Path, seeds: list[int], dev: int, test: int) -> dict[str, Any]:

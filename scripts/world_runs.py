@@ -3,9 +3,9 @@
 python scripts/world_runs.py --worlds worlds/noisy-30 worlds/noisy-31 --seeds 0 1 2 --rows rows.jsonl
 
 A method of data/worlds/methods.json is a list of search.py's options, or the name of a baseline. "share": 1 lets it ask
-as often as the first method, the swarm, did on the same world with the same seed; another number that share of it. A
-request is charged when the method asks it first, whatever any cache holds (--no-cache). scripts/world_table.py makes
-the table of such lines.
+as often as the first method, the swarm, did on the same world with the same seed; another number that share of it.
+Every run has a cache of its own, empty at first, so a request is charged when the method asks it first, and only then.
+scripts/world_table.py makes the table of such lines.
 """
 
 import argparse
@@ -84,6 +84,7 @@ def search(arguments: Sequence[str], folder: Path) -> None:
 
 def _in_folder(arguments: list[str], folder: Path) -> None:
     os.chdir(folder)
+    os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
     log = os.open("log.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     for stream in (1, 2):
         os.dup2(log, stream)
@@ -101,9 +102,14 @@ def searched_row(run: Path) -> dict[str, Any]:
     for answer in answers:
         scores[answer["split"]].append(answer["scores"]["found"]["strict"])
     steps = map(json.loads, (run / "metrics.jsonl").read_text(encoding="utf8").splitlines())
-    curve = [(step["usage_generations"], step["all_time_best_dev"]) for step in steps if "all_time_best_dev" in step]
+    curve = [
+        (step.get("calls", step["usage_generations"]), step["all_time_best_dev"])
+        for step in steps
+        if "all_time_best_dev" in step
+    ]
+    charged = state.get("charged", (0, 0, 0))[1]  # which only a search by candidates keeps
     return {
-        "calls": max(state["usage"]["generations"], state.get("charged", (0, 0, 0))[1]),
+        "calls": charged or state["usage"]["generations"],
         "nodes": len(json.loads((run / "best/system.json").read_text(encoding="utf8"))["places"]),
         "dev": float(np.mean(scores["dev"])),
         "right": bits(scores["test"]),
@@ -132,7 +138,7 @@ class WorldRuns:
         questions = self.work / "questions.json"
         write_questions(self.world, questions, self.seed, **self.sizes)
         arguments = ["-e", "exact_match", "-d", str(questions), "-i", str(self.folder / "experts")]
-        arguments += ["--seed", str(self.seed), "--name", "run", "--no-cache", *method["options"]]
+        arguments += ["--seed", str(self.seed), "--name", "run", *method["options"]]
         if budget is not None:
             arguments += ["--max_calls", str(budget)]
         search(arguments, self.work)

@@ -116,6 +116,9 @@ def test_all_systems_of_four(scripts: Any) -> None:
     trees = optimum.trees(4)
     assert len(trees) == len(set(trees)) == 64 and len([*optimum.systems(4)]) == 64 * 256
     assert all(len(edges) == 3 and len({child for child, _ in edges}) == 3 for edges in trees)
+    forms = [optimum.form(edges, assignment) for edges, assignment in optimum.systems(4)]
+    assert len({*forms}) == 5 * 256, "the ordered trees of four nodes, each with every assignment"
+    assert optimum.form(((0, 2), (1, 2), (3, 0)), (3, 1, 2, 0)) == (2, (3, (0,)), (1,))
 
 
 def test_a_world_of_four_is_trained_whole(programs: Preloaded, tmp_path: Path) -> None:
