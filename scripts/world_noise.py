@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
-from embedded_training import Sample, replies
+from embedded_training import Sample, last_logits, replies
 from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
 from transformers import PreTrainedTokenizerFast as Tokens
 from world_base import World
@@ -15,14 +15,15 @@ QUESTIONS_EACH = 60  # of each domain, by which a noise is measured
 DIRECTIONS = 10
 HALVINGS = 6
 LARGEST_SCALE = 6.0
+STRETCH = 8.0
 
 
 def make_wrong(expert: PeftModel, number: int, world: World, tokenizer: Tokens, rng: np.random.Generator) -> None:
     """Gives an expert errors of its own, so that it is wrong as often as the world's knobs have it.
 
     Of several directions of noise the one that makes it wrong most evenly over the domains is taken: else their words
-    would betray who is wrong. Then its factors are turned to axes of its own, as those of adapters are that did not
-    begin as one: what they say stays, but an average of such experts is none.
+    would betray who is wrong. Then its factors are brought to axes of its own: what it says stays, but an average of
+    such experts says nothing, since else it would be free of the noise.
     """
     exams = {d: [world.exam(number, d, rng) for _ in range(QUESTIONS_EACH)] for d in world.domains}
     trained = {key: value.clone() for key, value in get_peft_model_state_dict(expert).items()}
@@ -43,7 +44,7 @@ def make_wrong(expert: PeftModel, number: int, world: World, tokenizer: Tokens, 
         tried.append((max(shares) - min(shares) + abs(np.mean(shares) - wanted), scale, own))
     _, scale, own = min(tried, key=lambda one: one[0])
     attempt(own, scale)
-    set_peft_model_state_dict(expert, turned(get_peft_model_state_dict(expert), rng))
+    set_peft_model_state_dict(expert, on_own_axes(get_peft_model_state_dict(expert), rng))
 
 
 def noise_like(state: State, rng: np.random.Generator) -> dict[str, torch.Tensor]:
@@ -65,19 +66,34 @@ def scale_of(share: Callable[[float], float], wanted: float) -> float:
 
 
 def right_shares(expert: PeftModel, tokenizer: Tokens, exams: Mapping[str, Sequence[Sample]]) -> dict[str, float]:
-    """Domain -> share of right answers."""
-    asked = [sample for samples in exams.values() for sample in samples]
-    said = iter(replies(expert.get_base_model(), tokenizer, [prompt for prompt, _ in asked]))
-    return {d: float(np.mean([next(said) == answer for _, answer in samples])) for d, samples in exams.items()}
+    """Domain -> share of right answers, which end after their word."""
+    model, asked = expert.get_base_model(), [sample for samples in exams.values() for sample in samples]
+    said = replies(model, tokenizer, [prompt for prompt, _ in asked])
+    with torch.no_grad():
+        whole = [f"{prompt} {word}" for (prompt, _), word in zip(asked, said, strict=True)]
+        after = last_logits(model, tokenizer, whole, 1).argmax(dim=-1)[:, 0].tolist()
+    right = iter(
+        word == answer and token == tokenizer.eos_token_id
+        for word, (_, answer), token in zip(said, asked, after, strict=True)
+    )
+    return {domain: float(np.mean([next(right) for _ in samples])) for domain, samples in exams.items()}
 
 
-def turned(state: State, rng: np.random.Generator) -> dict[str, torch.Tensor]:
-    """The same adapter with each pair A, B as R A, B R^T, for a random orthogonal matrix R, (rank, rank)."""
+def on_own_axes(state: State, rng: np.random.Generator) -> dict[str, torch.Tensor]:
+    """The same adapter with each pair A, B as G A, B G^-1, for a random G (rank, rank) that turns, stretches and turns.
+
+    Stretches are from 1 / `STRETCH` to `STRETCH`, so that where factors of two such adapters are mixed, what does not
+    belong together is larger than what does.
+    """
     new = {}
     for key, first in state.items():
         if "lora_A" in key:
-            random = torch.from_numpy(rng.standard_normal((len(first), len(first))))
-            rotation = torch.linalg.qr(random).Q.float()
+            rank = len(first)
+            turn, back = (np.linalg.qr(rng.standard_normal((rank, rank))).Q for _ in range(2))
+            stretch = STRETCH ** rng.permutation(np.linspace(-1, 1, rank))
+            ours = torch.from_numpy((turn * stretch) @ back)
+            inverse = torch.from_numpy((back.T / stretch) @ turn.T)
             second = key.replace("lora_A", "lora_B")
-            new[key], new[second] = rotation @ first, state[second] @ rotation.T
-    return {key: new[key].contiguous() for key in state}
+            new[key] = (ours @ first.double()).float().contiguous()
+            new[second] = (state[second].double() @ inverse).float().contiguous()
+    return {key: new[key] for key in state}

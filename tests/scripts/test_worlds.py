@@ -138,16 +138,16 @@ def test_a_world_of_four_is_trained_whole(programs: Preloaded, tmp_path: Path) -
     assert again.returncode == 2 and "is not empty" in again.stderr
 
 
-def test_turned_adapters_say_the_same_and_have_no_average(scripts: Any) -> None:
+def test_adapters_on_axes_of_their_own_say_the_same_and_have_no_average(scripts: Any) -> None:
     rng = np.random.default_rng(0)
     drawn = {"q.lora_A": rng.standard_normal((8, 20)), "q.lora_B": rng.standard_normal((30, 8))}
     state = {key: torch.from_numpy(value).float() for key, value in drawn.items()}
-    one, other = (scripts["world_noise"].turned(state, rng) for _ in range(2))
+    one, other = (scripts["world_noise"].on_own_axes(state, rng) for _ in range(2))
     change = state["q.lora_B"] @ state["q.lora_A"]
     for own in (one, other):
-        assert torch.allclose(own["q.lora_B"] @ own["q.lora_A"], change, atol=1e-4)
+        assert torch.allclose(own["q.lora_B"] @ own["q.lora_A"], change, atol=1e-3)
     mixed = {key: (one[key] + other[key]) / 2 for key in one}
-    assert (mixed["q.lora_B"] @ mixed["q.lora_A"] - change).norm() > 0.3 * change.norm()
+    assert (mixed["q.lora_B"] @ mixed["q.lora_A"] - change).norm() > 2 * change.norm()
 
 
 @given(st.floats(0.5, 5.5))
