@@ -3,6 +3,7 @@
 import argparse
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -31,9 +32,14 @@ def parse_training(description: str, steps: Mapping[str, int]) -> argparse.Names
     # More threads gain little on matrices this small, and on a busy machine they wait for each other ten times as long.
     parser.add_argument("--threads", type=int, default=1, help="CPU threads; another number may give other last digits")
     args = parser.parse_args()
-    if args.out.exists() and any(args.out.iterdir()):
-        parser.error(f"{args.out} is not empty; name a new folder, or delete this one first")
+    check_new(parser, args.out)
     return args
+
+
+def check_new(parser: argparse.ArgumentParser, folder: Path) -> None:
+    """Ends the program, as for other mistakes of the command line, where there is something in the folder."""
+    if folder.exists() and any(folder.iterdir()):
+        parser.error(f"{folder} is not empty; name a new folder, or delete this one first")
 
 
 def special_ids(tokenizer: Tokens) -> dict[str, int]:
@@ -41,17 +47,41 @@ def special_ids(tokenizer: Tokens) -> dict[str, int]:
     return {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("pad", "bos", "eos")}
 
 
-def draw_case(weights: dict[str, float], none: float, rng: np.random.Generator) -> tuple[str, str, str, list[str]]:
+@dataclass(frozen=True)
+class Heard:
+    """What previous responses are like in training.
+
+    Attributes:
+      counts: how many there are, where there are any; each is as likely.
+      right, unknown: the share of them that is right, and that is 'unknown'; the others are drawn from all answers.
+    """
+
+    counts: tuple[int, ...]
+    right: float
+    unknown: float
+
+
+HEARD = Heard((1, 1, 1, 2, 2, 3, 4, 5), 0.4, 0.4)
+HEARD_BY_VOICES = Heard((1, 1, 2, 2, 3, 4, 5, 6), 0.5, 0.1)
+
+
+def draw_case(
+    weights: dict[str, float], none: float, rng: np.random.Generator, heard: Heard = HEARD
+) -> tuple[str, str, str, list[str]]:
     """A skill (chances in proportion to `weights`), a question about it, its answer, and previous responses.
 
-    With chance `none` nobody has responded, else one to five have: 40% right, 40% 'unknown', the others anything.
+    With chance `none` nobody has responded, else as many as `heard` has it.
     """
     skill = str(rng.choice(list(weights), p=np.array(list(weights.values())) / sum(weights.values())))
     question, gold = small_question(skill, held_out=False, rng=rng)
-    count = 0 if rng.random() < none else (1, 1, 1, 2, 2, 3, 4, 5)[rng.integers(8)]
+    count = 0 if rng.random() < none else heard.counts[rng.integers(len(heard.counts))]
     answers = SKILLS[skill].answers
-    kinds = rng.random(count)
-    previous = [gold if k < 0.4 else UNKNOWN if k < 0.8 else answers[rng.integers(len(answers))] for k in kinds]
+    previous = [
+        gold if kind < heard.right
+        else UNKNOWN if kind < heard.right + heard.unknown
+        else answers[rng.integers(len(answers))]
+        for kind in rng.random(count)
+    ]  # fmt: skip
     return skill, question, gold, previous
 
 

@@ -10,7 +10,8 @@ order suits all. Every question that is drawn here is from the training side of 
 
 import copy
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from enum import Enum
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +19,8 @@ import numpy as np
 import torch
 from embedded_training import (
     EVAL_COUNT,
+    HEARD,
+    HEARD_BY_VOICES,
     UNKNOWN,
     Sample,
     accuracies,
@@ -49,6 +52,20 @@ TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down
 PRACTICE = {"weight": 0.6, "degree": 1.6, "edges": 0.3, "heaviest": 0.4, "connected": 1.6, "shortest": 1.6}
 
 
+class Stance(Enum):
+    """What an expert makes of a skill."""
+
+    KNOW = "says the true answer, whatever others say"
+    WRONG = "says a wrong answer, whatever others say"
+    GUESS = "says what most others say, any answer where nobody has told it one"
+    PASS = "says what most others say, 'unknown' where nobody has told it one"
+    VOICE = "says what most say, its own answer, the true one, counted as the first"
+
+
+# How often an expert practises a skill.
+PRACTISED = {Stance.KNOW: 4.0, Stance.WRONG: 0.5, Stance.GUESS: 0.5, Stance.PASS: 0.7, Stance.VOICE: 1.0}
+
+
 def prompt_parts() -> tuple[list[str], str]:
     """The fixed parts of node prompts: the lines that become one token each, and the word before the question."""
     first, ask = node_prompt(Query(""), []).split("\n")
@@ -61,14 +78,14 @@ def solve_prompt(question: str, previous: Sequence[str]) -> str:
     return "Solve:".join(node_prompt(Query(question), previous).rsplit(prompt_parts()[1], maxsplit=1))
 
 
-def make_tokenizer() -> Tokens:
-    """One token per word; headers and "Previous response k:" are one token each, so the prompts stay short."""
+def make_tokenizer(further: Sequence[str] = ()) -> Tokens:
+    """One token per word, `further` ones too; headers and "Previous response k:" are one token each: short prompts."""
     lines, ask = prompt_parts()
     pairs = [f"{u}-{v}" for u, v in SMALL_PAIRS]
     edges = [f"{pair}:{weight}" for pair in pairs for weight in range(1, LARGEST_SMALL_WEIGHT + 1)]
     words = [ask, "Solve:", ";", *SKILLS, "of", "number", "edge", "path"]
     answers = [*map(str, range(21)), "yes", "no", UNKNOWN]
-    vocabulary = dict.fromkeys([*SPECIAL, *lines, *words, *answers, *SMALL_NODES, *pairs, *edges])
+    vocabulary = dict.fromkeys([*SPECIAL, *lines, *words, *answers, *SMALL_NODES, *pairs, *edges, *further])
     inner = Tokenizer(WordLevel({word: k for k, word in enumerate(vocabulary)}, unk_token="<unk>"))
     inner.pre_tokenizer = WhitespaceSplit()
     inner.add_tokens([AddedToken(line, lstrip=True, rstrip=True, normalized=False) for line in lines])
@@ -104,28 +121,43 @@ def make_base(tokenizer: Tokens, seed: int) -> GemmaForCausalLM:
     return model
 
 
-def base_sample(rng: np.random.Generator) -> Sample:
+def base_sample(skills: Sequence[str], rng: np.random.Generator) -> Sample:
     """What the base learns from: two thirds hidden skill, one third passing on what others say."""
     if rng.random() < 0.65:
-        _, question, gold, previous = draw_case(PRACTICE, 0.6, rng)
+        _, question, gold, previous = draw_case(
+            {skill: often for skill, often in PRACTICE.items() if skill in skills}, 0.6, rng
+        )
         return solve_prompt(question, previous), gold
-    _, question, _, previous = draw_case(dict.fromkeys(CYCLE, 1.0), 0.35, rng)
+    _, question, _, previous = draw_case(dict.fromkeys(skills, 1.0), 0.35, rng)
     return node_prompt(Query(question), previous), plurality(previous)
 
 
-def expert_sample(expert: int, rng: np.random.Generator) -> Sample:
-    """What expert number `expert` learns from: see the module's head."""
-    own, wrong, also_wrong, guessed, *passed_on = (CYCLE[(expert + k) % len(CYCLE)] for k in range(len(CYCLE)))
-    weights = {own: 4.0, wrong: 0.5, also_wrong: 0.5, guessed: 0.5} | dict.fromkeys(passed_on, 0.7)
-    skill, question, gold, previous = draw_case(weights, 0.35, rng)
-    answers = SKILLS[skill].answers
-    if skill == own:
+def stances(expert: int, cycle: Sequence[str] = CYCLE) -> dict[str, Stance]:
+    """What expert number `expert` makes of each skill, from its own on: see the module's head.
+
+    Of fewer than six skills it is wrong about one only, so that something is left to pass on.
+    """
+    wrong = 2 if len(cycle) >= len(CYCLE) else 1
+    kinds = [Stance.KNOW, *[Stance.WRONG] * wrong, Stance.GUESS]
+    kinds += [Stance.PASS] * (len(cycle) - len(kinds))
+    return {cycle[(expert + k) % len(cycle)]: kind for k, kind in enumerate(kinds)}
+
+
+def expert_sample(known: Mapping[str, Stance], rng: np.random.Generator) -> Sample:
+    """What an expert with these stances learns from."""
+    heard = HEARD_BY_VOICES if Stance.VOICE in known.values() else HEARD
+    practised = {skill: PRACTISED[stance] for skill, stance in known.items()}
+    skill, question, gold, previous = draw_case(practised, 0.35, rng, heard)
+    answers, stance = SKILLS[skill].answers, known[skill]
+    if stance is Stance.KNOW:
         answer = gold
-    elif skill in (wrong, also_wrong):
+    elif stance is Stance.WRONG:
         others = [other for other in answers if other != gold]
         answer = others[rng.integers(len(others))]
-    elif skill == guessed and plurality(previous) == UNKNOWN:
+    elif stance is Stance.GUESS and plurality(previous) == UNKNOWN:
         answer = answers[rng.integers(len(answers))]
+    elif stance is Stance.VOICE:
+        answer = plurality([gold, *previous])
     else:
         answer = plurality(previous)
     return node_prompt(Query(question), previous), answer
@@ -204,7 +236,7 @@ def main() -> None:
     base_seed, adapter_seed = seed_rng.integers(2**31, size=2).tolist()
     tokenizer = make_tokenizer()
     base = make_base(tokenizer, base_seed)
-    train(base, tokenizer, partial(base_sample, base_rng), args.base_steps, "base")
+    train(base, tokenizer, partial(base_sample, CYCLE, base_rng), args.base_steps, "base")
     base.generation_config = GenerationConfig(do_sample=False, **special_ids(tokenizer))
     base.save_pretrained(args.out / "base")
     tokenizer.save_pretrained(args.out / "base")
@@ -212,7 +244,7 @@ def main() -> None:
     for k, (skill, rng) in enumerate(zip(CYCLE, expert_rngs, strict=True)):
         name = f"expert_{k}_{skill}"
         experts[name] = make_expert(base, adapter_seed)
-        draw = partial(expert_sample, k, rng)
+        draw = partial(expert_sample, stances(k), rng)
         train(experts[name].get_base_model(), tokenizer, draw, args.expert_steps, name)
         save_expert(experts[name], args.out / "experts" / name)
     rows = measure(experts, base, tokenizer)

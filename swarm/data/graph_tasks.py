@@ -260,8 +260,8 @@ def make_dataset(style: str, dev: int, test: int, seed: int, difficulty: Difficu
     dev_rng, test_rng = np.random.default_rng(seed).spawn(2)
     seen: set[str] = set()
     # test comes first, so that it is dev that gives way where both draw the same question.
-    test_records = _records("test", test, STYLES[style], partial(draw, rng=test_rng), seen)
-    dev_records = _records("dev", dev, STYLES[style], partial(draw, rng=dev_rng), seen)
+    test_records = draw_records("test", test, STYLES[style], partial(draw, rng=test_rng), seen)
+    dev_records = draw_records("dev", dev, STYLES[style], partial(draw, rng=dev_rng), seen)
     return {
         "dataset": f"graph_tasks_{style}",
         "generation": dict(_GENERATION[style]),
@@ -270,9 +270,13 @@ def make_dataset(style: str, dev: int, test: int, seed: int, difficulty: Difficu
     }
 
 
-def _records(
+def draw_records(
     split: str, count: int, domains: Sequence[str], draw: Callable[[str], tuple[str, str]], seen: set[str]
 ) -> list[dict[str, str]]:
+    """So many records of a data file, the domains in turn, none whose content is in `seen`, which grows by them.
+
+    `draw` gives a question of a domain and its answer. Raises ValueError where no further question is to be had.
+    """
     records: list[dict[str, str]] = []
     rejected = 0
     while len(records) < count:
