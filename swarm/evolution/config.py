@@ -225,7 +225,6 @@ class SearchConfig:
     to_visualize: bool = option(False, UNUSED, "pictures are always made")
     correctness_emergence: bool = option(False, UNUSED, "unused there, too")
     # fmt: on
-
     @property
     def by_candidates(self) -> bool:
         """Whether an optimizer proposes candidates; else it is the paper's swarm, with its own steps."""
