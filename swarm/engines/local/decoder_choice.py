@@ -93,6 +93,6 @@ def _reads_as_alone(model: Any, kinds: MaskKinds) -> bool:
         differ = far_apart(alone.float(), found[row].float(), core.dtype)
         if differ:
             log.info("%s is left to transformers' generate: in the token core its logits differ by %.2g of their "
-                     "spread", model.config.model_type, differ)  # fmt: skip
+                     "spread", model.config.model_type, differ, extra={"file_only": True})  # fmt: skip
             return False
     return True

@@ -30,12 +30,13 @@ def rows_are_apart(model: Any, generation_config: Any) -> bool:
         alone = _logits(model, generation_config, rows[:1])[0]
         beside = _logits(model, generation_config, rows)[0]
     except (RuntimeError, ValueError, IndexError, TypeError) as error:
-        log.info("%s is asked one prompt at a time, since it takes no batch (%s)", model.config.model_type, error)
+        log.info("%s is asked one prompt at a time, since it takes no batch (%s)", model.config.model_type, error,
+                 extra={"file_only": True})  # fmt: skip
         return False
     differ = far_apart(alone, beside, next(model.parameters()).dtype)
     if differ:
         log.info("%s is asked one prompt at a time: padding beside others changes its logits by %.2g of their spread",
-                 model.config.model_type, differ)  # fmt: skip
+                 model.config.model_type, differ, extra={"file_only": True})  # fmt: skip
     return not differ
 
 

@@ -69,7 +69,7 @@ class SideBySide:
         if not self._told:
             self._told = True
             log.info("%d experts share batches: about %.2g s instead of %.2g s one after the other",
-                     len(part), mixed, folded)  # fmt: skip
+                     len(part), mixed, folded, extra={"file_only": True})  # fmt: skip
         return Sitting([index for _, indices in part for index in indices], None)
 
 
@@ -83,7 +83,7 @@ def side_by_side(
     if not isinstance(decoder, Decoder) or isinstance(first, FullWeights):
         return None
     if obstacle := why_not_batched(model, first):
-        log.info("experts do not share batches: %s", obstacle)
+        log.info("experts do not share batches: %s", obstacle, extra={"file_only": True})
         return None
     rows = ExpertRows(model, weights, limit_bytes)
     decoder.core.adapters = rows.adapters
