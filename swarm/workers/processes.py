@@ -142,7 +142,8 @@ class _Process:
                 message = self._pipe.recv()
                 if isinstance(message, Said):
                     logger = logging.getLogger(message.logger if message.logger.startswith("swarm") else __name__)
-                    logger.log(message.level, "worker %d: %s", self._worker, message.text)
+                    extra = {"file_only": True} if message.file_only else None
+                    logger.log(message.level, "worker %d: %s", self._worker, message.text, extra=extra)
                 else:
                     self._events.put((self, message))
         self._process.join()

@@ -42,11 +42,12 @@ def import_path_of_workers() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Said:
-    """A message for the parent's log."""
+    """A message for the parent's log; `file_only` keeps it off the terminal."""
 
     level: int
     logger: str
     text: str
+    file_only: bool = False
 
 
 class _ParentLog(logging.Handler):
@@ -63,7 +64,8 @@ class _ParentLog(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Sends a log record's text."""
-        self.say(Said(record.levelno, record.name, record.getMessage().strip()))
+        file_only = hasattr(record, "file_only")
+        self.say(Said(record.levelno, record.name, record.getMessage().strip(), file_only))
 
 
 def serve(worker: int, threads: int, pipe: Connection, output: Connection) -> None:
