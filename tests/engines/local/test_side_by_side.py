@@ -104,8 +104,8 @@ def test_the_faster_way_is_taken_by_what_passes_take(tmp_path, monkeypatch):
     costly = {"each": 0.0}
     monkeypatch.setattr(Pace, "_measured", lambda _, rows, tokens, experts: 1 + rows / 100 + costly["each"] * experts)
     pace, work = Pace(engine.decoder.core), [Work(8, 80)] * 16
-    assert pace.folded(work, 4, 2.0, 1000) == pytest.approx(16 * (2 + 5 * 1.08))
-    assert pace.mixed(work, 4, 0.1, 1000) == pytest.approx(16 * 0.1 + 3 * (1 + 0.64) + 4 * (1 + 1.28))
+    assert pace.folded(work, 4, 2.0, 1000) == pytest.approx(16 * (2 + 4 * 1.08))
+    assert pace.mixed(work, 4, 0.1, 1000) == pytest.approx(16 * 0.1 + 3 * (1 + 0.64) + 3 * (1 + 1.28))
     pace.note_answers([1, 1, 2, 0], 4)
     assert pace.answer == 0.25
     assert pace.mixed(work, 4, 0.1, 1000) < pace.folded(work, 4, 2.0, 1000)
