@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -85,6 +85,17 @@ def candidate(edges: Sequence[tuple[int, int]], nodes: Sequence[Who], instructio
     return Candidate(tuple(sorted(set(edges))), tuple(nodes), own)
 
 
+def chain(nodes: Sequence[Who]) -> Candidate:
+    """Each tells the next one."""
+    return candidate([(node, node + 1) for node in range(len(nodes) - 1)], nodes)
+
+
+def star(nodes: Sequence[Who]) -> Candidate:
+    """All others tell the last one."""
+    end = len(nodes) - 1
+    return candidate([(node, end) for node in range(end)], nodes)
+
+
 @dataclass(frozen=True)
 class Proposal:
     """A candidate as an optimizer proposes it.
@@ -144,7 +155,7 @@ class Space:
     experts: tuple[str, ...]
     composites: tuple[str, ...]
     instructions: tuple[str, ...] = ()
-    starts: Mapping[int, str] = None  # type: ignore[assignment]
+    starts: Mapping[int, str] = field(default_factory=dict)
     named: tuple[str, ...] = ("default",)
     max_nodes: int = 9
     questions: int = 0

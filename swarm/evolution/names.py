@@ -2,8 +2,8 @@
 
 SWARM_NAME, EVOLUTION = "swarm", "evolution"
 ONLY_SWARM = (SWARM_NAME,)
-BY_CANDIDATES = ("evolution", "swarm-local", "cmaes", "random")
-OWN_OPTIMIZERS = (EVOLUTION, SWARM_NAME, "swarm-local", "cmaes", "random")
+BY_CANDIDATES = (EVOLUTION, "swarm-local", "cmaes", "random")
+OWN_OPTIMIZERS = (EVOLUTION, SWARM_NAME, *BY_CANDIDATES[1:])
 PAPER, PAPER_CODE = "paper", "paper-code"
 PAPER_CODE_DEFAULTS = {
     "patience": 10,

@@ -5,7 +5,14 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from swarm.engines.base import Completion, GenerationParams
-from swarm.engines.local.generation_settings import not_taken, special_stop, stop_strings, stopped, unfollowed
+from swarm.engines.local.generation_settings import (
+    not_taken,
+    special_stop,
+    stop_strings,
+    stopped,
+    unfollowed,
+    with_special_tokens,
+)
 from swarm.engines.local.plain_generate import Answers, end_tokens
 from swarm.engines.local.shared_prefixes import Tokens
 from swarm.engines.sampling import Sampling
@@ -44,12 +51,13 @@ class AnswerTexts:
     def is_over(self, params: GenerationParams) -> Callable[[Tokens], bool] | None:
         """Whether an answer that is being written has come to a stop string; None where there are none."""
         stops = (*self._stops, *params.stop_strings)
+        special = with_special_tokens(self._tokenizer, params.stop_strings)
 
         def over(answer: Tokens) -> bool:
             text = self._tokenizer.decode(answer, skip_special_tokens=True)
-            return any(stop in text for stop in stops) or (
-                special_stop(self._tokenizer, answer, params.stop_strings) is not None
-            )
+            if any(stop in text for stop in stops):
+                return True
+            return bool(special) and special_stop(self._tokenizer, answer, special) is not None
 
         return over if stops else None
 

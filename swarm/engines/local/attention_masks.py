@@ -67,17 +67,3 @@ def mask_kinds(model: Any) -> MaskKinds | None:
 def _takes_several_masks(model: Any) -> bool:
     """Whether the inner model's forward pass accepts a dict of masks, as transformers' own do."""
     return "attention_mask, dict)" in inspect.getsource(type(model.base_model).forward)
-
-
-def causal_mask(there: torch.Tensor, new: int, dtype: torch.dtype) -> torch.Tensor:
-    """(rows, 1, new, columns), to be added to the scores of attention by the last `new` columns.
-
-    A token attends to what is there, (rows, columns), up to itself; padding attends to itself, to stay a number.
-    """
-    columns = there.shape[1]
-    ones = torch.ones(new, columns, dtype=torch.bool, device=there.device)
-    past = ones.tril(columns - new)
-    itself = past & ~ones.tril(columns - new - 1)
-    allowed = (there[:, None] & past) | itself
-    mask = torch.zeros(allowed.shape, dtype=dtype, device=there.device)
-    return mask.masked_fill_(~allowed, float("-inf"))[:, None]

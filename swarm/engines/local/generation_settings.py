@@ -75,12 +75,18 @@ def stopped(text: str, stops: tuple[str, ...]) -> str:
     return text[: min(ends)] if ends else text
 
 
+def with_special_tokens(tokenizer: Any, stops: Iterable[str]) -> list[str]:
+    """Those stop strings that have a special token in them, which no text shows."""
+    special = tokenizer.all_special_tokens
+    return [stop for stop in stops if any(token in stop for token in special)]
+
+
 def special_stop(tokenizer: Any, tokens: list[int], stops: Iterable[str]) -> int | None:
     """The number of an answer's tokens up to the first of these that has a special token in it, which no text shows.
 
     None where none of them is in the answer.
     """
-    special = [stop for stop in stops if any(token in stop for token in tokenizer.all_special_tokens)]
+    special = with_special_tokens(tokenizer, stops)
 
     def written(count: int) -> bool:
         text = tokenizer.decode(tokens[:count])

@@ -20,6 +20,9 @@ from swarm.engines.local.token_core import TokenCore
 TRIES = 2  # timed passes, of which the fastest counts, behind one that is not timed
 CONTEXT = 32  # tokens that a row has read before a step that is timed
 
+Measuring = Callable[[], AbstractContextManager[None]]
+"""What makes the context in which passes are measured."""
+
 
 @dataclass(frozen=True)
 class Work:
@@ -43,7 +46,6 @@ class Pace:
     def __init__(self, core: TokenCore):
         self._core = core
         self._seconds: dict[tuple[int, int, int], float] = {}
-        self._with_adapters: Callable[[], AbstractContextManager[None]] = nullcontext
         self.answer = 1.0
         self._answers = 0
 
@@ -62,28 +64,28 @@ class Pace:
         most: int,
         put: float,
         rows: int,
-        with_adapters: Callable[[], AbstractContextManager[None]] = nullcontext,
+        with_adapters: Measuring = nullcontext,
     ) -> float:
         """Seconds for all of them side by side, of which each takes `put`; passes are measured `with_adapters`."""
-        self._with_adapters = with_adapters
         whole = Work(sum(one.rows for one in work), sum(one.tokens for one in work))
-        return put * len(work) + self._of(whole, most, len(work), rows)
+        return put * len(work) + self._of(whole, most, len(work), rows, with_adapters)
 
-    def _of(self, work: Work, most: int, experts: int, rows: int) -> float:
+    def _of(self, work: Work, most: int, experts: int, rows: int, measuring: Measuring = nullcontext) -> float:
         length = max(work.tokens // work.rows, 1)
         together = min(work.rows, rows)
         reading = min(max(self._core.chunk // length, 1), together)
         passes = -(-work.rows // reading)
         steps = max(self.answer * most - 1, 0) * work.rows / together  # reading gives the first token
-        of_reading = self._pass(reading, length, min(experts, max(experts * reading // work.rows, 1)) if experts else 0)
-        return passes * of_reading + steps * self._pass(together, 1, experts)
+        reads = min(experts, max(experts * reading // work.rows, 1))  # experts in a pass that reads
+        of_reading = self._pass(reading, length, reads, measuring)
+        return passes * of_reading + steps * self._pass(together, 1, experts, measuring)
 
-    def _pass(self, rows: int, tokens: int, experts: int) -> float:
+    def _pass(self, rows: int, tokens: int, experts: int, measuring: Measuring) -> float:
         """Seconds of a pass, for which all sizes are rounded to powers of two."""
         key = (_power(rows), _power(min(tokens, self._core.chunk)), _power(experts))
         if key not in self._seconds:
             try:
-                with self._with_adapters() if experts else nullcontext():
+                with measuring():
                     self._seconds[key] = self._measured(*key)
             except RuntimeError as error:
                 if not is_out_of_memory(error):

@@ -9,7 +9,7 @@ import numpy as np
 from cmaes import CMA
 
 from swarm.errors import UserError
-from swarm.evolution.candidate import Candidate, Proposal, Scored, Space, Who, candidate, candidate_of
+from swarm.evolution.candidate import Candidate, Proposal, Scored, Space, Who, candidate, candidate_of, chain, star
 from swarm.evolution.config import SearchConfig
 from swarm.storage.files import read_text
 
@@ -61,8 +61,7 @@ class Cma:
     def _on_graph(self, space: Space, experts: Sequence[Who]) -> Candidate:
         """The graph with an initial expert at each node: in their order, the last at its end; or as it was found."""
         if self._found is None:
-            end = len(experts) - 1
-            return candidate([(node, node + 1 if self._graph == CHAIN else end) for node in range(end)], experts)
+            return chain(experts) if self._graph == CHAIN else star(experts)
         edges, places = self._found
         if len(places) > space.max_nodes:
             raise UserError(f"--graph {self._graph} has {len(places)} nodes; wanted at most {space.max_nodes}: raise "

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from swarm.evolution.candidate import Candidate, Proposal, Scored, Space, candidate
+from swarm.evolution.candidate import Candidate, Proposal, Scored, Space, chain, star
 from swarm.evolution.config import SearchConfig
 from swarm.evolution.optimizers import moves
 from swarm.evolution.optimizers.moves import Move, rounded
@@ -125,7 +125,4 @@ class Evolution:
 def _first(space: Space, rng: np.random.Generator) -> list[Proposal]:
     drawn = [Proposal(random_candidate(space, rng, False), (), ("tree",)) for _ in range(TREES)]
     members = space.initial[: space.max_nodes]
-    end = len(members) - 1
-    chain = candidate([(node, node + 1) for node in range(end)], members)
-    star = candidate([(node, end) for node in range(end)], members)
-    return [*drawn, Proposal(chain, (), ("chain",)), Proposal(star, (), ("star",))]
+    return [*drawn, Proposal(chain(members), (), ("chain",)), Proposal(star(members), (), ("star",))]
