@@ -96,7 +96,7 @@ def test_the_picture_is_of_the_run_whose_output_is_shown():
     graph = FIRST.split("    the found system:\n")[1].split("\n\n")[0]
     picture = (ROOT / "docs/images/found_graph.svg").read_text(encoding="utf8")
     drawn = re.findall(r"<!-- (role \d) -->.*?<!-- ([\w@]+) -->", picture, re.DOTALL)
-    assert sorted(drawn) == sorted(set(re.findall(r"(role \d): ([\w@]+)", graph))) and len(drawn) == 8
+    assert sorted(drawn) == sorted(set(re.findall(r"(role \d): ([\w@]+)", graph))) and len(drawn) == 9
 
 
 def test_results_are_the_same_wherever_they_are_shown():
